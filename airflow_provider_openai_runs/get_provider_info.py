@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Airflow's provider discovery reads; its form is Airflow's ``provider_info.schema.json``."""
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe this package to Airflow (entry point ``apache_airflow_provider``)."""
+    package = "airflow_provider_openai_runs"
+    name = "OpenAI Runs"
+    return {
+        "package-name": "airflow-provider-openai-runs",
+        "name": name,
+        "description": "Create a long OpenAI run, wait for it without a worker, never pay for it twice.",
+        "operators": [{"integration-name": name, "python-modules": [f"{package}.operators"]}],
+        "sensors": [{"integration-name": name, "python-modules": [f"{package}.sensors"]}],
+        "triggers": [{"integration-name": name, "python-modules": [f"{package}.triggers"]}],
+        "hooks": [{"integration-name": name, "python-modules": [f"{package}.hooks"]}],
+        "extra-links": [f"{package}.links.OpenAIRunLink"],
+    }
