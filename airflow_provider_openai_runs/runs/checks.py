@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of single arguments: each error names the argument, its value and the rule, and nothing is sent."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+
+#: OpenAI takes 16 pairs; one carries the token by which a lost run is found again.
+MAX_METADATA_PAIRS = 15
+MAX_METADATA_KEY = 64
+MAX_METADATA_VALUE = 512
+#: A wrong value is shown up to this many characters; it may be a prompt.
+MAX_SHOWN = 100
+
+
+def bad(name: str, value: object, rule: str) -> RunRequestError:
+    """Build the error for one argument."""
+    shown = repr(value)
+    if len(shown) > MAX_SHOWN:
+        shown = shown[: MAX_SHOWN - 1] + "…"
+    return RunRequestError(f"{name}={shown}: {rule}. Nothing was sent.")
+
+
+def text(name: str, value: object) -> str:
+    """Require text that is not empty, such as an id."""
+    if not isinstance(value, str) or not value.strip():
+        raise bad(name, value, "must be text that is not empty")
+    return value
+
+
+def number(name: str, value: object, *, low: float, high: float) -> float:
+    """Require a finite number within bounds; text that a template rendered to a number is accepted."""
+    found = _as_number(name, value)
+    if not low <= found <= high:
+        raise bad(name, value, f"must be between {low:g} and {high:g}")
+    return found
+
+
+def count(name: str, value: object) -> int:
+    """Require a whole number of at least one."""
+    found = _as_number(name, value)
+    if found != int(found) or found < 1:
+        raise bad(name, value, "must be a whole number of at least 1")
+    return int(found)
+
+
+def seconds(name: str, value: object, *, above: float = 0.0) -> float:
+    """Require a positive duration: seconds, or a timedelta."""
+    found = value.total_seconds() if isinstance(value, timedelta) else _as_number(name, value)
+    if found <= above:
+        raise bad(name, value, f"must be more than {above:g} seconds")
+    return found
+
+
+def completion_window(value: object) -> float:
+    """Require the seconds to wait for a run; the API's own words for other windows are refused by name."""
+    if isinstance(value, str) and not _looks_like_number(value):
+        raise bad(
+            "completion_window",
+            value,
+            "must be seconds (int, float) or a timedelta: it is how long this task waits. The API "
+            "fields that share the word are background_options={'completion_window': '2h'} of a response and "
+            "completion_window='24h' of a batch; pass the former as background_options",
+        )
+    return seconds("completion_window", value)
+
+
+def metadata(value: object) -> dict[str, str]:
+    """Require at most 15 pairs of text within the API's lengths."""
+    if not isinstance(value, Mapping):
+        raise bad("metadata", value, "must be a dict of text to text")
+    if len(value) > MAX_METADATA_PAIRS:
+        raise bad(
+            "metadata",
+            value,
+            f"has {len(value)} pairs; the API takes 16, and one of them is the token of this package, "
+            f"so at most {MAX_METADATA_PAIRS} are yours",
+        )
+    for key, item in value.items():
+        if not isinstance(key, str) or not 0 < len(key) <= MAX_METADATA_KEY:
+            raise bad("metadata", {key: item}, f"a key must be text of 1 to {MAX_METADATA_KEY} characters")
+        if not isinstance(item, str) or len(item) > MAX_METADATA_VALUE:
+            raise bad(f"metadata[{key!r}]", item, f"must be text of at most {MAX_METADATA_VALUE} characters")
+    return dict(value)
+
+
+def mapping(name: str, value: object) -> dict[str, Any]:
+    """Require a JSON object."""
+    if not isinstance(value, Mapping):
+        raise bad(name, value, "must be a dict")
+    return dict(value)
+
+
+def sequence(name: str, value: object) -> list[Any]:
+    """Require a list."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+        raise bad(name, value, "must be a list")
+    return list(value)
+
+
+def json_object(name: str, value: object) -> dict[str, Any]:
+    """Require a JSON object, as a dict or as its text (Terraform's ``jsonencode``)."""
+    found = value
+    if isinstance(value, str):
+        try:
+            found = json.loads(value)
+        except ValueError:
+            found = None
+    if not isinstance(found, Mapping):
+        raise bad(name, value, "must be a JSON object, as a dict or as its text")
+    return dict(found)
+
+
+def _looks_like_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_number(name: str, value: object) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and _looks_like_number(value)):
+        found = float(value)  # type: ignore[arg-type]  # narrowed by the two checks above
+        if math.isfinite(found):
+            return found
+    raise bad(name, value, "must be a number")

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What this package raises.
+
+* OpenAIRunError
+    x RunRequestError            asked for something that cannot be sent; nothing was sent
+    x RunConnectionError         no such connection, or its key is refused
+    x RunCallError               a call failed; nothing is known to run because of it
+        - RunNotFoundError       the server knows no such run, thread, response or conversation
+        - ThreadsNotServedError  the server has no Assistants API (OpenAI since 2026-08-26)
+        - ThreadBusyError        another run is active on the thread, another response in the conversation
+    x LostCreateError            a create may or may not have been accepted; it was not sent again
+    x RunUnreachableError        the run was left alone after five minutes without an answer about it
+    x RunTimeoutError            the completion window, or execution_timeout, is over
+    x RunEndedError              the run ended without an answer
+        - RunFailedError
+        - RunExpiredError
+        - RunCancelledError      by somebody else
+        - RunIncompleteError     a ceiling was reached, or the content filter stepped in
+        - ToolCallsPendingError  the model waits for an answer to its calls, and nobody is there to give it
+
+Every error says by ``retryable`` whether Airflow's retry can help. The operators raise them as Airflow's own
+kinds besides: ``AirflowException``, or ``AirflowFailException`` where a retry would only fail again.
+"""
+
+from __future__ import annotations
+
+
+class OpenAIRunError(Exception):
+    """Anything this package raises about a run."""
+
+    #: Whether the same task may succeed when it is tried again.
+    retryable: bool = True
+    #: Seconds that the server asked to wait before the next try, where it said so.
+    retry_after: float | None = None
+
+    def __init__(
+        self, message: str, *, retryable: bool | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        if retryable is not None:
+            self.retryable = retryable
+        if retry_after is not None:
+            self.retry_after = retry_after
+
+
+class RunRequestError(OpenAIRunError, ValueError):
+    """Asked for something that cannot be sent; nothing was sent."""
+
+    retryable = False
+
+
+class RunConnectionError(OpenAIRunError):
+    """There is no such connection, or its key is refused."""
+
+    retryable = False
+
+
+class RunCallError(OpenAIRunError):
+    """A call failed for good, and no run is known to exist because of it."""
+
+
+class RunNotFoundError(RunCallError):
+    """The server knows no such run, thread, response or conversation."""
+
+    retryable = False
+
+
+class ThreadsNotServedError(RunCallError):
+    """The server does not speak the Assistants API."""
+
+    retryable = False
+
+
+class ThreadBusyError(RunCallError):
+    """Another run is active on the thread, or another response in the conversation."""
+
+
+class LostCreateError(OpenAIRunError):
+    """A create may or may not have been accepted; sending it again could pay twice."""
+
+    retryable = False
+
+
+class RunUnreachableError(OpenAIRunError):
+    """Nobody could say for minutes how the run is doing; it was left alone."""
+
+
+class RunTimeoutError(OpenAIRunError):
+    """The completion window or the task's execution_timeout was over before the run ended."""
+
+
+class RunEndedError(OpenAIRunError):
+    """The run ended without an answer."""
+
+
+class RunFailedError(RunEndedError):
+    """The server gave the run up with an error."""
+
+
+class RunExpiredError(RunEndedError):
+    """The server's own limit (about ten minutes for a thread run) was over."""
+
+
+class RunCancelledError(RunEndedError):
+    """Somebody else cancelled the run; to start it again would go against them."""
+
+    retryable = False
+
+
+class RunIncompleteError(RunEndedError):
+    """A ceiling was reached or the content filter stepped in; the same request would end the same way."""
+
+    retryable = False
+
+
+class ToolCallsPendingError(RunEndedError):
+    """The model waits for an answer to its calls, and nobody is there to give it."""
+
+    retryable = False

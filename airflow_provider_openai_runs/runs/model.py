@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run as this package shows it: frozen, typed, JSON-safe, with the same names for every kind."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRef:
+    """Where a run lives: what the record, the trigger and XCom carry, and what a user hands on."""
+
+    kind: RunKind
+    id: str
+    conn_id: str
+    thread_id: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Return the public form, ``{"kind", "id", "conn_id", "thread_id"?}``."""
+        pairs = {"kind": self.kind.value, "id": self.id, "conn_id": self.conn_id}
+        return pairs | ({"thread_id": self.thread_id} if self.thread_id else {})
+
+    @classmethod
+    def from_json(cls, value: object) -> RunRef:
+        """
+        Read the public form.
+
+        :raises RunRequestError: when it is not one; the text names what is missing.
+        """
+        if isinstance(value, RunRef):
+            return value
+        if not isinstance(value, dict):
+            raise RunRequestError(f"A run's ref must be a dict with 'kind' and 'id', not {value!r}.")
+        kind, run_id, thread_id = value.get("kind"), value.get("id"), value.get("thread_id")
+        if kind not in set(RunKind):
+            raise RunRequestError(f"ref['kind'] must be one of {[k.value for k in RunKind]}, not {kind!r}.")
+        if not isinstance(run_id, str) or not run_id:
+            raise RunRequestError(f"ref['id'] must be the id of a run, not {run_id!r}.")
+        if kind == RunKind.THREAD_RUN and not thread_id:
+            raise RunRequestError(f"ref of thread run {run_id!r} lacks 'thread_id'.")
+        return cls(
+            kind=RunKind(kind),
+            id=run_id,
+            thread_id=str(thread_id) if thread_id else None,
+            conn_id=str(value.get("conn_id") or "openai_default"),
+        )
+
+    def __str__(self) -> str:
+        where = f" of thread {self.thread_id}" if self.kind is RunKind.THREAD_RUN else ""
+        return f"{self.kind.noun} {self.id}{where}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens that were billed, under the names of thread runs (a response calls them input and output)."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that the model wants answered before it goes on. ``arguments`` is the model's JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+    type: str = "function"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing a run did: a run step, or an output item of a response. Times are Unix seconds."""
+
+    id: str
+    type: str
+    status: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    created_at: int | None = None
+    completed_at: int | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one look at a run told: enough to decide whether to go on waiting, and no more."""
+
+    status: RunStatus
+    #: The status in the server's own word, for logs.
+    word: str
+    #: Seconds after which the server wants to be asked again (``openai-poll-after-ms``, ``Retry-After``).
+    poll_after: float | None = None
+    #: Whether the model waits for somebody to answer a call. A response is then ``completed`` all the same.
+    needs_action: bool = False
+    #: Unix seconds at which the server itself gives the run up.
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Everything a server tells about a run. Times are Unix seconds; what a server leaves out is None."""
+
+    ref: RunRef
+    status: RunStatus
+    word: str
+    object: str
+    created_at: int | None = None
+    started_at: int | None = None
+    completed_at: int | None = None
+    cancelled_at: int | None = None
+    failed_at: int | None = None
+    expires_at: int | None = None
+    assistant_id: str | None = None
+    model: str | None = None
+    instructions: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    usage: Usage | None = None
+    file_ids: tuple[str, ...] = ()
+    last_error: dict[str, Any] | None = None
+    incomplete_details: dict[str, Any] | None = None
+    #: The ceilings that were set, by the API's own names; for the text of an ``incomplete`` run.
+    limits: dict[str, int] = field(default_factory=dict)
+    tool_calls: tuple[ToolCall, ...] = ()
+    output_text: str | None = None
+    steps: tuple[Step, ...] | None = None
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_action(self) -> bool:
+        """Whether the model waits for the answer to a call."""
+        return bool(self.tool_calls) or self.status is RunStatus.REQUIRES_ACTION
+
+    def to_xcom(self) -> dict[str, Any]:
+        """Return the dict that a task pushes: plain JSON under the contract's names."""
+        values = dataclasses.asdict(self)
+        for internal in ("word", "limits", "ref"):
+            del values[internal]
+        values["id"] = self.ref.id
+        values["thread_id"] = self.ref.thread_id
+        values["status"] = self.word
+        values["tools"] = list(values["tools"])
+        values["file_ids"] = list(self.file_ids)
+        values["tool_calls"] = list(values["tool_calls"])
+        values["ref"] = self.ref.to_json()
+        if self.steps is None:
+            del values["steps"]
+        else:
+            values["steps"] = list(values["steps"])
+        if not self.raw:
+            del values["raw"]
+        return values

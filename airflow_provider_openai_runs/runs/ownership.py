@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which run belongs to this task instance: create one, adopt it, finish from it, replace it, or give up.
+
+``decide`` is one pure function of the record, of what was seen, and of the time. The caller does what the
+returned move says, and calls again with what it saw, until the move is ``Create``, ``Adopt``, ``FinishFrom``
+or ``GiveUp``. Two things must hold at every point, also when the process dies right there: at most one paid
+run is alive, and no run is without either an owner or a named fate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from airflow_provider_openai_runs.runs.errors import (
+    LostCreateError,
+    OpenAIRunError,
+    RunConnectionError,
+)
+from airflow_provider_openai_runs.runs.model import Look, RunRef
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
+from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
+
+#: How long after the intent a run may still turn up in a list.
+SEARCH_SECONDS = 60.0
+
+OnLostCreate = Literal["fail", "resubmit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """
+    What is known about the run of a task instance, kept outside XCom. Times are Unix seconds by our clock.
+
+    :param cycle: changes when a user clears the task, and stays the same over its retries.
+    :param token: sent in the run's metadata, to find a run whose create call was never answered.
+    :param intent_at: written before the paid call.
+    :param created_at: when the create call returned.
+    :param fingerprint: a short hash of each argument, to name the ones that changed between attempts.
+    :param ended_by_us: the run was cancelled by this package; a retry starts a new one.
+    :param refused: the run completed, but its answer was not acceptable; a retry starts a new one.
+    """
+
+    cycle: int
+    token: str
+    intent_at: float
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    ref: RunRef | None = None
+    created_at: float | None = None
+    deadline: float | None = None
+    ended_by_us: bool = False
+    refused: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that is stored; what says nothing is left out."""
+        values = {
+            "cycle": self.cycle,
+            "token": self.token,
+            "intent_at": self.intent_at,
+            "fingerprint": dict(self.fingerprint),
+            "ref": self.ref.to_json() if self.ref else None,
+            "created_at": self.created_at,
+            "deadline": self.deadline,
+            "ended_by_us": self.ended_by_us or None,
+            "refused": self.refused or None,
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: object) -> Record | None:
+        """Read the stored form, also one of another version; None if there is nothing to go by."""
+        if not isinstance(value, dict) or "token" not in value or "cycle" not in value:
+            return None
+        ref = value.get("ref")
+        return cls(
+            cycle=int(value["cycle"]),
+            token=str(value["token"]),
+            intent_at=float(value.get("intent_at") or 0.0),
+            fingerprint=value.get("fingerprint") or {},
+            ref=RunRef.from_json(ref) if ref else None,
+            created_at=value.get("created_at"),
+            deadline=value.get("deadline"),
+            ended_by_us=bool(value.get("ended_by_us")),
+            refused=bool(value.get("refused")),
+        )
+
+    def with_run(self, ref: RunRef, *, created_at: float, deadline: float | None) -> Record:
+        """Return the record of the same intent, now that its run is known."""
+        return replace(self, ref=ref, created_at=created_at, deadline=deadline)
+
+    def changed_arguments(self, fingerprint: Mapping[str, str]) -> list[str]:
+        """Name the arguments that differ from those of the recorded run."""
+        names = {*self.fingerprint, *fingerprint}
+        return sorted(n for n in names if self.fingerprint.get(n) != fingerprint.get(n))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """
+    What a search by token brought.
+
+    :param ref: the run, if it was found.
+    :param conclusive: whether not having found it proves that it does not exist.
+    """
+
+    ref: RunRef | None
+    conclusive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """Write the intent and create a run. ``because`` says what became of the one before."""
+
+    because: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAt:
+    """Look at the recorded run, and decide again."""
+
+    ref: RunRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchFor:
+    """Search for a run by its token, again and again until ``until``, and decide again."""
+
+    token: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replace:
+    """End that run (cancel it unless it is ending already), wait for its end, then create."""
+
+    ref: RunRef
+    because: str
+    cancel: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """Go on waiting for that run."""
+
+    ref: RunRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishFrom:
+    """That run has done the work already: read its result, pay nothing."""
+
+    ref: RunRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """Nothing may be created."""
+
+    error: OpenAIRunError
+
+
+Seen = Look | Trouble | SearchResult
+Move = Create | LookAt | SearchFor | Replace | Adopt | FinishFrom | GiveUp
+
+
+def decide(
+    record: Record | None,
+    *,
+    cycle: int,
+    seen: Seen | None = None,
+    now: float,
+    waits: bool = True,
+    on_lost_create: OnLostCreate = "fail",
+) -> Move:
+    """
+    Return the next move.
+
+    :param record: what the task state store holds, or None.
+    :param cycle: the cycle of this attempt.
+    :param seen: what the last move brought; None at the start.
+    :param now: Unix seconds.
+    :param waits: False for fire and forget, where a run is owned only until its create has returned.
+    :param on_lost_create: what to do when nobody can say whether a create was accepted.
+    """
+    if record is None:
+        return Create()
+    if record.cycle != cycle:
+        return _after_a_clear(record, seen)
+    if isinstance(seen, SearchResult) or record.ref is None:
+        return _lost_create(record, seen, on_lost_create)
+    if not waits:
+        return FinishFrom(ref=record.ref)
+    if seen is None:
+        return LookAt(ref=record.ref)
+    if isinstance(seen, Trouble):
+        return _recorded_run_not_readable(record, record.ref, seen, now)
+    return _recorded_run(record, record.ref, seen)
+
+
+def _after_a_clear(record: Record, seen: Seen | None) -> Move:
+    why = "the task was cleared"
+    if record.ref is not None:
+        return Replace(ref=record.ref, because=why)
+    if isinstance(seen, SearchResult):
+        if seen.ref is not None:
+            return Replace(ref=seen.ref, because=why)
+        return Create(because=None if seen.conclusive else f"{why}; its earlier create cannot be looked up")
+    return SearchFor(token=record.token, until=record.intent_at + SEARCH_SECONDS)
+
+
+def _lost_create(record: Record, seen: Seen | None, on_lost_create: OnLostCreate) -> Move:
+    if not isinstance(seen, SearchResult):
+        return SearchFor(token=record.token, until=record.intent_at + SEARCH_SECONDS)
+    if seen.ref is not None:
+        return Adopt(ref=seen.ref)
+    if seen.conclusive:
+        return Create(because="an earlier attempt ended before its create was accepted")
+    if on_lost_create == "resubmit":
+        return Create(because="an earlier create was never answered (on_lost_create='resubmit')")
+    return GiveUp(error=lost_create_error(record))
+
+
+def _recorded_run(record: Record, ref: RunRef, look: Look) -> Move:
+    if look.status is RunStatus.CANCELLING:
+        return Replace(ref=ref, because="it is being cancelled", cancel=False)
+    if look.status.is_active:
+        if record.ended_by_us:
+            return Replace(ref=ref, because="an earlier attempt had ended it", cancel=True)
+        return Adopt(ref=ref)
+    if look.status is not RunStatus.COMPLETED:
+        return Create(because=f"{ref} had ended as {look.word}")
+    if record.refused:
+        return Create(because=f"the answer of {ref} was refused")
+    return FinishFrom(ref=ref)
+
+
+def _recorded_run_not_readable(record: Record, ref: RunRef, trouble: Trouble, now: float) -> Move:
+    if trouble.kind is TroubleKind.KEY_REFUSED:
+        error = RunConnectionError(
+            f"Connection {ref.conn_id!r}: the server refused the key ({trouble}). Nothing was created; {ref} "
+            "of an earlier attempt may still be running and billing. Mend the key, then clear the task."
+        )
+        return GiveUp(error=error)
+    fresh = now <= (record.created_at or record.intent_at) + NOT_FOUND_GRACE
+    if trouble.kind is TroubleKind.NOT_FOUND and not fresh:
+        return Create(because=f"{ref} of an earlier attempt is gone from the server")
+    # Whatever else is wrong, the run may be alive and paid for: the wait goes on and says what it meets.
+    return Adopt(ref=ref)
+
+
+def lost_create_error(record: Record, why: str = "its answer never arrived") -> LostCreateError:
+    """Say what may be running and what to do about it."""
+    return LostCreateError(
+        f"A create was sent at Unix time {record.intent_at:.0f} and {why}; this server cannot tell whether "
+        f"it was accepted. A run with metadata token {record.token!r} may be running and billing. It was not "
+        "sent again (on_lost_create='fail'). Clear the task to start anew."
+    )
+
+
+def new_token(identity: tuple[object, ...], *, random_part: str) -> str:
+    """
+    Return the token of one intent: a hash of the task instance and its cycle, then something random.
+
+    :param identity: Dag id, Dag run id, task id, map index, cycle.
+    """
+    return f"{token_prefix(identity)}{random_part}"
+
+
+def token_prefix(identity: tuple[object, ...]) -> str:
+    """Return the part of the token that every attempt of the same cycle can compute again."""
+    digest = hashlib.sha256(json.dumps([str(part) for part in identity]).encode()).hexdigest()
+    return f"{digest[:24]}/"

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools that a run may use, as the contract writes them; each wire sends them in its own shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_openai_runs.runs import checks
+
+_FUNCTION_KEYS = ("name", "description", "parameters", "strict")
+
+
+def checked_tools(tools: object, *, warnings: list[str]) -> list[dict[str, Any]]:
+    """
+    Check the tools and bring functions into the nested form ``{"type": "function", "function": {...}}``.
+
+    The flat form of responses, ``{"type": "function", "name": ...}``, is accepted as well, so that the same
+    tools serve both kinds of run.
+
+    :param warnings: receives a sentence for each outdated word.
+    :raises RunRequestError: with the tool's place, its value and the rule.
+    """
+    return [
+        _checked_tool(f"tools[{place}]", tool, warnings)
+        for place, tool in enumerate(checks.sequence("tools", tools))
+    ]
+
+
+def _checked_tool(name: str, value: object, warnings: list[str]) -> dict[str, Any]:
+    tool = checks.mapping(name, value)
+    kind = tool.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise checks.bad(
+            name, value, "needs a 'type' such as 'code_interpreter', 'file_search' or 'function'"
+        )
+    if kind == "retrieval":
+        warnings.append(f"{name}: tool type 'retrieval' is the old word for 'file_search', which is sent")
+        return {**tool, "type": "file_search"}
+    if kind == "function":
+        return {"type": "function", "function": _checked_function(name, tool)}
+    return tool
+
+
+def _checked_function(name: str, tool: dict[str, Any]) -> dict[str, Any]:
+    if "function" in tool:
+        function = checks.mapping(f"{name}['function']", tool["function"])
+    else:
+        function = {key: tool[key] for key in _FUNCTION_KEYS if key in tool}
+    if not function:
+        raise checks.bad(name, tool, "a tool of type 'function' needs 'function' with at least a 'name'")
+    if not isinstance(function.get("name"), str) or not function["name"]:
+        raise checks.bad(f"{name}['function']", function, "needs a 'name'")
+    if function.get("parameters") is not None:
+        function["parameters"] = checks.json_object(
+            f"{name}['function']['parameters']", function["parameters"]
+        )
+    return function

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What went wrong with one call, in the terms that the decisions need."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+#: Text of a server that may enter an exception, an event or a log is cut to this many characters.
+MAX_SERVER_TEXT = 500
+
+_SECRETS = re.compile(
+    r"(?i)\b(sk-[\w\-*]{4,}|bearer\s+\S+"
+    r"|(?:api[-_ ]?key|authorization|password|token)[\"']?\s*[:=]\s*[\"']?[^\s\"',}]+)"
+)
+_ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
+
+
+class TroubleKind(StrEnum):
+    """Sorted by what may be done next, not by HTTP status."""
+
+    #: The request never reached the server.
+    NOT_SENT = "not_sent"
+    #: The server asked to come back later (429, 409, 503): it did not act on the request.
+    BUSY = "busy"
+    #: Time-out, reset, 500, 502, 504, an unreadable answer: the server may have acted on the request.
+    NO_ANSWER = "no_answer"
+    #: 404
+    NOT_FOUND = "not_found"
+    #: 401, 403
+    KEY_REFUSED = "key_refused"
+    #: ``insufficient_quota``, a 429 that waiting does not heal.
+    NO_QUOTA = "no_quota"
+    #: Any other 4xx: the request itself is wrong, or comes at the wrong moment.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A call that did not bring a readable answer."""
+
+    kind: TroubleKind
+    #: Cut and redacted, for people.
+    text: str
+    http_status: int | None = None
+    code: str | None = None
+    param: str | None = None
+    #: Seconds that the server asked to wait.
+    retry_after: float | None = None
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same call may well succeed later."""
+        return self.kind in {TroubleKind.NOT_SENT, TroubleKind.BUSY, TroubleKind.NO_ANSWER}
+
+    @property
+    def surely_not_accepted(self) -> bool:
+        """Whether the server certainly did not act on it, so that even a create may be sent again."""
+        return self.kind is not TroubleKind.NO_ANSWER
+
+    @property
+    def active_run_id(self) -> str | None:
+        """The run that keeps a thread busy; OpenAI names it only in the message."""
+        found = _ACTIVE_RUN.search(self.text) if self.http_status in {400, 409} else None
+        return found.group(1) if found else None
+
+    @property
+    def conversation_locked(self) -> bool:
+        """Whether another response is at work in the same conversation."""
+        return self.code == "conversation_locked"
+
+    def __str__(self) -> str:
+        return f"HTTP {self.http_status}: {self.text}" if self.http_status else self.text
+
+
+def safe_text(text: object) -> str:
+    """Cut a server's text to ``MAX_SERVER_TEXT`` and take out what looks like a key."""
+    head = str(text)[: 2 * MAX_SERVER_TEXT]
+    clean = " ".join(_SECRETS.sub("***", head).split())
+    return clean if len(clean) <= MAX_SERVER_TEXT else clean[: MAX_SERVER_TEXT - 1] + "…"

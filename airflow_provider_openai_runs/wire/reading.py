@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Reading what servers write, liberally: wrong types become None, and only an answer without a run is an error.
+
+Compatible servers send float or millisecond timestamps, null metadata, text as a list, and leave fields out
+(the cases that were seen stand in the tests).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_openai_runs.runs.model import Usage
+
+#: A Unix time above this is in milliseconds (as seconds it would lie beyond the year 5000).
+_MILLISECONDS = 1e11
+
+
+def text(value: object) -> str | None:
+    """Return text that says something, else None."""
+    return value if isinstance(value, str) and value else None
+
+
+def unix_time(value: object) -> int | None:
+    """Return whole Unix seconds from an integer, a float or milliseconds."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or value <= 0
+    ):
+        return None
+    return int(value / 1000 if value > _MILLISECONDS else value)
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def object_of(value: object) -> dict[str, Any]:
+    """Return a JSON object, or an empty one."""
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def objects_of(value: object) -> list[dict[str, Any]]:
+    """Return the JSON objects of a list, or an empty list."""
+    return [dict(item) for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def optional_object(value: object) -> dict[str, Any] | None:
+    """Return a JSON object that says something, else None."""
+    return dict(value) if isinstance(value, Mapping) and value else None
+
+
+def text_pairs(value: object) -> dict[str, str]:
+    """Return metadata; pairs that are not text are left out."""
+    return {
+        key: item for key, item in object_of(value).items() if isinstance(key, str) and isinstance(item, str)
+    }
+
+
+def run_id(data: Mapping[str, Any]) -> str:
+    """Return the id of a run; an answer without one is no run."""
+    found = data.get("id")
+    if not isinstance(found, str) or not found:
+        raise ValueError(f"the answer has no run id, only {sorted(map(str, data))[:8]}")
+    return found
+
+
+def status_word(data: Mapping[str, Any]) -> str:
+    """Return the status in the server's word; an answer without one tells nothing."""
+    found = data.get("status")
+    if not isinstance(found, str) or not found:
+        raise ValueError(f"the answer has no status, only {sorted(map(str, data))[:8]}")
+    return found
+
+
+def usage(value: object) -> Usage | None:
+    """Return token counts under either API's names; None where the server sends none."""
+    data = object_of(value)
+    prompt = whole(data.get("prompt_tokens", data.get("input_tokens")))
+    completion = whole(data.get("completion_tokens", data.get("output_tokens")))
+    total = whole(data.get("total_tokens"))
+    if prompt is None and completion is None and total is None:
+        return None
+    return Usage(
+        prompt_tokens=prompt or 0,
+        completion_tokens=completion or 0,
+        total_tokens=(prompt or 0) + (completion or 0) if total is None else total,
+    )
+
+
+def poll_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds after which the server wants to be asked again, where it says so."""
+    for name, scale in (("openai-poll-after-ms", 1000.0), ("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) / scale
+        except ValueError:
+            continue
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    return None

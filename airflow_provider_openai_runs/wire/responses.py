@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Background responses (https://developers.openai.com/api/docs/guides/background)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_openai_runs.runs.model import Look, Run, RunRef, Step, ToolCall
+from airflow_provider_openai_runs.runs.ownership import SearchResult
+from airflow_provider_openai_runs.runs.request import TOKEN_KEY, RunRequest
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.call import Call, Flow, Reply
+
+_LIMITS = ("max_output_tokens", "max_tool_calls")
+#: Output items that mean: a response that calls itself completed waits for somebody outside.
+_FUNCTION_CALLS = frozenset(
+    {
+        "function_call",
+        "custom_tool_call",
+        "computer_call",
+        "local_shell_call",
+        "shell_call",
+        "apply_patch_call",
+        "mcp_approval_request",
+    }
+)
+
+
+class ResponsesWire:
+    """Requests and replies of background responses."""
+
+    def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> Call[Run]:
+        """Start a response."""
+        body = dict(request.body)
+        if "tools" in body:
+            body["tools"] = [_flat(tool) for tool in body["tools"]]
+        if token is not None:
+            body["metadata"] = {**body.get("metadata", {}), TOKEN_KEY: token}
+
+        def read(reply: Reply) -> Run:
+            return _run(reply.data, conn_id=conn_id)
+
+        return Call(method="POST", path="/responses", body=body, read=read, pays=True)
+
+    def look(self, ref: RunRef) -> Call[Look]:
+        """Ask how the response is doing."""
+        return Call(method="GET", path=_path(ref), read=_look)
+
+    def retrieve(self, ref: RunRef) -> Call[Run]:
+        """Read the response with everything it says."""
+
+        def read(reply: Reply) -> Run:
+            return _run(reply.data, conn_id=ref.conn_id)
+
+        return Call(method="GET", path=_path(ref), read=read)
+
+    def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
+        """Return the run as it is: a response brings its output along."""
+        yield from ()
+        return run if steps else replace(run, steps=None)
+
+    def cancel(self, ref: RunRef) -> Call[Look]:
+        """End the response."""
+        return Call(method="POST", path=f"{_path(ref)}/cancel", read=_look)
+
+    def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
+        """Say that nobody knows: the API has no list of responses."""
+        del thread_id, token, since, conn_id
+        yield from ()
+        return SearchResult(ref=None, conclusive=False)
+
+    def answer(
+        self, run: Run, outputs: Mapping[str, str], request: RunRequest | None, *, token: str | None
+    ) -> Call[Run]:
+        """
+        Go on with a new response that holds the outputs.
+
+        Tools and instructions are not carried over by the API, so they are sent again.
+        """
+        again = {} if request is None else dict(request.body)
+        again.pop("previous_response_id", None)
+        if run.ref.thread_id is not None:
+            again["conversation"] = run.ref.thread_id
+        else:
+            again.pop("conversation", None)
+            again["previous_response_id"] = run.ref.id
+        again["input"] = [
+            {"type": "function_call_output", "call_id": call, "output": out} for call, out in outputs.items()
+        ]
+        body = {"model": run.model, "background": True, "store": True} | again
+        next_request = RunRequest(
+            kind=RunKind.RESPONSE, body={k: v for k, v in body.items() if v is not None}
+        )
+        return self.create(next_request, token=token, conn_id=run.ref.conn_id)
+
+
+def _path(ref: RunRef) -> str:
+    return f"/responses/{quote(ref.id, safe='')}"
+
+
+def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool in the flat form of this API."""
+    if tool.get("type") != "function":
+        return dict(tool)
+    function = {"parameters": {"type": "object", "properties": {}}, "strict": False, **tool["function"]}
+    return {"type": "function", **function}
+
+
+def _look(reply: Reply) -> Look:
+    word = reading.status_word(reply.data)
+    status = RunStatus.parse(word)
+    pending = status is RunStatus.COMPLETED and any(_tool_calls(reply.data))
+    return Look(status=status, word=word, poll_after=reading.poll_after(reply.headers), needs_action=pending)
+
+
+def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
+    word = reading.status_word(data)
+    status = RunStatus.parse(word)
+    conversation = data.get("conversation")
+    if isinstance(conversation, Mapping):
+        conversation = conversation.get("id")
+    ref = RunRef(
+        kind=RunKind.RESPONSE, id=reading.run_id(data), thread_id=reading.text(conversation), conn_id=conn_id
+    )
+    ended_at = reading.unix_time(data.get("completed_at"))
+    previous = reading.text(data.get("previous_response_id"))
+    return Run(
+        ref=ref,
+        status=status,
+        word=word,
+        object=reading.text(data.get("object")) or "response",
+        created_at=reading.unix_time(data.get("created_at")),
+        completed_at=ended_at if status is RunStatus.COMPLETED else None,
+        model=reading.text(data.get("model")),
+        instructions=reading.text(data.get("instructions")),
+        tools=tuple(reading.objects_of(data.get("tools"))),
+        metadata=reading.text_pairs(data.get("metadata")),
+        usage=reading.usage(data.get("usage")),
+        file_ids=tuple(_file_ids(data)),
+        last_error=reading.optional_object(data.get("error")),
+        incomplete_details=reading.optional_object(data.get("incomplete_details")),
+        limits={name: limit for name in _LIMITS if (limit := reading.whole(data.get(name)))},
+        tool_calls=tuple(_tool_calls(data)) if status is RunStatus.COMPLETED else (),
+        output_text=_output_text(data),
+        steps=tuple(map(_step, reading.objects_of(data.get("output")))),
+        raw={"previous_response_id": previous} if previous else {},
+    )
+
+
+def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
+    for item in reading.objects_of(data.get("output")):
+        if item.get("type") in _FUNCTION_CALLS:
+            yield ToolCall(
+                id=str(item.get("call_id") or item.get("id") or ""),
+                name=str(item.get("name") or item.get("type")),
+                arguments=str(item.get("arguments") or item.get("input") or ""),
+                type="function" if item["type"] == "function_call" else str(item["type"]),
+            )
+
+
+def _output_text(data: Mapping[str, Any]) -> str | None:
+    found = [
+        part["text"]
+        for item in reading.objects_of(data.get("output"))
+        for part in reading.objects_of(item.get("content"))
+        if part.get("type") == "output_text" and isinstance(part.get("text"), str)
+    ]
+    # What the SDK computes is sent by some gateways as a field of its own.
+    return "".join(found) if found else reading.text(data.get("output_text"))
+
+
+def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
+    for tool in reading.objects_of(data.get("tools")):
+        ids = reading.object_of(tool.get("container")).get("file_ids")
+        yield from (item for item in ids if isinstance(item, str)) if isinstance(ids, list) else ()
+
+
+def _step(item: Mapping[str, Any]) -> Step:
+    details = {key: value for key, value in item.items() if key not in {"id", "type", "status"}}
+    return Step(
+        id=str(item.get("id") or ""),
+        type=str(item.get("type") or "unknown"),
+        status=reading.text(item.get("status")),
+        details=details,
+    )
+
+
+WIRE = ResponsesWire()
+
+__all__ = ["WIRE", "ResponsesWire"]

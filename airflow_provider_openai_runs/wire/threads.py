@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thread runs: the Assistants API v2 (https://platform.openai.com/docs/api-reference/runs)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_openai_runs.runs.model import Look, Run, RunRef, Step, ToolCall
+from airflow_provider_openai_runs.runs.ownership import SearchResult
+from airflow_provider_openai_runs.runs.request import TOKEN_KEY, RunRequest
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.call import Call, Flow, Reply
+from airflow_provider_openai_runs.wire.troubled import CallFailed
+
+_HEADERS = {"OpenAI-Beta": "assistants=v2"}
+_PAGE_SIZE = 100
+#: A list that never ends is a broken server.
+_MAX_PAGES = 100
+#: Clocks differ, and created_at has whole seconds.
+_CLOCK_SLACK = 120.0
+_LIMITS = ("max_completion_tokens", "max_prompt_tokens")
+
+
+class ThreadRunsWire:
+    """Requests and replies of thread runs."""
+
+    def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> Call[Run]:
+        """Start a run on the request's thread."""
+        body = dict(request.body)
+        if token is not None:
+            body["metadata"] = {**body.get("metadata", {}), TOKEN_KEY: token}
+        query = {"include[]": body.pop("include")} if "include" in body else {}
+        thread_id = request.thread_id or ""
+
+        def read(reply: Reply) -> Run:
+            return _run(reply.data, thread_id=thread_id, conn_id=conn_id)
+
+        return Call(
+            method="POST",
+            path=_runs(thread_id),
+            body=body,
+            query=query,
+            headers=_HEADERS,
+            read=read,
+            pays=True,
+        )
+
+    def look(self, ref: RunRef) -> Call[Look]:
+        """Ask how the run is doing."""
+        return Call(method="GET", path=_run_path(ref), headers=_HEADERS, read=_look)
+
+    def retrieve(self, ref: RunRef) -> Call[Run]:
+        """Read the run."""
+
+        def read(reply: Reply) -> Run:
+            return _run(reply.data, thread_id=ref.thread_id or "", conn_id=ref.conn_id)
+
+        return Call(method="GET", path=_run_path(ref), headers=_HEADERS, read=read)
+
+    def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
+        """Add the answer's text and files from the thread's messages, and every page of the steps."""
+        thread = quote(run.ref.thread_id or "", safe="")
+        texts: list[str] = []
+        files = list(run.file_ids)
+        messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
+        for message in messages:
+            # A server that does not know the filter answers with the whole thread.
+            if message.get("run_id") == run.ref.id and message.get("role") == "assistant":
+                texts += _texts(message.get("content"))
+                files += _attached_files(message)
+        found = replace(
+            run, output_text="\n".join(texts) if texts else None, file_ids=tuple(dict.fromkeys(files))
+        )
+        if not steps:
+            return found
+        listed = yield from _pages(f"{_run_path(run.ref)}/steps", {"order": "asc"})
+        return replace(found, steps=tuple(map(_step, listed)))
+
+    def cancel(self, ref: RunRef) -> Call[Look]:
+        """End the run."""
+        return Call(method="POST", path=f"{_run_path(ref)}/cancel", headers=_HEADERS, read=_look)
+
+    def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
+        """Look through the thread's runs, newest first."""
+        if thread_id is None:
+            # The thread would have been created with the run, so nobody else can have run on it.
+            return SearchResult(ref=None, conclusive=True)
+        runs = yield from _pages(_runs(thread_id), {"order": "desc"})
+        nameless = False
+        for run in runs:
+            metadata = reading.text_pairs(run.get("metadata"))
+            if metadata.get(TOKEN_KEY, "").startswith(token):
+                ref = RunRef(
+                    kind=RunKind.THREAD_RUN, id=reading.run_id(run), thread_id=thread_id, conn_id=conn_id
+                )
+                return SearchResult(ref=ref, conclusive=True)
+            created = reading.unix_time(run.get("created_at"))
+            nameless |= not metadata and (created is None or created >= since - _CLOCK_SLACK)
+        # A server that does not echo metadata cannot prove that a run is not ours.
+        return SearchResult(ref=None, conclusive=not nameless)
+
+    def answer(
+        self, run: Run, outputs: Mapping[str, str], request: RunRequest | None, *, token: str | None
+    ) -> Call[Run]:
+        """Answer all pending calls in one request, as the API demands."""
+        del request, token  # the same run goes on
+
+        def read(reply: Reply) -> Run:
+            return _run(reply.data, thread_id=run.ref.thread_id or "", conn_id=run.ref.conn_id)
+
+        body = {"tool_outputs": [{"tool_call_id": call, "output": out} for call, out in outputs.items()]}
+        path = f"{_run_path(run.ref)}/submit_tool_outputs"
+        return Call(method="POST", path=path, body=body, headers=_HEADERS, read=read, pays=True)
+
+    def create_thread(self, thread: Mapping[str, Any]) -> Call[str]:
+        """Create a thread; the call reads its id."""
+        return Call(
+            method="POST",
+            path="/threads",
+            body=dict(thread),
+            headers=_HEADERS,
+            read=lambda reply: reading.run_id(reply.data),
+        )
+
+
+def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list[Run]]:
+    """List every run of a thread."""
+    runs = yield from _pages(_runs(thread_id), {"order": order})
+    return [_run(run, thread_id=thread_id, conn_id=conn_id) for run in runs]
+
+
+def _runs(thread_id: str) -> str:
+    return f"/threads/{quote(thread_id, safe='')}/runs"
+
+
+def _run_path(ref: RunRef) -> str:
+    return f"{_runs(ref.thread_id or '')}/{quote(ref.id, safe='')}"
+
+
+def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
+    """Read every page; a server without the route has nothing to list."""
+    found: dict[Any, dict[str, Any]] = {}
+    after: str | None = None
+    for _ in range(_MAX_PAGES):
+        page_query = {**query, "limit": _PAGE_SIZE, **({"after": after} if after else {})}
+        try:
+            page: Reply = yield Call(method="GET", path=path, query=page_query, headers=_HEADERS, read=_whole)
+        except CallFailed as failed:
+            if failed.trouble.http_status in {404, 405, 501} and not path.endswith("/runs"):
+                break
+            raise
+        items = reading.objects_of(page.data.get("data"))
+        known = len(found)
+        found |= {item.get("id", len(found) + place): item for place, item in enumerate(items)}
+        after = reading.text(page.data.get("last_id")) or reading.text((items or [{}])[-1].get("id"))
+        if not page.data.get("has_more") or after is None or len(found) == known:
+            break
+    return list(found.values())
+
+
+def _whole(reply: Reply) -> Reply:
+    return reply
+
+
+def _look(reply: Reply) -> Look:
+    word = reading.status_word(reply.data)
+    status = RunStatus.parse(word)
+    return Look(
+        status=status,
+        word=word,
+        poll_after=reading.poll_after(reply.headers),
+        needs_action=status is RunStatus.REQUIRES_ACTION,
+        expires_at=reading.unix_time(reply.data.get("expires_at")),
+    )
+
+
+def _run(data: Mapping[str, Any], *, thread_id: str, conn_id: str) -> Run:
+    word = reading.status_word(data)
+    ref = RunRef(kind=RunKind.THREAD_RUN, id=reading.run_id(data), thread_id=thread_id, conn_id=conn_id)
+    status = RunStatus.parse(word)
+    return Run(
+        ref=ref,
+        status=status,
+        word=word,
+        object=reading.text(data.get("object")) or "thread.run",
+        created_at=reading.unix_time(data.get("created_at")),
+        started_at=reading.unix_time(data.get("started_at")),
+        completed_at=reading.unix_time(data.get("completed_at")),
+        cancelled_at=reading.unix_time(data.get("cancelled_at")),
+        failed_at=reading.unix_time(data.get("failed_at")),
+        expires_at=reading.unix_time(data.get("expires_at")),
+        assistant_id=reading.text(data.get("assistant_id")),
+        model=reading.text(data.get("model")),
+        instructions=reading.text(data.get("instructions")),
+        tools=tuple(reading.objects_of(data.get("tools"))),
+        metadata=reading.text_pairs(data.get("metadata")),
+        usage=reading.usage(data.get("usage")),
+        file_ids=tuple(_file_ids(data)),
+        last_error=reading.optional_object(data.get("last_error")),
+        incomplete_details=reading.optional_object(data.get("incomplete_details")),
+        limits={name: limit for name in _LIMITS if (limit := reading.whole(data.get(name)))},
+        tool_calls=tuple(_tool_calls(data)) if status is RunStatus.REQUIRES_ACTION else (),
+    )
+
+
+def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
+    action = reading.object_of(data.get("required_action"))
+    submit = reading.object_of(action.get("submit_tool_outputs"))
+    for call in reading.objects_of(submit.get("tool_calls")):
+        function = reading.object_of(call.get("function"))
+        yield ToolCall(
+            id=str(call.get("id") or ""),
+            name=str(function.get("name") or ""),
+            arguments=str(function.get("arguments") or ""),
+            type=str(call.get("type") or "function"),
+        )
+
+
+def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
+    """Read the files from the run where a server still sends them, else from its tool resources."""
+    if isinstance(data.get("file_ids"), list):
+        yield from (item for item in data["file_ids"] if isinstance(item, str))
+        return
+    for resource in reading.object_of(data.get("tool_resources")).values():
+        ids = reading.object_of(resource).get("file_ids")
+        yield from (item for item in ids if isinstance(item, str)) if isinstance(ids, list) else ()
+
+
+def _attached_files(message: Mapping[str, Any]) -> list[str]:
+    attached = [item.get("file_id") for item in reading.objects_of(message.get("attachments"))]
+    return [item for item in attached if isinstance(item, str)]
+
+
+def _texts(content: object) -> Iterator[str]:
+    """Read the text of a message; some servers send plain text, or a list, in place of ``text.value``."""
+    if isinstance(content, str):
+        yield content
+    for part in reading.objects_of(content):
+        inner = part.get("text")
+        if isinstance(inner, Mapping):
+            inner = inner.get("value")
+        if isinstance(inner, list):
+            inner = "".join(item for item in inner if isinstance(item, str))
+        if isinstance(inner, str) and inner:
+            yield inner
+
+
+def _step(data: Mapping[str, Any]) -> Step:
+    details = reading.object_of(data.get("step_details"))
+    return Step(
+        id=str(data.get("id") or ""),
+        type=str(data.get("type") or details.get("type") or "unknown"),
+        status=reading.text(data.get("status")),
+        details=details,
+        created_at=reading.unix_time(data.get("created_at")),
+        completed_at=reading.unix_time(data.get("completed_at")),
+        usage=reading.usage(data.get("usage")),
+    )
+
+
+WIRE = ThreadRunsWire()
+
+__all__ = ["WIRE", "ThreadRunsWire", "list_runs"]
