@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target installs what it needs, once. Needs make and Python 3.11 to 3.13.
+#
+#   make PYTHON=python3.12 test     another Python
+#   make AIRFLOW=3.1 demo           another Airflow, one of those in constraints/
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+AIRFLOW ?= 3.3
+AIRFLOWS := 3.1 3.2 3.3
+VENV ?= .venv$(if $(filter-out 3.3,$(AIRFLOW)),-airflow-$(AIRFLOW))
+ARGS ?=
+
+CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+CREATED := $(VENV)/.python-$(PYTHON_VERSION)
+STAMP := $(VENV)/.airflow-$(AIRFLOW)
+RUN := $(VENV)/bin/python -m
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo airflow simulator test lint types coverage test-matrix constraints clean
+.SUFFIXES:
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## Install the package and its tools into .venv
+
+$(CREATED):
+	@test -n "$(PYTHON_VERSION)" || { echo "Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(STAMP): pyproject.toml $(CONSTRAINTS) $(CREATED)
+	@echo "Installing the package and Airflow $(AIRFLOW) into $(VENV) (about a minute the first time)"
+	@rm -f $(VENV)/.airflow-*
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint $(CONSTRAINTS)
+	@touch $@
+
+demo: $(STAMP) ## Run the example Dags in a live Airflow, against the simulator or OPENAI_API_KEY
+	@$(RUN) demo run $(ARGS)
+
+airflow: $(STAMP) ## Leave a live Airflow with the example Dags running, until Ctrl-C
+	@$(RUN) demo serve $(ARGS)
+
+simulator: $(STAMP) ## Run the simulator alone, until Ctrl-C
+	@$(RUN) airflow_provider_openai_runs.simulator $(ARGS)
+
+test: $(STAMP) ## Run the tests; ARGS go to pytest
+	@$(RUN) pytest $(ARGS)
+
+lint: $(STAMP) ## Check style and format
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+
+types: $(STAMP) ## Check types
+	@$(RUN) mypy airflow_provider_openai_runs demo
+
+coverage: $(STAMP) ## Run the tests and measure what they cover
+	@$(RUN) pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+test-matrix: $(AIRFLOWS:%=test-airflow-%) ## Run the tests on every supported Airflow
+
+.PHONY: $(AIRFLOWS:%=test-airflow-%)
+$(AIRFLOWS:%=test-airflow-%): test-airflow-%:
+	@echo "Airflow $*"
+	@$(MAKE) --no-print-directory test AIRFLOW=$*
+
+constraints: $(STAMP) ## Pin the newest versions again
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
+	@for airflow in $(AIRFLOWS); do \
+		echo "apache-airflow==$$airflow.*" | $(VENV)/bin/uv pip compile pyproject.toml --extra dev --constraint - \
+			--python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet \
+			--output-file constraints/airflow-$$airflow.txt; \
+	done
+
+clean: ## Remove the environments and caches
+	rm -rf .venv .venv-airflow-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
