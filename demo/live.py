@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from demo.processes import Process, free_port, stop
+from demo.processes import Process, free_port, stop, undisturbed
 from demo.rest import Rest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 USER = PASSWORD = "admin"  # noqa: S105 - a throwaway server that listens to this machine only
@@ -34,7 +34,8 @@ class LiveAirflow:
     ``dags_folders`` are read as they are. ``env`` is added to the environment of every component and wins
     over what is set here. ``parallelism`` is the number of workers. ``home`` keeps everything in a folder of
     your choice (with its database, if it has one); without it a temporary folder is used and removed, unless
-    ``keep`` is true. ``port`` is taken if it is free.
+    ``keep`` is true. ``beside`` names further commands that live and die with the components, and can be
+    disturbed like them. ``port`` is taken if it is free.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class LiveAirflow:
         parallelism: int = 4,
         triggerers: int = 1,
         env: Mapping[str, str] | None = None,
+        beside: Mapping[str, Sequence[str]] | None = None,
         port: int = 0,
     ) -> None:
         self.dags_folders = [Path(folder).resolve() for folder in dags_folders]
@@ -56,14 +58,14 @@ class LiveAirflow:
         self.env = _clean_environment() | self._settings(parallelism) | dict(env or {})
         self.api = Rest(self.address, USER, PASSWORD)
         self.components = {
-            name: self._component(name, *arguments)
-            for name, *arguments in (
-                ("api-server",),
-                ("scheduler", "--skip-serve-logs"),
-                ("dag-processor",),
-                *((f"triggerer-{number}", "--skip-serve-logs") for number in range(1, triggerers + 1)),
-            )
+            **{name: self._process(name, *command) for name, command in (beside or {}).items()},
+            "api-server": self._airflow("api-server", "api-server"),
+            "scheduler": self._airflow("scheduler", "scheduler", "--skip-serve-logs"),
+            "dag-processor": self._airflow("dag-processor", "dag-processor"),
         }
+        for number in range(1, triggerers + 1):
+            name = f"triggerer-{number}"
+            self.components[name] = self._airflow(name, "triggerer", "--skip-serve-logs")
 
     def _settings(self, parallelism: int) -> dict[str, str]:
         bundles = [
@@ -98,9 +100,10 @@ class LiveAirflow:
             "NO_COLOR": "1",
         }
 
-    def _component(self, name: str, *arguments: str) -> Process:
-        subcommand = name.rstrip("0123456789").removesuffix("-")
-        command = [sys.executable, "-m", "airflow", subcommand, *arguments]
+    def _airflow(self, name: str, *arguments: str) -> Process:
+        return self._process(name, sys.executable, "-m", "airflow", *arguments)
+
+    def _process(self, name: str, *command: str) -> Process:
         return Process(name, command, self.env, self.home / f"{name}.log", cwd=self.home)
 
     def __enter__(self) -> Self:
@@ -126,7 +129,7 @@ class LiveAirflow:
         passwords = self.home / "simple_auth_manager_passwords.json.generated"
         passwords.write_text(json.dumps({USER: PASSWORD}) + "\n")
         passwords.chmod(0o600)
-        migration = self._component("db", "migrate")
+        migration = self._airflow("db-migrate", "db", "migrate")
         migration.start()
         try:
             if migration.wait(timeout=180):
@@ -150,7 +153,7 @@ class LiveAirflow:
                 health = {}
 
     def pid(self, name: str) -> int:
-        """Return the process id of ``api-server``, ``scheduler``, ``dag-processor`` or ``triggerer-1``."""
+        """Return the process id of a component: ``scheduler``, ``triggerer-1``, or one from ``beside``."""
         return self.components[name].pid
 
     def start(self, name: str) -> None:
@@ -168,15 +171,11 @@ class LiveAirflow:
 
     def stop(self) -> None:
         """End every process that was started here, and remove the home unless it is to be kept."""
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with undisturbed():
             stop(part for name, part in self.components.items() if name != "api-server")
             stop([self.components["api-server"]], timeout=0)  # last: the others end through it
             if not self.keep:
                 shutil.rmtree(self.home, ignore_errors=True)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _clean_environment() -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 SECONDS_TO_STOP = 8.0
 """How long the processes may take to end by themselves before they are killed."""
@@ -106,6 +106,16 @@ def stop(processes: Iterable[Process], timeout: float = SECONDS_TO_STOP) -> None
         for process in started:
             process.is_alive()  # reaps it
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back Ctrl-C and termination until the block is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def members_of(sessions: set[int]) -> list[int]:

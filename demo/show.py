@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo prints: the story of the Dag runs line by line, and a table of what they brought."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+COLUMNS = ("task", "id", "kind", "status", "seconds", "tokens", "steps", "answer")
+WIDEST = 44
+EXPLAINED = {
+    "deferred": "deferred: no worker is held while the run goes on",
+    "up_for_retry": "up_for_retry: failed, will be tried again",
+}
+
+
+class Story:
+    """Prints what happens, with the seconds since the story began."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._deferred: set[str] = set()
+
+    @property
+    def seconds(self) -> float:
+        """How long the story has lasted."""
+        return time.monotonic() - self._began
+
+    def tell(self, who: str, what: str) -> None:
+        """Print one line."""
+        print(f"{self.seconds:7.1f} s  {who:<38} {what}", flush=True)
+
+    def tell_state(self, instance: Mapping[str, Any]) -> None:
+        """Print the state that a task instance has come to."""
+        state = str(instance["state"] or "cleared")
+        what = EXPLAINED.get(state, state)
+        if state == "deferred":
+            self._deferred.add(instance["id"])
+        elif state == "running" and instance["id"] in self._deferred:
+            what = "running: resumed by the triggerer"
+        self.tell(label(instance), what)
+
+
+def label(instance: Mapping[str, Any]) -> str:
+    """Name a task instance: ``dag.task``, or ``dag.task[3]`` for a mapped one."""
+    name = f"{instance['dag_id']}.{instance['task_id']}"
+    return name if instance["map_index"] < 0 else f"{name}[{instance['map_index']}]"
+
+
+def row(name: str, run: Mapping[str, Any]) -> tuple[str, ...]:
+    """Make a row of the table from what a task pushed."""
+    created, completed = run.get("created_at"), run.get("completed_at")
+    return (
+        name,
+        run["ref"]["id"],
+        run["ref"]["kind"],
+        str(run.get("status")),
+        f"{completed - created:.1f}" if created is not None and completed is not None else "-",
+        str((run.get("usage") or {}).get("total_tokens", "-")),
+        str(len(run.get("steps") or ())),
+        " ".join(str(run.get("output_text") or "").split()),
+    )
+
+
+def print_table(rows: Iterable[tuple[str, ...]]) -> None:
+    """Print rows under their headings, each column as wide as it must be, long texts cut."""
+    lines = [COLUMNS, *rows]
+    cut = [[cell if len(cell) <= WIDEST else cell[: WIDEST - 1] + "…" for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
+    print()
+    for line in cut:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(flush=True)
