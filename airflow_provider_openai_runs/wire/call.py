@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from airflow_provider_openai_runs.runs.model import Look, Run, RunRef, ToolCall
+from airflow_provider_openai_runs.runs.model import Look, Run, RunRef
 from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 
@@ -30,6 +30,7 @@ class Call(Generic[T]):
     :param path: relative to the connection's base URL, with ids percent-encoded.
     :param read: turns the reply into what the caller wants; a ``ValueError`` means it is unreadable.
     :param pays: whether the call starts paid work, so that it must never be sent twice by accident.
+    :param timeout: seconds for the answer to arrive; None leaves it to the client.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -39,10 +40,18 @@ class Call(Generic[T]):
     query: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     pays: bool = False
+    timeout: float | None = None
 
 
-#: Yields calls, is sent what they read (or gets their error thrown in), and returns a result.
-Flow = Generator[Call[Any], Any, T]
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait before the next call of a flow."""
+
+    seconds: float
+
+
+#: Yields calls and pauses, is sent what the calls read (or gets their error thrown in), and returns a result.
+Flow = Generator[Call[Any] | Pause, Any, T]
 
 
 class Wire(Protocol):
@@ -72,4 +81,4 @@ class Wire(Protocol):
         """Answer the model's calls, by call id."""
 
 
-__all__ = ["Call", "Flow", "Reply", "ToolCall", "Wire"]
+__all__ = ["Call", "Flow", "Pause", "Reply", "Wire"]

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The errors to catch, and how they become Airflow's own kinds.
+
+What an operator raises is a member of the tree in ``runs/errors.py`` *and* an ``AirflowException``; where a
+retry would only fail again it is an ``AirflowFailException``, which ends the task at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from airflow_provider_openai_runs.runs.errors import (
+    LostCreateError,
+    OpenAIRunError,
+    RunCallError,
+    RunCancelledError,
+    RunConnectionError,
+    RunEndedError,
+    RunExpiredError,
+    RunFailedError,
+    RunIncompleteError,
+    RunNotFoundError,
+    RunRequestError,
+    RunTimeoutError,
+    RunUnreachableError,
+    ThreadBusyError,
+    ThreadsNotServedError,
+    ToolCallsPendingError,
+)
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Raise the package's errors as Airflow's own kinds."""
+    try:
+        yield
+    except OpenAIRunError as error:
+        raise as_airflow(error) from error.__cause__
+
+
+def as_airflow(error: OpenAIRunError) -> OpenAIRunError:
+    """Return the same error as one that Airflow understands: retry it, or fail at once."""
+    from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException  # noqa: PLC0415
+
+    if isinstance(error, AirflowException):
+        return error
+    kind = AirflowException if error.retryable else AirflowFailException
+    return _combined(type(error), kind)(str(error), retryable=error.retryable, retry_after=error.retry_after)
+
+
+@cache
+def _combined(error: type[OpenAIRunError], kind: type[Exception]) -> type[OpenAIRunError]:
+    return type(error.__name__, (error, kind), {"__module__": error.__module__, "__doc__": error.__doc__})
+
+
+__all__ = [
+    "LostCreateError",
+    "OpenAIRunError",
+    "RunCallError",
+    "RunCancelledError",
+    "RunConnectionError",
+    "RunEndedError",
+    "RunExpiredError",
+    "RunFailedError",
+    "RunIncompleteError",
+    "RunNotFoundError",
+    "RunRequestError",
+    "RunTimeoutError",
+    "RunUnreachableError",
+    "ThreadBusyError",
+    "ThreadsNotServedError",
+    "ToolCallsPendingError",
+    "airflow_errors",
+    "as_airflow",
+]

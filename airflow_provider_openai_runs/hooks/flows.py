@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Create, read and cancel as flows of calls, and the patience with which every flow is run.
+
+The hook drives them with a synchronous or an asynchronous client.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from airflow_provider_openai_runs.runs.model import Look, Run, RunRef
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
+from airflow_provider_openai_runs.wire import Flow, wire_of
+from airflow_provider_openai_runs.wire.call import Call, Pause
+from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
+from airflow_provider_openai_runs.wire.troubled import CallFailed
+
+T = TypeVar("T")
+
+#: Seconds that one answer may take, where the budget allows. A create may take the whole budget: gateways
+#: that ignore ``background`` answer only when the run has ended.
+_ANSWER_TIMEOUT = 60.0
+_LONGEST_PAUSE = 30.0
+#: How servers refuse to cancel what has ended: OpenAI 400, others 409.
+_REFUSED_CANCEL = frozenset({400, 409, 422})
+_FIRST_LOOK_AFTER_CANCEL = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """
+    What became of a run that was asked to end.
+
+    :param look: the last look at it; None when nobody could say.
+    :param trouble: why not.
+    """
+
+    look: Look | None
+    trouble: Trouble | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is over for certain."""
+        gone = self.trouble is not None and self.trouble.kind is TroubleKind.NOT_FOUND
+        return gone or (self.look is not None and self.look.status.is_terminal)
+
+
+def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]:
+    """Start a run, on a new thread if the request brings one."""
+    if request.thread is not None and request.thread_id is None:
+        # Two calls: a lost answer to this one leaves an empty thread, which costs nothing.
+        thread_id = yield THREADS.create_thread(request.thread)
+        request = replace(request, thread_id=thread_id)
+    run: Run = yield wire_of(request.kind).create(request, token=token, conn_id=conn_id)
+    return run
+
+
+def read(ref: RunRef, *, steps: bool) -> Flow[Run]:
+    """Read a run with its output, and with all its steps if wanted."""
+    wire = wire_of(ref.kind)
+    run: Run = yield wire.retrieve(ref)
+    return (yield from wire.complete(run, steps=steps))
+
+
+def answer(run: Run, outputs: Mapping[str, str], request: RunRequest | None) -> Flow[Run]:
+    """Answer the model's calls, all in one request."""
+    answered: Run = yield wire_of(run.ref.kind).answer(run, outputs, request, token=None)
+    return answered
+
+
+def look(ref: RunRef) -> Flow[Look]:
+    """Ask how a run is doing."""
+    seen: Look = yield wire_of(ref.kind).look(ref)
+    return seen
+
+
+def cancel(ref: RunRef, *, wait: float) -> Flow[Cancelled]:
+    """
+    End a run and wait up to ``wait`` seconds for its end. A run that has ended already is success.
+
+    Never raises ``CallFailed``: the result says what is known.
+    """
+    ends = time.monotonic() + wait
+    seen: Look | None = None
+    refused: Trouble | None = None
+    pause = _FIRST_LOOK_AFTER_CANCEL
+    try:
+        while True:
+            if refused is not None or seen is None:
+                seen, refused = yield from _ask_to_end(ref)
+            else:
+                seen = yield wire_of(ref.kind).look(ref)
+            if seen.status.is_terminal or time.monotonic() + pause >= ends:
+                return Cancelled(look=seen, trouble=refused if seen.status.is_active else None)
+            yield Pause(pause)
+            pause = min(pause * 2, 5.0)
+    except CallFailed as failed:
+        return Cancelled(look=seen, trouble=failed.trouble)
+
+
+def _ask_to_end(ref: RunRef) -> Flow[tuple[Look, Trouble | None]]:
+    """Cancel once. Refused, look why: it has ended, or (some servers) is not yet in a status to be "
+    "cancelled."""
+    try:
+        seen: Look = yield wire_of(ref.kind).cancel(ref)
+    except CallFailed as failed:
+        if failed.trouble.http_status not in _REFUSED_CANCEL:
+            raise
+        seen = yield wire_of(ref.kind).look(ref)
+        return seen, None if seen.status is RunStatus.CANCELLING else failed.trouble
+    return seen, None
+
+
+def patiently(flow: Flow[T], *, budget: float) -> Flow[T]:
+    """
+    Run a flow within a budget in seconds, and send again what may be sent again.
+
+    That is every call in transient trouble, but of a call that pays only what the server surely did not
+    accept (connect errors, 429, 409, 503): a time-out or a 500 may have started the run.
+    """
+    ends = time.monotonic() + budget
+    advance: Callable[[], Call[Any] | Pause] = partial(next, flow)
+    while True:
+        try:
+            step = advance()
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        try:
+            found = (yield step) if isinstance(step, Pause) else (yield from _answered(step, ends))
+        except CallFailed as failed:
+            advance = partial(flow.throw, failed)
+        else:
+            advance = partial(flow.send, found)
+
+
+def _answered(call: Call[T], ends: float) -> Flow[T]:
+    tries = 0
+    while True:
+        left = max(1.0, ends - time.monotonic())
+        timeout = call.timeout or (left if call.pays else min(left, _ANSWER_TIMEOUT))
+        try:
+            found: T = yield replace(call, timeout=timeout)
+        except CallFailed as failed:
+            trouble = failed.trouble
+            tries += 1
+            pause = max(min(0.5 * 2.0 ** min(tries, 10), _LONGEST_PAUSE), trouble.retry_after or 0.0)
+            again = trouble.is_transient and (trouble.surely_not_accepted or not call.pays)
+            if not again or time.monotonic() + pause >= ends:
+                raise
+            yield Pause(pause)
+        else:
+            return found

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Sends calls through the public ``get`` and ``post`` of the SDK's clients.
+
+Authentication, base URL, proxies and TLS stay the SDK's. Its retries are switched off: it sends no
+idempotency key, so that a time-out on create would start a second run, and a flow is patient by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import httpx2
+import openai
+
+from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind, safe_text
+from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.troubled import CallFailed
+
+T = TypeVar("T")
+
+#: A reply larger than this is not a run.
+MAX_BODY = 16 * 1024 * 1024
+_CONNECT_TIMEOUT = 10.0
+_DEFAULT_TIMEOUT = 60.0
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+_BUSY = frozenset({409, 429, 503})
+_KEY_REFUSED = frozenset({401, 403})
+_REQUEST_TIMEOUT = 408
+_NOT_FOUND = 404
+_SERVER_ERROR = 500
+
+
+def send(client: openai.OpenAI, call: Call[T]) -> T:
+    """
+    Send one call and read its answer.
+
+    :raises CallFailed: with what went wrong.
+    """
+    try:
+        if call.method == "GET":
+            response = client.get(call.path, cast_to=httpx2.Response, options=_options(call))
+        else:
+            send_body = client.delete if call.method == "DELETE" else client.post
+            response = send_body(call.path, cast_to=httpx2.Response, body=call.body, options=_options(call))
+    except openai.OpenAIError as error:
+        raise CallFailed(_trouble(error)) from error
+    return _read(call, response)
+
+
+async def asend(client: openai.AsyncOpenAI, call: Call[T]) -> T:
+    """Send one call and read its answer, without blocking the event loop."""
+    try:
+        if call.method == "GET":
+            response = await client.get(call.path, cast_to=httpx2.Response, options=_options(call))
+        else:
+            send_body = client.delete if call.method == "DELETE" else client.post
+            response = await send_body(
+                call.path, cast_to=httpx2.Response, body=call.body, options=_options(call)
+            )
+    except openai.OpenAIError as error:
+        raise CallFailed(_trouble(error)) from error
+    return _read(call, response)
+
+
+def _options(call: Call[Any]) -> Any:
+    timeout = call.timeout or _DEFAULT_TIMEOUT
+    return {
+        "headers": dict(call.headers),
+        "params": dict(call.query),
+        "timeout": httpx2.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
+        "max_retries": 0,
+    }
+
+
+def _read(call: Call[T], response: httpx2.Response) -> T:
+    try:
+        data = _json_object(response.content)
+        return call.read(Reply(data=data, headers=response.headers))
+    except (ValueError, RecursionError) as error:
+        text = safe_text(f"{call.method} {call.path} was answered unreadably: {error}")
+        trouble = Trouble(kind=TroubleKind.NO_ANSWER, text=text, http_status=response.status_code)
+        raise CallFailed(trouble) from error
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_BODY:
+        raise ValueError(f"its body has {len(body)} bytes")
+    data = json.loads(body)
+    if not isinstance(data, dict):
+        raise ValueError(f"its body is not a JSON object but a {type(data).__name__}")  # noqa: TRY004 # no bug
+    return data
+
+
+def _trouble(error: openai.OpenAIError) -> Trouble:
+    if isinstance(error, openai.APIStatusError):
+        return _refusal(error)
+    cause = error.__cause__
+    sent = isinstance(error, openai.APIError) and not isinstance(cause, _NEVER_SENT)
+    text = f"{error} ({type(cause).__name__}: {cause})" if cause else str(error)
+    return Trouble(kind=TroubleKind.NO_ANSWER if sent else TroubleKind.NOT_SENT, text=safe_text(text))
+
+
+def _refusal(error: openai.APIStatusError) -> Trouble:
+    status = error.status_code
+    code = error.code if isinstance(error.code, str) else None
+    if status in _KEY_REFUSED:
+        kind = TroubleKind.KEY_REFUSED
+    elif status == _NOT_FOUND:
+        kind = TroubleKind.NOT_FOUND
+    elif code == "insufficient_quota":
+        kind = TroubleKind.NO_QUOTA
+    elif status in _BUSY:
+        kind = TroubleKind.BUSY
+    elif status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
+        kind = TroubleKind.NO_ANSWER
+    else:
+        kind = TroubleKind.REFUSED
+    return Trouble(
+        kind=kind,
+        text=safe_text(_message(error)),
+        http_status=status,
+        code=code,
+        param=error.param if isinstance(error.param, str) else None,
+        retry_after=reading.poll_after(error.response.headers),
+    )
+
+
+def _message(error: openai.APIStatusError) -> str:
+    """Return the server's own sentence; compatible servers write it under other names."""
+    body = error.body
+    if isinstance(body, dict):
+        for key in ("message", "detail", "error"):
+            if isinstance(body.get(key), str) and body[key]:
+                return str(body[key])
+    return error.message
