@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.trouble import safe_text
 
 #: OpenAI takes 16 pairs; one carries the token by which a lost run is found again.
 MAX_METADATA_PAIRS = 15
@@ -20,8 +21,8 @@ MAX_SHOWN = 100
 
 
 def bad(name: str, value: object, rule: str) -> RunRequestError:
-    """Build the error for one argument."""
-    shown = repr(value)
+    """Build the error for one argument; a key inside the value, such as that of an MCP tool, is taken out."""
+    shown = safe_text(repr(value))
     if len(shown) > MAX_SHOWN:
         shown = shown[: MAX_SHOWN - 1] + "…"
     return RunRequestError(f"{name}={shown}: {rule}. Nothing was sent.")
@@ -110,7 +111,7 @@ def json_object(name: str, value: object) -> dict[str, Any]:
     if isinstance(value, str):
         try:
             found = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
     if not isinstance(found, Mapping):
         raise bad(name, value, "must be a JSON object, as a dict or as its text")
@@ -128,7 +129,10 @@ def _looks_like_number(value: str) -> bool:
 def _as_number(name: str, value: object) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if is_number or (isinstance(value, str) and _looks_like_number(value)):
-        found = float(value)  # type: ignore[arg-type]  # narrowed by the two checks above
+        try:
+            found = float(value)  # type: ignore[arg-type]  # narrowed by the two checks above
+        except OverflowError:
+            found = math.inf
         if math.isfinite(found):
             return found
     raise bad(name, value, "must be a number")

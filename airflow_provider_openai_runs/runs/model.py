@@ -4,11 +4,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+
+#: JSON nested deeper than this is cut in XCom; Python's own JSON gives up at some hundreds.
+MAX_DEPTH = 100
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +44,7 @@ class RunRef:
         if not isinstance(value, dict):
             raise RunRequestError(f"A run's ref must be a dict with 'kind' and 'id', not {value!r}.")
         kind, run_id, thread_id = value.get("kind"), value.get("id"), value.get("thread_id")
-        if kind not in set(RunKind):
+        if not isinstance(kind, str) or kind not in set(RunKind):
             raise RunRequestError(f"ref['kind'] must be one of {[k.value for k in RunKind]}, not {kind!r}.")
         if not isinstance(run_id, str) or not run_id:
             raise RunRequestError(f"ref['id'] must be the id of a run, not {run_id!r}.")
@@ -139,20 +146,37 @@ class Run:
 
     def to_xcom(self) -> dict[str, Any]:
         """Return the dict that a task pushes: plain JSON under the contract's names."""
-        values = dataclasses.asdict(self)
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         for internal in ("word", "limits", "ref"):
             del values[internal]
         values["id"] = self.ref.id
         values["thread_id"] = self.ref.thread_id
         values["status"] = self.word
-        values["tools"] = list(values["tools"])
-        values["file_ids"] = list(self.file_ids)
-        values["tool_calls"] = list(values["tool_calls"])
         values["ref"] = self.ref.to_json()
         if self.steps is None:
             del values["steps"]
-        else:
-            values["steps"] = list(values["steps"])
         if not self.raw:
             del values["raw"]
-        return values
+        return {key: plain(value) for key, value in values.items()}
+
+
+def plain(value: Any, *, _depth: int = 0) -> Any:
+    """
+    Return a value as JSON that every database takes.
+
+    NUL and lone surrogates (PostgreSQL refuses both) become U+FFFD, NaN and infinities None, and what is
+    nested deeper than ``MAX_DEPTH`` an ellipsis.
+    """
+    if isinstance(value, str):
+        return _NOT_STORABLE.sub("\ufffd", value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if _depth >= MAX_DEPTH:
+        return "…"
+    if dataclasses.is_dataclass(value):
+        value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {plain(str(key)): plain(item, _depth=_depth + 1) for key, item in value.items()}
+    return [plain(item, _depth=_depth + 1) for item in value]

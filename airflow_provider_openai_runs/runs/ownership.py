@@ -3,9 +3,9 @@
 Which run belongs to this task instance: create one, adopt it, finish from it, replace it, or give up.
 
 ``decide`` is one pure function of the record, of what was seen, and of the time. The caller does what the
-returned move says, and calls again with what it saw, until the move is ``Create``, ``Adopt``, ``FinishFrom``
-or ``GiveUp``. Two things must hold at every point, also when the process dies right there: at most one paid
-run is alive, and no run is without either an owner or a named fate.
+returned move says, and calls again with what it saw, until the move is ``Create``, ``Replace`` (which ends in
+a create), ``Adopt``, ``FinishFrom`` or ``GiveUp``. Two things must hold at every point, also when the process
+dies right there: at most one paid run is alive, and no run is without either an owner or a named fate.
 """
 
 from __future__ import annotations
@@ -73,18 +73,23 @@ class Record:
 
     @classmethod
     def from_json(cls, value: object) -> Record | None:
-        """Read the stored form, also one of another version; None if there is nothing to go by."""
+        """
+        Read the stored form, also one of another version; None if there is nothing to go by.
+
+        :raises RunRequestError: when it names a run that this version cannot look at; to forget that run
+            would be to pay twice.
+        """
         if not isinstance(value, dict) or "token" not in value or "cycle" not in value:
             return None
-        ref = value.get("ref")
+        ref, fingerprint = value.get("ref"), value.get("fingerprint")
         return cls(
             cycle=int(value["cycle"]),
             token=str(value["token"]),
-            intent_at=float(value.get("intent_at") or 0.0),
-            fingerprint=value.get("fingerprint") or {},
+            intent_at=_seconds(value.get("intent_at")) or 0.0,
+            fingerprint=fingerprint if isinstance(fingerprint, dict) else {},
             ref=RunRef.from_json(ref) if ref else None,
-            created_at=value.get("created_at"),
-            deadline=value.get("deadline"),
+            created_at=_seconds(value.get("created_at")),
+            deadline=_seconds(value.get("deadline")),
             ended_by_us=bool(value.get("ended_by_us")),
             refused=bool(value.get("refused")),
         )
@@ -190,9 +195,9 @@ def decide(
     if record is None:
         return Create()
     if record.cycle != cycle:
-        return _after_a_clear(record, seen)
+        return _after_a_clear(record, seen, now)
     if isinstance(seen, SearchResult) or record.ref is None:
-        return _lost_create(record, seen, on_lost_create)
+        return _lost_create(record, seen, now, on_lost_create)
     if not waits:
         return FinishFrom(ref=record.ref)
     if seen is None:
@@ -202,23 +207,43 @@ def decide(
     return _recorded_run(record, record.ref, seen)
 
 
-def _after_a_clear(record: Record, seen: Seen | None) -> Move:
+def _after_a_clear(record: Record, seen: Seen | None, now: float) -> Move:
     why = "the task was cleared"
     if record.ref is not None:
         return Replace(ref=record.ref, because=why)
+    found = _search(record, seen, now)
+    if not isinstance(found, SearchResult):
+        return found
+    if found.ref is not None:
+        return Replace(ref=found.ref, because=why)
+    return Create(because=None if found.conclusive else f"{why}; its earlier create cannot be looked up")
+
+
+def _search(record: Record, seen: Seen | None, now: float) -> SearchResult | SearchFor | GiveUp:
+    """Return what the search brought, or the move that still stands in its place."""
     if isinstance(seen, SearchResult):
-        if seen.ref is not None:
-            return Replace(ref=seen.ref, because=why)
-        return Create(because=None if seen.conclusive else f"{why}; its earlier create cannot be looked up")
-    return SearchFor(token=record.token, until=record.intent_at + SEARCH_SECONDS)
+        return seen
+    until = record.intent_at + SEARCH_SECONDS
+    if isinstance(seen, Trouble):
+        if seen.kind is TroubleKind.KEY_REFUSED:
+            error = RunConnectionError(
+                f"The server refused the key ({seen}) in the search for the run of an earlier attempt. "
+                f"Nothing was created; a run with metadata token {record.token!r} may be running and "
+                "billing. Mend the key, then clear the task."
+            )
+            return GiveUp(error=error)
+        if now >= until:
+            return SearchResult(ref=None, conclusive=False)
+    return SearchFor(token=record.token, until=until)
 
 
-def _lost_create(record: Record, seen: Seen | None, on_lost_create: OnLostCreate) -> Move:
-    if not isinstance(seen, SearchResult):
-        return SearchFor(token=record.token, until=record.intent_at + SEARCH_SECONDS)
-    if seen.ref is not None:
-        return Adopt(ref=seen.ref)
-    if seen.conclusive:
+def _lost_create(record: Record, seen: Seen | None, now: float, on_lost_create: OnLostCreate) -> Move:
+    found = _search(record, seen, now)
+    if not isinstance(found, SearchResult):
+        return found
+    if found.ref is not None:
+        return Adopt(ref=found.ref)
+    if found.conclusive:
         return Create(because="an earlier attempt ended before its create was accepted")
     if on_lost_create == "resubmit":
         return Create(because="an earlier create was never answered (on_lost_create='resubmit')")
@@ -236,7 +261,8 @@ def _recorded_run(record: Record, ref: RunRef, look: Look) -> Move:
         return Create(because=f"{ref} had ended as {look.word}")
     if record.refused:
         return Create(because=f"the answer of {ref} was refused")
-    return FinishFrom(ref=ref)
+    # A response that waits for the answer to a call says completed, but has no result yet.
+    return Adopt(ref=ref) if look.needs_action else FinishFrom(ref=ref)
 
 
 def _recorded_run_not_readable(record: Record, ref: RunRef, trouble: Trouble, now: float) -> Move:
@@ -249,8 +275,17 @@ def _recorded_run_not_readable(record: Record, ref: RunRef, trouble: Trouble, no
     fresh = now <= (record.created_at or record.intent_at) + NOT_FOUND_GRACE
     if trouble.kind is TroubleKind.NOT_FOUND and not fresh:
         return Create(because=f"{ref} of an earlier attempt is gone from the server")
+    if record.refused:
+        return Create(because=f"the answer of {ref} was refused")
+    if record.ended_by_us:
+        return Replace(ref=ref, because="an earlier attempt had ended it")
     # Whatever else is wrong, the run may be alive and paid for: the wait goes on and says what it meets.
     return Adopt(ref=ref)
+
+
+def _seconds(value: object) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number else None  # type: ignore[arg-type]  # narrowed by the check
 
 
 def lost_create_error(record: Record, why: str = "its answer never arrived") -> LostCreateError:

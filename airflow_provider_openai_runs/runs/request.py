@@ -63,6 +63,9 @@ class _Checked:
             raise checks.bad("extra_body", more, f"repeats the argument {twice[0]!r}")
         if more.get("stream"):
             raise checks.bad("extra_body", more, "a run that is waited for cannot stream")
+        # The wire reads these two; whatever else is in there goes out as it is, that is its point.
+        for name in {"tools", "metadata"} & set(more):
+            more[name] = self._check(name, more[name])
         return {**body, **more}
 
     def _check(self, name: str, value: Any) -> Any:

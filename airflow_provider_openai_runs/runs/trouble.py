@@ -11,8 +11,11 @@ from enum import StrEnum
 MAX_SERVER_TEXT = 500
 
 _SECRETS = re.compile(
-    r"(?i)\b(sk-[\w\-*]{4,}|bearer\s+\S+"
-    r"|(?:api[-_ ]?key|authorization|password|token)[\"']?\s*[:=]\s*[\"']?[^\s\"',}]+)"
+    r"(?i)(?<![a-z0-9])(?:sk-[\w\-*]{4,}"
+    r"|(?:api[-_ ]?key(?: provided)?|authorization|password|secret|token)[\"']?\s*[:=]\s*[\"']?"
+    r"(?:(?:bearer|basic)\s+)?[^\s\"',}]+"
+    r"|bearer\s+[^\s\"',}]+"
+    r"|(?<=://)[^\s/@]+(?=@))"
 )
 _ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
 

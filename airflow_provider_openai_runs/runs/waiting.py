@@ -93,12 +93,14 @@ class Waiting:
         self._jitter = jitter
         self._word: str | None = None
         self._last_good_look = started_at
+        self._refused_since: float | None = None
         self._failures = 0
 
     def on_look(self, look: Look, *, now: float) -> KeepWaiting | Finish:
         """Decide after a look that succeeded."""
         notes = self._notes_of(look, now)
         self._last_good_look = now
+        self._refused_since = None
         self._failures = 0
         if look.needs_action:
             return Finish(outcome=Outcome.NEEDS_ACTION, notes=notes, look=look)
@@ -113,10 +115,14 @@ class Waiting:
         not_visible_yet = trouble.kind is TroubleKind.NOT_FOUND and now <= self._limits.not_found_grace_until
         healable = trouble.is_transient or not_visible_yet
         self._failures += 1
+        if not healable and self._refused_since is None:
+            # Not counted from the last good look: after a long outage a refused key deserves a new one, too.
+            self._refused_since = now
         notes = () if self._failures > 1 else (f"Trouble while looking at the run, going on: {trouble}",)
         if over := self._time_is_over(now):
             return Finish(outcome=over, notes=notes, trouble=trouble)
-        if not healable and now - self._last_good_look >= PERMANENT_TROUBLE_PATIENCE:
+        refused_for = 0.0 if self._refused_since is None else now - self._refused_since
+        if not healable and refused_for >= PERMANENT_TROUBLE_PATIENCE:
             return Finish(outcome=Outcome.UNREACHABLE, notes=notes, trouble=trouble)
         backoff = min(2.0 ** min(self._failures - 1, 10), INTERVAL_BOUNDS[1]) * (0.75 + self._jitter() / 2)
         wait = backoff if trouble.retry_after is None else max(backoff, _clamp(trouble.retry_after))

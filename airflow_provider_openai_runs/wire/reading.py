@@ -8,14 +8,17 @@ Compatible servers send float or millisecond timestamps, null metadata, text as 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_openai_runs.runs.model import Usage
+from airflow_provider_openai_runs.runs.model import Usage, plain
 
 #: A Unix time above this is in milliseconds (as seconds it would lie beyond the year 5000).
 _MILLISECONDS = 1e11
+#: Beyond this even milliseconds mean no time, nor does a float mean a count.
+_MAX_TIME = 1e15
 
 
 def text(value: object) -> str | None:
@@ -23,20 +26,29 @@ def text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def word(value: object) -> str:
+    """Return an id or a name, which some servers send as a number; whatever else it is says nothing."""
+    return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+
+
+def json_text(value: object) -> str:
+    """Return the JSON text of a call's arguments, which some servers send as the object itself."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(plain(value))
+
+
 def unix_time(value: object) -> int | None:
     """Return whole Unix seconds from an integer, a float or milliseconds."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or value <= 0
-    ):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _MAX_TIME:
         return None
     return int(value / 1000 if value > _MILLISECONDS else value)
 
 
 def whole(value: object) -> int | None:
-    """Return a whole number, else None."""
+    """Return a whole number, also one that is written as a float, else None."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_TIME:
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -81,8 +93,8 @@ def status_word(data: Mapping[str, Any]) -> str:
 def usage(value: object) -> Usage | None:
     """Return token counts under either API's names; None where the server sends none."""
     data = object_of(value)
-    prompt = whole(data.get("prompt_tokens", data.get("input_tokens")))
-    completion = whole(data.get("completion_tokens", data.get("output_tokens")))
+    prompt = _first_whole(data, "prompt_tokens", "input_tokens")
+    completion = _first_whole(data, "completion_tokens", "output_tokens")
     total = whole(data.get("total_tokens"))
     if prompt is None and completion is None and total is None:
         return None
@@ -91,6 +103,10 @@ def usage(value: object) -> Usage | None:
         completion_tokens=completion or 0,
         total_tokens=(prompt or 0) + (completion or 0) if total is None else total,
     )
+
+
+def _first_whole(data: Mapping[str, Any], *names: str) -> int | None:
+    return next((found for name in names if (found := whole(data.get(name))) is not None), None)
 
 
 def poll_after(headers: Mapping[str, str]) -> float | None:

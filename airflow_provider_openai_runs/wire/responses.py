@@ -28,6 +28,8 @@ _FUNCTION_CALLS = frozenset(
         "mcp_approval_request",
     }
 )
+#: How the answer to a call is called where it is not ``function_call_output`` but is text all the same.
+_OUTPUTS = {"custom_tool_call": "custom_tool_call_output"}
 
 
 class ResponsesWire:
@@ -88,8 +90,10 @@ class ResponsesWire:
         else:
             again.pop("conversation", None)
             again["previous_response_id"] = run.ref.id
+        types = {call.id: _OUTPUTS[call.type] for call in run.tool_calls if call.type in _OUTPUTS}
         again["input"] = [
-            {"type": "function_call_output", "call_id": call, "output": out} for call, out in outputs.items()
+            {"type": types.get(call, "function_call_output"), "call_id": call, "output": out}
+            for call, out in outputs.items()
         ]
         body = {"model": run.model, "background": True, "store": True} | again
         next_request = RunRequest(
@@ -153,12 +157,12 @@ def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
 
 def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
     for item in reading.objects_of(data.get("output")):
-        if item.get("type") in _FUNCTION_CALLS:
+        if reading.word(item.get("type")) in _FUNCTION_CALLS:
             yield ToolCall(
-                id=str(item.get("call_id") or item.get("id") or ""),
-                name=str(item.get("name") or item.get("type")),
-                arguments=str(item.get("arguments") or item.get("input") or ""),
-                type="function" if item["type"] == "function_call" else str(item["type"]),
+                id=reading.word(item.get("call_id")) or reading.word(item.get("id")),
+                name=reading.word(item.get("name")) or item["type"],
+                arguments=reading.json_text(item.get("arguments", item.get("input"))),
+                type="function" if item["type"] == "function_call" else item["type"],
             )
 
 
@@ -182,8 +186,8 @@ def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
 def _step(item: Mapping[str, Any]) -> Step:
     details = {key: value for key, value in item.items() if key not in {"id", "type", "status"}}
     return Step(
-        id=str(item.get("id") or ""),
-        type=str(item.get("type") or "unknown"),
+        id=reading.word(item.get("id")),
+        type=reading.word(item.get("type")) or "unknown",
         status=reading.text(item.get("status")),
         details=details,
     )

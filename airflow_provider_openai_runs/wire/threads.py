@@ -91,15 +91,25 @@ class ThreadRunsWire:
             return SearchResult(ref=None, conclusive=True)
         runs = yield from _pages(_runs(thread_id), {"order": "desc"})
         nameless = False
+        ours: dict[str, int] = {}
         for run in runs:
             metadata = reading.text_pairs(run.get("metadata"))
-            if metadata.get(TOKEN_KEY, "").startswith(token):
-                ref = RunRef(
-                    kind=RunKind.THREAD_RUN, id=reading.run_id(run), thread_id=thread_id, conn_id=conn_id
-                )
-                return SearchResult(ref=ref, conclusive=True)
+            run_id, found = reading.word(run.get("id")), metadata.get(TOKEN_KEY, "")
             created = reading.unix_time(run.get("created_at"))
-            nameless |= not metadata and (created is None or created >= since - _CLOCK_SLACK)
+            recent = created is None or created >= since - _CLOCK_SLACK
+            # A whole token is never used twice; its first part comes again in a Dag run of the same name.
+            if run_id and (found == token or (found.startswith(token) and recent)):
+                ours[run_id] = created or 0
+            nameless |= recent and not (metadata and run_id)
+        if ours:
+            # The newest, and the first of them that are equally new: not every server heeds ``order``.
+            ref = RunRef(
+                kind=RunKind.THREAD_RUN,
+                id=max(ours, key=lambda run_id: ours[run_id]),
+                thread_id=thread_id,
+                conn_id=conn_id,
+            )
+            return SearchResult(ref=ref, conclusive=True)
         # A server that does not echo metadata cannot prove that a run is not ours.
         return SearchResult(ref=None, conclusive=not nameless)
 
@@ -143,9 +153,9 @@ def _run_path(ref: RunRef) -> str:
 
 def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
     """Read every page; a server without the route has nothing to list."""
-    found: dict[Any, dict[str, Any]] = {}
+    found: dict[str | tuple[int, int], dict[str, Any]] = {}
     after: str | None = None
-    for _ in range(_MAX_PAGES):
+    for number in range(_MAX_PAGES):
         page_query = {**query, "limit": _PAGE_SIZE, **({"after": after} if after else {})}
         try:
             page: Reply = yield Call(method="GET", path=path, query=page_query, headers=_HEADERS, read=_whole)
@@ -155,10 +165,12 @@ def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
             raise
         items = reading.objects_of(page.data.get("data"))
         known = len(found)
-        found |= {item.get("id", len(found) + place): item for place, item in enumerate(items)}
-        after = reading.text(page.data.get("last_id")) or reading.text((items or [{}])[-1].get("id"))
-        if not page.data.get("has_more") or after is None or len(found) == known:
+        # By id, since some servers repeat items from page to page, or ignore ``after`` and start again.
+        found |= {reading.word(item.get("id")) or (number, place): item for place, item in enumerate(items)}
+        last = reading.word(page.data.get("last_id")) or reading.word((items or [{}])[-1].get("id"))
+        if not page.data.get("has_more") or last in {"", after} or len(found) == known:
             break
+        after = last
     return list(found.values())
 
 
@@ -213,10 +225,10 @@ def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
     for call in reading.objects_of(submit.get("tool_calls")):
         function = reading.object_of(call.get("function"))
         yield ToolCall(
-            id=str(call.get("id") or ""),
-            name=str(function.get("name") or ""),
-            arguments=str(function.get("arguments") or ""),
-            type=str(call.get("type") or "function"),
+            id=reading.word(call.get("id")),
+            name=reading.word(function.get("name")),
+            arguments=reading.json_text(function.get("arguments")),
+            type=reading.word(call.get("type")) or "function",
         )
 
 
@@ -237,23 +249,19 @@ def _attached_files(message: Mapping[str, Any]) -> list[str]:
 
 def _texts(content: object) -> Iterator[str]:
     """Read the text of a message; some servers send plain text, or a list, in place of ``text.value``."""
-    if isinstance(content, str):
-        yield content
-    for part in reading.objects_of(content):
-        inner = part.get("text")
-        if isinstance(inner, Mapping):
-            inner = inner.get("value")
-        if isinstance(inner, list):
-            inner = "".join(item for item in inner if isinstance(item, str))
-        if isinstance(inner, str) and inner:
-            yield inner
+    for part in content if isinstance(content, list) else [content]:
+        inner = part.get("text") if isinstance(part, Mapping) else part
+        pieces = inner if isinstance(inner, list) else [inner]
+        found = [piece.get("value") if isinstance(piece, Mapping) else piece for piece in pieces]
+        if joined := "".join(piece for piece in found if isinstance(piece, str)):
+            yield joined
 
 
 def _step(data: Mapping[str, Any]) -> Step:
     details = reading.object_of(data.get("step_details"))
     return Step(
-        id=str(data.get("id") or ""),
-        type=str(data.get("type") or details.get("type") or "unknown"),
+        id=reading.word(data.get("id")),
+        type=reading.word(data.get("type")) or reading.word(details.get("type")) or "unknown",
         status=reading.text(data.get("status")),
         details=details,
         created_at=reading.unix_time(data.get("created_at")),
