@@ -106,8 +106,7 @@ def cancel(ref: RunRef, *, wait: float) -> Flow[Cancelled]:
 
 
 def _ask_to_end(ref: RunRef) -> Flow[tuple[Look, Trouble | None]]:
-    """Cancel once. Refused, look why: it has ended, or (some servers) is not yet in a status to be "
-    "cancelled."""
+    """Cancel once; when refused, look why: it has ended, or some servers cannot cancel it yet."""
     try:
         seen: Look = yield wire_of(ref.kind).cancel(ref)
     except CallFailed as failed:
