@@ -1,1 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
+"""An OpenAI-compatible server for trying and testing: `python -m airflow_provider_openai_runs.simulator`.
+
+Modules in the singular (thread, run, response, conversation) are the objects of the API, those in the
+plural their routes. The names below are imported when they are first used: pytest loads this package in
+every session through its plugin.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_openai_runs.simulator.faults import Fault
+    from airflow_provider_openai_runs.simulator.scenario import FunctionCall, Scenario
+    from airflow_provider_openai_runs.simulator.server import Simulator
+
+__all__ = ["Fault", "FunctionCall", "Scenario", "Simulator"]
+
+_HOMES = {"Fault": "faults", "FunctionCall": "scenario", "Scenario": "scenario", "Simulator": "server"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a route is given and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_openai_runs.simulator.store import Store
+
+    Handler = Callable[[Store, "Call"], "Reply | dict[str, Any]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose body has been read: `ids` are those in its path."""
+
+    ids: Mapping[str, str]
+    query: Mapping[str, str]
+    body: dict[str, Any]
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer that carries headers, or that is written only when it is ready.
+
+    `body` is asked for the JSON at the moment of sending; `ready_at` is epoch seconds of the simulator's
+    clock, later than now for a synchronous response. `dropped` is called if the client does not wait.
+    """
+
+    body: Callable[[float], dict[str, Any]]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ready_at: float = 0.0
+    dropped: Callable[[float], object] = lambda _now: None

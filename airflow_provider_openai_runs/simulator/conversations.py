@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes of conversations and their items."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_openai_runs.simulator import validation as v
+from airflow_provider_openai_runs.simulator.conversation import Conversation
+from airflow_provider_openai_runs.simulator.ids import new_id
+from airflow_provider_openai_runs.simulator.items import stored_items
+from airflow_provider_openai_runs.simulator.pagination import page
+
+if TYPE_CHECKING:
+    from airflow_provider_openai_runs.simulator.call import Call, Handler
+    from airflow_provider_openai_runs.simulator.store import Store
+
+_ITEMS = v.array(20)
+
+
+def create_conversation(store: Store, call: Call) -> dict[str, Any]:
+    """POST /conversations."""
+    v.check(call.body, {"items": _ITEMS, "metadata": v.metadata})
+    conversation = Conversation(
+        id=new_id("conv", length=48),
+        created_at=call.now,
+        metadata=call.body.get("metadata") or {},
+    )
+    conversation.add(stored_items(call.body.get("items"), name="items"))
+    store.conversations[conversation.id] = conversation
+    return conversation.render()
+
+
+def _find(store: Store, call: Call) -> Conversation:
+    return store.conversation(call.ids["conversation_id"])
+
+
+def retrieve_conversation(store: Store, call: Call) -> dict[str, Any]:
+    """GET /conversations/{id}."""
+    return _find(store, call).render()
+
+
+def update_conversation(store: Store, call: Call) -> dict[str, Any]:
+    """POST /conversations/{id}: the metadata."""
+    conversation = _find(store, call)
+    v.check(call.body, {"metadata": v.metadata}, required=("metadata",))
+    conversation.metadata = call.body["metadata"]
+    return conversation.render()
+
+
+def delete_conversation(store: Store, call: Call) -> dict[str, Any]:
+    """DELETE /conversations/{id}."""
+    key = _find(store, call).id
+    del store.conversations[key]
+    return {"id": key, "object": "conversation.deleted", "deleted": True}
+
+
+def create_items(store: Store, call: Call) -> dict[str, Any]:
+    """POST /conversations/{id}/items."""
+    conversation = _find(store, call)
+    v.check(call.body, {"items": _ITEMS}, required=("items",))
+    conversation.settle(call.now)
+    added = stored_items(call.body["items"], name="items")
+    conversation.add(added)
+    return {
+        "object": "list",
+        "data": added,
+        "first_id": added[0]["id"] if added else None,
+        "last_id": added[-1]["id"] if added else None,
+        "has_more": False,
+    }
+
+
+def list_items(store: Store, call: Call) -> dict[str, Any]:
+    """GET /conversations/{id}/items."""
+    conversation = _find(store, call)
+    conversation.settle(call.now)
+    return page(list(conversation.items), call.query, conversation.items.__getitem__)
+
+
+def retrieve_item(store: Store, call: Call) -> dict[str, Any]:
+    """GET /conversations/{id}/items/{id}."""
+    return _find(store, call).item(call.ids["item_id"], call.now)
+
+
+def delete_item(store: Store, call: Call) -> dict[str, Any]:
+    """DELETE /conversations/{id}/items/{id}: answers the conversation."""
+    conversation = _find(store, call)
+    key = conversation.item(call.ids["item_id"], call.now)["id"]
+    del conversation.items[key]
+    return conversation.render()
+
+
+_CONVERSATION = "/conversations/{conversation_id}"
+ROUTES: list[tuple[str, str, Handler]] = [
+    ("POST", "/conversations", create_conversation),
+    ("GET", _CONVERSATION, retrieve_conversation),
+    ("POST", _CONVERSATION, update_conversation),
+    ("DELETE", _CONVERSATION, delete_conversation),
+    ("POST", f"{_CONVERSATION}/items", create_items),
+    ("GET", f"{_CONVERSATION}/items", list_items),
+    ("GET", f"{_CONVERSATION}/items/{{item_id}}", retrieve_item),
+    ("DELETE", f"{_CONVERSATION}/items/{{item_id}}", delete_item),
+]

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulator's memory."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_openai_runs.simulator.clock import Clock
+from airflow_provider_openai_runs.simulator.errors import item_not_found, not_found
+from airflow_provider_openai_runs.simulator.faults import Faults
+from airflow_provider_openai_runs.simulator.requestlog import RequestLog
+from airflow_provider_openai_runs.simulator.scenario import Scenario, default_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_openai_runs.simulator.conversation import Conversation
+    from airflow_provider_openai_runs.simulator.lifecycle import Timeline
+    from airflow_provider_openai_runs.simulator.response import Response
+    from airflow_provider_openai_runs.simulator.thread import Thread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a simulator is set up.
+
+    `base_path` is where the API is served; `azure` serves it under `/openai` and `/openai/v1` too.
+    `speed` divides the durations of scenarios. With `require_key` any other key is refused.
+    `no_threads` answers 404 to threads and assistants, as OpenAI does since August 2026.
+    """
+
+    base_path: str = "/v1"
+    speed: float = 1.0
+    require_key: str | None = None
+    azure: bool = False
+    no_threads: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a speed at which nothing would ever happen."""
+        if self.speed <= 0:
+            raise ValueError(f"The speed must be above 0, not {self.speed}.")
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The base paths, longest first."""
+        base = "/" + self.base_path.strip("/")
+        azure = ("/openai/v1", "/openai") if self.azure else ()
+        return tuple(sorted({base.rstrip("/"), *azure}, key=len, reverse=True))
+
+
+class Record(Protocol):
+    """A thread run or a response, as the list of everything that was ever created sees it."""
+
+    timeline: Timeline
+
+    def summary(self, now: float) -> dict[str, Any]:
+        """Describe it in one flat object."""
+
+
+@dataclass(slots=True)
+class _Script:
+    scenario: Scenario
+    left: int | None
+
+
+@dataclass(slots=True)
+class Store:
+    """Everything the server knows. Held under `lock` by whoever reads or writes it."""
+
+    options: Options = field(default_factory=Options)
+    clock: Clock = field(default_factory=Clock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    faults: Faults = field(default_factory=Faults)
+    requests: RequestLog = field(default_factory=RequestLog)
+    assistants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    threads: dict[str, Thread] = field(default_factory=dict)
+    responses: dict[str, Response] = field(default_factory=dict)
+    conversations: dict[str, Conversation] = field(default_factory=dict)
+    history: list[Record] = field(default_factory=list)
+    scripts: list[_Script] = field(default_factory=list)
+
+    def script(self, scenario: Scenario) -> None:
+        """Plan what the next runs do."""
+        self.scripts.append(_Script(scenario, scenario.times))
+
+    def scenario_for(
+        self,
+        subject: str,
+        *,
+        functions: Sequence[Mapping[str, Any]],
+        can_expire: bool = True,
+    ) -> Scenario:
+        """Take the script of a new run about `subject`, else the default that calls one of `functions`."""
+        for script in self.scripts:
+            meant = script.scenario.concerns(subject) and (can_expire or script.scenario.ends != "expired")
+            if not meant or script.left == 0:
+                continue
+            if script.left is not None:
+                script.left -= 1
+            return script.scenario
+        return default_scenario(functions)
+
+    def assistant(self, key: str) -> dict[str, Any]:
+        """Find an assistant, or refuse its id."""
+        if key not in self.assistants:
+            raise not_found("assistant", key)
+        return self.assistants[key]
+
+    def thread(self, key: str) -> Thread:
+        """Find a thread, or refuse its id."""
+        if key not in self.threads:
+            raise not_found("thread", key)
+        return self.threads[key]
+
+    def response(self, key: str, now: float) -> Response:
+        """Find a response that can be seen, or refuse its id."""
+        found = self.responses.get(key)
+        if found is None or not found.is_visible(now):
+            raise item_not_found("Response", key)
+        return found
+
+    def conversation(self, key: str) -> Conversation:
+        """Find a conversation, or refuse its id."""
+        if key not in self.conversations:
+            raise item_not_found("Conversation", key)
+        return self.conversations[key]
+
+    def reset(self) -> None:
+        """Forget everything and return to real time."""
+        kept = (self.assistants, self.threads, self.responses, self.conversations, self.history, self.scripts)
+        for collection in kept:
+            collection.clear()
+        self.faults.clear()
+        self.requests.clear()
+        self.clock.reset()

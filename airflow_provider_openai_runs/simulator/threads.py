@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes of threads and their messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_openai_runs.simulator import validation as v
+from airflow_provider_openai_runs.simulator.ids import new_id
+from airflow_provider_openai_runs.simulator.pagination import page
+from airflow_provider_openai_runs.simulator.thread import Thread
+
+if TYPE_CHECKING:
+    from airflow_provider_openai_runs.simulator.call import Call, Handler
+    from airflow_provider_openai_runs.simulator.store import Store
+
+_THREAD: dict[str, v.Check] = {
+    "messages": v.array(item=v.message),
+    "metadata": v.metadata,
+    "tool_resources": v.mapping,
+}
+_THREAD_UPDATE = {name: _THREAD[name] for name in ("metadata", "tool_resources")}
+_MESSAGE: dict[str, v.Check] = {
+    "role": v.one_of("user", "assistant"),
+    "content": v.of_type(str, list),
+    "attachments": v.array(),
+    "metadata": v.metadata,
+}
+
+
+def new_thread(store: Store, body: dict[str, Any], now: float) -> Thread:
+    """Check the description of a thread and remember the thread with its messages."""
+    v.check(body, _THREAD)
+    thread = Thread(
+        id=new_id("thread"),
+        created_at=now,
+        metadata=body.get("metadata") or {},
+        tool_resources=body.get("tool_resources") or {},
+    )
+    for message in body.get("messages") or ():
+        thread.add_message(message, now)
+    store.threads[thread.id] = thread
+    return thread
+
+
+def create_thread(store: Store, call: Call) -> dict[str, Any]:
+    """POST /threads."""
+    return new_thread(store, call.body, call.now).render()
+
+
+def retrieve_thread(store: Store, call: Call) -> dict[str, Any]:
+    """GET /threads/{id}."""
+    return store.thread(call.ids["thread_id"]).render()
+
+
+def update_thread(store: Store, call: Call) -> dict[str, Any]:
+    """POST /threads/{id}."""
+    thread = store.thread(call.ids["thread_id"])
+    v.check(call.body, _THREAD_UPDATE)
+    thread.metadata = call.body.get("metadata") or thread.metadata
+    thread.tool_resources = call.body.get("tool_resources") or thread.tool_resources
+    return thread.render()
+
+
+def delete_thread(store: Store, call: Call) -> dict[str, Any]:
+    """DELETE /threads/{id}."""
+    key = store.thread(call.ids["thread_id"]).id
+    del store.threads[key]
+    return {"id": key, "object": "thread.deleted", "deleted": True}
+
+
+def create_message(store: Store, call: Call) -> dict[str, Any]:
+    """POST /threads/{id}/messages."""
+    thread = store.thread(call.ids["thread_id"])
+    v.check(call.body, _MESSAGE, required=("role", "content"))
+    return thread.add_message(call.body, call.now)
+
+
+def list_messages(store: Store, call: Call) -> dict[str, Any]:
+    """GET /threads/{id}/messages, those of one run with `run_id`."""
+    thread = store.thread(call.ids["thread_id"])
+    thread.settle(call.now)
+    run_id = call.query.get("run_id")
+    keys = [key for key, m in thread.messages.items() if run_id is None or m["run_id"] == run_id]
+    return page(keys, call.query, thread.messages.__getitem__)
+
+
+def retrieve_message(store: Store, call: Call) -> dict[str, Any]:
+    """GET /threads/{id}/messages/{id}."""
+    return store.thread(call.ids["thread_id"]).message(call.ids["message_id"], call.now)
+
+
+def update_message(store: Store, call: Call) -> dict[str, Any]:
+    """POST /threads/{id}/messages/{id}: the metadata."""
+    message = retrieve_message(store, call)
+    v.check(call.body, {"metadata": v.metadata})
+    message["metadata"] = call.body.get("metadata") or message["metadata"]
+    return message
+
+
+def delete_message(store: Store, call: Call) -> dict[str, Any]:
+    """DELETE /threads/{id}/messages/{id}."""
+    key = retrieve_message(store, call)["id"]
+    del store.thread(call.ids["thread_id"]).messages[key]
+    return {"id": key, "object": "thread.message.deleted", "deleted": True}
+
+
+ROUTES: list[tuple[str, str, Handler]] = [
+    ("POST", "/threads", create_thread),
+    ("GET", "/threads/{thread_id}", retrieve_thread),
+    ("POST", "/threads/{thread_id}", update_thread),
+    ("DELETE", "/threads/{thread_id}", delete_thread),
+    ("POST", "/threads/{thread_id}/messages", create_message),
+    ("GET", "/threads/{thread_id}/messages", list_messages),
+    ("GET", "/threads/{thread_id}/messages/{message_id}", retrieve_message),
+    ("POST", "/threads/{thread_id}/messages/{message_id}", update_message),
+    ("DELETE", "/threads/{thread_id}/messages/{message_id}", delete_message),
+]
