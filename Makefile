@@ -67,12 +67,12 @@ $(AIRFLOWS:%=test-airflow-%): test-airflow-%:
 	@echo "Airflow $*"
 	@$(MAKE) --no-print-directory test AIRFLOW=$*
 
-constraints: $(STAMP) ## Pin the newest versions again
+constraints: $(STAMP) ## Pin the newest versions again, within the .in files
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
 	@for airflow in $(AIRFLOWS); do \
-		echo "apache-airflow==$$airflow.*" | $(VENV)/bin/uv pip compile pyproject.toml --extra dev --constraint - \
-			--python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet \
-			--output-file constraints/airflow-$$airflow.txt; \
+		$(VENV)/bin/uv pip compile pyproject.toml --extra dev --constraint constraints/airflow-$$airflow.in \
+			--python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url --quiet \
+			--output-file constraints/airflow-$$airflow.txt || exit 1; \
 	done
 
 clean: ## Remove the environments and caches

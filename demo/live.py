@@ -163,6 +163,8 @@ class LiveAirflow:
     def kill(self, name: str, signum: int = signal.SIGKILL) -> None:
         """Send a signal to a component and all it forked, as if its machine died (or froze, or woke)."""
         self.components[name].signal_all(signum)
+        if signum == signal.SIGKILL:
+            self.components[name].wait(timeout=10)
 
     def terminate(self, name: str, timeout: float = 60) -> None:
         """Ask a component to end, as a rolling restart does, and wait until it has."""
