@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 from airflow_provider_openai_runs.runs.errors import (
     LostCreateError,
@@ -48,12 +47,9 @@ def as_airflow(error: OpenAIRunError) -> OpenAIRunError:
     if isinstance(error, AirflowException):
         return error
     kind = AirflowException if error.retryable else AirflowFailException
-    return _combined(type(error), kind)(str(error), retryable=error.retryable, retry_after=error.retry_after)
-
-
-@cache
-def _combined(error: type[OpenAIRunError], kind: type[Exception]) -> type[OpenAIRunError]:
-    return type(error.__name__, (error, kind), {"__module__": error.__module__, "__doc__": error.__doc__})
+    ours = type(error)
+    combined: type[OpenAIRunError] = type(ours.__name__, (ours, kind), {"__module__": __name__})
+    return combined(str(error), retryable=error.retryable, retry_after=error.retry_after)
 
 
 __all__ = [

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 import httpx2
 import openai
 
-from airflow_provider_openai_runs.hooks import flows, transport
+from airflow_provider_openai_runs.hooks import transport
 from airflow_provider_openai_runs.wire import Flow
 from airflow_provider_openai_runs.wire.call import Call, Pause
 from airflow_provider_openai_runs.wire.troubled import CallFailed
@@ -62,13 +62,15 @@ class SharedClient:
 
         :raises CallFailed: with what went wrong.
         """
-        client = await self._current()
+        try:
+            client = await self._current()
+        except Exception as error:
+            raise transport.not_sent(error) from error
         async with self._gate:
             return await transport.asend(client, call)
 
-    async def run_flow(self, flow: Flow[T], *, budget: float) -> T:
-        """Run a flow within a budget in seconds."""
-        flow = flows.patiently(flow, budget=budget)
+    async def run_flow(self, flow: Flow[T]) -> T:
+        """Run a flow to its result."""
         advance: Callable[[], Any] = partial(next, flow)
         while True:
             try:
@@ -78,6 +80,8 @@ class SharedClient:
                 return result
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
+                if step.reconnect:
+                    self._reconnect()
                 advance = partial(next, flow)
                 continue
             try:
@@ -85,8 +89,7 @@ class SharedClient:
             except CallFailed as failed:
                 advance = partial(flow.throw, failed)
 
-    def reconnect(self) -> None:
-        """Read the connection again before the next call: its key was refused, or its route is missing."""
+    def _reconnect(self) -> None:
         if time.monotonic() - self._read_at > _FRESH_SECONDS:
             self._read_at = 0.0
 

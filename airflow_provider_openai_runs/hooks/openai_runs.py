@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from airflow.providers.openai.hooks.openai import OpenAIHook
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks import clients, flows, transport
 from airflow_provider_openai_runs.hooks.urls import run_url
-from airflow_provider_openai_runs.runs.errors import RunCallError, RunConnectionError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError, RunConnectionError
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Step
 from airflow_provider_openai_runs.runs.refusal import error_of_call
 from airflow_provider_openai_runs.runs.request import (
@@ -27,7 +28,7 @@ from airflow_provider_openai_runs.runs.request import (
 )
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import Flow
-from airflow_provider_openai_runs.wire.call import Pause
+from airflow_provider_openai_runs.wire.call import Call, Pause
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.threads import list_runs
 from airflow_provider_openai_runs.wire.troubled import CallFailed
@@ -89,13 +90,12 @@ class OpenAIRunsHook(OpenAIHook):
 
     # -- flows --------------------------------------------------------------------------------------------
 
-    def run_flow(self, flow: Flow[T], *, budget: float) -> T:
+    def run_flow(self, flow: Flow[T]) -> T:
         """
-        Run a flow within a budget in seconds.
+        Run a flow to its result.
 
         :raises CallFailed: for the caller to decide about.
         """
-        flow = flows.patiently(flow, budget=budget)
         advance: Callable[[], Any] = partial(next, flow)
         while True:
             try:
@@ -105,17 +105,31 @@ class OpenAIRunsHook(OpenAIHook):
                 return result
             if isinstance(step, Pause):
                 self._sleep(step.seconds)
+                if step.reconnect:
+                    self._reconnect()
                 advance = partial(next, flow)
                 continue
             try:
-                advance = partial(flow.send, transport.send(self.conn, step))
+                advance = partial(flow.send, self._send(step))
             except CallFailed as failed:
                 advance = partial(flow.throw, failed)
 
-    async def arun_flow(self, flow: Flow[T], *, budget: float) -> T:
+    def _send(self, call: Call[T]) -> T:
+        try:
+            client = self.conn
+        except Exception as error:
+            raise transport.not_sent(error) from error
+        return transport.send(client, call)
+
+    async def arun_flow(self, flow: Flow[T]) -> T:
         """Run a flow on the client that all waits of this event loop share."""
         async with clients.shared(self) as client:
-            return await client.run_flow(flow, budget=budget)
+            return await client.run_flow(flow)
+
+    def _reconnect(self) -> None:
+        """Read the connection anew: its key was refused, or its route is missing."""
+        for name in ("_connection", "client_settings", "conn"):
+            self.__dict__.pop(name, None)
 
     # -- create -------------------------------------------------------------------------------------------
 
@@ -249,14 +263,14 @@ class OpenAIRunsHook(OpenAIHook):
     def _sync(self, flow: Flow[T], action: str, doing: str, kind: RunKind) -> T:
         with airflow_errors():
             try:
-                return self.run_flow(flow, budget=DEFAULT_TIMEOUTS[action])
+                return self.run_flow(flows.patiently(flow, budget=DEFAULT_TIMEOUTS[action]))
             except CallFailed as failed:
                 raise self.error_of(failed, doing=doing, kind=kind) from failed
 
     async def _async(self, flow: Flow[T], action: str, doing: str, kind: RunKind) -> T:
         with airflow_errors():
             try:
-                return await self.arun_flow(flow, budget=DEFAULT_TIMEOUTS[action])
+                return await self.arun_flow(flows.patiently(flow, budget=DEFAULT_TIMEOUTS[action]))
             except CallFailed as failed:
                 raise self.error_of(failed, doing=doing, kind=kind) from failed
 
@@ -290,15 +304,15 @@ def _connection_errors(conn_id: str) -> Iterator[None]:
     """Say which connection is missing or unusable, instead of a class name of the SDK."""
     try:
         yield
+    except OpenAIRunError:
+        raise
     except openai.OpenAIError as error:
         raise RunConnectionError(f"Connection {conn_id!r} makes no usable client: {error}") from error
     except (ValueError, TypeError) as error:
         raise RunConnectionError(f"Connection {conn_id!r} is not usable: {error}") from error
     except Exception as error:
-        if (
-            "not found" not in type(error).__name__.lower() + str(error).lower()
-            and "NotFound" not in type(error).__name__
-        ):
+        # Airflow has an error of its own for it in the worker, another one in the triggerer.
+        if not re.search(r"not.?found|isn't defined", f"{type(error).__name__} {error}", re.IGNORECASE):
             raise
         raise RunConnectionError(
             f"There is no connection {conn_id!r} ({error}). Create it with type openai, or name another "

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx2
 import openai
 
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind, safe_text
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.call import Call, Reply
@@ -63,6 +64,13 @@ async def asend(client: openai.AsyncOpenAI, call: Call[T]) -> T:
     except openai.OpenAIError as error:
         raise CallFailed(_trouble(error)) from error
     return _read(call, response)
+
+
+def not_sent(error: Exception) -> CallFailed:
+    """Return the trouble of a call for which there is no client: its connection cannot be used just now."""
+    unusable = isinstance(error, OpenAIRunError)
+    kind = TroubleKind.KEY_REFUSED if unusable else TroubleKind.NOT_SENT
+    return CallFailed(Trouble(kind=kind, text=safe_text(error)))
 
 
 def _options(call: Call[Any]) -> Any:

@@ -41,6 +41,7 @@ class Record:
     :param token: sent in the run's metadata, to find a run whose create call was never answered.
     :param intent_at: written before the paid call.
     :param created_at: when the create call returned.
+    :param thread_id: the thread the run was to be created on; where to search for it.
     :param fingerprint: a short hash of each argument, to name the ones that changed between attempts.
     :param ended_by_us: the run was cancelled by this package; a retry starts a new one.
     :param refused: the run completed, but its answer was not acceptable; a retry starts a new one.
@@ -49,6 +50,7 @@ class Record:
     cycle: int
     token: str
     intent_at: float
+    thread_id: str | None = None
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     ref: RunRef | None = None
     created_at: float | None = None
@@ -62,6 +64,7 @@ class Record:
             "cycle": self.cycle,
             "token": self.token,
             "intent_at": self.intent_at,
+            "thread_id": self.thread_id,
             "fingerprint": dict(self.fingerprint),
             "ref": self.ref.to_json() if self.ref else None,
             "created_at": self.created_at,
@@ -86,6 +89,7 @@ class Record:
             cycle=int(value["cycle"]),
             token=str(value["token"]),
             intent_at=_seconds(value.get("intent_at")) or 0.0,
+            thread_id=str(value["thread_id"]) if value.get("thread_id") else None,
             fingerprint=fingerprint if isinstance(fingerprint, dict) else {},
             ref=RunRef.from_json(ref) if ref else None,
             created_at=_seconds(value.get("created_at")),
@@ -126,7 +130,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookAt:
-    """Look at the recorded run, and decide again."""
+    """Look at the run, recorded or found by its token, and decide again with its ref in the record."""
 
     ref: RunRef
 
@@ -242,7 +246,7 @@ def _lost_create(record: Record, seen: Seen | None, now: float, on_lost_create: 
     if not isinstance(found, SearchResult):
         return found
     if found.ref is not None:
-        return Adopt(ref=found.ref)
+        return LookAt(ref=found.ref)
     if found.conclusive:
         return Create(because="an earlier attempt ended before its create was accepted")
     if on_lost_create == "resubmit":

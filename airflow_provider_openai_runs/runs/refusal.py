@@ -41,6 +41,8 @@ def error_of_call(trouble: Trouble, *, doing: str, conn_id: str, kind: RunKind) 
     text = f"Could not {doing} (connection {conn_id!r}): {trouble}."
     match trouble.kind:
         case TroubleKind.KEY_REFUSED:
+            if trouble.http_status is None:
+                return RunConnectionError(text)
             return RunConnectionError(
                 f"{text} The server refused the key or its rights. Mend the connection, then clear the task."
             )

@@ -45,9 +45,10 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait before the next call of a flow."""
+    """Wait before the next call of a flow; with ``reconnect``, read the connection anew before it."""
 
     seconds: float
+    reconnect: bool = False
 
 
 #: Yields calls and pauses, is sent what the calls read (or gets their error thrown in), and returns a result.

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waits in the triggerer for a run of any kind."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE, WaitLimits
+from airflow_provider_openai_runs.triggers.task_state import task_was_ended
+
+if TYPE_CHECKING:
+    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+
+#: Seconds to wait for the end of a run that is cancelled because its time is over.
+_CANCEL_WAIT = 20.0
+#: Airflow bounds ``on_kill`` to 30 s.
+_KILL_WAIT = 10.0
+
+
+class RunCompletionTrigger(BaseTrigger):
+    """
+    Look at a run until it ends, or until its time is over; then cancel it before the event is fired.
+
+    Only ids, times (Unix seconds, absolute, so that a restart moves no deadline) and flags travel in the
+    arguments, which Airflow stores in plain JSON. Arguments of a later version are ignored.
+
+    :param ref: the run, as in XCom.
+    :param created_at: when its create call returned.
+    :param deadline: end of the completion window.
+    :param attempt_deadline: start of the attempt + execution_timeout.
+    :param poll_interval: a fixed interval in seconds; None lets it grow with the run's age.
+    :param cancel_on_kill: cancel the run when a user marks or clears the task (Airflow 3.3+).
+    :param cancel_on_timeout: cancel the run when its time is over.
+    """
+
+    def __init__(
+        self,
+        *,
+        ref: dict[str, Any],
+        created_at: float = 0.0,
+        deadline: float | None = None,
+        attempt_deadline: float | None = None,
+        poll_interval: float | None = None,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        **_of_a_later_version: Any,
+    ) -> None:
+        super().__init__()
+        self.ref = RunRef.from_json(ref)
+        self.created_at = created_at
+        self.deadline = deadline
+        self.attempt_deadline = attempt_deadline
+        self.poll_interval = poll_interval
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what a triggerer needs to start this wait again."""
+        return (
+            "airflow_provider_openai_runs.triggers.RunCompletionTrigger",
+            {
+                "ref": self.ref.to_json(),
+                "created_at": self.created_at,
+                "deadline": self.deadline,
+                "attempt_deadline": self.attempt_deadline,
+                "poll_interval": self.poll_interval,
+                "cancel_on_kill": self.cancel_on_kill,
+                "cancel_on_timeout": self.cancel_on_timeout,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire one event when the wait is over; it says how, and carries no output."""
+        hook = await self._hook()
+        waits = importlib.import_module("airflow_provider_openai_runs.hooks.waits")
+        limits = WaitLimits(
+            created_at=self.created_at,
+            deadline=self.deadline,
+            attempt_deadline=self.attempt_deadline,
+            poll_interval=self.poll_interval,
+            not_found_grace_until=self.created_at + NOT_FOUND_GRACE,
+        )
+        flow = waits.wait(
+            self.ref,
+            limits,
+            cancel_on_timeout=self.cancel_on_timeout,
+            cancel_wait=_CANCEL_WAIT,
+            note=self.log.info,
+        )
+        result = await hook.arun_flow(flow)
+        yield TriggerEvent(result.to_json())
+
+    async def on_kill(self) -> None:
+        """
+        Cancel the run after a user's mark or clear.
+
+        Airflow 3.3 calls this also when a trigger merely moves to another triggerer, and may call it when the
+        cleared task has started anew: only an ended, cleared or deleted task instance gives the run up.
+        """
+        if not self.cancel_on_kill:
+            return
+        state = await task_was_ended(self.task_instance)
+        if not state.ended:
+            self.log.info("%s: left alone, its task is %s", self.ref, state.word)
+            return
+        hook = await self._hook()
+        flows = importlib.import_module("airflow_provider_openai_runs.hooks.flows")
+        flow = flows.patiently(flows.cancel(self.ref, wait=_KILL_WAIT), budget=_KILL_WAIT)
+        ended = await hook.arun_flow(flow)
+        fate = ended.look.word if ended.look else f"not cancelled ({ended.trouble})"
+        self.log.info("%s: cancelled because its task is %s; the run is %s", self.ref, state.word, fate)
+
+    async def _hook(self) -> OpenAIRunsHook:
+        # The first import of the SDK takes most of a second, which the event loop does not have.
+        module = await asyncio.to_thread(
+            importlib.import_module, "airflow_provider_openai_runs.hooks.openai_runs"
+        )
+        hook: OpenAIRunsHook = module.OpenAIRunsHook(self.ref.conn_id)
+        return hook
