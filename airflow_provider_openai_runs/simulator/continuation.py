@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator.errors import ApiError, item_not_found
+from airflow_provider_openai_runs.simulator.items import answers, questions
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.conversation import Conversation
-    from airflow_provider_openai_runs.simulator.response import Response
     from airflow_provider_openai_runs.simulator.scenario import Scenario
     from airflow_provider_openai_runs.simulator.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
-    """What a response inherits; no `scenario` means that it answers nothing and takes one of its own."""
+    """What a response inherits; without a `scenario` it answers nothing and takes one of its own."""
 
     scenario: Scenario | None = None
     stage: int = 0
@@ -33,40 +33,41 @@ def continuation(
     conversation: Conversation | None,
     now: float,
 ) -> Continuation:
-    """Find what the input `items` answer; calls left open and outputs for unknown calls are refused."""
-    parent = _parent(store, previous, conversation, now)
-    asked = {} if parent is None else _questions(parent.output(now))
-    outputs = [item["call_id"] for item in items if item["type"] == "function_call_output"]
-    told = {item["approval_request_id"]: item for item in items if item["type"] == "mcp_approval_response"}
-    repeated = _questions(items)
-    _check_answers(asked, {*repeated, *asked}, outputs=outputs, approvals=list(told))
-    answered = [*outputs, *told]
-    if not answered:
+    """Find what the input `items` answer; calls left open and answers to nothing are refused.
+
+    A client may also send the whole history, calls and their outputs, instead of an id.
+    """
+    asked = _asked(store, previous=previous, conversation=conversation, now=now)
+    known = {**questions(items), **asked}
+    given = answers(items)
+    _check(asked, known, given)
+    newest = next((key for key in reversed(given) if key in store.askers), None)
+    if newest is None:
         return Continuation()
-    origin = parent if answered[0] in asked else _origin_of(store, answered[0], now)
-    if origin is None:
-        return Continuation()
-    approvals = [key for key, item in told.items() if item.get("approve")]
+    asker = store.askers[newest]
+    approved = [known[key] for key, item in given.items() if item.get("approve")]
     return Continuation(
-        scenario=origin.scenario,
-        stage=origin.stage + 1,
-        question=origin.question,
-        approved={**asked, **repeated}.get(approvals[0]) if approvals else None,
+        scenario=asker.scenario,
+        stage=asker.stage + 1,
+        question=asker.question,
+        approved=approved[0] if approved else None,
     )
 
 
-def _parent(
+def _asked(
     store: Store,
+    *,
     previous: str | None,
     conversation: Conversation | None,
     now: float,
-) -> Response | None:
+) -> dict[str, dict[str, Any]]:
+    """Index what the response before this one, or the conversation, waits to be answered."""
     if conversation is not None:
-        return conversation.latest
+        return conversation.open_questions(now)
     if previous is None:
-        return None
+        return {}
     try:
-        return store.response(previous, now)
+        return questions(store.response(previous, now).output(now))
     except ApiError:
         raise ApiError(
             f"Previous response with id '{previous}' not found.",
@@ -75,33 +76,18 @@ def _parent(
         ) from None
 
 
-def _questions(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Index the calls and approval requests among the items by the id that an answer names."""
-    found = {item["call_id"]: item for item in items if item["type"] == "function_call"}
-    found.update((item["id"], item) for item in items if item["type"] == "mcp_approval_request")
-    return found
-
-
-def _check_answers(
+def _check(
     asked: dict[str, dict[str, Any]],
-    known: set[str],
-    *,
-    outputs: list[str],
-    approvals: list[str],
+    known: dict[str, dict[str, Any]],
+    given: dict[str, dict[str, Any]],
 ) -> None:
-    for call_id in outputs:
-        if call_id not in known:
-            message = f"No tool call found for function call output with call_id {call_id}."
-            raise ApiError(message, param="input")
-    for key in approvals:
-        if key not in known:
+    for key, item in given.items():
+        if key in known:
+            continue
+        if item["type"] == "mcp_approval_response":
             raise item_not_found("Approval request", key)
+        message = f"No tool call found for function call output with call_id {key}."
+        raise ApiError(message, param="input")
     for key, item in asked.items():
-        if item["type"] == "function_call" and key not in outputs:
+        if item["type"] == "function_call" and key not in given:
             raise ApiError(f"No tool output found for function call {key}.", param="input")
-
-
-def _origin_of(store: Store, key: str, now: float) -> Response | None:
-    """Find the response that asked, for clients that send the whole history instead of an id."""
-    newest_first = reversed(store.responses.values())
-    return next((response for response in newest_first if key in _questions(response.output(now))), None)

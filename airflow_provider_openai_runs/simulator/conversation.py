@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator.errors import ApiError, item_not_found
+from airflow_provider_openai_runs.simulator.items import answers, questions
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.response import Response
@@ -42,6 +43,13 @@ class Conversation:
         self._settled = True
         if output := self.latest.output(now):
             self.add([*self.latest.input, *output])
+
+    def open_questions(self, now: float) -> dict[str, dict[str, Any]]:
+        """Index the calls and approval requests that nobody has answered yet."""
+        self.settle(now)
+        items = list(self.items.values())
+        answered = answers(items)
+        return {key: item for key, item in questions(items).items() if key not in answered}
 
     def check_unlocked(self, now: float) -> None:
         """Refuse a second response as long as one is at work."""

@@ -65,3 +65,17 @@ def question_of(items: list[dict[str, Any]]) -> str:
     """Give the text of the last user message among the items, empty if there is none."""
     texts = [text_of(i.get("content")) for i in items if i["type"] == "message" and i["role"] == "user"]
     return texts[-1] if texts else ""
+
+
+def questions(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Index the calls and approval requests among the items by the id that an answer names."""
+    found = {item["call_id"]: item for item in items if item["type"] == "function_call"}
+    found.update((item["id"], item) for item in items if item["type"] == "mcp_approval_request")
+    return found
+
+
+def answers(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Index the outputs of calls and the decisions on approvals among the items by what they answer."""
+    found = {item["call_id"]: item for item in items if item["type"] == "function_call_output"}
+    decisions = [item for item in items if item["type"] == "mcp_approval_response"]
+    return {**found, **{item["approval_request_id"]: item for item in decisions}}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _KEPT = 500_000
+_SHARED = 10_000
 _SECRET = frozenset({"authorization", "api-key", "cookie"})
 
 
@@ -53,6 +54,8 @@ class RequestLog:
         """Read headers as ASGI has them, without the keys they carry."""
         key = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs)
         if key not in self._headers:
+            if len(self._headers) >= _SHARED:
+                self._headers.clear()
             self._headers[key] = {n: "[redacted]" if n in _SECRET else value for n, value in key}
         return self._headers[key]
 

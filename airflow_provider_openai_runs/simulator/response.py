@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator.answers import last_error
 from airflow_provider_openai_runs.simulator.ids import child_id
-from airflow_provider_openai_runs.simulator.items import output_text
+from airflow_provider_openai_runs.simulator.items import output_text, questions
 from airflow_provider_openai_runs.simulator.lifecycle import TERMINAL, Status, Timeline
 
 if TYPE_CHECKING:
@@ -71,35 +71,11 @@ class Response:
 
     def output(self, now: float) -> list[dict[str, Any]]:
         """List the items that have been written by `now`: all of them at the end, none before."""
-        return self.planned_output() if self.timeline.status(now) in _ANSWERED else []
+        return self._planned_output() if self.timeline.status(now) in _ANSWERED else []
 
-    def planned_output(self) -> list[dict[str, Any]]:
-        """List the items that the response writes if nothing comes between."""
-        request = self.scenario.mcp_approval
-        if request is not None and self.stage == 0:
-            return [
-                {
-                    "id": child_id("mcpr", self.id, 0),
-                    "type": "mcp_approval_request",
-                    "arguments": request.arguments_json,
-                    "name": request.name,
-                    "server_label": self._server_label,
-                },
-            ]
-        if self._asks:
-            calls = self.scenario.function_calls[self.stage - (request is not None)]
-            return [
-                {
-                    "id": child_id("fc", self.id, index),
-                    "type": "function_call",
-                    "status": "completed",
-                    "arguments": call.arguments_json,
-                    "call_id": child_id("call", self.id, index),
-                    "name": call.name,
-                }
-                for index, call in enumerate(calls)
-            ]
-        return [*self._approved_call(), self._message()]
+    def questions(self) -> dict[str, dict[str, Any]]:
+        """Index what the response will ask its client by the id that the answer has to name."""
+        return questions(self._planned_output()) if self._asks else {}
 
     def render(self, now: float) -> dict[str, Any]:
         """Show the response as the API does."""
@@ -145,6 +121,34 @@ class Response:
         """Whether this response ends with a question to the client instead of an answer."""
         asking = len(self.scenario.function_calls) + (self.scenario.mcp_approval is not None)
         return self.stage < asking
+
+    def _planned_output(self) -> list[dict[str, Any]]:
+        """List the items that the response writes if nothing comes between."""
+        request = self.scenario.mcp_approval
+        if request is not None and self.stage == 0:
+            return [
+                {
+                    "id": child_id("mcpr", self.id, 0),
+                    "type": "mcp_approval_request",
+                    "arguments": request.arguments_json,
+                    "name": request.name,
+                    "server_label": self._server_label,
+                },
+            ]
+        if self._asks:
+            calls = self.scenario.function_calls[self.stage - (request is not None)]
+            return [
+                {
+                    "id": child_id("fc", self.id, index),
+                    "type": "function_call",
+                    "status": "completed",
+                    "arguments": call.arguments_json,
+                    "call_id": child_id("call", self.id, index),
+                    "name": call.name,
+                }
+                for index, call in enumerate(calls)
+            ]
+        return [*self._approved_call(), self._message()]
 
     @property
     def _server_label(self) -> str:

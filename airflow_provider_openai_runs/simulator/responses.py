@@ -140,6 +140,7 @@ def create_response(store: Store, call: Call) -> Reply:
     response = _response(store, body, items, link=link, conversation=conversation, now=call.now)
     store.responses[response.id] = response
     store.history.append(response)
+    store.askers.update(dict.fromkeys(response.questions(), response))
     if conversation is not None:
         conversation.begin(response)
     return _reply(response, ready_at=0.0 if response.background else response.timeline.ends_at)

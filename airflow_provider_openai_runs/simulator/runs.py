@@ -154,7 +154,8 @@ def update_run(store: Store, call: Call) -> Reply:
     """POST /threads/{id}/runs/{id}: the metadata."""
     run = _find(store, call)
     v.check(call.body, {"metadata": v.metadata})
-    run.metadata = call.body.get("metadata") or run.metadata
+    if call.body.get("metadata") is not None:
+        run.metadata = call.body["metadata"]
     return _reply(run)
 
 

@@ -41,7 +41,7 @@ def _listen(host: str, port: int) -> socket.socket:
 class Simulator:
     """An OpenAI-compatible server on this machine; port 0 takes a free one.
 
-    `speed` divides the durations of scenarios, `require_key` refuses every other key with 401, `azure`
+    `speed` divides the time that each status lasts, `require_key` refuses every other key with 401, `azure`
     serves `/openai` and `/openai/v1` too, `no_threads` answers 404 to threads and assistants.
     """
 

@@ -27,7 +27,7 @@ class Options:
     """How a simulator is set up.
 
     `base_path` is where the API is served; `azure` serves it under `/openai` and `/openai/v1` too.
-    `speed` divides the durations of scenarios. With `require_key` any other key is refused.
+    `speed` divides the time that each status lasts. With `require_key` any other key is refused.
     `no_threads` answers 404 to threads and assistants, as OpenAI does since August 2026.
     """
 
@@ -67,7 +67,11 @@ class _Script:
 
 @dataclass(slots=True)
 class Store:
-    """Everything the server knows. Held under `lock` by whoever reads or writes it."""
+    """Everything the server knows; who reads or writes it holds `lock`.
+
+    `askers` leads from a call or an approval request to the response that made it, `history` keeps every
+    run and response in the order of creation.
+    """
 
     options: Options = field(default_factory=Options)
     clock: Clock = field(default_factory=Clock)
@@ -78,6 +82,7 @@ class Store:
     threads: dict[str, Thread] = field(default_factory=dict)
     responses: dict[str, Response] = field(default_factory=dict)
     conversations: dict[str, Conversation] = field(default_factory=dict)
+    askers: dict[str, Response] = field(default_factory=dict)
     history: list[Record] = field(default_factory=list)
     scripts: list[_Script] = field(default_factory=list)
 
@@ -129,9 +134,10 @@ class Store:
 
     def reset(self) -> None:
         """Forget everything and return to real time."""
-        kept = (self.assistants, self.threads, self.responses, self.conversations, self.history, self.scripts)
-        for collection in kept:
-            collection.clear()
+        for index in (self.assistants, self.threads, self.responses, self.conversations, self.askers):
+            index.clear()
+        self.history.clear()
+        self.scripts.clear()
         self.faults.clear()
         self.requests.clear()
         self.clock.reset()

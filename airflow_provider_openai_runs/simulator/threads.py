@@ -57,8 +57,10 @@ def update_thread(store: Store, call: Call) -> dict[str, Any]:
     """POST /threads/{id}."""
     thread = store.thread(call.ids["thread_id"])
     v.check(call.body, _THREAD_UPDATE)
-    thread.metadata = call.body.get("metadata") or thread.metadata
-    thread.tool_resources = call.body.get("tool_resources") or thread.tool_resources
+    if call.body.get("metadata") is not None:
+        thread.metadata = call.body["metadata"]
+    if call.body.get("tool_resources") is not None:
+        thread.tool_resources = call.body["tool_resources"]
     return thread.render()
 
 
@@ -94,7 +96,8 @@ def update_message(store: Store, call: Call) -> dict[str, Any]:
     """POST /threads/{id}/messages/{id}: the metadata."""
     message = retrieve_message(store, call)
     v.check(call.body, {"metadata": v.metadata})
-    message["metadata"] = call.body.get("metadata") or message["metadata"]
+    if call.body.get("metadata") is not None:
+        message["metadata"] = call.body["metadata"]
     return message
 
 
