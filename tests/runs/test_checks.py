@@ -16,6 +16,7 @@ from airflow_provider_openai_runs.runs.errors import RunRequestError
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
 )
 CHECKS: list[Callable[[Any], Any]] = [
     lambda value: checks.text("some_name", value),
@@ -37,16 +38,16 @@ def refusal(check: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("check", CHECKS)
 @given(value=json_values)
-def test_a_check_accepts_a_value_or_refuses_it_in_words(check: Callable[[Any], Any], value: Any) -> None:
-    try:
-        check(value)
-    except RunRequestError as error:
-        told = str(error)
-        assert told.startswith(("some_name=", "completion_window=", "metadata"))
-        assert told.endswith(" Nothing was sent.")
-        assert len(told) < 600
+def test_a_check_accepts_a_value_or_refuses_it_in_words(value: Any) -> None:
+    for check in CHECKS:
+        try:
+            check(value)
+        except RunRequestError as error:
+            told = str(error)
+            assert told.startswith(("some_name=", "completion_window=", "metadata"))
+            assert told.endswith(" Nothing was sent.")
+            assert len(told) < 600
 
 
 @pytest.mark.parametrize("value", [0, 2, 1.5, "0.7", 2.0])

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives ``decide`` against a toy server: attempts, lost creates, crashes between any two moves, clears."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from airflow_provider_openai_runs.runs.model import Look, RunRef
+from airflow_provider_openai_runs.runs.ownership import (
+    Adopt,
+    Create,
+    FinishFrom,
+    GiveUp,
+    LookAt,
+    Record,
+    Replace,
+    SearchFor,
+    SearchResult,
+    decide,
+)
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
+
+ENDS = [status for status in RunStatus if status.is_terminal]
+#: How long an accepted run may be missing from a list, and the server's slowest answer to a create.
+HIDDEN, SLOW = 33.0, 20.0
+
+
+@dataclass
+class ToyRun:
+    id: str
+    token: str
+    accepted_at: float
+    status: RunStatus = RunStatus.QUEUED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Luck:
+    """What happens to the next call of the worker."""
+
+    accepted: bool
+    answered: bool
+    seconds: float
+    trouble: TroubleKind | None
+    gives_up_waiting: bool
+    marks_first: bool
+    refuses_answer: bool
+
+
+lucks = st.builds(
+    Luck,
+    accepted=st.booleans(),
+    answered=st.booleans(),
+    seconds=st.floats(min_value=0, max_value=SLOW),
+    trouble=st.none() | st.none() | st.sampled_from(TroubleKind),
+    gives_up_waiting=st.booleans(),
+    marks_first=st.booleans(),
+    refuses_answer=st.booleans(),
+)
+
+
+class Ownership(RuleBasedStateMachine):
+    @initialize(has_list=st.booleans(), resubmits=st.booleans())
+    def begin(self, *, has_list: bool, resubmits: bool) -> None:
+        self.has_list = has_list
+        self.resubmits = resubmits
+        self.now = 1_700_000_000.0
+        self.cycle = 0
+        self.runs: list[ToyRun] = []
+        self.abandoned: set[str] = set()
+        self.store: dict[str, Any] | None = None
+        self.worker: Iterator[None] | None = None
+        self.luck: Luck
+
+    @precondition(lambda self: self.worker is None)
+    @rule()
+    def start(self) -> None:
+        self.worker = self.attempt()
+
+    @precondition(lambda self: self.worker is not None)
+    @rule(luck=lucks)
+    def step(self, luck: Luck) -> None:
+        assert self.worker is not None
+        self.luck = luck
+        if next(self.worker, "over") == "over":
+            self.worker = None
+
+    @rule()
+    def crash(self) -> None:
+        self.worker = None
+
+    @rule()
+    def clear(self) -> None:
+        self.worker = None
+        self.cycle += 1
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 120.0, 86400.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(end=st.sampled_from(ENDS), cancelling=st.booleans())
+    def server_works(self, end: RunStatus, *, cancelling: bool) -> None:
+        for run in self.runs:
+            if run.status is RunStatus.QUEUED:
+                run.status = RunStatus.CANCELLING if cancelling else RunStatus.IN_PROGRESS
+            elif run.status.is_active:
+                run.status = end
+
+    @invariant()
+    def at_most_one_paid_run_is_alive(self) -> None:
+        assert len(self.alive()) <= 1
+
+    @invariant()
+    def every_run_has_an_owner_or_a_named_fate(self) -> None:
+        record = Record.from_json(self.store)
+        for run in self.alive():
+            assert record is not None
+            assert run.token == record.token or (record.ref is not None and record.ref.id == run.id)
+
+    def alive(self) -> list[ToyRun]:
+        return [run for run in self.runs if run.status.is_active and run.token not in self.abandoned]
+
+    def attempt(self) -> Iterator[None]:
+        record, seen = Record.from_json(self.store), None
+        while True:
+            move = decide(
+                record,
+                cycle=self.cycle,
+                seen=seen,
+                now=self.now,
+                on_lost_create="resubmit" if self.resubmits else "fail",
+            )
+            yield
+            match move:
+                case LookAt(ref=ref):
+                    if record is not None and record.ref is None:
+                        record = self.remember(record, ref)
+                        yield
+                    seen = self.look(ref)
+                case SearchFor(token=token, until=until):
+                    seen = yield from self.search(token, until)
+                case Adopt(ref=ref):
+                    assert record is not None
+                    record = self.remember(record, ref)
+                    yield from self.wait(record, ref)
+                    return
+                case FinishFrom() | GiveUp():
+                    assert record is not None
+                    return
+                case Create() | Replace():
+                    if isinstance(move, Replace):
+                        yield from self.end(move)
+                    elif record is not None and "create" in (move.because or ""):
+                        self.tell_the_fate_of(record, move)
+                    record = yield from self.create()
+                    seen = None
+                    if record.ref is not None:
+                        yield from self.wait(record, record.ref)
+                        return
+
+    def tell_the_fate_of(self, record: Record, move: Create) -> None:
+        if "never answered" in (move.because or "") or "cannot be looked up" in (move.because or ""):
+            self.abandoned.add(record.token)
+
+    def create(self) -> Iterator[None]:
+        record = Record(cycle=self.cycle, token=f"token{len(self.runs)}/{self.now}", intent_at=self.now)
+        self.store = record.to_json()
+        yield
+        self.now += self.luck.seconds
+        answered = self.luck.answered
+        if self.luck.accepted:
+            run = ToyRun(id=f"run{len(self.runs)}", token=record.token, accepted_at=self.now)
+            self.runs.append(run)
+        yield
+        if answered and self.runs and self.runs[-1].token == record.token:
+            record = self.remember(record, self.ref(self.runs[-1]))
+        yield
+        return record
+
+    def remember(self, record: Record, ref: RunRef) -> Record:
+        known = record.with_run(ref, created_at=self.now, deadline=None)
+        self.store = known.to_json()
+        return known
+
+    def search(self, token: str, until: float) -> Iterator[None]:
+        while True:
+            if self.luck.trouble not in {None, TroubleKind.NOT_FOUND}:
+                return Trouble(kind=self.luck.trouble, text="no luck")
+            listed = [
+                run
+                for run in self.runs
+                if self.has_list and run.token == token and run.accepted_at + HIDDEN <= self.now
+            ]
+            if listed or self.now >= until:
+                ref = self.ref(listed[-1]) if listed else None
+                return SearchResult(ref=ref, conclusive=self.has_list)
+            self.now += 15
+            yield
+
+    def wait(self, record: Record, ref: RunRef) -> Iterator[None]:
+        run = self.run_of(ref)
+        while run.status.is_active:
+            yield
+            if self.luck.gives_up_waiting:
+                first, second = lambda: self.mark(record), lambda: self.cancel(run)
+                for do in (first, second) if self.luck.marks_first else (second, first):
+                    do()
+                    yield
+                return
+        if run.status is RunStatus.COMPLETED and self.luck.refuses_answer:
+            self.store = replace(record, refused=True).to_json()
+
+    def mark(self, record: Record) -> None:
+        self.store = replace(record, ended_by_us=True).to_json()
+
+    def end(self, move: Replace) -> Iterator[None]:
+        run = self.run_of(move.ref)
+        while run.status.is_active:
+            if move.cancel:
+                self.cancel(run)
+            yield
+
+    def cancel(self, run: ToyRun) -> None:
+        if run.status.is_active:
+            run.status = RunStatus.CANCELLING
+
+    def look(self, ref: RunRef) -> Look | Trouble:
+        run = self.run_of(ref)
+        kind = self.luck.trouble
+        # A server that says 404 after the first minute tells the truth: the run is gone.
+        if kind is TroubleKind.NOT_FOUND and self.now > run.accepted_at + HIDDEN:
+            run.status = RunStatus.EXPIRED
+        if kind is not None:
+            return Trouble(kind=kind, text="no luck")
+        return Look(status=run.status, word=run.status.value)
+
+    def run_of(self, ref: RunRef) -> ToyRun:
+        return next(run for run in self.runs if run.id == ref.id)
+
+    def ref(self, run: ToyRun) -> RunRef:
+        return RunRef(kind=RunKind.THREAD_RUN, id=run.id, thread_id="thread_1", conn_id="ai")
+
+
+Ownership.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+test_whatever_happens_one_run_is_alive_and_it_has_an_owner = Ownership.TestCase
