@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulator, and an SDK client that holds every answer against the SDK's own types."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import openai
+import pytest
+from openai.pagination import SyncCursorPage
+from pydantic import TypeAdapter
+
+from airflow_provider_openai_runs.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from openai.types import Model
+    from openai.types.beta import Assistant, AssistantDeleted, Thread, ThreadDeleted
+    from openai.types.beta.threads import Message, MessageDeleted, Run
+    from openai.types.beta.threads.runs import RunStep
+    from openai.types.conversations import Conversation, ConversationDeletedResource, ConversationItem
+    from openai.types.responses import Response, ResponseItem
+
+_BY_OBJECT: dict[str, Any] = {
+    "assistant": Assistant,
+    "assistant.deleted": AssistantDeleted,
+    "conversation": Conversation,
+    "conversation.deleted": ConversationDeletedResource,
+    "model": Model,
+    "response": Response,
+    "thread": Thread,
+    "thread.deleted": ThreadDeleted,
+    "thread.message": Message,
+    "thread.message.deleted": MessageDeleted,
+    "thread.run": Run,
+    "thread.run.step": RunStep,
+}
+
+
+def check_strictly(path: str, reply: dict[str, Any]) -> None:
+    """Load a reply into the SDK's type for it; fail unless it fits but for the three known deviations."""
+    if reply.get("object") == "list":
+        if "first_id" in reply:
+            TypeAdapter(SyncCursorPage[Any]).validate_python(reply, strict=True)
+        for item in reply["data"]:
+            check_strictly(path, item)
+    elif reply.get("object") == "response" and reply.get("deleted"):
+        pass
+    elif "object" in reply:
+        TypeAdapter(_BY_OBJECT[reply["object"]]).validate_python(_tolerated(reply), strict=True)
+    else:
+        kind: Any = ResponseItem if path.endswith("/input_items") else ConversationItem
+        TypeAdapter(kind).validate_python(reply, strict=True)
+
+
+def _tolerated(reply: dict[str, Any]) -> dict[str, Any]:
+    if reply["object"] == "thread.run" and reply["instructions"] is None:
+        return {**reply, "instructions": ""}
+    if reply["object"] == "thread.message":
+        return {"status": "completed", **reply}
+    if reply["object"] == "response" and reply["usage"]:
+        details = {"cache_write_tokens": 0, **reply["usage"]["input_tokens_details"]}
+        return {**reply, "usage": {**reply["usage"], "input_tokens_details": details}}
+    return reply
+
+
+def _check(response: httpx2.Response) -> None:
+    if response.is_success and "json" in response.headers["content-type"]:
+        response.read()
+        check_strictly(re.sub(r"^/v1", "", response.request.url.path), response.json())
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Simulator]:
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(_server: Simulator) -> Iterator[Simulator]:
+    _server.reset()
+    yield _server
+    _server.reset()
+
+
+@pytest.fixture
+def client(simulator: Simulator) -> Iterator[openai.OpenAI]:
+    http_client = httpx2.Client(event_hooks={"response": [_check]})
+    with openai.OpenAI(
+        base_url=simulator.base_url,
+        api_key="sk-test",
+        max_retries=0,
+        http_client=http_client,
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def http(simulator: Simulator) -> Iterator[httpx2.Client]:
+    headers = {"Authorization": "Bearer sk-test", "OpenAI-Beta": "assistants=v2"}
+    with httpx2.Client(base_url=simulator.base_url, headers=headers, timeout=5) as opened:
+        yield opened
+
+
+@pytest.fixture
+def assistant(http: httpx2.Client) -> str:
+    return str(http.post("/assistants", json={"model": "gpt-4o"}).json()["id"])
+
+
+@pytest.fixture
+def thread(http: httpx2.Client) -> str:
+    body = {"messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+    return str(http.post("/threads", json=body).json()["id"])

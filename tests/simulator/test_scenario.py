@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from airflow_provider_openai_runs.simulator.scenario import default_scenario, example_of
+
+
+def test_a_scenario_is_read_from_json_with_everything_in_it() -> None:
+    read = Scenario.from_json(
+        {
+            "in_progress": 2,
+            "ends": "failed",
+            "function_calls": [[{"name": "f", "arguments": {"a": 1}}, {"name": "g"}]],
+            "mcp_approval": {"name": "roll"},
+            "statuses": [["paused", 3]],
+            "usage": [10, 5],
+            "error": {"code": "invalid_prompt", "message": "No."},
+            "times": None,
+        },
+    )
+    assert read == Scenario(
+        in_progress=2,
+        ends="failed",
+        function_calls=((FunctionCall(name="f", arguments={"a": 1}), FunctionCall(name="g")),),
+        mcp_approval=FunctionCall(name="roll"),
+        statuses=(("paused", 3),),
+        usage=(10, 5),
+        error={"code": "invalid_prompt", "message": "No."},
+        times=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ({"in_progres": 2}, r"Scenario: unknown keys \['in_progres'\]; known are"),
+        ({"ends": "done"}, "Scenario.ends: 'done' is not one of"),
+        ({"cancel_ends": "queued"}, "Scenario.cancel_ends: 'queued' is not one of"),
+        ({"queued": -1}, "Scenario.queued: -1 is negative"),
+        ({"queued": "soon"}, "Scenario: "),
+        ({"times": 0}, "Scenario.times: 0 runs"),
+        ({"when": "("}, "Scenario: "),
+        ({"function_calls": [[]]}, "a round needs at least one call"),
+        ({"function_calls": [[{"nam": "f"}]]}, r"FunctionCall: unknown keys \['nam'\]"),
+        ({"function_calls": [[{}]]}, r"FunctionCall: missing keys \['name'\]"),
+        ([], "Scenario: expected a JSON object, got list"),
+    ],
+)
+def test_a_wrong_scenario_is_refused_with_the_key_that_is_wrong(data: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Scenario.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ({"kind": "explode"}, "Fault.kind: 'explode' is not one of"),
+        ({"probability": 2}, "Fault.probability: 2 is not between 0 and 1"),
+        ({"path": "("}, "Fault: "),
+        ({"route": "/"}, r"Fault: unknown keys \['route'\]"),
+    ],
+)
+def test_a_wrong_fault_is_refused_with_the_key_that_is_wrong(data: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Fault.from_json(data)
+
+
+def test_the_default_calls_the_first_function_with_arguments_that_fit_its_schema() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string"},
+            "unit": {"enum": ["C", "F"]},
+            "days": {"type": "integer"},
+            "limit": {"type": ["null", "number"]},
+            "tags": {"type": "array", "items": {"type": "boolean"}},
+            "nothing": {"type": "null"},
+            "anything": True,
+        },
+    }
+    scenario = default_scenario([{"name": "weather", "parameters": schema}, {"name": "second"}])
+    assert [[call.name for call in calls] for calls in scenario.function_calls] == [["weather"]]
+    assert example_of(schema) == {
+        "city": "simulated",
+        "unit": "C",
+        "days": 1,
+        "limit": 1.0,
+        "tags": [True],
+        "nothing": None,
+        "anything": "simulated",
+    }
+
+
+def test_the_default_without_functions_just_answers() -> None:
+    assert default_scenario([]) == Scenario()
