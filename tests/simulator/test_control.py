@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from airflow_provider_openai_runs.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CREATE = {"model": "gpt-4o", "input": "x", "background": True, "metadata": {"a": "b"}}
+
+
+@pytest.fixture
+def control(simulator: Simulator) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=f"{simulator.root_url}/simulator") as opened:
+        yield opened
+
+
+def test_a_simulator_is_directed_from_another_process(
+    http: httpx2.Client,
+    control: httpx2.Client,
+) -> None:
+    assert control.get("/health").json()["status"] == "ok"
+    scenarios = [{"in_progress": 50, "ends": "failed"}, {"text": "second"}]
+    assert control.post("/scenarios", json=scenarios).json() == {"planned": 2}
+    assert control.post("/faults", json={"status": 503, "path": "^/models$"}).json() == {"planned": 1}
+    assert http.get("/models").status_code == 503
+    key = http.post("/responses", json=CREATE).json()["id"]
+    assert control.post("/advance", json={"seconds": 60}).json()["now"] > 0
+
+    [run] = control.get("/runs").json()["data"]
+    assert (run["id"], run["kind"], run["status"], run["thread_id"]) == (key, "response", "failed", None)
+    assert run["metadata"] == {"a": "b"}
+    requests = control.get("/requests").json()["data"]
+    assert [(r["method"], r["path"], r["status"], r["fault"]) for r in requests] == [
+        ("GET", "/models", 503, "status"),
+        ("POST", "/responses", 200, None),
+    ]
+    assert control.post("/reset").json() == {}
+    assert control.get("/runs").json() == {"data": []}
+    assert http.get(f"/responses/{key}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "complaint"),
+    [
+        ("/scenarios", {"end": "failed"}, "Scenario: unknown keys ['end']"),
+        ("/scenarios", [{}, {"ends": "x"}], "Scenario.ends: 'x'"),
+        ("/faults", {"kind": "x"}, "Fault.kind: 'x'"),
+        ("/advance", {}, 'Send {"seconds": <number>}.'),
+        ("/advance", {"seconds": -1}, "The clock only moves forward"),
+    ],
+)
+def test_wrong_directions_are_refused_in_clear_words(
+    control: httpx2.Client,
+    simulator: Simulator,
+    path: str,
+    body: Any,
+    complaint: str,
+) -> None:
+    answer = control.post(path, json=body)
+    assert answer.status_code == 400
+    assert complaint in answer.json()["error"]["message"]
+    assert simulator.runs() == []
+
+
+def test_a_reset_brings_back_real_time(simulator: Simulator) -> None:
+    before = simulator.now()
+    simulator.advance(1000)
+    assert simulator.now() >= before + 1000
+    simulator.reset()
+    assert simulator.now() < before + 900
+
+
+def test_a_simulator_can_be_stopped_twice_and_started_again() -> None:
+    simulator = Simulator()
+    simulator.stop()
+    for _ in range(2):
+        simulator.start()
+        assert httpx2.get(f"{simulator.root_url}/simulator/health").status_code == 200
+        simulator.stop()
+        simulator.stop()
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(f"{simulator.root_url}/simulator/health")
+
+
+def test_speed_shortens_what_runs_take() -> None:
+    with Simulator(speed=1000) as simulator:
+        answer = httpx2.post(
+            f"{simulator.base_url}/responses",
+            json={"model": "gpt-4o", "input": "x"},
+            headers={"Authorization": "Bearer k"},
+            timeout=0.5,
+        )
+        assert answer.json()["status"] == "completed"
+    with pytest.raises(ValueError, match="speed must be above 0"):
+        Simulator(speed=0)
+
+
+def test_ten_thousand_waiting_runs_cost_nothing_while_nobody_asks(
+    http: httpx2.Client,
+    simulator: Simulator,
+) -> None:
+    for _ in range(200):
+        http.post("/responses", json=CREATE)
+    assert len(simulator.active()) == 200
+    simulator.advance(5)
+    assert simulator.active() == []
