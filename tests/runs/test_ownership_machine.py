@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from airflow_provider_openai_runs.runs.model import Look, RunRef
 from airflow_provider_openai_runs.runs.ownership import (
@@ -18,10 +18,12 @@ from airflow_provider_openai_runs.runs.ownership import (
     FinishFrom,
     GiveUp,
     LookAt,
+    Move,
     Record,
     Replace,
     SearchFor,
     SearchResult,
+    Seen,
     decide,
 )
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
@@ -55,10 +57,10 @@ class Luck:
 
 lucks = st.builds(
     Luck,
-    accepted=st.booleans(),
+    accepted=st.sampled_from([True, True, True, False]),
     answered=st.booleans(),
-    seconds=st.floats(min_value=0, max_value=SLOW),
-    trouble=st.none() | st.none() | st.sampled_from(TroubleKind),
+    seconds=st.sampled_from([0.0, SLOW]),
+    trouble=st.sampled_from([None, None, None, *TroubleKind]),
     gives_up_waiting=st.booleans(),
     marks_first=st.booleans(),
     refuses_answer=st.booleans(),
@@ -78,27 +80,21 @@ class Ownership(RuleBasedStateMachine):
         self.worker: Iterator[None] | None = None
         self.luck: Luck
 
-    @precondition(lambda self: self.worker is None)
-    @rule()
-    def start(self) -> None:
-        self.worker = self.attempt()
-
-    @precondition(lambda self: self.worker is not None)
-    @rule(luck=lucks)
-    def step(self, luck: Luck) -> None:
-        assert self.worker is not None
+    @rule(luck=lucks, steps=st.integers(min_value=1, max_value=8))
+    def work(self, luck: Luck, steps: int) -> None:
+        self.worker = self.worker or self.attempt()
         self.luck = luck
-        if next(self.worker, "over") == "over":
-            self.worker = None
+        for _ in range(steps):
+            if next(self.worker, "over") == "over":
+                self.worker = None
+                return
+            self.at_most_one_paid_run_is_alive()
+            self.every_run_has_an_owner_or_a_named_fate()
 
-    @rule()
-    def crash(self) -> None:
+    @rule(cleared=st.booleans())
+    def the_worker_dies(self, *, cleared: bool) -> None:
         self.worker = None
-
-    @rule()
-    def clear(self) -> None:
-        self.worker = None
-        self.cycle += 1
+        self.cycle += cleared
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 120.0, 86400.0]))
     def time_passes(self, seconds: float) -> None:
@@ -126,16 +122,14 @@ class Ownership(RuleBasedStateMachine):
     def alive(self) -> list[ToyRun]:
         return [run for run in self.runs if run.status.is_active and run.token not in self.abandoned]
 
-    def attempt(self) -> Iterator[None]:
+    def decide(self, record: Record | None, seen: Seen | None) -> Move:
+        how = "resubmit" if self.resubmits else "fail"
+        return decide(record, cycle=self.cycle, seen=seen, now=self.now, on_lost_create=how)
+
+    def attempt(self) -> Iterator[None]:  # noqa: C901 # one case a move
         record, seen = Record.from_json(self.store), None
         while True:
-            move = decide(
-                record,
-                cycle=self.cycle,
-                seen=seen,
-                now=self.now,
-                on_lost_create="resubmit" if self.resubmits else "fail",
-            )
+            move = self.decide(record, seen)
             yield
             match move:
                 case LookAt(ref=ref):
@@ -147,25 +141,28 @@ class Ownership(RuleBasedStateMachine):
                     seen = yield from self.search(token, until)
                 case Adopt(ref=ref):
                     assert record is not None
-                    record = self.remember(record, ref)
+                    assert record.ref == ref
                     yield from self.wait(record, ref)
                     return
-                case FinishFrom() | GiveUp():
-                    assert record is not None
+                case FinishFrom(ref=ref):
+                    assert self.run_of(ref).status is RunStatus.COMPLETED
+                    return
+                case GiveUp(error=error):
+                    assert all(run.id in str(error) or run.token in str(error) for run in self.alive())
                     return
                 case Create() | Replace():
                     if isinstance(move, Replace):
                         yield from self.end(move)
-                    elif record is not None and "create" in (move.because or ""):
-                        self.tell_the_fate_of(record, move)
+                    elif record is not None:
+                        self.tell_the_fate_of(record, move.because or "")
                     record = yield from self.create()
                     seen = None
                     if record.ref is not None:
                         yield from self.wait(record, record.ref)
                         return
 
-    def tell_the_fate_of(self, record: Record, move: Create) -> None:
-        if "never answered" in (move.because or "") or "cannot be looked up" in (move.because or ""):
+    def tell_the_fate_of(self, record: Record, because: str) -> None:
+        if "never answered" in because or "cannot be looked up" in because:
             self.abandoned.add(record.token)
 
     def create(self) -> Iterator[None]:
