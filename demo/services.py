@@ -5,12 +5,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 
 from demo.processes import Process, free_port
 from demo.rest import RestError, fetch_json
 
+COUNTED = {
+    "runs created": re.compile(r"^POST .*/(runs|responses)$"),
+    "looks": re.compile(r"^GET .*/(runs|responses)/\w+$"),
+    "cancelled": re.compile(r"^POST .*/cancel$"),
+}
 KEY, BASE_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 
 
@@ -39,14 +45,12 @@ class Simulator:
                 return
 
     def asked(self) -> str:
-        """Sum up what it was asked: runs that were created, and looks at them."""
-        requests = fetch_json(f"{self.address}/simulator/requests")["requests"]
-        methods = [
-            request["method"]
-            for request in requests
-            if "/runs" in request["path"] or "/responses" in request["path"]
-        ]
-        return f"{methods.count('POST')} runs created, {methods.count('GET')} looks"
+        """Sum up what it was asked."""
+        requests = fetch_json(f"{self.address}/simulator/requests")["data"]
+        lines = [f"{request['method']} {request['path']}" for request in requests]
+        return ", ".join(
+            f"{sum(map(bool, map(asked.match, lines)))} {what}" for what, asked in COUNTED.items()
+        )
 
 
 def real_service() -> bool:
