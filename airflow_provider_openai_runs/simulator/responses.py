@@ -70,8 +70,17 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
         return {"description": None, "parameters": None, "strict": True, **tool}
     if tool["type"] == "mcp":
         kept = {name: value for name, value in tool.items() if name != "authorization"}
-        return {"allowed_tools": None, "require_approval": "always", **kept, "headers": None}
+        approval = _approval(tool.get("require_approval"))
+        return {"allowed_tools": None, **kept, "headers": None, "require_approval": approval}
     return tool
+
+
+def _approval(given: Any) -> Any:
+    """Complete the rule which tools of an MCP server need an approval."""
+    if not isinstance(given, dict):
+        return given or "always"
+    rules = {"always": None, "never": None, **given}
+    return {name: rule and {"read_only": None, "tool_names": None, **rule} for name, rule in rules.items()}
 
 
 def _parameters(body: dict[str, Any]) -> dict[str, Any]:

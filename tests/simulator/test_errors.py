@@ -40,8 +40,10 @@ def error(answer: httpx2.Response) -> tuple[int, str, str | None, str | None]:
         ),
         (
             {"max_output_tokens": 1},
-            "Invalid 'max_output_tokens': integer below minimum value. "
-            "Expected a value >= 16, but got 1 instead.",
+            (
+                "Invalid 'max_output_tokens': integer below minimum value. "
+                "Expected a value >= 16, but got 1 instead."
+            ),
             "max_output_tokens",
             "integer_below_min_value",
         ),
@@ -71,15 +73,19 @@ def error(answer: httpx2.Response) -> tuple[int, str, str | None, str | None]:
         ),
         (
             {"metadata": {"a": "x" * 513}},
-            "Invalid 'metadata.a': value too long. Expected a string with maximum length 512, "
-            "but got a string with length 513 instead.",
+            (
+                "Invalid 'metadata.a': value too long. Expected a string with maximum length 512, "
+                "but got a string with length 513 instead."
+            ),
             "metadata.a",
             "string_above_max_length",
         ),
         (
             {"metadata": {str(number): "" for number in range(17)}},
-            "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, "
-            "but got an object with 17 properties instead.",
+            (
+                "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, "
+                "but got an object with 17 properties instead."
+            ),
             "metadata",
             "object_above_max_properties",
         ),
@@ -126,8 +132,10 @@ def test_a_wrong_response_is_refused_with_the_parameter_that_is_wrong(
         ({"assistant_id": None}, "Missing required parameter: 'assistant_id'."),
         (
             {"tools": [{"type": "retrieval"}]},
-            "Invalid value: 'retrieval'. "
-            "Supported values are: 'code_interpreter', 'file_search', 'function'.",
+            (
+                "Invalid value: 'retrieval'. "
+                "Supported values are: 'code_interpreter', 'file_search', 'function'."
+            ),
         ),
         (
             {"tools": [{"type": "function", "name": "f"}]},
@@ -135,8 +143,10 @@ def test_a_wrong_response_is_refused_with_the_parameter_that_is_wrong(
         ),
         (
             {"tools": [{"type": "code_interpreter"}] * 21},
-            "Invalid 'tools': array too long. Expected an array with maximum length 20, "
-            "but got an array with length 21 instead.",
+            (
+                "Invalid 'tools': array too long. Expected an array with maximum length 20, "
+                "but got an array with length 21 instead."
+            ),
         ),
         (
             {"additional_messages": [{"role": "user"}]},
