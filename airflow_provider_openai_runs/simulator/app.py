@@ -73,7 +73,7 @@ class _Endpoint:
         """Wait in small steps, because the clock may be advanced and the client may drop the connection."""
         clock = self._store.clock
         while (left := reply.ready_at - clock.now()) > 0:
-            if await request.is_disconnected():
+            if self._store.closing or await request.is_disconnected():
                 reply.dropped(clock.now())
                 return
             await asyncio.sleep(min(left, _TICK))

@@ -101,7 +101,7 @@ class Middleware:
     async def _sleep(self, seconds: float) -> None:
         clock = self._store.clock
         due = clock.now() + seconds
-        while (left := due - clock.now()) > 0:  # noqa: ASYNC110 - the clock may be advanced
+        while not self._store.closing and (left := due - clock.now()) > 0:  # noqa: ASYNC110 - the clock may be advanced
             await asyncio.sleep(min(left, _TICK))
 
     def _api_path(self, path: str) -> str | None:

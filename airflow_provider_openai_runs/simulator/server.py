@@ -71,6 +71,9 @@ class Simulator:
 
     def start(self) -> Self:
         """Bind the port and serve in a thread; OSError if the port is taken."""
+        if self._server is not None:
+            raise RuntimeError(f"The simulator already serves at {self.base_url}.")
+        self._store.closing = False
         listener = _listen(self._host, self._port)
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
@@ -99,9 +102,10 @@ class Simulator:
         return self
 
     def stop(self) -> None:
-        """Stop serving; requests that are being answered get a second to finish."""
+        """Stop serving; who is still waiting is answered with what there is."""
         if self._server is None or self._thread is None:
             return
+        self._store.closing = True
         self._server.should_exit = True
         self._thread.join()
         self._server = self._thread = None
@@ -158,7 +162,7 @@ class Simulator:
 
     @property
     def requests(self) -> list[LoggedRequest]:
-        """The requests to the API, oldest first."""
+        """The requests to the API, oldest first; only the latest half million are kept."""
         with self._store.lock:
             return self._store.requests.all()
 

@@ -70,7 +70,7 @@ class Store:
     """Everything the server knows; who reads or writes it holds `lock`.
 
     `askers` leads from a call or an approval request to the response that made it, `history` keeps every
-    run and response in the order of creation.
+    run and response in the order of creation. Nobody is kept waiting any longer once the server is `closing`.
     """
 
     options: Options = field(default_factory=Options)
@@ -85,6 +85,7 @@ class Store:
     askers: dict[str, Response] = field(default_factory=dict)
     history: list[Record] = field(default_factory=list)
     scripts: list[_Script] = field(default_factory=list)
+    closing: bool = False
 
     def script(self, scenario: Scenario) -> None:
         """Plan what the next runs do."""

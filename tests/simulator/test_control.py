@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 
-from airflow_provider_openai_runs.simulator import Simulator
+from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +89,26 @@ def test_a_simulator_can_be_stopped_twice_and_started_again() -> None:
         simulator.stop()
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(f"{simulator.root_url}/simulator/health")
+
+
+def test_stopping_ends_every_wait_without_a_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    simulator = Simulator().start()
+    with pytest.raises(RuntimeError, match=f"already serves at {simulator.base_url}"):
+        simulator.start()
+    simulator.script(Scenario(in_progress=1000))
+    simulator.fault(Fault(path="^/models$", kind="slow", delay=1000))
+    headers = {"Authorization": "Bearer k"}
+    waiting = {"model": "gpt-4o", "input": "x"}
+    with ThreadPoolExecutor() as pool:
+        answers = [
+            pool.submit(httpx2.post, f"{simulator.base_url}/responses", json=waiting, headers=headers),
+            pool.submit(httpx2.get, f"{simulator.base_url}/models", headers=headers),
+        ]
+        while len(simulator.requests) < 2:
+            time.sleep(0.01)
+        simulator.stop()
+        assert [answer.result().status_code for answer in answers] == [200, 200]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_speed_shortens_what_runs_take() -> None:
