@@ -69,16 +69,16 @@ def read(ref: RunRef, *, steps: bool) -> Flow[Run]:
     return (yield from wire.complete(run, steps=steps))
 
 
+def single(call: Call[T]) -> Flow[T]:
+    """Make one call."""
+    found: T = yield call
+    return found
+
+
 def answer(run: Run, outputs: Mapping[str, str], request: RunRequest | None) -> Flow[Run]:
     """Answer the model's calls, all in one request."""
     answered: Run = yield wire_of(run.ref.kind).answer(run, outputs, request, token=None)
     return answered
-
-
-def look(ref: RunRef) -> Flow[Look]:
-    """Ask how a run is doing."""
-    seen: Look = yield wire_of(ref.kind).look(ref)
-    return seen
 
 
 def cancel(ref: RunRef, *, wait: float) -> Flow[Cancelled]:

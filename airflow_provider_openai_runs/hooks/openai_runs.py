@@ -56,7 +56,11 @@ class OpenAIRunsHook(OpenAIHook):
         self, conn_id: str = OpenAIHook.default_conn_name, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         super().__init__(conn_id)
-        self._sleep = sleep
+        self.sleep = sleep
+
+    def for_connection(self, conn_id: str) -> OpenAIRunsHook:
+        """Return a hook for another connection, with the same way to sleep."""
+        return type(self)(conn_id, sleep=self.sleep)
 
     # -- connection ---------------------------------------------------------------------------------------
 
@@ -104,7 +108,7 @@ class OpenAIRunsHook(OpenAIHook):
                 result: T = stop.value
                 return result
             if isinstance(step, Pause):
-                self._sleep(step.seconds)
+                self.sleep(step.seconds)
                 if step.reconnect:
                     self._reconnect()
                 advance = partial(next, flow)
@@ -137,8 +141,9 @@ class OpenAIRunsHook(OpenAIHook):
         """
         Start a thread run and return it without waiting; the arguments are ``CreateRunOperator``'s.
 
+        A lost answer is a ``RunCallError``; nothing is sent twice.
+
         :raises RunRequestError: before anything is sent.
-        :raises LostCreateError: never; a lost answer is a ``RunCallError``, and nothing is sent twice.
         """
         with airflow_errors():
             return self._create(thread_run_request(**arguments))
@@ -274,7 +279,7 @@ class OpenAIRunsHook(OpenAIHook):
             except CallFailed as failed:
                 raise self.error_of(failed, doing=doing, kind=kind) from failed
 
-    def error_of(self, failed: CallFailed, *, doing: str, kind: RunKind) -> Exception:
+    def error_of(self, failed: CallFailed, *, doing: str, kind: RunKind) -> OpenAIRunError:
         """Return the public error for a call that failed for good."""
         return error_of_call(failed.trouble, doing=doing, conn_id=self.conn_id, kind=kind)
 
@@ -290,8 +295,7 @@ class OpenAIRunsHook(OpenAIHook):
 
 def _thread(messages: list[Mapping[str, Any]] | None, more: Mapping[str, Any]) -> Flow[str]:
     body = {**more, **({"messages": [dict(message) for message in messages]} if messages else {})}
-    thread_id: str = yield THREADS.create_thread(body)
-    return thread_id
+    return flows.single(THREADS.create_thread(body))
 
 
 def _answer(run: Run, outputs: Mapping[str, str], tools: Any) -> Flow[Run]:

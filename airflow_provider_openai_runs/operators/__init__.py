@@ -1,1 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The operators; importing them does not import the OpenAI SDK."""
+
+from airflow_provider_openai_runs.operators.response import CreateResponseOperator
+from airflow_provider_openai_runs.operators.thread_run import CreateRunOperator
+
+__all__ = ["CreateResponseOperator", "CreateRunOperator"]

@@ -104,18 +104,12 @@ def thread_run_request(
     :param max_tokens: the contract's word; sent as ``max_completion_tokens``.
     :raises RunRequestError: naming argument, value and rule.
     """
-    if (thread_id is None) == (thread is None):
-        raise RunRequestError(
-            f"Give either thread_id or thread, not {'neither' if thread is None else 'both'}: thread_id runs "
-            "on an existing thread, thread={'messages': [...]} creates one first. Nothing was sent."
-        )
+    check_thread_run_presence(thread_id=thread_id, thread=thread, assistant_id=arguments.get("assistant_id"))
     if max_tokens is not None and max_completion_tokens is not None:
         raise RunRequestError(
             f"max_tokens={max_tokens!r} and max_completion_tokens={max_completion_tokens!r} are the same "
             "limit under its old and its new name; give one. Nothing was sent."
         )
-    if arguments.get("assistant_id") is None:
-        raise checks.bad("assistant_id", None, "is required")
     if max_tokens is not None:
         max_completion_tokens = checks.count("max_tokens", max_tokens)
     checked = _Checked(arguments={**arguments, "max_completion_tokens": max_completion_tokens})
@@ -138,14 +132,11 @@ def response_request(*, conversation: str | Mapping[str, Any] | None = None, **a
 
     :raises RunRequestError: naming argument, value and rule.
     """
-    previous = arguments.get("previous_response_id")
-    if conversation is not None and previous is not None:
-        raise RunRequestError(
-            f"conversation={conversation!r} and previous_response_id={previous!r} exclude each other: a "
-            "response continues either a conversation or another response. Nothing was sent."
-        )
-    if arguments.get("input") is None:
-        raise checks.bad("input", None, "is required: the prompt, or a list of input items")
+    check_response_presence(
+        input=arguments.get("input"),
+        conversation=conversation,
+        previous_response_id=arguments.get("previous_response_id"),
+    )
     for name in ("background", "store"):
         if arguments.get(name) is None:
             arguments[name] = True
@@ -154,6 +145,36 @@ def response_request(*, conversation: str | Mapping[str, Any] | None = None, **a
     checked = _Checked(arguments={**arguments, "conversation": conversation})
     body = checked.body()
     return RunRequest(kind=RunKind.RESPONSE, body=body, warnings=tuple(checked.warnings))
+
+
+def check_thread_run_presence(*, thread_id: object, thread: object, assistant_id: object) -> None:
+    """
+    Check what must be there, and only that: before templates are rendered, values say nothing.
+
+    :raises RunRequestError: naming the arguments.
+    """
+    if (thread_id is None) == (thread is None):
+        raise RunRequestError(
+            f"Give either thread_id or thread, not {'neither' if thread is None else 'both'}: thread_id runs "
+            "on an existing thread, thread={'messages': [...]} creates one first. Nothing was sent."
+        )
+    if assistant_id is None:
+        raise checks.bad("assistant_id", None, "is required")
+
+
+def check_response_presence(*, input: object, conversation: object, previous_response_id: object) -> None:  # noqa: A002
+    """
+    Check what must be there, and only that.
+
+    :raises RunRequestError: naming the arguments.
+    """
+    if conversation is not None and previous_response_id is not None:
+        raise RunRequestError(
+            f"conversation={conversation!r} and previous_response_id={previous_response_id!r} exclude each "
+            "other: a response continues either a conversation or another response. Nothing was sent."
+        )
+    if input is None:
+        raise checks.bad("input", None, "is required: the prompt, or a list of input items")
 
 
 def checked_timeouts(value: object) -> dict[str, float]:

@@ -51,7 +51,7 @@ class RunCompletionTrigger(BaseTrigger):
         cancel_on_timeout: bool = True,
         **_of_a_later_version: Any,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it untyped
         self.ref = RunRef.from_json(ref)
         self.created_at = created_at
         self.deadline = deadline

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""After the wait: read the run, return it, or fail with its fate, its result pushed before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_openai_runs.hooks import flows
+from airflow_provider_openai_runs.hooks.waits import WaitResult, fate_of
+from airflow_provider_openai_runs.operators import results
+from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
+from airflow_provider_openai_runs.runs.ending import Fate, OnIncomplete, error_of_run, error_of_wait
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.waiting import Outcome
+from airflow_provider_openai_runs.wire import wire_of
+from airflow_provider_openai_runs.wire.troubled import CallFailed
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+
+#: Seconds for reading a run whose wait was over anyway.
+_LAST_READ_BUDGET = 20.0
+#: Seconds to wait for the end of a run that nobody can go on with.
+_CANCEL_WAIT = 20.0
+
+
+@dataclass(kw_only=True)
+class RunFinisher:
+    """
+    Ends one attempt of a task.
+
+    :param limits: how the task's limits read in an error, by the outcome that they cause.
+    :param timeouts: budgets in seconds, of which ``read`` counts here.
+    """
+
+    hook: OpenAIRunsHook
+    context: Any
+    records: RunRecords
+    on_incomplete: OnIncomplete
+    limits: dict[Outcome, str]
+    timeouts: dict[str, float]
+    multiple_outputs: bool
+    log: Logger
+
+    def conclude(self, result: WaitResult) -> dict[str, Any]:
+        """
+        Return the run's dict, or fail.
+
+        :raises OpenAIRunError: if the run is no success, or its time was over.
+        """
+        if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
+            return self.finish(result.ref)
+        if result.fate is not Fate.LEFT_RUNNING:
+            self._update_record(ended_by_us=True)
+        error = error_of_wait(
+            result.outcome,
+            result.ref,
+            limit=self.limits.get(result.outcome, ""),
+            fate=result.fate,
+            word=result.word,
+            trouble=result.trouble,
+        )
+        raise self._pushed(error, self._last_read(result.ref))
+
+    def finish(self, ref: RunRef) -> dict[str, Any]:
+        """
+        Read a run that has ended and return its dict, or fail.
+
+        :raises OpenAIRunError: if the run is no success.
+        """
+        try:
+            run = self.hook.run_flow(
+                flows.patiently(flows.read(ref, steps=True), budget=self.timeouts["read"])
+            )
+        except CallFailed as failed:
+            raise self.hook.error_of(failed, doing=f"read {ref}", kind=ref.kind) from failed
+        self.log.info("%s", _summary(run))
+        error = error_of_run(run, on_incomplete=self.on_incomplete)
+        if error is None:
+            return results.to_xcom(run, log=self.log)
+        if run.needs_action:
+            error = self._without_answer(run, error)
+        raise self._pushed(error, run)
+
+    def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool, cancel: bool) -> bool:
+        """Look at the run of a trigger that died: True if it has ended; else end it if no retry is left."""
+        try:
+            look = self.hook.run_flow(
+                flows.patiently(flows.single(wire_of(ref.kind).look(ref)), budget=_LAST_READ_BUDGET)
+            )
+        except CallFailed as failed:
+            self.log.warning("The trigger of %s died, and it cannot be looked at: %s", ref, failed.trouble)
+        else:
+            if look.status.is_terminal or look.needs_action:
+                return True
+        if is_last_try and cancel:
+            fate = self._cancel(ref)
+            self._update_record(ended_by_us=True)
+            self.log.warning("The trigger of %s died and no retry is left. %s", ref, fate.sentence())
+        else:
+            self.log.warning("The trigger of %s died. %s", ref, Fate.LEFT_RUNNING.sentence())
+        return False
+
+    def _without_answer(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
+        """End a thread run that waits for an answer: it would go on waiting and block its thread."""
+        if run.status is RunStatus.COMPLETED:
+            self._update_record(refused=True)
+            return error
+        fate = self._cancel(run.ref)
+        self._update_record(ended_by_us=True)
+        return type(error)(f"{error} {fate.sentence(word=run.word)}", retryable=error.retryable)
+
+    def _cancel(self, ref: RunRef) -> Fate:
+        flow = flows.cancel(ref, wait=_CANCEL_WAIT)
+        return fate_of(self.hook.run_flow(flows.patiently(flow, budget=_CANCEL_WAIT)))
+
+    def _last_read(self, ref: RunRef) -> Run | None:
+        try:
+            flow = flows.read(ref, steps=True)
+            return self.hook.run_flow(flows.patiently(flow, budget=_LAST_READ_BUDGET))
+        except CallFailed as failed:
+            self.log.warning("Could not read %s once more: %s", ref, failed.trouble)
+            return None
+
+    def _update_record(self, **changes: bool) -> None:
+        record = self.records.load()
+        if record is None:
+            return
+        try:
+            self.records.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
+        except NoLongerOwnerError:
+            self.log.warning("A later attempt has taken over; its record is left as it is")
+
+    def _pushed(self, error: OpenAIRunError, run: Run | None) -> OpenAIRunError:
+        """Push what is known of the run, and return the error that says so."""
+        if run is None:
+            return error
+        values = results.to_xcom(run, log=self.log)
+        results.push(self.context, values, multiple_outputs=self.multiple_outputs)
+        return type(error)(
+            f"{error} XCom 'return_value' of this task holds what is known of it.",
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+        )
+
+
+def _summary(run: Run) -> str:
+    ended = run.completed_at or run.failed_at or run.cancelled_at
+    seconds = f" after {ended - run.created_at} s" if ended and run.created_at else ""
+    tokens = f", {run.usage.total_tokens} tokens" if run.usage else ""
+    return f"Finished: {run.ref} is {run.word}{seconds}{tokens}"

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ends the run of a task that is killed in its worker."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_openai_runs.runs.ending import Fate
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.model import RunRef
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+
+#: Airflow sends SIGTERM, and SIGKILL 5 s later: 1 s to ask for the state, 3 s to cancel.
+_ASK_SECONDS = 1.0
+_CANCEL_SECONDS = 3.0
+#: How soon a sleeping task notices that it was killed.
+_NAP_SECONDS = 0.25
+
+
+class RunKiller:
+    """
+    Watches over one attempt in a worker.
+
+    ``kill`` runs in a signal handler on the main thread, which may hold the locks of Airflow's channel to its
+    supervisor and of the client's connection pool. So it calls neither: it asks and cancels in threads of
+    their own, on a client built beforehand, within the five seconds that Airflow leaves.
+
+    :param cancel: ``cancel_on_kill``.
+    :param adoptable: whether a retry would find the run again.
+    """
+
+    def __init__(self, *, ti: Any, cancel: bool, adoptable: bool, log: Logger) -> None:
+        self._ti = ti
+        self._cancel = cancel
+        self._adoptable = adoptable
+        self._log = log
+        self._client: Any = None
+        self._killed = False
+        self._fate = "Nothing had been created."
+        self.ref: RunRef | None = None
+        #: execution_timeout is over: Airflow then calls ``on_kill`` too, but nobody evicted the worker.
+        self.timed_out = False
+
+    def arm(self, hook: OpenAIRunsHook) -> None:
+        """Build the client that a kill will need."""
+        self._client = hook.get_conn()
+
+    def sleep(self, seconds: float) -> None:
+        """
+        Sleep, unless the task is killed.
+
+        :raises OpenAIRunError: when it was.
+        """
+        ends = time.monotonic() + seconds
+        while True:
+            self.check()
+            left = ends - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, _NAP_SECONDS))
+
+    def check(self) -> None:
+        """
+        Go no further once the task is killed; a run that was created meanwhile is ended first.
+
+        :raises OpenAIRunError: when it was.
+        """
+        if not self._killed:
+            return
+        if self.ref is not None and self._fate == "Nothing had been created.":
+            self._end()
+        raise OpenAIRunError(f"The task was killed. {self._fate}")
+
+    def kill(self) -> None:
+        """Note that the task is killed, and end its run."""
+        self._killed = True
+        if self.ref is None:
+            return
+        thread = threading.Thread(target=self._end, daemon=True)
+        thread.start()
+        thread.join(_ASK_SECONDS + _CANCEL_SECONDS)
+
+    def _end(self) -> None:
+        ref = self.ref
+        if ref is None:
+            return
+        if not self._cancel:
+            self._fate = f"{ref}: {Fate.LEFT_RUNNING.sentence()} (cancel_on_kill=False)"
+        elif self._is_left_to_a_retry():
+            self._fate = f"{ref}: the worker goes away, not the task; the run is left to the retry."
+        else:
+            self._fate = f"{ref}: {self._cancelled(ref)}"
+        self._log.warning("The task was killed. %s", self._fate)
+
+    def _cancelled(self, ref: RunRef) -> str:
+        from airflow_provider_openai_runs.hooks import transport  # noqa: PLC0415 # brings the SDK
+        from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
+        from airflow_provider_openai_runs.wire.troubled import CallFailed  # noqa: PLC0415
+
+        try:
+            look = transport.send(
+                self._client, replace(wire_of(ref.kind).cancel(ref), timeout=_CANCEL_SECONDS)
+            )
+        except CallFailed as failed:
+            return f"{Fate.NOT_CANCELLED.sentence()} ({failed.trouble})"
+        return Fate.CANCELLED.sentence() if look.status.is_terminal else Fate.CANCELLING.sentence()
+
+    def _is_left_to_a_retry(self) -> bool:
+        """Ask Airflow: when a worker is shut down or evicted, its task instance stays ``running``."""
+        if self.timed_out or not self._adoptable or self._ti.try_number > self._ti.max_tries:
+            return False
+        found: list[Any] = []
+        thread = threading.Thread(target=lambda: found.append(self._state()), daemon=True)
+        thread.start()
+        thread.join(_ASK_SECONDS)
+        # Unknown counts as killed by a person: a run ended in vain is better than one nobody ends.
+        return found == ["running"]
+
+    def _state(self) -> Any:
+        ti = self._ti
+        states = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        ).get(ti.run_id, {})
+        return states.get(f"{ti.task_id}_{ti.map_index}", states.get(ti.task_id))

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of a task's run in Airflow's task state store (3.3+), the only place that survives a retry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_openai_runs.runs.ownership import Record
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+KEY = "openai_run"
+_NOT_FOUND = 404
+
+
+class NoLongerOwnerError(Exception):
+    """The store no longer knows this attempt: a later one has taken its place."""
+
+
+class RunRecords:
+    """
+    Reads and writes the record of one task instance.
+
+    :param store: ``context.get("task_state_store")``; None below Airflow 3.3, where nothing is kept.
+    """
+
+    def __init__(self, store: Any, *, log: Logger) -> None:
+        self._store = store
+        self._log = log
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a store."""
+        return self._store is not None
+
+    def load(self) -> Record | None:
+        """Return the record, or None. A store that cannot be read is an error: not to know may pay twice."""
+        return Record.from_json(self._store.get(KEY)) if self.is_kept else None
+
+    def save(self, record: Record, *, is_intent: bool = False) -> None:
+        """
+        Write the record.
+
+        :param is_intent: written before the paid call, so that a failure must stop it; afterwards the run
+            goes on with what XCom and the trigger carry.
+        :raises NoLongerOwnerError: if a later attempt has taken over.
+        """
+        if not self.is_kept:
+            return
+        try:
+            self._store.set(KEY, record.to_json(), **_never_expires())
+        except Exception as error:
+            if _status_of(error) == _NOT_FOUND:
+                raise NoLongerOwnerError from error
+            if is_intent:
+                raise
+            self._log.warning("Could not write the record of the run; a retry may not find it: %s", error)
+
+    def drop(self) -> None:
+        """Forget an intent whose create was surely refused."""
+        if not self.is_kept:
+            return
+        try:
+            self._store.delete(KEY)
+        except Exception as error:  # noqa: BLE001 # the create's own error matters more
+            self._log.warning("Could not remove the record of a refused create: %s", error)
+
+
+def _never_expires() -> dict[str, Any]:
+    from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # noqa: PLC0415 # 3.3+, as the store
+
+    return {"retention": NEVER_EXPIRE}
+
+
+def _status_of(error: Exception) -> object:
+    detail = getattr(getattr(error, "error", None), "detail", None)
+    return detail.get("status_code") if isinstance(detail, dict) else None

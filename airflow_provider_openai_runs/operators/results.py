@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a task pushes: the run's dict, small enough for a database row, without secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_openai_runs.runs.model import Run
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+#: Above this many bytes of JSON the details of the steps stay at the server.
+MAX_XCOM_BYTES = 1_000_000
+#: Members of an MCP tool that carry its credentials.
+_SECRET_MEMBERS = ("authorization", "headers")
+
+
+def to_xcom(run: Run, *, log: Logger) -> dict[str, Any]:
+    """Return the run as plain JSON under the contract's names."""
+    values = run.to_xcom()
+    values["tools"] = [without_secrets(tool) for tool in values["tools"]]
+    steps = values.get("steps")
+    if steps and len(json.dumps(values, default=str)) > MAX_XCOM_BYTES:
+        values["steps"] = [{**step, "details": {}} for step in steps]
+        values["steps_truncated"] = True
+        log.warning(
+            "The result of %s is larger than %d bytes: the details of its steps are left out of XCom "
+            "(steps_truncated=True); the hook's steps() reads them",
+            run.ref,
+            MAX_XCOM_BYTES,
+        )
+    return values
+
+
+def without_secrets(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool without the credentials of its MCP server."""
+    return {name: "***" if name in _SECRET_MEMBERS and value else value for name, value in tool.items()}
+
+
+def push(context: Any, values: Mapping[str, Any], *, multiple_outputs: bool) -> None:
+    """Push the result of a task that is about to fail, as Airflow does for one that succeeds."""
+    ti = context["ti"]
+    if multiple_outputs:
+        for name, value in values.items():
+            ti.xcom_push(key=name, value=value)
+    ti.xcom_push(key="return_value", value=dict(values))
