@@ -21,7 +21,7 @@ def test_a_conversation_lives_and_is_deleted(client: openai.OpenAI) -> None:
     assert client.conversations.update(made.id, metadata={"a": "2"}).metadata == {"a": "2"}
     assert client.conversations.retrieve(made.id).metadata == {"a": "2"}
     second: Any = [{"type": "message", "role": "assistant", "content": "Good day"}]
-    [added] = client.conversations.items.create(made.id, items=second).data
+    added: Any = client.conversations.items.create(made.id, items=second).data[0]
     assert [item.id for item in client.conversations.items.list(made.id)][0] == added.id  # noqa: RUF015
     assert client.conversations.items.retrieve(added.id, conversation_id=made.id).type == "message"
     assert client.conversations.items.delete(added.id, conversation_id=made.id).id == made.id

@@ -11,13 +11,15 @@ import pytest
 from airflow_provider_openai_runs.simulator import Fault, Scenario
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow_provider_openai_runs.simulator import Simulator
 
 CREATE = {"model": "gpt-4o", "input": "x", "background": True}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_noisy_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def _nothing_noisy_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     noise = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert noise == []

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator import Simulator
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
-_AT_ONCE = {"queued": 0, "in_progress": 0}
 _FREE = frozenset({"metadata", "parameters", "reasoning", "tool_resources"})
 _NEWER = frozenset(
     {"billing", "completed_at", "frequency_penalty", "presence_penalty", "prompt_cache_retention"}
@@ -33,6 +32,12 @@ pytestmark = pytest.mark.skipif(
     not RECORDINGS.is_dir(), reason="the recordings are not beside the repository"
 )
 
+
+def at_once(**more: Any) -> Scenario:
+    """Script a response that was recorded as a synchronous one."""
+    return Scenario(queued=0, in_progress=0, **more)
+
+
 CASES = {
     "AssistantsTests/BasicRunOperationsWork": Scenario(),
     "AssistantsTests/BasicRunStepFunctionalityWorks": Scenario(steps=11),
@@ -42,17 +47,15 @@ CASES = {
     "AssistantsTests/ThreadWithInitialMessagesWorks": None,
     "ConversationTests/CanCreateGetUpdateAndDeleteConversation": None,
     "ConversationTests/ConversationItemEndpointsAcceptIncludeQuery": None,
-    "ResponseStoreTests/GetInputItemsCollectionPage": Scenario(**_AT_ONCE),
-    "ResponseStoreTests/GetInputItemsWithOrderFiltering": Scenario(**_AT_ONCE),
+    "ResponseStoreTests/GetInputItemsCollectionPage": at_once(),
+    "ResponseStoreTests/GetInputItemsWithOrderFiltering": at_once(),
     "ResponsesTests/CanCancelBackgroundResponses": Scenario(),
-    "ResponsesTests/FunctionToolChoiceWorks": Scenario(
-        **_AT_ONCE,
+    "ResponsesTests/FunctionToolChoiceWorks": at_once(
         function_calls=((FunctionCall(name="get_weather_at_location"),),),
     ),
-    "ResponsesTests/MaxTokens": Scenario(**_AT_ONCE, text="fruit " * 50),
-    "ResponsesTests/MessageHistoryWorks": Scenario(**_AT_ONCE),
-    "ResponsesToolTests/MCPToolAlwaysRequiresApproval_False": Scenario(
-        **_AT_ONCE,
+    "ResponsesTests/MaxTokens": at_once(text="fruit " * 50),
+    "ResponsesTests/MessageHistoryWorks": at_once(),
+    "ResponsesToolTests/MCPToolAlwaysRequiresApproval_False": at_once(
         mcp_approval=FunctionCall(name="roll"),
     ),
 }
