@@ -60,7 +60,7 @@ def live_airflow(options: argparse.Namespace, simulator: Simulator) -> LiveAirfl
 def follow(airflow: LiveAirflow, simulator: Simulator, runs: dict[str, str], story: Story) -> dict[str, str]:
     """Tell every change of state until all Dag runs have ended, and return how they ended."""
     states: dict[str, str] = {}
-    asked = ""
+    asked = simulator.asked()
     deadline = story.seconds + TIMEOUT
     for instance in airflow.api.changes():
         if instance:

@@ -55,7 +55,7 @@ class LiveAirflow:
         self.home.mkdir(parents=True, exist_ok=True)
         self.port = free_port(port)
         self.address = f"http://127.0.0.1:{self.port}"
-        self.env = _clean_environment() | self._settings(parallelism) | dict(env or {})
+        self.env = _clean_environment() | self._settings(parallelism) | _keys(self.home) | dict(env or {})
         self.api = Rest(self.address, USER, PASSWORD)
         self.components = {
             **{name: self._process(name, *command) for name, command in (beside or {}).items()},
@@ -81,14 +81,11 @@ class LiveAirflow:
             "AIRFLOW__API__BASE_URL": self.address,
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
-            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
             "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.home / "dags"),  # unused: the bundles below name them
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.address}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": str(parallelism),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
@@ -178,6 +175,20 @@ class LiveAirflow:
             stop([self.components["api-server"]], timeout=0)  # last: the others end through it
             if not self.keep:
                 shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _keys(home: Path) -> dict[str, str]:
+    """Return the keys that all components share; a home that is used again keeps them."""
+    path = home / "keys.json"
+    if not path.exists():
+        path.touch(mode=0o600)
+        keys = {
+            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+            "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        }
+        path.write_text(json.dumps(keys))
+    return dict(json.loads(path.read_text()))
 
 
 def _clean_environment() -> dict[str, str]:

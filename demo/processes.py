@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-SECONDS_TO_STOP = 8.0
+SECONDS_TO_STOP = 5.0
 """How long the processes may take to end by themselves before they are killed."""
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 COLUMNS = ("task", "id", "kind", "status", "seconds", "tokens", "steps", "answer")
-WIDEST = 44
+WIDEST = 40
 EXPLAINED = {
     "deferred": "deferred: no worker is held while the run goes on",
     "up_for_retry": "up_for_retry: failed, will be tried again",
