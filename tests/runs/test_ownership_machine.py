@@ -162,6 +162,7 @@ class Ownership(RuleBasedStateMachine):
                         return
 
     def tell_the_fate_of(self, record: Record, because: str) -> None:
+        assert self.resubmits or "never answered" not in because
         if "never answered" in because or "cannot be looked up" in because:
             self.abandoned.add(record.token)
 

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.runs.model import Usage
+from airflow_provider_openai_runs.wire import reading
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (1_700_000_000, 1_700_000_000),
+        (1_700_000_000.9, 1_700_000_000),
+        (1_700_000_000_123, 1_700_000_000),
+        (1_700_000_000_123.5, 1_700_000_000),
+        (0, None),
+        (-5, None),
+        (None, None),
+        (True, None),
+        ("2026-01-01T00:00:00Z", None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (10**400, None),
+        ({}, None),
+    ],
+)
+def test_a_time_is_whole_seconds_or_nothing(value: object, found: int | None) -> None:
+    assert reading.unix_time(value) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(5, 5), (5.0, 5), (0, 0), (5.5, None), (True, None), ("5", None), (1e300, None), (float("nan"), None)],
+)
+def test_a_count_is_whole_or_nothing(value: object, found: int | None) -> None:
+    assert reading.whole(value) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("run_1", "run_1"), (7, "7"), ("", ""), (None, ""), (True, ""), ({}, ""), ([], ""), (1.5, "")],
+)
+def test_an_id_is_text_or_a_number(value: object, found: str) -> None:
+    assert reading.word(value) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [('{"a": 1}', '{"a": 1}'), ({"a": 1}, '{"a": 1}'), ([1], "[1]"), (None, ""), ("", ""), (False, "false")],
+)
+def test_arguments_of_a_call_are_json_text(value: object, found: str) -> None:
+    assert reading.json_text(value) == found
+
+
+def test_arguments_that_are_an_abyss_are_still_text() -> None:
+    abyss: list[Any] = []
+    for _ in range(100_000):
+        abyss = [abyss]
+    assert len(json.loads(reading.json_text(abyss))) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 4}, (1, 2, 4)),
+        ({"input_tokens": 1, "output_tokens": 2}, (1, 2, 3)),
+        ({"prompt_tokens": None, "input_tokens": 1, "output_tokens": 2.0}, (1, 2, 3)),
+        ({"total_tokens": 9}, (0, 0, 9)),
+    ],
+)
+def test_usage_is_read_under_the_names_of_either_api(value: object, found: tuple[int, int, int]) -> None:
+    prompt, completion, total = found
+    assert reading.usage(value) == Usage(
+        prompt_tokens=prompt, completion_tokens=completion, total_tokens=total
+    )
+
+
+@pytest.mark.parametrize("value", [None, {}, [], "12", {"prompt_tokens": "1"}, {"cost": 5}])
+def test_usage_that_is_missing_is_not_zero(value: object) -> None:
+    assert reading.usage(value) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({}, None),
+        ({"openai-poll-after-ms": "2500"}, 2.5),
+        ({"openai-poll-after-ms": "10.5"}, 0.0105),
+        ({"retry-after-ms": "500", "retry-after": "9"}, 0.5),
+        ({"openai-poll-after-ms": "soon", "retry-after": "9"}, 9),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "0"}, 0),
+    ],
+)
+def test_the_server_may_say_when_to_ask_again(headers: dict[str, str], found: float | None) -> None:
+    assert reading.poll_after(headers) == found
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 5, [["a"]]])
+def test_what_is_no_object_says_nothing(value: object) -> None:
+    assert reading.object_of(value) == {}
+    assert reading.objects_of(value) == []
+    assert reading.optional_object(value) is None
+    assert reading.text_pairs(value) == {}
+
+
+def test_objects_are_picked_out_of_what_stands_around_them() -> None:
+    assert reading.object_of({"a": 1}) == {"a": 1}
+    assert reading.objects_of([1, {"a": 1}, None]) == [{"a": 1}]
+    assert reading.optional_object({}) is None
+    assert reading.optional_object({"a": 1}) == {"a": 1}
+    assert reading.text_pairs({"a": "b", "c": 5, "d": None}) == {"a": "b"}
+
+
+@pytest.mark.parametrize("value", ["", None, 5, []])
+def test_text_says_something_or_is_nothing(value: object) -> None:
+    assert reading.text(value) is None
+    assert reading.text("x") == "x"
+
+
+@pytest.mark.parametrize("data", [{}, {"id": "", "status": ""}, {"id": None, "status": 5, "detail": "x"}])
+def test_an_answer_without_a_run_is_unreadable_and_says_what_there_was(data: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no run id, only") as caught:
+        reading.run_id(data)
+    assert all(name in str(caught.value) for name in data)
+    with pytest.raises(ValueError, match="no status, only"):
+        reading.status_word(data)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
+from airflow_provider_openai_runs.runs.request import thread_run_request
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.wire import wire_of
+from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.threads import WIRE, list_runs
+from airflow_provider_openai_runs.wire.troubled import CallFailed
+
+BETA = {"OpenAI-Beta": "assistants=v2"}
+REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")
+SLASHED = RunRef(kind=RunKind.THREAD_RUN, id="run/1?x", thread_id="../a b", conn_id="ai")
+BARE = {"id": "run_1", "status": "in_progress"}
+
+Drive = Callable[..., tuple[Any, list[Call[Any]]]]
+
+
+def run_of(**data: Any) -> Run:
+    return WIRE.retrieve(REF).read(Reply(data={**BARE, **data}))
+
+
+def page(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"object": "list", "data": list(items), "has_more": False, **more}
+
+
+def message(content: Any, **more: Any) -> dict[str, Any]:
+    return {"id": f"msg_{content}", "run_id": "run_1", "role": "assistant", "content": content, **more}
+
+
+def test_thread_runs_have_their_own_wire() -> None:
+    assert wire_of(RunKind.THREAD_RUN) is WIRE
+
+
+def test_a_create_is_one_paid_post_with_the_token_among_the_metadata() -> None:
+    request = thread_run_request(
+        thread_id="thread_1",
+        assistant_id="asst_1",
+        metadata={"team": "a"},
+        include=["step_details.tool_calls[*].file_search.results[*].content"],
+        tools=[{"type": "function", "name": "f"}],
+    )
+    call = WIRE.create(request, token="hash/abc", conn_id="ai")
+    assert (call.method, call.path, call.headers, call.pays) == ("POST", "/threads/thread_1/runs", BETA, True)
+    assert call.query == {"include[]": ["step_details.tool_calls[*].file_search.results[*].content"]}
+    assert call.body == {
+        "assistant_id": "asst_1",
+        "metadata": {"team": "a", "airflow_token": "hash/abc"},
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+    }
+    assert request.body["metadata"] == {"team": "a"}
+    run = call.read(Reply(data={"id": "run_9", "status": "queued"}))
+    assert run.ref == RunRef(kind=RunKind.THREAD_RUN, id="run_9", thread_id="thread_1", conn_id="ai")
+
+
+def test_a_create_without_a_token_leaves_the_metadata_alone() -> None:
+    request = thread_run_request(thread_id="thread_1", assistant_id="asst_1")
+    call = WIRE.create(request, token=None, conn_id="ai")
+    assert call.body == {"assistant_id": "asst_1"}
+    assert call.query == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "path"),
+    [
+        (WIRE.look(SLASHED), "GET", "/threads/..%2Fa%20b/runs/run%2F1%3Fx"),
+        (WIRE.retrieve(SLASHED), "GET", "/threads/..%2Fa%20b/runs/run%2F1%3Fx"),
+        (WIRE.cancel(SLASHED), "POST", "/threads/..%2Fa%20b/runs/run%2F1%3Fx/cancel"),
+    ],
+)
+def test_other_calls_are_free_and_their_ids_stay_inside_their_path(
+    call: Call[Any], method: str, path: str
+) -> None:
+    assert (call.method, call.path, call.headers) == (method, path, BETA)
+    assert call.body is None
+    assert not call.pays
+
+
+def test_a_thread_is_created_by_a_call_of_its_own_that_costs_nothing() -> None:
+    call = WIRE.create_thread({"messages": []})
+    assert (call.method, call.path, call.headers) == ("POST", "/threads", BETA)
+    assert call.body == {"messages": []}
+    assert not call.pays
+    assert call.read(Reply(data={"id": "thread_9"})) == "thread_9"
+
+
+def test_all_answers_to_calls_go_in_one_request() -> None:
+    call = WIRE.answer(run_of(), {"call_1": "a", "call_2": "b"}, None, token="ignored")
+    assert (call.method, call.path) == ("POST", "/threads/thread_1/runs/run_1/submit_tool_outputs")
+    assert call.pays
+    assert call.body == {
+        "tool_outputs": [
+            {"tool_call_id": "call_1", "output": "a"},
+            {"tool_call_id": "call_2", "output": "b"},
+        ]
+    }
+    assert call.read(Reply(data={**BARE, "status": "queued"})).ref == REF
+
+
+def test_a_look_reads_the_status_and_the_hint_and_no_more() -> None:
+    data = {**BARE, "status": "requires_action", "expires_at": 1_700_000_600}
+    look = WIRE.look(REF).read(Reply(data=data, headers={"openai-poll-after-ms": "500"}))
+    assert look.status is RunStatus.REQUIRES_ACTION
+    assert (look.word, look.poll_after, look.needs_action) == ("requires_action", 0.5, True)
+    assert look.expires_at == 1_700_000_600
+
+
+@pytest.mark.parametrize("status", ["cancelled", "completed", "requires_action", "cancelling"])
+def test_a_cancel_tells_how_the_run_stands_whatever_the_server_made_of_it(status: str) -> None:
+    assert WIRE.cancel(REF).read(Reply(data={**BARE, "status": status})).status == status
+
+
+def test_quirks_of_other_servers_are_read_all_the_same() -> None:
+    run = run_of(
+        id="65f0c0ffee65f0c0ffee65f0",
+        created_at=1_700_000_000_123,
+        started_at=1_700_000_001.25,
+        completed_at=0,
+        metadata=None,
+        tools=None,
+        usage=None,
+        instructions=None,
+        last_error={},
+    )
+    assert run.ref.id == "65f0c0ffee65f0c0ffee65f0"
+    assert (run.created_at, run.started_at, run.completed_at) == (1_700_000_000, 1_700_000_001, None)
+    assert run.metadata == {}
+    assert run.tools == ()
+    assert (run.usage, run.instructions, run.last_error) == (None, None, None)
+
+
+@pytest.mark.parametrize("data", [{"detail": "Not Found"}, {"error": {"message": "no"}}, {"id": "run_1"}])
+def test_an_error_in_the_place_of_a_run_is_unreadable(data: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="the answer has no"):
+        WIRE.retrieve(REF).read(Reply(data=data))
+
+
+def test_pending_calls_are_read_with_their_arguments_as_text() -> None:
+    calls = [
+        {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}},
+        {"id": "call_2", "function": {"name": "g", "arguments": {"b": 2}}},
+    ]
+    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+    pending = run_of(status="requires_action", required_action=action).tool_calls
+    assert [(call.id, call.name, call.arguments, call.type) for call in pending] == [
+        ("call_1", "f", '{"a": 1}', "function"),
+        ("call_2", "g", '{"b": 2}', "function"),
+    ]
+    assert run_of(status="in_progress", required_action=action).tool_calls == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "files"),
+    [
+        ({"file_ids": ["file_1", None]}, ("file_1",)),
+        ({"file_ids": [], "tool_resources": {"code_interpreter": {"file_ids": ["file_2"]}}}, ()),
+        ({"tool_resources": {"code_interpreter": {"file_ids": ["file_2", 5]}}}, ("file_2",)),
+        ({"tool_resources": {"file_search": {"vector_store_ids": ["vs_1"]}}}, ()),
+        ({}, ()),
+    ],
+)
+def test_files_come_from_the_run_or_else_from_its_tools(data: dict[str, Any], files: tuple[str, ...]) -> None:
+    assert run_of(**data).file_ids == files
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Hello",
+        ["Hello"],
+        [{"type": "text", "text": {"value": "Hello", "annotations": []}}],
+        [{"type": "text", "text": "Hello"}],
+        [{"type": "text", "text": ["Hel", "lo", None]}],
+        [{"type": "text", "text": [{"value": "Hel"}, {"value": "lo"}]}],
+        [{"type": "image_file"}, {"type": "text", "text": {"value": "Hello"}}],
+    ],
+)
+def test_the_text_of_a_message_is_found_in_every_shape(content: Any, drive: Drive) -> None:
+    run, _ = drive(WIRE.complete(run_of(), steps=False), [page(message(content))])
+    assert run.output_text == "Hello"
+
+
+def test_the_answer_is_what_the_assistant_wrote_in_this_run(drive: Drive) -> None:
+    listed = page(
+        message("mine", role="user"),
+        message("another run", run_id="run_0"),
+        message("first", attachments=[{"file_id": "file_2"}, {"file_id": "file_1"}, {}]),
+        message("second"),
+    )
+    run, calls = drive(WIRE.complete(run_of(file_ids=["file_1"]), steps=False), [listed])
+    assert run.output_text == "first\nsecond"
+    assert run.file_ids == ("file_1", "file_2")
+    assert run.steps is None
+    assert [(call.method, call.path) for call in calls] == [("GET", "/threads/thread_1/messages")]
+    assert calls[0].query == {"run_id": "run_1", "order": "asc", "limit": 100}
+    assert calls[0].headers == BETA
+
+
+def test_steps_are_read_over_all_pages(drive: Drive) -> None:
+    step = {"type": "tool_calls", "status": "completed", "step_details": {"tool_calls": [1]}}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    run, calls = drive(
+        WIRE.complete(run_of(), steps=True),
+        [
+            page(),
+            page({"id": "s1", **step, "usage": usage}, {"id": "s2", **step}, has_more=True, last_id="s2"),
+            page({"id": "s3", "step_details": {"type": "message_creation"}}, last_id="s3"),
+        ],
+    )
+    assert [step.id for step in run.steps] == ["s1", "s2", "s3"]
+    assert [step.type for step in run.steps] == ["tool_calls", "tool_calls", "message_creation"]
+    assert run.steps[0].details == {"tool_calls": [1]}
+    assert run.steps[0].usage == Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2)
+    assert run.output_text is None
+    assert [call.path for call in calls[1:]] == ["/threads/thread_1/runs/run_1/steps"] * 2
+    assert [call.query.get("after") for call in calls[1:]] == [None, "s2"]
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_without_messages_and_steps_has_none(status: int, drive: Drive) -> None:
+    run, _ = drive(WIRE.complete(run_of(), steps=True), [status, status])
+    assert run.output_text is None
+    assert run.steps == ()
+
+
+def test_any_other_failure_of_a_list_is_told(drive: Drive) -> None:
+    with pytest.raises(CallFailed, match="listing: HTTP 500"):
+        drive(WIRE.complete(run_of(), steps=True), [500])
+
+
+def test_a_thread_without_runs_to_list_is_a_failure(drive: Drive) -> None:
+    with pytest.raises(CallFailed):
+        drive(list_runs("thread_1", conn_id="ai"), [404])
+
+
+@pytest.mark.parametrize("step", [{"id": "s1"}, {"id": "s1", "x": 1}, {}, {"id": ["odd"]}, {"id": None}])
+@pytest.mark.parametrize("last_id", ["s1", None, "", 5, "never seen"])
+def test_a_page_that_repeats_for_ever_ends(step: dict[str, Any], last_id: object, drive: Drive) -> None:
+    again = page(step, has_more=True, last_id=last_id)
+    run, calls = drive(WIRE.complete(run_of(), steps=True), [page(), *[again] * 5])
+    assert len(calls) <= 3
+    assert len(run.steps) <= 2
+
+
+def test_a_list_that_never_ends_is_cut(drive: Drive) -> None:
+    endless = [page({"id": f"s{n}"}, has_more=True) for n in range(500)]
+    run, calls = drive(WIRE.complete(run_of(), steps=True), [page(), *endless])
+    assert len(run.steps) == len(calls) - 1 == 100
+
+
+def test_items_without_an_id_are_all_kept(drive: Drive) -> None:
+    run, _ = drive(WIRE.complete(run_of(), steps=True), [page(), page({"type": "a"}, {"type": "b"})])
+    assert [step.type for step in run.steps] == ["a", "b"]
+
+
+def test_the_runs_of_a_thread_are_listed(drive: Drive) -> None:
+    runs, calls = drive(list_runs("a/b", conn_id="ai"), [page(BARE)])
+    assert [run.ref.id for run in runs] == ["run_1"]
+    assert calls[0].path == "/threads/a%2Fb/runs"
+    assert calls[0].query == {"order": "desc", "limit": 100}
