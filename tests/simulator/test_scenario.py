@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from airflow_provider_openai_runs.simulator.scenario import default_scenario, example_of
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from airflow_provider_openai_runs.simulator import Simulator
 
 
 def test_a_scenario_is_read_from_json_with_everything_in_it() -> None:
@@ -97,3 +102,21 @@ def test_the_default_calls_the_first_function_with_arguments_that_fit_its_schema
 
 def test_the_default_without_functions_just_answers() -> None:
     assert default_scenario([]) == Scenario()
+
+
+def test_scripts_serve_in_order_and_only_the_runs_they_are_about(
+    http: httpx2.Client,
+    simulator: Simulator,
+    assistant: str,
+) -> None:
+    simulator.script(
+        Scenario(text="sun", when="(?i)weather", times=2),
+        Scenario(text="first"),
+        Scenario(text="always", times=None),
+    )
+    texts = []
+    for question in ("Weather?", "Sums?", "weather!", "weather again", "Sums again"):
+        body = {"assistant_id": assistant, "thread": {"messages": [{"role": "user", "content": question}]}}
+        http.post("/threads/runs", json=body)
+        texts.append(simulator.runs()[-1]["text"])
+    assert texts == ["sun", "first", "sun", "always", "always"]
