@@ -3,13 +3,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
 
 if TYPE_CHECKING:
     import httpx2
+    import openai
 
     from airflow_provider_openai_runs.simulator import Simulator
 
