@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.responses import WIRE as RESPONSES
+from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
+
+Recording = Callable[[str], list[dict[str, Any]]]
+Drive = Callable[..., tuple[Any, list[Call[Any]]]]
+
+
+def bodies(entries: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [entry["ResponseBody"] for entry in entries if entry["ResponseBody"].get("object") == kind]
+
+
+def thread_run(data: dict[str, Any]) -> Run:
+    ref = RunRef(kind=RunKind.THREAD_RUN, id=data["id"], thread_id=data["thread_id"], conn_id="ai")
+    return THREADS.retrieve(ref).read(Reply(data=data))
+
+
+def response(data: dict[str, Any]) -> Run:
+    ref = RunRef(kind=RunKind.RESPONSE, id=data["id"], conn_id="ai")
+    return RESPONSES.retrieve(ref).read(Reply(data=data))
+
+
+def lists(entries: list[dict[str, Any]], route: str) -> list[dict[str, Any]]:
+    return [
+        entry["ResponseBody"]
+        for entry in entries
+        if entry["RequestMethod"] == "GET" and entry["RequestUri"].partition("?")[0].endswith(route)
+    ]
+
+
+def test_a_recorded_run_goes_from_queued_to_its_answer(recording: Recording, drive: Drive) -> None:
+    entries = recording("AssistantsTests/BasicRunOperationsWork")
+    runs = [thread_run(data) for data in bodies(entries, "thread.run")]
+    assert [run.word for run in runs] == ["queued", "queued", "in_progress", "completed"]
+    assert all(run.created_at and run.assistant_id and run.model for run in runs)
+    assert runs[0].expires_at == (runs[0].created_at or 0) + 600
+    assert runs[-1].expires_at is None
+    assert runs[-1].usage is not None
+    assert runs[-1].usage.total_tokens > 0
+    done = drive(THREADS.complete(runs[-1], steps=False), lists(entries, "/messages")[-1:])[0]
+    assert done.output_text
+    json.dumps(done.to_xcom())
+
+
+def test_recorded_steps_are_read_over_their_pages(recording: Recording, drive: Drive) -> None:
+    name = "AssistantsTests/Pagination_CanRehydrateRunStepPageCollectionFromBytes"
+    entries = recording(name)
+    run = thread_run(bodies(entries, "thread.run")[-1])
+    pages = lists(entries, "/steps")[:2]
+    done, calls = drive(THREADS.complete(run, steps=True), [{"data": []}, *pages])
+    assert len(done.steps) == sum(len(page["data"]) for page in pages) > 2
+    assert calls[-1].query["after"] == pages[0]["last_id"]
+    assert {step.type for step in done.steps} == {"tool_calls", "message_creation"}
+    assert all(step.id and step.created_at and step.usage for step in done.steps)
+
+
+def test_recorded_calls_of_functions_are_pending_until_they_are_answered(recording: Recording) -> None:
+    runs = [thread_run(data) for data in bodies(recording("AssistantsTests/FunctionToolsWork"), "thread.run")]
+    pending = [run for run in runs if run.status is RunStatus.REQUIRES_ACTION]
+    assert len(pending) == 9
+    assert all(run.needs_action and run.tool_calls for run in pending)
+    call = pending[0].tool_calls[0]
+    assert call.id.startswith("call_")
+    assert isinstance(json.loads(call.arguments), dict)
+    assert [run.needs_action for run in runs if run not in pending] == [False] * (len(runs) - 9)
+
+
+def test_recorded_lists_of_runs_can_be_searched(recording: Recording, drive: Drive) -> None:
+    empty, full = lists(recording("AssistantsTests/BasicRunOperationsWork"), "/runs")
+    for page in (empty, full):
+        flow = THREADS.search(thread_id="thread_1", token="hash/abc", since=0, conn_id="ai")
+        result = drive(flow, [page])[0]
+        assert result.ref is None
+        assert result.conclusive == all(run["metadata"] for run in page["data"])
+
+
+def test_a_recorded_background_response_is_cancelled_at_once(recording: Recording) -> None:
+    first, last = map(response, bodies(recording("ResponsesTests/CanCancelBackgroundResponses"), "response"))
+    assert (first.word, last.word) == ("queued", "cancelled")
+    assert first.ref == last.ref
+
+
+def test_a_recorded_answer_that_is_only_a_call_needs_action(recording: Recording) -> None:
+    (data,) = bodies(recording("ResponsesTests/FunctionToolChoiceWorks"), "response")
+    run = response(data)
+    assert run.status is RunStatus.COMPLETED
+    assert run.needs_action
+    assert run.output_text is None
+    look = RESPONSES.look(run.ref).read(Reply(data=data))
+    assert look.needs_action
+
+
+def test_a_recorded_ceiling_is_told_with_the_partial_text(recording: Recording) -> None:
+    run = response(bodies(recording("ResponsesTests/MaxTokens"), "response")[0])
+    assert run.status is RunStatus.INCOMPLETE
+    assert run.incomplete_details == {"reason": "max_output_tokens"}
+    assert run.limits == {"max_output_tokens": 20}
+    assert run.output_text
+
+
+def test_a_recorded_request_for_approval_needs_action(recording: Recording) -> None:
+    asked, done = map(
+        response, bodies(recording("ResponsesToolTests/MCPToolAlwaysRequiresApproval_False"), "response")
+    )
+    assert [call.type for call in asked.tool_calls] == ["mcp_approval_request"]
+    assert not done.needs_action
+    assert done.output_text
+    assert done.raw == {"previous_response_id": asked.ref.id}
+
+
+def test_every_recorded_run_becomes_json(recording: Recording) -> None:
+    for name, kind, read in [
+        ("AssistantsTests/BasicRunStepFunctionalityWorks", "thread.run", thread_run),
+        ("AssistantsTests/SettingResponseFormatWorks", "thread.run", thread_run),
+        ("ResponsesTests/CanStreamBackgroundResponses", "response", response),
+        ("ResponsesTests/MessageHistoryWorks", "response", response),
+        ("ResponseStoreTests/GetInputItemsCollectionPage", "response", response),
+    ]:
+        found = [read(data) for data in bodies(recording(name), kind)]
+        assert found
+        for run in found:
+            assert run.status is not RunStatus.UNKNOWN
+            assert json.loads(json.dumps(run.to_xcom()))["id"] == run.ref.id

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
+from airflow_provider_openai_runs.runs.ownership import SearchResult
+from airflow_provider_openai_runs.runs.request import response_request
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.wire import wire_of
+from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.responses import WIRE
+
+REF = RunRef(kind=RunKind.RESPONSE, id="resp_1", conn_id="ai")
+SLASHED = RunRef(kind=RunKind.RESPONSE, id="resp/1?x y", conn_id="ai")
+BARE = {"id": "resp_1", "status": "in_progress"}
+DONE = {"id": "resp_1", "status": "completed"}
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": '{"a": 1}'}
+
+Drive = Callable[..., tuple[Any, list[Call[Any]]]]
+
+
+def run_of(**data: Any) -> Run:
+    return WIRE.retrieve(REF).read(Reply(data={**BARE, **data}))
+
+
+def message(*parts: Any) -> dict[str, Any]:
+    return {"type": "message", "id": "msg_1", "status": "completed", "content": list(parts)}
+
+
+def text(value: Any) -> dict[str, Any]:
+    return {"type": "output_text", "text": value}
+
+
+def test_responses_have_their_own_wire() -> None:
+    assert wire_of(RunKind.RESPONSE) is WIRE
+
+
+def test_a_create_is_one_paid_post_with_flat_tools_and_the_token() -> None:
+    request = response_request(
+        model="gpt-5",
+        input="Hi",
+        metadata={"team": "a"},
+        tools=[
+            {"type": "function", "function": {"name": "f", "strict": True}},
+            {"type": "function", "name": "g", "parameters": '{"type": "object"}'},
+            {"type": "code_interpreter"},
+        ],
+    )
+    call = WIRE.create(request, token="hash/abc", conn_id="ai")
+    assert (call.method, call.path, call.headers, call.pays) == ("POST", "/responses", {}, True)
+    assert call.body == {
+        "model": "gpt-5",
+        "input": "Hi",
+        "background": True,
+        "store": True,
+        "metadata": {"team": "a", "airflow_token": "hash/abc"},
+        "tools": [
+            {
+                "type": "function",
+                "name": "f",
+                "parameters": {"type": "object", "properties": {}},
+                "strict": True,
+            },
+            {"type": "function", "name": "g", "parameters": {"type": "object"}, "strict": False},
+            {"type": "code_interpreter"},
+        ],
+    }
+    assert call.read(Reply(data=BARE)).ref == REF
+
+
+def test_a_create_without_a_token_sends_no_metadata() -> None:
+    call = WIRE.create(response_request(model="gpt-5", input="Hi"), token=None, conn_id="ai")
+    assert call.body is not None
+    assert "metadata" not in call.body
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "path"),
+    [
+        (WIRE.look(SLASHED), "GET", "/responses/resp%2F1%3Fx%20y"),
+        (WIRE.retrieve(SLASHED), "GET", "/responses/resp%2F1%3Fx%20y"),
+        (WIRE.cancel(SLASHED), "POST", "/responses/resp%2F1%3Fx%20y/cancel"),
+    ],
+)
+def test_other_calls_are_free_and_their_ids_stay_inside_their_path(
+    call: Call[Any], method: str, path: str
+) -> None:
+    assert (call.method, call.path, call.headers, call.body) == (method, path, {}, None)
+    assert not call.pays
+
+
+@pytest.mark.parametrize("kind", ["function_call", "custom_tool_call", "computer_call", "local_shell_call"])
+def test_completed_with_a_pending_call_is_no_answer(kind: str) -> None:
+    look = WIRE.look(REF).read(Reply(data={**DONE, "output": [{"type": "reasoning"}, {"type": kind}]}))
+    assert look.status is RunStatus.COMPLETED
+    assert look.needs_action
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {**DONE, "output": [message(text("Hi"))]},
+        {**DONE, "output": [{"type": ["function_call"]}, {"type": "mcp_call"}]},
+        {**DONE, "output": None},
+        {**BARE, "output": [CALL]},
+        {**BARE, "background": None},
+    ],
+)
+def test_other_answers_need_nobody(data: dict[str, Any]) -> None:
+    assert not WIRE.look(REF).read(Reply(data=data)).needs_action
+
+
+def test_a_look_reads_the_hint_of_the_server() -> None:
+    look = WIRE.look(REF).read(Reply(data=BARE, headers={"retry-after": "7"}))
+    assert (look.word, look.poll_after, look.expires_at) == ("in_progress", 7, None)
+
+
+@pytest.mark.parametrize("status", ["in_progress", "cancelled", "completed"])
+def test_a_cancel_tells_how_the_response_stands(status: str) -> None:
+    assert WIRE.cancel(REF).read(Reply(data={**BARE, "status": status})).word == status
+
+
+def test_a_response_is_shown_under_the_names_of_a_run() -> None:
+    run = run_of(
+        status="completed",
+        object="response",
+        created_at=1_700_000_000.0,
+        completed_at=1_700_000_009,
+        model="gpt-5",
+        conversation={"id": "conv_1"},
+        usage={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+        previous_response_id="resp_0",
+        max_output_tokens=20,
+        tools=[{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file_1", 5]}}],
+        output=[{"type": "reasoning", "id": "rs_1"}, message(text("Hel"), text("lo"))],
+    )
+    assert run.ref == RunRef(kind=RunKind.RESPONSE, id="resp_1", thread_id="conv_1", conn_id="ai")
+    assert (run.created_at, run.completed_at) == (1_700_000_000, 1_700_000_009)
+    assert run.usage == Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
+    assert run.output_text == "Hello"
+    assert run.limits == {"max_output_tokens": 20}
+    assert run.file_ids == ("file_1",)
+    assert run.raw == {"previous_response_id": "resp_0"}
+    assert run.steps is not None
+    assert [(step.id, step.type, step.status) for step in run.steps] == [
+        ("rs_1", "reasoning", None),
+        ("msg_1", "message", "completed"),
+    ]
+    assert run.steps[1].details == {"content": [text("Hel"), text("lo")]}
+
+
+def test_quirks_of_other_servers_are_read_all_the_same() -> None:
+    run = run_of(
+        id="chat-77",
+        created_at=1_700_000_000_123,
+        completed_at=1_700_000_009,
+        background=None,
+        metadata=None,
+        conversation="conv_1",
+        output=None,
+        error=None,
+        output_text="Hello",
+    )
+    assert run.ref == RunRef(kind=RunKind.RESPONSE, id="chat-77", thread_id="conv_1", conn_id="ai")
+    assert (run.created_at, run.completed_at, run.usage) == (1_700_000_000, None, None)
+    assert (run.metadata, run.steps, run.output_text) == ({}, (), "Hello")
+    assert run.object == "response"
+
+
+def test_partial_text_of_an_incomplete_response_is_kept_with_its_reason() -> None:
+    run = run_of(
+        status="incomplete",
+        incomplete_details={"reason": "max_output_tokens"},
+        output=[message(text("Once"), {"type": "refusal", "refusal": "no"}, text(None))],
+    )
+    assert run.incomplete_details == {"reason": "max_output_tokens"}
+    assert run.output_text == "Once"
+
+
+@pytest.mark.parametrize("data", [{"detail": "Not Found"}, {"error": {"message": "no"}}, {"id": "resp_1"}])
+def test_an_error_in_the_place_of_a_response_is_unreadable(data: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="the answer has no"):
+        WIRE.look(REF).read(Reply(data=data))
+    with pytest.raises(ValueError, match="the answer has no"):
+        WIRE.retrieve(REF).read(Reply(data=data))
+
+
+def test_pending_calls_are_read_with_their_arguments_as_text() -> None:
+    run = run_of(
+        status="completed",
+        output=[
+            CALL,
+            {"type": "function_call", "call_id": "call_2", "name": "g", "arguments": {"b": 2}},
+            {"type": "custom_tool_call", "call_id": "call_3", "name": "h", "input": "free text"},
+            {"type": "mcp_approval_request", "id": "mcpr_1", "name": "i", "arguments": "{}"},
+            {"type": "computer_call", "call_id": "call_5", "action": {}},
+        ],
+    )
+    assert [(call.id, call.name, call.arguments, call.type) for call in run.tool_calls] == [
+        ("call_1", "f", '{"a": 1}', "function"),
+        ("call_2", "g", '{"b": 2}', "function"),
+        ("call_3", "h", "free text", "custom_tool_call"),
+        ("mcpr_1", "i", "{}", "mcp_approval_request"),
+        ("call_5", "computer_call", "", "computer_call"),
+    ]
+    assert run.needs_action
+    assert run_of(output=[CALL]).tool_calls == ()
+
+
+def test_an_answer_is_a_new_paid_response_with_tools_and_instructions_again() -> None:
+    request = response_request(
+        model="gpt-5", input="Hi", instructions="Be kind", tools=[{"type": "function", "name": "f"}]
+    )
+    first = run_of(status="completed", output=[CALL, {"type": "custom_tool_call", "call_id": "c2"}])
+    call = WIRE.answer(first, {"call_1": "sunny", "c2": "free"}, request, token="hash/abc")
+    assert (call.method, call.path, call.pays) == ("POST", "/responses", True)
+    assert call.body is not None
+    assert call.body["previous_response_id"] == "resp_1"
+    assert call.body["input"] == [
+        {"type": "function_call_output", "call_id": "call_1", "output": "sunny"},
+        {"type": "custom_tool_call_output", "call_id": "c2", "output": "free"},
+    ]
+    assert call.body["instructions"] == "Be kind"
+    assert call.body["tools"][0]["name"] == "f"
+    assert call.body["metadata"] == {"airflow_token": "hash/abc"}
+    assert call.body["background"] is True
+
+
+def test_an_answer_in_a_conversation_stays_in_it() -> None:
+    request = response_request(model="gpt-5", input="Hi", conversation="conv_1")
+    call = WIRE.answer(run_of(conversation={"id": "conv_1"}), {"c": "x"}, request, token=None)
+    assert call.body is not None
+    assert call.body["conversation"] == "conv_1"
+    assert "previous_response_id" not in call.body
+
+
+def test_an_answer_without_the_first_request_knows_the_model_from_the_response() -> None:
+    call = WIRE.answer(run_of(model="gpt-5"), {"c": "x"}, None, token=None)
+    assert call.body is not None
+    assert call.body["model"] == "gpt-5"
+    assert call.body["store"] is True
+    silent = WIRE.answer(run_of(), {"c": "x"}, None, token=None)
+    assert silent.body is not None
+    assert "model" not in silent.body
+
+
+def test_a_response_is_complete_as_it_is(drive: Drive) -> None:
+    run = run_of(output=[message(text("Hi"))])
+    assert drive(WIRE.complete(run, steps=True), []) == (run, [])
+    without, _ = drive(WIRE.complete(run, steps=False), [])
+    assert without.steps is None
+    assert without.output_text == "Hi"
+
+
+def test_nobody_can_say_whether_a_lost_response_exists(drive: Drive) -> None:
+    flow = WIRE.search(thread_id=None, token="hash/abc", since=0, conn_id="ai")
+    assert drive(flow, []) == (SearchResult(ref=None, conclusive=False), [])
