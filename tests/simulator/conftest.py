@@ -78,7 +78,7 @@ def _check(response: httpx2.Response) -> None:
 
 def plain() -> httpx2.HTTPTransport:
     """Skip loading the certificates, 70 ms a client: nothing here speaks TLS."""
-    return httpx2.HTTPTransport(verify=False)  # noqa: S501
+    return httpx2.HTTPTransport(verify=False)
 
 
 @pytest.fixture(scope="session")
