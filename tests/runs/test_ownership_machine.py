@@ -245,5 +245,5 @@ class Ownership(RuleBasedStateMachine):
         return RunRef(kind=RunKind.THREAD_RUN, id=run.id, thread_id="thread_1", conn_id="ai")
 
 
-Ownership.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+Ownership.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 test_whatever_happens_one_run_is_alive_and_it_has_an_owner = Ownership.TestCase

@@ -40,15 +40,15 @@ leaves = (
 values = st.recursive(
     leaves,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=5),
-    max_leaves=12,
+    max_leaves=8,
 )
-objects = st.dictionaries(keys, values, max_size=12)
+objects = st.dictionaries(keys, values, max_size=8)
 runs = st.builds(
     lambda data, status: {**data, "id": "run_1", "status": status}, objects, st.sampled_from(RunStatus)
 )
 Drive = Callable[..., tuple[Any, list[Call[Any]]]]
 fuzz = settings(
-    max_examples=80,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -86,7 +86,7 @@ def test_any_run_with_any_lists_becomes_json(
     json.dumps(wire.answer(done, {}, None, token="t").body)
 
 
-@given(listed=st.lists(objects, max_size=4), token=st.sampled_from(["", "hash/"]))
+@given(listed=st.lists(objects, max_size=2), token=st.sampled_from(["", "hash/"]))
 @fuzz
 def test_any_list_of_runs_can_be_searched(listed: list[dict[str, Any]], token: str, drive: Drive) -> None:
     wire = wire_of(RunKind.THREAD_RUN)
