@@ -9,6 +9,7 @@ idempotency key, so that a time-out on create would start a second run, and a fl
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, TypeVar
 
 import httpx2
@@ -21,6 +22,11 @@ from airflow_provider_openai_runs.wire.call import Call, Reply
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 T = TypeVar("T")
+
+# httpx2 writes an INFO line for each request, which in a triggerer is one for each look at each run. A level
+# that a deployment has set itself stays.
+if logging.getLogger("httpx2").level == logging.NOTSET:
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 #: A reply larger than this is not a run.
 MAX_BODY = 16 * 1024 * 1024

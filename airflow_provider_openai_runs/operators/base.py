@@ -221,9 +221,9 @@ class BaseCreateOperator(BaseOperator):
         self.run_url = hook.run_url(owned.ref)
         ti.xcom_push(key="ref", value=owned.ref.to_json())
         ti.xcom_push(key=OpenAIRunLink().xcom_key, value=self.run_url)
-        until = f"waits until {_utc(owned.deadline)}" if owned.deadline else "is not waited for"
-        verb = "Created" if owned.run is not None else "Goes on with"
-        self.log.info("%s %s; it %s. %s", verb, owned.ref, until, self.run_url)
+        verb = "Created" if owned.run is not None else "Going on with"
+        until = f"waiting until {_utc(owned.deadline)}" if owned.deadline else "not waiting for it"
+        self.log.info("%s %s, %s%s", verb, owned.ref, until, self.run_url and f": {self.run_url}")
 
     def _defer(self, owned: Owned, limits: WaitLimits) -> None:
         from airflow_provider_openai_runs.triggers import RunCompletionTrigger  # noqa: PLC0415 # triggers only
