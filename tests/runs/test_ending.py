@@ -16,7 +16,7 @@ REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id=
 
 
 def run(status: RunStatus, **values: Any) -> Run:
-    return Run(**({"ref": REF, "status": status, "word": status.value, "object": "thread.run"} | values))
+    return Run(ref=REF, status=status, word=status.value, object="thread.run", **values)
 
 
 def test_a_completed_run_is_no_error() -> None:

@@ -32,7 +32,12 @@ json_values = st.recursive(
 
 
 def run(**values: Any) -> Run:
-    known = {"ref": THREAD_REF, "status": RunStatus.COMPLETED, "word": "completed", "object": "thread.run"}
+    known: dict[str, Any] = {
+        "ref": THREAD_REF,
+        "status": RunStatus.COMPLETED,
+        "word": "completed",
+        "object": "thread.run",
+    }
     return Run(**(known | values))
 
 

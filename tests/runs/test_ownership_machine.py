@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.runs.ownership import (
     GiveUp,
     LookAt,
     Move,
+    OnLostCreate,
     Record,
     Replace,
     SearchFor,
@@ -77,7 +78,7 @@ class Ownership(RuleBasedStateMachine):
         self.runs: list[ToyRun] = []
         self.abandoned: set[str] = set()
         self.store: dict[str, Any] | None = None
-        self.worker: Iterator[None] | None = None
+        self.worker: Generator[None, None, None] | None = None
         self.luck: Luck
 
     @rule(luck=lucks, steps=st.integers(min_value=1, max_value=8))
@@ -123,11 +124,12 @@ class Ownership(RuleBasedStateMachine):
         return [run for run in self.runs if run.status.is_active and run.token not in self.abandoned]
 
     def decide(self, record: Record | None, seen: Seen | None) -> Move:
-        how = "resubmit" if self.resubmits else "fail"
+        how: OnLostCreate = "resubmit" if self.resubmits else "fail"
         return decide(record, cycle=self.cycle, seen=seen, now=self.now, on_lost_create=how)
 
-    def attempt(self) -> Iterator[None]:  # noqa: C901 # one case a move
-        record, seen = Record.from_json(self.store), None
+    def attempt(self) -> Generator[None, None, None]:  # noqa: C901 # one case a move
+        record = Record.from_json(self.store)
+        seen: Seen | None = None
         while True:
             move = self.decide(record, seen)
             yield
@@ -166,7 +168,7 @@ class Ownership(RuleBasedStateMachine):
         if "never answered" in because or "cannot be looked up" in because:
             self.abandoned.add(record.token)
 
-    def create(self) -> Iterator[None]:
+    def create(self) -> Generator[None, None, Record]:
         record = Record(cycle=self.cycle, token=f"token{len(self.runs)}/{self.now}", intent_at=self.now)
         self.store = record.to_json()
         yield
@@ -186,10 +188,11 @@ class Ownership(RuleBasedStateMachine):
         self.store = known.to_json()
         return known
 
-    def search(self, token: str, until: float) -> Iterator[None]:
+    def search(self, token: str, until: float) -> Generator[None, None, Seen]:
         while True:
-            if self.luck.trouble not in {None, TroubleKind.NOT_FOUND}:
-                return Trouble(kind=self.luck.trouble, text="no luck")
+            kind = self.luck.trouble
+            if kind is not None and kind is not TroubleKind.NOT_FOUND:
+                return Trouble(kind=kind, text="no luck")
             listed = [
                 run
                 for run in self.runs
@@ -201,15 +204,17 @@ class Ownership(RuleBasedStateMachine):
             self.now += 15
             yield
 
-    def wait(self, record: Record, ref: RunRef) -> Iterator[None]:
+    def wait(self, record: Record, ref: RunRef) -> Generator[None, None, None]:
         run = self.run_of(ref)
         while run.status.is_active:
             yield
             if self.luck.gives_up_waiting:
-                first, second = lambda: self.mark(record), lambda: self.cancel(run)
-                for do in (first, second) if self.luck.marks_first else (second, first):
-                    do()
+                if self.luck.marks_first:
+                    self.mark(record)
                     yield
+                self.cancel(run)
+                yield
+                self.mark(record)
                 return
         if run.status is RunStatus.COMPLETED and self.luck.refuses_answer:
             self.store = replace(record, refused=True).to_json()
@@ -217,7 +222,7 @@ class Ownership(RuleBasedStateMachine):
     def mark(self, record: Record) -> None:
         self.store = replace(record, ended_by_us=True).to_json()
 
-    def end(self, move: Replace) -> Iterator[None]:
+    def end(self, move: Replace) -> Generator[None, None, None]:
         run = self.run_of(move.ref)
         while run.status.is_active:
             if move.cancel:
