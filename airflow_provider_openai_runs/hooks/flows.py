@@ -117,12 +117,14 @@ def _ask_to_end(ref: RunRef) -> Flow[tuple[Look, Trouble | None]]:
     return seen, None
 
 
-def patiently(flow: Flow[T], *, budget: float) -> Flow[T]:
+def patiently(flow: Flow[T], *, budget: float, before_paying: Callable[[], None] = lambda: None) -> Flow[T]:
     """
     Run a flow within a budget in seconds, and send again what may be sent again.
 
     That is every call in transient trouble, but of a call that pays only what the server surely did not
     accept (connect errors, 429, 409, 503): a time-out or a 500 may have started the run.
+
+    :param before_paying: called before each time that a call that pays is sent.
     """
     ends = time.monotonic() + budget
     advance: Callable[[], Call[Any] | Pause] = partial(next, flow)
@@ -133,18 +135,22 @@ def patiently(flow: Flow[T], *, budget: float) -> Flow[T]:
             result: T = stop.value
             return result
         try:
-            found = (yield step) if isinstance(step, Pause) else (yield from _answered(step, ends))
+            found = (
+                (yield step) if isinstance(step, Pause) else (yield from _answered(step, ends, before_paying))
+            )
         except CallFailed as failed:
             advance = partial(flow.throw, failed)
         else:
             advance = partial(flow.send, found)
 
 
-def _answered(call: Call[T], ends: float) -> Flow[T]:
+def _answered(call: Call[T], ends: float, before_paying: Callable[[], None]) -> Flow[T]:
     tries = 0
     while True:
         left = max(1.0, ends - time.monotonic())
         timeout = call.timeout or (left if call.pays else min(left, _ANSWER_TIMEOUT))
+        if call.pays:
+            before_paying()
         try:
             found: T = yield replace(call, timeout=timeout)
         except CallFailed as failed:

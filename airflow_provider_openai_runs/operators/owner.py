@@ -13,7 +13,7 @@ from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.runs import ownership
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
-from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.model import Look, Run, RunRef
 from airflow_provider_openai_runs.runs.ownership import (
     Adopt,
     Create,
@@ -119,15 +119,13 @@ class RunOwner:
                 case SearchFor():
                     seen = self._search(move, record)
                 case Replace():
-                    self._end(move)
-                    record = None
+                    seen = self._end(move)
+                    # Of a retry's own run the end counts: completed before the cancel came, it is paid for.
+                    record = record if seen and record and record.cycle == self.cycle else None
                 case Adopt():
                     return self._adopt(self._with_ref(record, move.ref), move.ref)
                 case FinishFrom():
-                    self.log.info(
-                        "%s of an earlier attempt has done the work; nothing is paid again", move.ref
-                    )
-                    return Owned(ref=move.ref, created_at=self.clock(), deadline=None, finished=True)
+                    return self._finished(move.ref)
                 case GiveUp():
                     raise move.error
                 case _:
@@ -147,10 +145,17 @@ class RunOwner:
             thread_id=request.thread_id,
             fingerprint=self.request.fingerprint(),
         )
-        self.records.save(intent, is_intent=True)
+
+        def write_intent() -> None:
+            # Anew before each send: a lost answer is searched for from the last time on.
+            nonlocal intent
+            intent = replace(intent, intent_at=self.clock())
+            self.records.save(intent, is_intent=True)
+
         flow = flows.create(request, token=intent.token, conn_id=self.hook.conn_id)
+        budget = max(1.0, gives_up_at - self.clock())
         try:
-            run = self.hook.run_flow(flows.patiently(flow, budget=max(1.0, gives_up_at - self.clock())))
+            run = self.hook.run_flow(flows.patiently(flow, budget=budget, before_paying=write_intent))
         except CallFailed as failed:
             return self._not_created(intent, failed, gives_up_at)
         return self._created(intent, run)
@@ -177,8 +182,7 @@ class RunOwner:
             fate = self._cancel(run.ref)
             raise RunCallError(
                 f"This attempt is no longer the task's: a later one has taken over. {run.ref}, which it "
-                "had just "
-                f"created, was {fate}."
+                f"had just created, was {fate}."
             ) from error
         return Owned(ref=run.ref, created_at=now, deadline=deadline, run=run)
 
@@ -265,8 +269,12 @@ class RunOwner:
         self.records.save(record.with_run(ref, created_at=created_at, deadline=deadline))
         return Owned(ref=ref, created_at=created_at, deadline=deadline)
 
-    def _end(self, move: Replace) -> None:
-        """End a run of an earlier cycle, and make sure that it has ended, before another one is paid for."""
+    def _finished(self, ref: RunRef) -> Owned:
+        self.log.info("%s of an earlier attempt has done the work; nothing is paid again", ref)
+        return Owned(ref=ref, created_at=self.clock(), deadline=None, finished=True)
+
+    def _end(self, move: Replace) -> Look | None:
+        """End a run, and make sure that it has ended, before another one is paid for."""
         self.log.info("Ending %s first: %s", move.ref, move.because)
         budget = self.timeouts["delete"]
         ended = self._hook_of(move.ref).run_flow(
@@ -274,11 +282,12 @@ class RunOwner:
         )
         if not ended.has_ended:
             raise RunCallError(
-                f"{move.ref} of an earlier attempt could not be ended within timeouts['delete']={budget:g} s "
-                f"({ended.trouble or ended.look}); it may be running and billing. Nothing new was created."
+                f"{move.ref} of an earlier attempt could not be ended within timeouts['delete']={budget:g} "
+                f"s ({ended.trouble or ended.look}); it may be running and billing. Nothing new was "
+                "created."
             )
-        word = ended.look.word if ended.look else "gone"
-        self.log.info("%s is %s", move.ref, word)
+        self.log.info("%s is %s", move.ref, ended.look.word if ended.look else "gone")
+        return ended.look
 
     def _cancel(self, ref: RunRef) -> str:
 

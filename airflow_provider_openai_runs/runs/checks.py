@@ -16,6 +16,8 @@ from airflow_provider_openai_runs.runs.trouble import safe_text
 MAX_METADATA_PAIRS = 15
 MAX_METADATA_KEY = 64
 MAX_METADATA_VALUE = 512
+#: A longer wait is a mistake in the unit.
+MAX_SECONDS = 10 * 365 * 24 * 3600.0
 #: A wrong value is shown up to this many characters; it may be a prompt.
 MAX_SHOWN = 100
 
@@ -30,8 +32,8 @@ def bad(name: str, value: object, rule: str) -> RunRequestError:
 
 def text(name: str, value: object) -> str:
     """Require text that is not empty, such as an id."""
-    if not isinstance(value, str) or not value.strip():
-        raise bad(name, value, "must be text that is not empty")
+    if not isinstance(value, str) or value.strip() in {"", ".", ".."}:
+        raise bad(name, value, "must be text that says something")
     return value
 
 
@@ -54,8 +56,8 @@ def count(name: str, value: object) -> int:
 def seconds(name: str, value: object, *, above: float = 0.0) -> float:
     """Require a positive duration: seconds, or a timedelta."""
     found = value.total_seconds() if isinstance(value, timedelta) else _as_number(name, value)
-    if found <= above:
-        raise bad(name, value, f"must be more than {above:g} seconds")
+    if not above < found <= MAX_SECONDS:
+        raise bad(name, value, f"must be more than {above:g} seconds and at most {MAX_SECONDS:g} (ten years)")
     return found
 
 

@@ -66,21 +66,18 @@ def error_of_run(run: Run, *, on_incomplete: OnIncomplete = "fail") -> OpenAIRun
         case RunStatus.INCOMPLETE:
             return RunIncompleteError(
                 f"{_subject(run.ref)} ended incomplete{seconds}: {_reason(run)}. What it wrote until then "
-                "is in "
-                "XCom. The same request would end the same way: raise the ceiling, or take the partial "
-                "answer "
-                "with on_incomplete='accept'."
+                "is in XCom. The same request would end the same way: raise the ceiling, or take the "
+                "partial answer with on_incomplete='accept'."
             )
         case RunStatus.EXPIRED:
             return RunExpiredError(
-                f"{_subject(run.ref)} expired{seconds}: the server's own limit was over before it ended. "
-                "A retry starts a new run."
+                f"{_subject(run.ref)} expired{seconds}: the server's own limit was over before it ended. A "
+                "retry starts a new run."
             )
         case RunStatus.CANCELLED:
             return RunCancelledError(
                 f"{_subject(run.ref)} was cancelled{seconds} by somebody other than this task. It is not "
-                "started "
-                "again; clear the task to do so."
+                "started again; clear the task to do so."
             )
         case RunStatus.FAILED:
             return _failed(run, seconds)
@@ -105,8 +102,7 @@ def error_of_wait(
     if outcome is Outcome.UNREACHABLE:
         return RunUnreachableError(
             f"Nobody could say for minutes how {ref} is doing: {trouble}. {fate.sentence(word=word)} Mend "
-            "the "
-            "connection; a retry then goes on with the same run."
+            "the connection; a retry then goes on with the same run."
         )
     return RunTimeoutError(
         f"{_subject(ref)} did not end within {limit}{seen}. {fate.sentence(word=word)} {after}"
@@ -122,7 +118,7 @@ def error_of_unknown_run(ref: RunRef, trouble: Trouble) -> OpenAIRunError:
 
 def _failed(run: Run, seconds: str) -> OpenAIRunError:
     error = run.last_error or {}
-    code = str(error.get("code") or "no code")
+    code = safe_text(error.get("code") or "no code")
     healable = code in _HEALABLE_CODES
     return RunFailedError(
         f"{_subject(run.ref)} failed{seconds}: {code}: {safe_text(error.get('message') or 'no message')}. "
@@ -132,7 +128,7 @@ def _failed(run: Run, seconds: str) -> OpenAIRunError:
 
 
 def _reason(run: Run) -> str:
-    reason = str((run.incomplete_details or {}).get("reason") or "no reason given")
+    reason = safe_text((run.incomplete_details or {}).get("reason") or "no reason given")
     ceilings = ", ".join(f"{name}={value}" for name, value in run.limits.items())
     used = (
         f"; used {run.usage.prompt_tokens} prompt and {run.usage.completion_tokens} completion tokens"

@@ -220,7 +220,12 @@ def _after_a_clear(record: Record, seen: Seen | None, now: float) -> Move:
         return found
     if found.ref is not None:
         return Replace(ref=found.ref, because=why)
-    return Create(because=None if found.conclusive else f"{why}; its earlier create cannot be looked up")
+    return Create(
+        because=None
+        if found.conclusive
+        else f"{why}; whether its earlier create was accepted cannot be looked up, so a run with metadata "
+        f"token {record.token!r} may be running and billing"
+    )
 
 
 def _search(record: Record, seen: Seen | None, now: float) -> SearchResult | SearchFor | GiveUp:
@@ -272,8 +277,9 @@ def _recorded_run(record: Record, ref: RunRef, look: Look) -> Move:
 def _recorded_run_not_readable(record: Record, ref: RunRef, trouble: Trouble, now: float) -> Move:
     if trouble.kind is TroubleKind.KEY_REFUSED:
         error = RunConnectionError(
-            f"Connection {ref.conn_id!r}: the server refused the key ({trouble}). Nothing was created; {ref} "
-            "of an earlier attempt may still be running and billing. Mend the key, then clear the task."
+            f"Connection {ref.conn_id!r}: the server refused the key ({trouble}). Nothing was created; "
+            f"{ref} of an earlier attempt may still be running and billing. Mend the key, then clear the "
+            "task."
         )
         return GiveUp(error=error)
     fresh = now <= (record.created_at or record.intent_at) + NOT_FOUND_GRACE
@@ -296,8 +302,8 @@ def lost_create_error(record: Record, why: str = "its answer never arrived") -> 
     """Say what may be running and what to do about it."""
     return LostCreateError(
         f"A create was sent at Unix time {record.intent_at:.0f} and {why}; this server cannot tell whether "
-        f"it was accepted. A run with metadata token {record.token!r} may be running and billing. It was not "
-        "sent again (on_lost_create='fail'). Clear the task to start anew."
+        f"it was accepted. A run with metadata token {record.token!r} may be running and billing. It was "
+        "not sent again (on_lost_create='fail'). Clear the task to start anew."
     )
 
 

@@ -31,12 +31,10 @@ def error_of_call(trouble: Trouble, *, doing: str, conn_id: str, kind: RunKind) 
     if kind is RunKind.THREAD_RUN and _route_is_missing(trouble):
         return ThreadsNotServedError(
             f"Could not {doing}: the server of connection {conn_id!r} has no Assistants API ({trouble}). "
-            "OpenAI "
-            "removed it on 2026-08-26. Use CreateResponseOperator there: assistant_id=... becomes "
-            "model=... and "
-            "instructions=..., the thread's message becomes input=..., thread_id=... becomes "
-            "conversation=...; "
-            "or point conn_id at a server that still speaks the API. See docs/assistants-sunset.md."
+            "OpenAI removed it on 2026-08-26. Use CreateResponseOperator there: assistant_id=... becomes "
+            "model=... and instructions=..., the thread's message becomes input=..., thread_id=... "
+            "becomes conversation=...; or point conn_id at a server that still speaks the API. See "
+            "docs/assistants-sunset.md."
         )
     text = f"Could not {doing} (connection {conn_id!r}): {trouble}."
     match trouble.kind:

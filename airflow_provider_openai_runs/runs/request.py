@@ -155,8 +155,8 @@ def check_thread_run_presence(*, thread_id: object, thread: object, assistant_id
     """
     if (thread_id is None) == (thread is None):
         raise RunRequestError(
-            f"Give either thread_id or thread, not {'neither' if thread is None else 'both'}: thread_id runs "
-            "on an existing thread, thread={'messages': [...]} creates one first. Nothing was sent."
+            f"Give either thread_id or thread, not {'neither' if thread is None else 'both'}: thread_id "
+            "runs on an existing thread, thread={'messages': [...]} creates one first. Nothing was sent."
         )
     if assistant_id is None:
         raise checks.bad("assistant_id", None, "is required")
