@@ -17,6 +17,10 @@ COUNTED = {
     "looks": re.compile(r"^GET .*/(runs|responses)/\w+$"),
     "cancelled": re.compile(r"^POST .*/cancel$"),
 }
+SPEED = "0.1"
+"""Ten seconds a run, as real ones take. After a second, Airflow 3.3.2 can mistake the exit of the worker that
+deferred for the end of the task that is queued again by then, and fails it (apache/airflow#67287)."""
+
 KEY, BASE_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 
 
@@ -28,7 +32,8 @@ class Simulator:
         self.address = f"http://127.0.0.1:{self.port}"
         self.base_url = f"{self.address}/v1"
         module = "airflow_provider_openai_runs.simulator"
-        self.command = (sys.executable, "-m", module, "--host", "127.0.0.1", "--port", str(self.port))
+        where = ("--host", "127.0.0.1", "--port", str(self.port))
+        self.command = (sys.executable, "-m", module, *where, "--speed", SPEED)
 
     def wait_healthy(self, process: Process, timeout: float = 30) -> None:
         """Wait until it answers; ``process`` is the one that runs the command."""
@@ -66,7 +71,7 @@ def service_name(simulator: Simulator) -> str:
 
 
 def environment(simulator: Simulator) -> dict[str, str]:
-    """Define the connections, and make operators wait in the triggerer.
+    """Define the connections; let operators wait in the triggerer, and retries come soon.
 
     ``openai_threads`` always is the simulator: OpenAI itself has removed the API that thread runs need.
     """
@@ -75,6 +80,7 @@ def environment(simulator: Simulator) -> dict[str, str]:
     return {
         "AIRFLOW_CONN_OPENAI_DEFAULT": default,
         "AIRFLOW_CONN_OPENAI_THREADS": simulated,
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "5",
         "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",
     }
 

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-COLUMNS = ("task", "id", "kind", "status", "seconds", "tokens", "steps", "answer")
-WIDEST = 40
+COLUMNS = {
+    "task": 60,
+    "id": 24,
+    "kind": 10,
+    "status": 12,
+    "seconds": 8,
+    "tokens": 8,
+    "steps": 6,
+    "answer": 50,
+}
+"""The columns of the table and how wide each may be."""
+
 EXPLAINED = {
     "deferred": "deferred: no worker is held while the run goes on",
     "up_for_retry": "up_for_retry: failed, will be tried again",
@@ -35,7 +45,9 @@ class Story:
 
     def tell_state(self, instance: Mapping[str, Any]) -> None:
         """Print the state that a task instance has come to."""
-        state = str(instance["state"] or "cleared")
+        state = instance["state"]
+        if state in {None, "scheduled"}:  # not yet anywhere; the queue comes next
+            return
         what = EXPLAINED.get(state, state)
         if state == "deferred":
             self._deferred.add(instance["id"])
@@ -67,10 +79,14 @@ def row(name: str, run: Mapping[str, Any]) -> tuple[str, ...]:
 
 def print_table(rows: Iterable[tuple[str, ...]]) -> None:
     """Print rows under their headings, each column as wide as it must be, long texts cut."""
-    lines = [COLUMNS, *rows]
-    cut = [[cell if len(cell) <= WIDEST else cell[: WIDEST - 1] + "…" for cell in line] for line in lines]
+    cut = [[_cut(cell, most) for cell, most in zip(line, COLUMNS.values(), strict=True)] for line in rows]
+    cut.insert(0, list(COLUMNS))
     widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
     print()
     for line in cut:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     print(flush=True)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
