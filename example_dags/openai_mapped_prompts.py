@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Twenty prompts at once: each is a task instance of its own, and none of them holds a worker while it waits."""
+"""Twenty prompts at once: each is a task instance of its own, and none holds a worker while it waits."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
@@ -24,7 +25,8 @@ def openai_mapped_prompts() -> None:
         model="gpt-4o-mini",
         completion_window=600,
         deferrable=True,
-        retries=2,
+        retries=2,  # a retry goes on with the same run
+        retry_delay=timedelta(seconds=10),
     ).expand(input=prompts())
 
     @task

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
@@ -19,7 +20,8 @@ def openai_response() -> None:
         input="Name three things a data engineer checks first when a pipeline is late.",
         completion_window=600,  # seconds; without it the response is created and not waited for
         deferrable=True,  # wait in the triggerer; leave it out to follow Airflow's default_deferrable
-        retries=2,
+        retries=2,  # a retry goes on with the same run
+        retry_delay=timedelta(seconds=10),
     )
 
     @task

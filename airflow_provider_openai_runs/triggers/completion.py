@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for the end of a run that is cancelled because its time is over.
 _CANCEL_WAIT = 20.0
+#: An event that fires sooner than this many seconds after the trigger started may overtake the executor's word
+#: that the worker has finished; the scheduler then takes the task for killed and fails the attempt
+#: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is held back.
+_EARLIEST_EVENT = 5.0
 #: Airflow bounds ``on_kill`` to 30 s.
 _KILL_WAIT = 10.0
 
@@ -77,6 +82,7 @@ class RunCompletionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when the wait is over; it says how, and carries no output."""
+        started_at = time.monotonic()
         hook = await self._hook()
         waits = importlib.import_module("airflow_provider_openai_runs.hooks.waits")
         limits = WaitLimits(
@@ -94,6 +100,8 @@ class RunCompletionTrigger(BaseTrigger):
             note=self.log.info,
         )
         result = await hook.arun_flow(flow)
+        if self.task_instance is not None:  # there is none in dag.test(), which has no executor
+            await asyncio.sleep(max(0.0, started_at + _EARLIEST_EVENT - time.monotonic()))
         yield TriggerEvent(result.to_json())
 
     async def on_kill(self) -> None:
