@@ -28,7 +28,7 @@ def openai_thread_run() -> None:
         thread_id = hook.create_thread(messages=[{"role": "user", "content": "Why do data pipelines fail?"}])
         assistant = hook.conn.post(
             "/assistants",
-            cast_to=object,
+            cast_to=dict[str, Any],
             body={"model": "gpt-4o-mini"},
             options={"headers": {"OpenAI-Beta": "assistants=v2"}},
         )

@@ -1,7 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operators; importing them does not import the OpenAI SDK."""
 
+from airflow_provider_openai_runs.operators.existing import (
+    CancelRunOperator,
+    GetResponseOperator,
+    GetThreadRunOperator,
+)
 from airflow_provider_openai_runs.operators.response import CreateResponseOperator
 from airflow_provider_openai_runs.operators.thread_run import CreateRunOperator
 
-__all__ = ["CreateResponseOperator", "CreateRunOperator"]
+__all__ = [
+    "CancelRunOperator",
+    "CreateResponseOperator",
+    "CreateRunOperator",
+    "GetResponseOperator",
+    "GetThreadRunOperator",
+]

@@ -57,6 +57,57 @@ class RunRef:
             conn_id=str(value.get("conn_id") or "openai_default"),
         )
 
+    @classmethod
+    def check_presence(
+        cls,
+        *,
+        ref: object = None,
+        thread_id: object = None,
+        run_id: object = None,
+        response_id: object = None,
+    ) -> None:
+        """
+        Check that one run is named, before templates are rendered.
+
+        :raises RunRequestError: when it is named in no way, or in several.
+        """
+        ways = [ref is not None, run_id is not None or thread_id is not None, response_id is not None]
+        if sum(ways) != 1:
+            raise RunRequestError(
+                "Name one run: ref=..., or thread_id=... with run_id=..., or run_id='thread_abc:run_xyz', or "
+                f"response_id=...; got ref={ref!r}, thread_id={thread_id!r}, run_id={run_id!r}, "
+                f"response_id={response_id!r}. Nothing was sent."
+            )
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        ref: object = None,
+        thread_id: object = None,
+        run_id: object = None,
+        response_id: object = None,
+        conn_id: str | None = None,
+    ) -> RunRef:
+        """
+        Return the run that a user named in one of the ways there are.
+
+        :param ref: as in XCom; its own connection counts unless ``conn_id`` is given.
+        :param run_id: with ``thread_id``, or alone as ``"thread_abc:run_xyz"``.
+        :raises RunRequestError: when it is named in no way, or in several.
+        """
+        cls.check_presence(ref=ref, thread_id=thread_id, run_id=run_id, response_id=response_id)
+        if ref is not None:
+            found = cls.from_json(ref)
+            return found if conn_id is None else dataclasses.replace(found, conn_id=conn_id)
+        if response_id is not None:
+            return cls.from_json({"kind": RunKind.RESPONSE, "id": response_id, "conn_id": conn_id})
+        if thread_id is None and isinstance(run_id, str) and ":" in run_id:
+            thread_id, _, run_id = run_id.partition(":")
+        return cls.from_json(
+            {"kind": RunKind.THREAD_RUN, "id": run_id, "thread_id": thread_id, "conn_id": conn_id}
+        )
+
     def __str__(self) -> str:
         where = f" of thread {self.thread_id}" if self.kind is RunKind.THREAD_RUN else ""
         return f"{self.kind.noun} {self.id}{where}"

@@ -40,6 +40,8 @@ class Outcome(StrEnum):
     WINDOW_OVER = "window_over"
     #: The task's own execution_timeout is over.
     EXECUTION_TIMEOUT = "execution_timeout"
+    #: The run is in one of the statuses that were waited for.
+    REACHED = "reached"
     #: For too long every look was refused, or the run was unknown.
     UNREACHABLE = "unreachable"
 
@@ -74,6 +76,8 @@ class WaitLimits:
         while a task is deferred.
     :param poll_interval: a fixed interval in seconds; None lets it grow with the run's age.
     :param not_found_grace_until: until then, a 404 means that the run is not visible yet.
+    :param targets: statuses in the server's word, one of which ends the wait. With any given, a run that
+        needs action is waited for all the same: somebody else answers.
     """
 
     created_at: float
@@ -81,6 +85,7 @@ class WaitLimits:
     attempt_deadline: float | None = None
     poll_interval: float | None = None
     not_found_grace_until: float = 0.0
+    targets: frozenset[str] = frozenset()
 
 
 class Waiting:
@@ -102,7 +107,9 @@ class Waiting:
         self._last_good_look = now
         self._refused_since = None
         self._failures = 0
-        if look.needs_action:
+        if look.word in self._limits.targets:
+            return Finish(outcome=Outcome.REACHED, notes=notes, look=look)
+        if look.needs_action and not self._limits.targets:
             return Finish(outcome=Outcome.NEEDS_ACTION, notes=notes, look=look)
         if look.status.is_terminal:
             return Finish(outcome=Outcome.ENDED, notes=notes, look=look)

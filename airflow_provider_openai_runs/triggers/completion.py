@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for the end of a run that is cancelled because its time is over.
 _CANCEL_WAIT = 20.0
-#: An event that fires sooner than this many seconds after the trigger started may overtake the executor's word
-#: that the worker has finished; the scheduler then takes the task for killed and fails the attempt
+#: An event that fires sooner than this many seconds after the trigger started may overtake the executor's
+#: word that the worker has finished; the scheduler then takes the task for killed and fails the attempt
 #: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is held back.
 _EARLIEST_EVENT = 5.0
 #: Airflow bounds ``on_kill`` to 30 s.
@@ -42,6 +42,7 @@ class RunCompletionTrigger(BaseTrigger):
     :param poll_interval: a fixed interval in seconds; None lets it grow with the run's age.
     :param cancel_on_kill: cancel the run when a user marks or clears the task (Airflow 3.3+).
     :param cancel_on_timeout: cancel the run when its time is over.
+    :param target_statuses: end the wait in one of these statuses, for sensors.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class RunCompletionTrigger(BaseTrigger):
         poll_interval: float | None = None,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
+        target_statuses: Sequence[str] = (),
         **_of_a_later_version: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it untyped
@@ -64,6 +66,7 @@ class RunCompletionTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
+        self.target_statuses = list(target_statuses)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""
@@ -77,6 +80,7 @@ class RunCompletionTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
                 "cancel_on_timeout": self.cancel_on_timeout,
+                "target_statuses": self.target_statuses,
             },
         )
 
@@ -91,6 +95,7 @@ class RunCompletionTrigger(BaseTrigger):
             attempt_deadline=self.attempt_deadline,
             poll_interval=self.poll_interval,
             not_found_grace_until=self.created_at + NOT_FOUND_GRACE,
+            targets=frozenset(self.target_statuses),
         )
         flow = waits.wait(
             self.ref,

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read or cancel a run that exists already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_openai_runs.exceptions import airflow_errors
+from airflow_provider_openai_runs.links import OpenAIRunLink
+from airflow_provider_openai_runs.operators import results
+from airflow_provider_openai_runs.operators.named import NamesRun
+from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.request import DEFAULT_TIMEOUTS
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ExistingRunOperator(NamesRun, BaseOperator):
+    """
+    What the operators for an existing run share.
+
+    :param conn_id: of type ``openai``; unless given, the one in ``ref``, else ``openai_default``.
+    :param ref: the run, as in the XCom ``ref`` of the task that created it.
+    """
+
+    operator_extra_links = (OpenAIRunLink(),)
+    ui_color = "#e4ecf7"
+
+    def __init__(
+        self, *, ref: Mapping[str, Any] | None = None, conn_id: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ref = ref
+        self.conn_id = conn_id
+
+
+class _GetOperator(ExistingRunOperator):
+    """Reads a run and returns its dict, whatever its status."""
+
+    def __init__(self, *, include_steps: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.include_steps = include_steps
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read the run."""
+        del context
+        with airflow_errors():
+            ref = self.named_run()
+            run = self.hook_of(ref).retrieve(ref, include_steps=self.include_steps)
+            return results.to_xcom(run, log=self.log)
+
+
+class GetThreadRunOperator(_GetOperator):
+    """
+    Read a thread run (``GET /threads/{thread_id}/runs/{run_id}``); one that does not exist is an error.
+
+    The remaining arguments, ``ref`` and ``conn_id``, are those of ``ExistingRunOperator``.
+
+    :param thread_id: its thread.
+    :param run_id: its id, or thread and run as ``"thread_abc:run_xyz"``.
+    :param include_steps: read every page of its steps, too.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "include_steps")
+
+    def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.thread_id = thread_id
+        self.run_id = run_id
+        RunRef.check_presence(ref=self.ref, thread_id=thread_id, run_id=run_id)
+
+
+class GetResponseOperator(_GetOperator):
+    """
+    Read a response (``GET /responses/{response_id}``); one that does not exist is an error.
+
+    The remaining arguments, ``ref`` and ``conn_id``, are those of ``ExistingRunOperator``.
+
+    :param response_id: its id.
+    :param include_steps: add its output items as ``steps``.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "include_steps")
+
+    def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.response_id = response_id
+        RunRef.check_presence(ref=self.ref, response_id=response_id)
+
+
+class CancelRunOperator(ExistingRunOperator):
+    """
+    End a run of any kind and wait for its end; a run that has ended already is success.
+
+    Returns the run's dict as it ended: look at ``status``, it may have completed before the cancel came. The
+    remaining arguments, ``ref`` and ``conn_id``, are those of ``ExistingRunOperator``.
+
+    :param thread_id: the thread of a thread run.
+    :param run_id: its id, or thread and run as ``"thread_abc:run_xyz"``.
+    :param response_id: the id of a response.
+    :param wait: seconds to wait for the end.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "response_id", "wait")
+
+    def __init__(
+        self,
+        *,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        response_id: str | None = None,
+        wait: float = DEFAULT_TIMEOUTS["delete"],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.thread_id = thread_id
+        self.run_id = run_id
+        self.response_id = response_id
+        self.wait = wait
+        RunRef.check_presence(ref=self.ref, thread_id=thread_id, run_id=run_id, response_id=response_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Cancel the run, and read it once it has ended."""
+        del context
+        with airflow_errors():
+            ref, wait = self.named_run(), checks.seconds("wait", self.wait)
+            run = self.hook_of(ref).cancel(ref, wait=wait)
+            self.log.info("%s is %s", ref, run.word)
+            return results.to_xcom(run, log=self.log)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wait for a run that somebody else has created; never cancel it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_openai_runs.exceptions import airflow_errors
+from airflow_provider_openai_runs.links import OpenAIRunLink
+from airflow_provider_openai_runs.operators import results
+from airflow_provider_openai_runs.operators.named import NamesRun
+from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.ending import error_of_run, error_of_unknown_run
+from airflow_provider_openai_runs.runs.errors import RunEndedError, RunUnreachableError
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.trouble import Trouble
+from airflow_provider_openai_runs.runs.waiting import (
+    NOT_FOUND_GRACE,
+    PERMANENT_TROUBLE_PATIENCE,
+    KeepWaiting,
+    Outcome,
+    Waiting,
+    WaitLimits,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class BaseRunSensor(NamesRun, BaseSensorOperator):
+    """
+    Wait until a run has one of the target statuses; the run's dict goes to XCom.
+
+    ``poke_interval``, ``timeout``, ``mode``, ``soft_fail`` and ``never_fail`` are Airflow's own. A run that
+    has ended in another status fails the task at once; the run itself is never cancelled.
+
+    :param ref: the run, as in the XCom ``ref`` of the task that created it.
+    :param conn_id: of type ``openai``; unless given, the one in ``ref``, else ``openai_default``.
+    :param target_statuses: for example ``("completed", "incomplete")``.
+    :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` unless given.
+    :param include_steps: read every page of the run's steps, too, when it has got there.
+    """
+
+    operator_extra_links = (OpenAIRunLink(),)
+    ui_color = "#e4ecf7"
+
+    def __init__(
+        self,
+        *,
+        ref: Mapping[str, Any] | None = None,
+        conn_id: str | None = None,
+        target_statuses: Sequence[str] = (RunStatus.COMPLETED.value,),
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        include_steps: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ref = ref
+        self.conn_id = conn_id
+        self.target_statuses = target_statuses
+        self.deferrable = deferrable
+        self.include_steps = include_steps
+        self._waiting: Waiting | None = None
+        self._first_poke_at = 0.0
+
+    def execute(self, context: Context) -> Any:
+        """Look once; then wait in the triggerer, or poke as any sensor does."""
+        if not self.deferrable:
+            return super().execute(context)
+        started_at = time.time()
+        seen = self.poke(context)
+        if seen.is_done:
+            return seen.xcom_value
+        from airflow_provider_openai_runs.triggers import RunCompletionTrigger  # noqa: PLC0415
+
+        trigger = RunCompletionTrigger(
+            ref=self.named_run().to_json(),
+            created_at=started_at,
+            deadline=started_at + self.timeout,
+            attempt_deadline=started_at + self.execution_timeout.total_seconds()
+            if self.execution_timeout
+            else None,
+            poll_interval=self.poke_interval or None,
+            cancel_on_kill=False,
+            cancel_on_timeout=False,
+            target_statuses=self._targets(),
+        )
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=None)
+        return None  # defer() does not return
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """Finish after the wait in the triggerer."""
+        from airflow_provider_openai_runs.hooks.waits import WaitResult  # noqa: PLC0415 # brings the SDK
+
+        del context
+        with airflow_errors():
+            result = WaitResult.from_json(event)
+            if result.outcome in {Outcome.REACHED, Outcome.ENDED}:
+                return self._finished(result.ref, reached=result.outcome is Outcome.REACHED).xcom_value
+            if result.outcome is Outcome.UNREACHABLE:
+                raise RunUnreachableError(
+                    f"Nobody could say how {result.ref} is doing: {result.trouble}. It was left alone."
+                )
+            limit = (
+                f"timeout={self.timeout:g} s"
+                if result.outcome is Outcome.WINDOW_OVER
+                else f"execution_timeout={self.execution_timeout}"
+            )
+            raise AirflowSensorTimeout(
+                f"{result.ref} did not get to {list(self._targets())} within {limit} (status "
+                f"{result.word}). It was left alone and may be running and billing."
+            )
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once at the run."""
+        from airflow_provider_openai_runs.hooks import flows  # noqa: PLC0415 # brings the SDK
+        from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
+        from airflow_provider_openai_runs.wire.troubled import CallFailed  # noqa: PLC0415
+
+        with airflow_errors():
+            ref = self.named_run()
+            waiting = self._waiting_for(context)
+            try:
+                look = self.hook_of(ref).run_flow(flows.single(wire_of(ref.kind).look(ref)))
+            except CallFailed as failed:
+                if self._refused_for_too_long(failed.trouble):
+                    raise error_of_unknown_run(ref, failed.trouble) from failed
+                decision = waiting.on_trouble(failed.trouble, now=time.time())
+            else:
+                decision = waiting.on_look(look, now=time.time())
+            for note in decision.notes:
+                self.log.info("%s: %s", ref, note)
+            if isinstance(decision, KeepWaiting):
+                return PokeReturnValue(is_done=False)
+            if decision.trouble is not None:
+                raise error_of_unknown_run(ref, decision.trouble)
+            return self._finished(ref, reached=decision.outcome is Outcome.REACHED)
+
+    def _waiting_for(self, context: Context) -> Waiting:
+        """Return the one wait of all pokes in this worker; after a reschedule there is a new one."""
+        if self._waiting is None:
+            now = time.time()
+            first: Any = (
+                cast("Any", context["ti"]).get_first_reschedule_date(context) if self.reschedule else None
+            )
+            self._first_poke_at = first.timestamp() if first else now
+            limits = WaitLimits(
+                created_at=now,
+                not_found_grace_until=self._first_poke_at + NOT_FOUND_GRACE,
+                targets=frozenset(self._targets()),
+            )
+            self._waiting = Waiting(limits, started_at=now)
+        return self._waiting
+
+    def _refused_for_too_long(self, trouble: Trouble) -> bool:
+        """Judge from the first poke: a rescheduled sensor does not remember the ones in between."""
+        patience_is_over = time.time() - self._first_poke_at >= PERMANENT_TROUBLE_PATIENCE
+        return self.reschedule and patience_is_over and not trouble.is_transient
+
+    def _finished(self, ref: RunRef, *, reached: bool) -> PokeReturnValue:
+        run = self.hook_of(ref).retrieve(ref, include_steps=self.include_steps)
+        if reached:
+            return PokeReturnValue(is_done=True, xcom_value=results.to_xcom(run, log=self.log))
+        error = error_of_run(run) or RunEndedError(
+            f"{ref} ended as {run.word}, which is none of {list(self._targets())}."
+        )
+        # It has ended, and a retry of the sensor would only see it again.
+        raise type(error)(str(error), retryable=False)
+
+    def _targets(self) -> tuple[str, ...]:
+        words = checks.sequence("target_statuses", self.target_statuses)
+        return tuple(checks.text("target_statuses", word) for word in words)
+
+
+class ThreadRunSensor(BaseRunSensor):
+    """
+    Wait for a thread run; the remaining arguments are those of ``BaseRunSensor``.
+
+    :param thread_id: its thread.
+    :param run_id: its id, or thread and run as ``"thread_abc:run_xyz"``.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "target_statuses")
+
+    def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.thread_id = thread_id
+        self.run_id = run_id
+        RunRef.check_presence(ref=self.ref, thread_id=thread_id, run_id=run_id)
+
+
+class ResponseSensor(BaseRunSensor):
+    """
+    Wait for a response; the remaining arguments are those of ``BaseRunSensor``.
+
+    :param response_id: its id.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "target_statuses")
+
+    def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.response_id = response_id
+        RunRef.check_presence(ref=self.ref, response_id=response_id)
