@@ -191,6 +191,9 @@ class RunOwner:
         if trouble.kind is TroubleKind.NO_ANSWER:
             self.log.warning("The create was not answered (%s); looking whether it was accepted", trouble)
             if self.clock() < gives_up_at:
+                # Up to now the server may have accepted it; from now on it is searched for.
+                intent = replace(intent, intent_at=self.clock())
+                self.records.save(intent)
                 return intent
             raise ownership.lost_create_error(intent, f"was not answered ({trouble})") from failed
         if trouble.active_run_id and (owned := self._adopt_active(intent, trouble.active_run_id)):

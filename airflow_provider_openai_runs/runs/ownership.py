@@ -19,6 +19,7 @@ from typing import Any, Literal
 from airflow_provider_openai_runs.runs.errors import (
     LostCreateError,
     OpenAIRunError,
+    RunCallError,
     RunConnectionError,
 )
 from airflow_provider_openai_runs.runs.model import Look, RunRef
@@ -26,8 +27,10 @@ from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
 
-#: How long after the intent a run may still turn up in a list.
+#: How long after it was accepted a run may still be missing from a list.
 SEARCH_SECONDS = 60.0
+#: How long after the intent the server may still accept the run: a create may take this long to be answered.
+CREATE_SECONDS = 600.0
 
 OnLostCreate = Literal["fail", "resubmit"]
 
@@ -232,7 +235,7 @@ def _search(record: Record, seen: Seen | None, now: float) -> SearchResult | Sea
     """Return what the search brought, or the move that still stands in its place."""
     if isinstance(seen, SearchResult):
         return seen
-    until = record.intent_at + SEARCH_SECONDS
+    until = min(now, record.intent_at + CREATE_SECONDS) + SEARCH_SECONDS
     if isinstance(seen, Trouble):
         if seen.kind is TroubleKind.KEY_REFUSED:
             error = RunConnectionError(
@@ -241,7 +244,7 @@ def _search(record: Record, seen: Seen | None, now: float) -> SearchResult | Sea
                 "billing. Mend the key, then clear the task."
             )
             return GiveUp(error=error)
-        if now >= until:
+        if now >= record.intent_at + SEARCH_SECONDS:
             return SearchResult(ref=None, conclusive=False)
     return SearchFor(token=record.token, until=until)
 
@@ -250,6 +253,13 @@ def _lost_create(record: Record, seen: Seen | None, now: float, on_lost_create: 
     found = _search(record, seen, now)
     if not isinstance(found, SearchResult):
         return found
+    if isinstance(seen, Trouble) and seen.is_transient:
+        return GiveUp(
+            error=RunCallError(
+                f"Could not search for the run of an earlier attempt: {seen}. Nothing was created; a run with "
+                f"metadata token {record.token!r} may be running and billing. A retry searches again."
+            )
+        )
     if found.ref is not None:
         return LookAt(ref=found.ref)
     if found.conclusive:

@@ -139,7 +139,7 @@ def test_a_refused_key_creates_nothing_and_names_what_may_bill() -> None:
 
 
 def test_an_intent_without_a_run_is_searched_for_by_its_token() -> None:
-    assert move(INTENT) == SearchFor(token="hash/abc", until=NOW + 60)
+    assert move(INTENT) == SearchFor(token="hash/abc", until=NOW + 660)
     assert move(INTENT, FOUND) == LookAt(ref=REF)
     assert isinstance(move(INTENT, NOT_THERE), Create)
 
@@ -161,9 +161,16 @@ def test_a_lost_create_is_sent_again_only_on_the_users_word() -> None:
 @pytest.mark.parametrize("cycle", [1, 2])
 def test_a_search_in_trouble_goes_on_until_its_time_is_over(cycle: int) -> None:
     again = move(INTENT, trouble(TroubleKind.BUSY), later=59, cycle=cycle)
-    assert again == SearchFor(token="hash/abc", until=NOW + 60)
+    assert again == SearchFor(token="hash/abc", until=NOW + 59 + 60)
     over = move(INTENT, trouble(TroubleKind.BUSY), later=60, cycle=cycle)
     assert isinstance(over, GiveUp if cycle == 1 else Create)
+
+
+def test_a_search_that_meets_an_outage_can_be_tried_again() -> None:
+    over = move(INTENT, trouble(TroubleKind.BUSY), later=60)
+    assert isinstance(over, GiveUp)
+    assert over.error.retryable
+    assert "A retry searches again" in str(over.error)
 
 
 @pytest.mark.parametrize("cycle", [1, 2])
@@ -183,7 +190,7 @@ def test_a_clear_ends_the_old_run_before_it_creates() -> None:
 
 
 def test_a_clear_searches_for_a_run_whose_create_was_lost() -> None:
-    assert move(INTENT, cycle=2) == SearchFor(token="hash/abc", until=NOW + 60)
+    assert move(INTENT, cycle=2) == SearchFor(token="hash/abc", until=NOW + 660)
     found = move(INTENT, FOUND, cycle=2)
     assert isinstance(found, Replace)
     assert found.ref == REF
@@ -198,7 +205,7 @@ def test_a_clear_goes_on_with_a_warning_where_nobody_can_say() -> None:
 
 def test_fire_and_forget_returns_its_run_without_a_look() -> None:
     assert move(KNOWN, waits=False) == FinishFrom(ref=REF)
-    assert move(INTENT, waits=False) == SearchFor(token="hash/abc", until=NOW + 60)
+    assert move(INTENT, waits=False) == SearchFor(token="hash/abc", until=NOW + 660)
     assert isinstance(move(KNOWN, waits=False, cycle=2), Replace)
 
 
