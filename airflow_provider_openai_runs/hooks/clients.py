@@ -27,7 +27,9 @@ from airflow_provider_openai_runs.wire.call import Call, Pause
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 if TYPE_CHECKING:
-    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_openai_runs.hooks.connection import FlowHook
 
 T = TypeVar("T")
 
@@ -46,10 +48,10 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedClient]] 
 class SharedClient:
     """The client of one connection on one event loop, and the waits that use it."""
 
-    def __init__(self, hook: OpenAIRunsHook) -> None:
+    def __init__(self, hook: FlowHook) -> None:
         self.users = 0
         self._hook = hook
-        self._settings: dict[str, Any] | None = None
+        self._source: Any = None
         self._read_at = 0.0
         self._client: openai.AsyncOpenAI | None = None
         self._retired: list[openai.AsyncOpenAI] = []
@@ -111,25 +113,36 @@ class SharedClient:
 
     async def _refresh(self) -> None:
         try:
-            settings = await self._hook.aclient_settings()
+            connection, extras = await self._hook.aread_connection()
         except Exception:
             # A look-up that fails once must not end a wait that a working client can go on with.
             if self._client is None:
                 raise
             self._hook.log.warning("Could not read connection %s again; going on", self._hook.conn_id)
-            settings = self._settings or {}
-        self._read_at = time.monotonic()
-        if self._client is not None and settings == self._settings:
+            self._read_at = time.monotonic()
             return
-        built = await asyncio.to_thread(_build, settings)
+        self._read_at = time.monotonic()
+        source = (connection.host, connection.password, extras)
+        if self._client is not None and source == self._source:
+            return
+        built = await asyncio.to_thread(self._build, connection, extras)
         if self._client is not None:
             # Calls of other waits may still be under way on it.
             self._retired.append(self._client)
-        self._client, self._settings = built, settings
+        self._client, self._source = built, source
+
+    def _build(self, connection: Connection, extras: dict[str, Any]) -> openai.AsyncOpenAI:
+        limits = httpx2.Limits(
+            max_connections=_CONNECTIONS,
+            max_keepalive_connections=_CONNECTIONS,
+            keepalive_expiry=_KEEPALIVE_SECONDS,
+        )
+        http_client = openai.DefaultAsyncHttpxClient(limits=limits)
+        return self._hook.build_async_client(connection, extras, http_client)
 
 
 @asynccontextmanager
-async def shared(hook: OpenAIRunsHook) -> AsyncIterator[SharedClient]:
+async def shared(hook: FlowHook) -> AsyncIterator[SharedClient]:
     """Use the connection's client of the running event loop; the last one to leave closes it."""
     of_loop = _clients.setdefault(asyncio.get_running_loop(), {})
     client = of_loop.setdefault(hook.conn_id, SharedClient(hook))
@@ -141,14 +154,3 @@ async def shared(hook: OpenAIRunsHook) -> AsyncIterator[SharedClient]:
         if client.users == 0:
             of_loop.pop(hook.conn_id, None)
             await client.close()
-
-
-def _build(settings: dict[str, Any]) -> openai.AsyncOpenAI:
-    http_client = openai.DefaultAsyncHttpxClient(
-        limits=httpx2.Limits(
-            max_connections=_CONNECTIONS,
-            max_keepalive_connections=_CONNECTIONS,
-            keepalive_expiry=_KEEPALIVE_SECONDS,
-        )
-    )
-    return openai.AsyncOpenAI(**{"http_client": http_client, **settings})

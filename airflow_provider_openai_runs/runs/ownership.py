@@ -256,8 +256,8 @@ def _lost_create(record: Record, seen: Seen | None, now: float, on_lost_create: 
     if isinstance(seen, Trouble) and seen.is_transient:
         return GiveUp(
             error=RunCallError(
-                f"Could not search for the run of an earlier attempt: {seen}. Nothing was created; a run with "
-                f"metadata token {record.token!r} may be running and billing. A retry searches again."
+                f"Could not search for the run of an earlier attempt: {seen}. Nothing was created; a run "
+                f"with metadata token {record.token!r} may be running and billing. A retry searches again."
             )
         )
     if found.ref is not None:

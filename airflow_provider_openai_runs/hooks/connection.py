@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an Airflow connection to clients, and flows run on them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import openai
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.openai.hooks.openai import OpenAIHook
+
+from airflow_provider_openai_runs.exceptions import airflow_errors
+from airflow_provider_openai_runs.hooks import clients, transport
+from airflow_provider_openai_runs.hooks.keys import in_a_thread, key_provider
+from airflow_provider_openai_runs.hooks.urls import run_url
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.refusal import error_of_call
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.wire import Flow
+from airflow_provider_openai_runs.wire.call import Call, Pause
+from airflow_provider_openai_runs.wire.troubled import CallFailed
+
+if TYPE_CHECKING:
+    import httpx2
+    from airflow.providers.common.compat.sdk import Connection
+
+T = TypeVar("T")
+
+
+class FlowHook(OpenAIHook):
+    """
+    The official hook, and flows run on its clients.
+
+    :param conn_id: the connection; its form is that of the official provider. Extra may also hold
+        ``run_url_template`` and ``api_key_provider``.
+    :param sleep: how to pause between tries; operators pass one that a kill interrupts.
+    """
+
+    def __init__(
+        self, conn_id: str = OpenAIHook.default_conn_name, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        super().__init__(conn_id)
+        self.sleep = sleep
+
+    def for_connection(self, conn_id: str) -> Self:
+        """Return a hook for another connection, with the same way to sleep."""
+        return type(self)(conn_id, sleep=self.sleep)
+
+    @cached_property
+    def _connection(self) -> tuple[Connection, dict[str, Any]]:
+        """The connection and its extra, read once for each hook."""
+        with airflow_errors(), _connection_errors(self.conn_id):
+            connection = self.get_connection(self.conn_id)
+            return connection, connection.extra_dejson
+
+    def get_conn(self) -> openai.OpenAI:
+        """Build a client of its own; ``conn`` is the one that this hook keeps."""
+        with airflow_errors(), _connection_errors(self.conn_id):
+            return openai.OpenAI(**self._client_kwargs(*self._connection))
+
+    async def aread_connection(self) -> tuple[Connection, dict[str, Any]]:
+        """Read the connection and its extra anew, without blocking the event loop."""
+        with airflow_errors(), _connection_errors(self.conn_id):
+            connection = await get_async_connection(self.conn_id, hook=self)
+            return connection, await get_async_extra_dejson(connection)
+
+    def build_async_client(
+        self, connection: Connection, extras: dict[str, Any], http_client: httpx2.AsyncClient
+    ) -> openai.AsyncOpenAI:
+        """Build an asynchronous client; it takes 25 ms of CPU, so do it in a thread."""
+        with airflow_errors(), _connection_errors(self.conn_id):
+            settings = self._client_kwargs(connection, extras)
+            if callable(settings.get("api_key")):
+                settings["api_key"] = in_a_thread(settings["api_key"])
+            return openai.AsyncOpenAI(**{"http_client": http_client, **settings})
+
+    def _client_kwargs(self, conn: Connection, extras: dict[str, Any]) -> dict[str, Any]:
+        """Build the client's keyword arguments, with the key of ``api_key_provider`` where one is named."""
+        settings = super()._client_kwargs(conn, extras)
+        path = extras.get("api_key_provider")
+        return settings if path is None else settings | {"api_key": key_provider(path)}
+
+    def run_url(self, ref: RunRef) -> str:
+        """Return the page that shows a run, or nothing: no link rather than a broken one."""
+        template = self._connection[1].get("run_url_template")
+        return run_url(ref, base_url=str(self.conn.base_url), template=template)
+
+    def run_flow(self, flow: Flow[T]) -> T:
+        """
+        Run a flow to its result.
+
+        :raises CallFailed: for the caller to decide about.
+        """
+        advance: Callable[[], Any] = partial(next, flow)
+        while True:
+            try:
+                step = advance()
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            if isinstance(step, Pause):
+                self.sleep(step.seconds)
+                if step.reconnect:
+                    self._reconnect()
+                advance = partial(next, flow)
+                continue
+            try:
+                advance = partial(flow.send, self._send(step))
+            except CallFailed as failed:
+                advance = partial(flow.throw, failed)
+
+    def _send(self, call: Call[T]) -> T:
+        try:
+            client = self.conn
+        except Exception as error:
+            raise transport.not_sent(error) from error
+        return transport.send(client, call)
+
+    async def arun_flow(self, flow: Flow[T]) -> T:
+        """Run a flow on the client that all waits of this event loop share."""
+        async with clients.shared(self) as client:
+            return await client.run_flow(flow)
+
+    def _reconnect(self) -> None:
+        """Read the connection anew: its key was refused, or its route is missing."""
+        for name in ("_connection", "conn"):
+            self.__dict__.pop(name, None)
+
+    def error_of(self, failed: CallFailed, *, doing: str, kind: RunKind) -> OpenAIRunError:
+        """Return the public error for a call that failed for good."""
+        return error_of_call(failed.trouble, doing=doing, conn_id=self.conn_id, kind=kind)
+
+
+@contextmanager
+def _connection_errors(conn_id: str) -> Iterator[None]:
+    """Say which connection is missing or unusable, instead of a class name of the SDK."""
+    try:
+        yield
+    except OpenAIRunError:
+        raise
+    except openai.OpenAIError as error:
+        raise RunConnectionError(f"Connection {conn_id!r} makes no usable client: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise RunConnectionError(f"Connection {conn_id!r} is not usable: {error}") from error
+    except Exception as error:
+        # Airflow has an error of its own for it in the worker, another one in the triggerer.
+        if not re.search(r"not.?found|isn't defined", f"{type(error).__name__} {error}", re.IGNORECASE):
+            raise
+        raise RunConnectionError(
+            f"There is no connection {conn_id!r} ({error}). Create it with type openai, or name another "
+            "conn_id."
+        ) from error
