@@ -184,7 +184,7 @@ class BaseCreateOperator(BaseOperator):
         from airflow_provider_openai_runs.hooks import waits  # noqa: PLC0415 # brings the SDK
 
         self._show(owned, hook, context)
-        if owned.deadline is None and not owned.finished:
+        if self.completion_window is None:
             run = owned.run or hook.retrieve(owned.ref)
             return results.to_xcom(run, log=self.log)
         has_ended = owned.run is not None and (owned.run.status.is_terminal or owned.run.needs_action)
