@@ -14,6 +14,7 @@ import asyncio
 import atexit
 import copy
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -206,6 +207,25 @@ def clear() -> Callable[[dict[str, Any]], dict[str, Any]]:
         return _again(context, max_tries=ti.try_number + ti.max_tries)
 
     return make
+
+
+@pytest.fixture
+def capture_log(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
+    """Collect what an operator or a trigger logs; Airflow's own loggers are not pytest's."""
+
+    def capture(owner: Any) -> list[str]:
+        lines: list[str] = []
+
+        def write(_level: int, text: str, arguments: tuple[Any, ...], **_: Any) -> None:
+            lines.append(text % arguments if arguments else text)
+
+        logger = logging.Logger(f"captured {id(owner)}", level=logging.INFO)
+        monkeypatch.setattr(logger, "_log", write)
+        monkeypatch.setattr(owner, "_cached_logger", logger, raising=False)
+        monkeypatch.setattr(owner, "_log", logger, raising=False)
+        return lines
+
+    return capture
 
 
 @pytest.fixture
