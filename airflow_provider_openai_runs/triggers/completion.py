@@ -26,6 +26,8 @@ _CANCEL_WAIT = 20.0
 _EARLIEST_EVENT = 5.0
 #: Airflow bounds ``on_kill`` to 30 s.
 _KILL_WAIT = 10.0
+#: Cancels under way; asyncio itself holds its tasks only weakly.
+_endings: set[asyncio.Task[None]] = set()
 
 
 class RunCompletionTrigger(BaseTrigger):
@@ -118,6 +120,13 @@ class RunCompletionTrigger(BaseTrigger):
         """
         if not self.cancel_on_kill:
             return
+        # Airflow cancels a trigger again at every turn of its loop, which would end a slower on_kill half way.
+        ending = asyncio.create_task(self._end_run())
+        _endings.add(ending)
+        ending.add_done_callback(_endings.discard)
+        await asyncio.shield(ending)
+
+    async def _end_run(self) -> None:
         state = await task_was_ended(self.task_instance)
         if not state.ended:
             self.log.info("%s: left alone, its task is %s", self.ref, state.word)
