@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.ending import Fate
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.trouble import TroubleKind
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -43,7 +46,8 @@ class RunKiller:
         self._log = log
         self._client: Any = None
         self._killed = False
-        self._fate = "Nothing had been created."
+        self._fate: str | None = None
+        self._ending = threading.Lock()
         self.ref: RunRef | None = None
         #: execution_timeout is over: Airflow then calls ``on_kill`` too, but nobody evicted the worker.
         self.timed_out = False
@@ -74,22 +78,30 @@ class RunKiller:
         """
         if not self._killed:
             return
-        if self.ref is not None and self._fate == "Nothing had been created.":
+        with self._ending:
             self._end()
-        raise OpenAIRunError(f"The task was killed. {self._fate}")
+        raise OpenAIRunError(f"The task was killed. {self._fate or 'Nothing had been created.'}")
 
     def kill(self) -> None:
         """Note that the task is killed, and end its run."""
         self._killed = True
         if self.ref is None:
             return
-        thread = threading.Thread(target=self._end, daemon=True)
+        thread = threading.Thread(target=self._end_unless_ending, daemon=True)
         thread.start()
         thread.join(_ASK_SECONDS + _CANCEL_SECONDS)
 
+    def _end_unless_ending(self) -> None:
+        """Leave it to the main thread where that is at it: the signal handler must not wait for it."""
+        if self._ending.acquire(blocking=False):
+            try:
+                self._end()
+            finally:
+                self._ending.release()
+
     def _end(self) -> None:
         ref = self.ref
-        if ref is None:
+        if ref is None or self._fate is not None:
             return
         if not self._cancel:
             self._fate = f"{ref}: {Fate.LEFT_RUNNING.sentence()} (cancel_on_kill=False)"
@@ -104,20 +116,34 @@ class RunKiller:
         from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
         from airflow_provider_openai_runs.wire.troubled import CallFailed  # noqa: PLC0415
 
+        wire = wire_of(ref.kind)
         try:
-            look = transport.send(
-                self._client, replace(wire_of(ref.kind).cancel(ref), timeout=_CANCEL_SECONDS)
-            )
+            look = transport.send(self._client, replace(wire.cancel(ref), timeout=_CANCEL_SECONDS))
         except CallFailed as failed:
-            return f"{Fate.NOT_CANCELLED.sentence()} ({failed.trouble})"
-        return Fate.CANCELLED.sentence() if look.status.is_terminal else Fate.CANCELLING.sentence()
+            not_cancelled = f"{Fate.NOT_CANCELLED.sentence()} ({failed.trouble})"
+            if failed.trouble.kind is not TroubleKind.REFUSED:
+                return not_cancelled
+            try:
+                look = transport.send(self._client, replace(wire.look(ref), timeout=_ASK_SECONDS))
+            except CallFailed:
+                return not_cancelled
+            if look.status.is_active:
+                return not_cancelled
+        if look.status is RunStatus.CANCELLED:
+            return Fate.CANCELLED.sentence()
+        return (Fate.ENDED if look.status.is_terminal else Fate.CANCELLING).sentence(word=look.word)
 
     def _is_left_to_a_retry(self) -> bool:
         """Ask Airflow: when a worker is shut down or evicted, its task instance stays ``running``."""
         if self.timed_out or not self._adoptable or self._ti.try_number > self._ti.max_tries:
             return False
         found: list[Any] = []
-        thread = threading.Thread(target=lambda: found.append(self._state()), daemon=True)
+
+        def ask() -> None:
+            with suppress(Exception):  # in whatever state Airflow's channel is
+                found.append(self._state())
+
+        thread = threading.Thread(target=ask, daemon=True)
         thread.start()
         thread.join(_ASK_SECONDS)
         # Unknown counts as killed by a person: a run ended in vain is better than one nobody ends.
