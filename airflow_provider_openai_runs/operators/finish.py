@@ -128,13 +128,14 @@ class RunFinisher:
             return None
 
     def _update_record(self, **changes: bool) -> None:
-        record = self.records.load()
-        if record is None:
-            return
         try:
-            self.records.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
+            record = self.records.load()
+            if record is not None:
+                self.records.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
         except NoLongerOwnerError:
             self.log.warning("A later attempt has taken over; its record is left as it is")
+        except Exception as error:  # noqa: BLE001 # why the task fails matters more
+            self.log.warning("Could not read the record of the run to update it: %s", error)
 
     def _pushed(self, error: OpenAIRunError, run: Run | None) -> OpenAIRunError:
         """Push what is known of the run, and return the error that says so."""
