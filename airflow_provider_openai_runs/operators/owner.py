@@ -91,6 +91,15 @@ class RunOwner:
 
         :raises OpenAIRunError: if there is none and none may be created.
         """
+        try:
+            return self._acquire()
+        except NoLongerOwnerError as error:
+            raise RunCallError(
+                "This attempt is no longer the task's: a later one has taken over. Nothing was created, and "
+                "a run of the later one was left to it."
+            ) from error
+
+    def _acquire(self) -> Owned:
         record = self.records.load()
         guess = None if record else self._unrecorded()
         record = record or guess
