@@ -219,7 +219,8 @@ def capture_log(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
         def write(_level: int, text: str, arguments: tuple[Any, ...], **_: Any) -> None:
             lines.append(text % arguments if arguments else text)
 
-        logger = logging.Logger(f"captured {id(owner)}", level=logging.INFO)
+        logger = logging.getLogger(f"captured.{id(owner)}")
+        logger.setLevel(logging.INFO)
         monkeypatch.setattr(logger, "_log", write)
         monkeypatch.setattr(owner, "_cached_logger", logger, raising=False)
         monkeypatch.setattr(owner, "_log", logger, raising=False)

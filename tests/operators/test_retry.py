@@ -194,7 +194,7 @@ def test_a_key_that_is_refused_in_a_retry_fails_and_creates_nothing(
     openai_runs_simulator.script(LONG)
     die_after_create(create(), kept)
     openai_runs_simulator.fault(Fault(status=401, times=None))
-    with pytest.raises(RunConnectionError, match="refused the key.*may still be running and billing"):
+    with pytest.raises(RunConnectionError, match=r"refused the key.*may still be running and billing"):
         create().execute(retry(kept))
 
     assert creates() == 1

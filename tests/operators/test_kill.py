@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+from airflow_provider_openai_runs.exceptions import OpenAIRunError
+from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+
+LONG = Scenario(queued=0.02, in_progress=500)
+CREATES = r"^/(responses|threads/[^/]+/runs)$"
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Future[Any]]]:
+    """Let an operator work in a thread, so that it can be killed."""
+    with ThreadPoolExecutor() as pool:
+        yield lambda operator, context: pool.submit(operator.execute, context)
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 5.0) -> None:
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_a_kill_while_waiting_cancels_the_run_within_the_five_seconds_that_airflow_leaves(
+    create: Callable[..., Any],
+    start: Callable[..., Future[Any]],
+    context_of: Callable[..., dict[str, Any]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(LONG)
+    operator = create(poll_interval=60)
+    working = start(operator, context_of(None, state="failed"))
+    wait_until(openai_runs_simulator.active)
+    time.sleep(0.1)
+    began = time.monotonic()
+    operator.on_kill()
+
+    assert time.monotonic() - began < 4
+    assert openai_runs_simulator.active() == []
+    with pytest.raises(OpenAIRunError, match=r"The task was killed.*The run was cancelled"):
+        working.result(timeout=5)
+
+
+def test_a_kill_while_the_create_is_in_flight_cancels_the_run_when_it_has_come_back(
+    create: Callable[..., Any],
+    creates: Callable[[], int],
+    start: Callable[..., Future[Any]],
+    context_of: Callable[..., dict[str, Any]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(LONG)
+    openai_runs_simulator.fault(Fault(method="POST", path=CREATES, kind="slow", delay=0.8))
+    operator = create()
+    working = start(operator, context_of(None, state="failed"))
+    wait_until(creates)
+    operator.on_kill()
+    with pytest.raises(OpenAIRunError, match=r"The task was killed.*The run was cancelled"):
+        working.result(timeout=5)
+
+    assert openai_runs_simulator.active() == []
+    assert creates() == 1
+
+
+def test_a_kill_before_the_create_is_sent_again_creates_nothing(
+    create: Callable[..., Any],
+    creates: Callable[[], int],
+    start: Callable[..., Future[Any]],
+    context_of: Callable[..., dict[str, Any]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.fault(Fault(method="POST", path=CREATES, status=429, retry_after=30))
+    operator = create()
+    working = start(operator, context_of(None, state="failed"))
+    wait_until(creates)
+    time.sleep(0.1)
+    operator.on_kill()
+    with pytest.raises(OpenAIRunError, match="Nothing had been created"):
+        working.result(timeout=5)
+
+    assert openai_runs_simulator.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("of_ti", "kept_alive"),
+    [
+        ({"state": "running"}, True),
+        ({"state": "running", "map_index": 3}, True),
+        ({"state": "running", "try_number": 3}, False),
+        ({"state": "failed"}, False),
+        ({"state": None}, False),
+        ({"state": RuntimeError("Airflow does not answer")}, False),
+    ],
+    ids=["evicted", "evicted, mapped", "evicted without a retry", "marked", "cleared", "unknown"],
+)
+def test_a_worker_that_goes_away_leaves_the_run_to_the_retry_and_only_that(
+    run_on: Callable[..., Any],
+    start: Callable[..., Future[Any]],
+    context_of: Callable[..., dict[str, Any]],
+    openai_runs_simulator: Simulator,
+    of_ti: dict[str, Any],
+    *,
+    kept_alive: bool,
+) -> None:
+    openai_runs_simulator.script(LONG)
+    operator = run_on()
+    working = start(operator, context_of(None, **of_ti))
+    wait_until(openai_runs_simulator.active)
+    time.sleep(0.1)
+    operator.on_kill()
+    fate = "left to the retry" if kept_alive else "The run was cancelled"
+    with pytest.raises(OpenAIRunError, match=fate):
+        working.result(timeout=5)
+
+    assert bool(openai_runs_simulator.active()) is kept_alive
+
+
+def test_a_response_that_no_retry_could_find_again_is_not_left_to_it(
+    respond: Callable[..., Any],
+    start: Callable[..., Future[Any]],
+    context_of: Callable[..., dict[str, Any]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(LONG)
+    operator = respond()
+    working = start(operator, context_of(None, state="running"))
+    wait_until(openai_runs_simulator.active)
+    time.sleep(0.1)
+    operator.on_kill()
+    with pytest.raises(OpenAIRunError, match="The run was cancelled"):
+        working.result(timeout=5)
+
+
+def test_a_response_on_record_is_left_to_the_retry(
+    respond: Callable[..., Any],
+    start: Callable[..., Future[Any]],
+    kept: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(LONG)
+    operator = respond()
+    working = start(operator, kept)
+    wait_until(openai_runs_simulator.active)
+    time.sleep(0.1)
+    operator.on_kill()
+    with pytest.raises(OpenAIRunError, match="left to the retry"):
+        working.result(timeout=5)
+
+    assert len(openai_runs_simulator.active()) == 1
+
+
+def test_cancel_on_kill_false_leaves_the_run(
+    respond: Callable[..., Any],
+    start: Callable[..., Future[Any]],
+    context_of: Callable[..., dict[str, Any]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(LONG)
+    operator = respond(cancel_on_kill=False)
+    working = start(operator, context_of(None, state="failed"))
+    wait_until(openai_runs_simulator.active)
+    time.sleep(0.1)
+    operator.on_kill()
+    with pytest.raises(OpenAIRunError, match=r"left running and billing.*cancel_on_kill=False"):
+        working.result(timeout=5)
+
+    assert len(openai_runs_simulator.active()) == 1
+
+
+def test_a_server_that_does_not_answer_does_not_hold_the_kill_up(
+    respond: Callable[..., Any],
+    start: Callable[..., Future[Any]],
+    context_of: Callable[..., dict[str, Any]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(LONG)
+    openai_runs_simulator.fault(Fault(method="POST", path="/cancel$", kind="slow", delay=30))
+    operator = respond()
+    working = start(operator, context_of(None, state="failed"))
+    wait_until(openai_runs_simulator.active)
+    time.sleep(0.1)
+    began = time.monotonic()
+    operator.on_kill()
+    assert time.monotonic() - began < 4.5
+    openai_runs_simulator.advance(60)
+    with pytest.raises(OpenAIRunError, match="The task was killed"):
+        working.result(timeout=5)
+
+
+def test_a_kill_before_anything_was_done_does_no_harm(respond: Callable[..., Any]) -> None:
+    respond().on_kill()
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals go to the main thread"
+)
+def test_execution_timeout_in_the_worker_cancels_the_run_although_a_retry_is_left(
+    create: Callable[..., Any], context_of: Callable[..., dict[str, Any]], openai_runs_simulator: Simulator
+) -> None:
+    def time_is_over(*_: object) -> None:
+        raise AirflowTaskTimeout("Timeout")
+
+    openai_runs_simulator.script(LONG)
+    operator = create(poll_interval=60)
+    before = signal.signal(signal.SIGALRM, time_is_over)
+    signal.setitimer(signal.ITIMER_REAL, 0.6)
+    try:
+        with pytest.raises(AirflowTaskTimeout):
+            operator.execute(context_of(None, state="running"))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    operator.on_kill()
+
+    assert openai_runs_simulator.runs()
+    assert openai_runs_simulator.active() == []
