@@ -89,7 +89,12 @@ class FlowHook(OpenAIHook):
     def run_url(self, ref: RunRef) -> str:
         """Return the page that shows a run, or nothing: no link rather than a broken one."""
         template = self._connection[1].get("run_url_template")
-        return run_url(ref, base_url=str(self.conn.base_url), template=template)
+        try:
+            return run_url(ref, base_url=str(self.conn.base_url), template=template)
+        except RunConnectionError as error:
+            # A run that has just been paid for must not be given up for its link.
+            self.log.warning("There is no link: %s", error)
+            return ""
 
     def run_flow(self, flow: Flow[T]) -> T:
         """
