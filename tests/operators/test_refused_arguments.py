@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every row of wrong arguments: an error that names argument, value and rule, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_openai_runs.exceptions import RunRequestError
+from airflow_provider_openai_runs.operators import (
+    CancelRunOperator,
+    CreateResponseOperator,
+    CreateRunOperator,
+    GetResponseOperator,
+    GetThreadRunOperator,
+)
+from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
+from airflow_provider_openai_runs.simulator import Simulator
+
+OF_RUN = {"task_id": "ask", "thread_id": "thread_1", "assistant_id": "asst_1"}
+OF_RESPONSE = {"task_id": "ask", "model": "gpt-4o-mini", "input": "Why?"}
+
+BOTH: list[tuple[dict[str, Any], list[str]]] = [
+    ({"temperature": 3}, ["temperature=3", "between 0 and 2"]),
+    ({"temperature": "{{ high }}"}, ["temperature='{{ high }}'", "must be a number"]),
+    ({"temperature": float("nan")}, ["temperature=nan", "must be a number"]),
+    ({"top_p": 2}, ["top_p=2", "between 0 and 1"]),
+    ({"completion_window": "2h"}, ["completion_window='2h'", "seconds", "background_options", "batch"]),
+    ({"completion_window": "24h"}, ["completion_window='24h'", "seconds"]),
+    ({"completion_window": -1}, ["completion_window=-1", "more than 0 seconds"]),
+    ({"completion_window": 0}, ["completion_window=0", "more than 0 seconds"]),
+    ({"poll_interval": 0}, ["poll_interval=0", "more than 0 seconds"]),
+    ({"poll_interval": "often"}, ["poll_interval='often'", "must be a number"]),
+    ({"timeouts": {"delte": 3}}, ["timeouts", "delte", "create, read and delete"]),
+    ({"timeouts": {"create": 0}}, ["timeouts['create']=0", "more than 0 seconds"]),
+    ({"tools": {"type": "function"}}, ["tools=", "must be a list"]),
+    ({"tools": [{"type": "function"}]}, ["tools[0]", "function"]),
+    ({"tools": [{"type": "function", "function": {}}]}, ["tools[0]", "name"]),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": "[1]"}}]},
+        ["parameters", "JSON object"],
+    ),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": "{"}}]},
+        ["parameters", "JSON object"],
+    ),
+    ({"metadata": {f"k{n}": "v" for n in range(16)}}, ["metadata", "16 pairs", "at most 15"]),
+    ({"metadata": {"k": 1}}, ["metadata['k']=1", "must be text"]),
+    ({"metadata": "team=data"}, ["metadata='team=data'", "must be a dict"]),
+    ({"model": ""}, ["model=''", "must be text"]),
+    ({"extra_body": {"model": "other"}, "model": "m"}, ["extra_body", "repeats the argument 'model'"]),
+    ({"extra_body": {"stream": True}}, ["extra_body", "cannot stream"]),
+]
+OF_RUN_ONLY: list[tuple[dict[str, Any], list[str]]] = [
+    ({"max_tokens": 500, "max_completion_tokens": 500}, ["max_tokens=500", "max_completion_tokens=500"]),
+    ({"max_tokens": 0}, ["max_tokens=0", "at least 1"]),
+    ({"max_prompt_tokens": 1.5}, ["max_prompt_tokens=1.5", "whole number"]),
+    ({"thread_id": ""}, ["thread_id=''", "must be text"]),
+    ({"thread_id": None, "thread": {"messages": [{"role": "user"}]}}, ["thread['messages'][0]", "content"]),
+]
+OF_RESPONSE_ONLY: list[tuple[dict[str, Any], list[str]]] = [
+    ({"max_output_tokens": 0}, ["max_output_tokens=0", "at least 1"]),
+    ({"reasoning": "low"}, ["reasoning='low'", "must be a dict"]),
+    ({"conversation": ""}, ["conversation=''", "must be text"]),
+]
+CASES = [
+    *((CreateRunOperator, OF_RUN, *case) for case in [*BOTH, *OF_RUN_ONLY]),
+    *((CreateResponseOperator, OF_RESPONSE, *case) for case in [*BOTH, *OF_RESPONSE_ONLY]),
+]
+
+
+@pytest.mark.parametrize(
+    ("operator", "base", "wrong", "words"),
+    CASES,
+    ids=[f"{kind.__name__} {str(wrong)[:60]}" for kind, _, wrong, _ in CASES],
+)
+def test_a_wrong_value_is_refused_when_the_task_runs_and_before_anything_is_sent(
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+    operator: type[Any],
+    base: dict[str, Any],
+    wrong: dict[str, Any],
+    words: list[str],
+) -> None:
+    task = operator(**{**base, **wrong})
+    with pytest.raises(RunRequestError) as caught:
+        task.execute(context)
+
+    text = str(caught.value)
+    assert not [word for word in (*words, "Nothing was sent") if word not in text]
+    assert isinstance(caught.value, AirflowFailException)
+    assert openai_runs_simulator.requests == []
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: CreateRunOperator(task_id="a", assistant_id="asst_1"), ["thread_id", "thread", "neither"]),
+        (lambda: CreateRunOperator(**OF_RUN, thread={"messages": []}), ["thread_id", "thread", "both"]),
+        (lambda: CreateRunOperator(task_id="a", thread_id="thread_1"), ["assistant_id=None", "required"]),
+        (lambda: CreateResponseOperator(task_id="a", model="m"), ["input=None", "required"]),
+        (
+            lambda: CreateResponseOperator(
+                **OF_RESPONSE, conversation="conv_1", previous_response_id="resp_1"
+            ),
+            ["conversation='conv_1'", "previous_response_id='resp_1'", "exclude each other"],
+        ),
+        (lambda: GetThreadRunOperator(task_id="a"), ["Name one run", "run_id=None"]),
+        (lambda: GetResponseOperator(task_id="a"), ["Name one run", "response_id=None"]),
+        (lambda: CancelRunOperator(task_id="a"), ["Name one run"]),
+        (
+            lambda: CancelRunOperator(task_id="a", response_id="resp_1", run_id="thread_1:run_1"),
+            ["Name one run", "resp_1", "thread_1:run_1"],
+        ),
+        (lambda: ThreadRunSensor(task_id="a"), ["Name one run"]),
+        (lambda: ResponseSensor(task_id="a", ref={}, response_id="resp_1"), ["Name one run"]),
+    ],
+    ids=str,
+)
+def test_what_is_missing_or_twice_is_refused_when_the_dag_is_parsed(
+    make: Callable[[], Any], words: list[str]
+) -> None:
+    with pytest.raises(RunRequestError) as caught:
+        make()
+
+    assert not [word for word in words if word not in str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CreateRunOperator(**OF_RUN, assistent="asst_1"),
+        lambda: CreateResponseOperator(**OF_RESPONSE, max_tokenz=1),
+        lambda: GetResponseOperator(task_id="a", response_id="resp_1", steps=True),
+        lambda: CancelRunOperator(task_id="a", response_id="resp_1", force=True),
+        lambda: ResponseSensor(task_id="a", response_id="resp_1", targets=["completed"]),
+    ],
+    ids=["assistent", "max_tokenz", "steps", "force", "targets"],
+)
+def test_an_unknown_argument_is_refused_by_name(make: Callable[[], Any], request: Any) -> None:
+    with pytest.raises((TypeError, AirflowException), match=request.node.callspec.id):
+        make()
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        GetThreadRunOperator(task_id="a", run_id="run_1"),
+        GetThreadRunOperator(task_id="a", thread_id="thread_1"),
+        GetResponseOperator(task_id="a", ref={"kind": "batch", "id": "batch_1"}),
+        CancelRunOperator(task_id="a", ref={"kind": "thread_run", "id": "run_1"}),
+        CancelRunOperator(task_id="a", response_id="resp_1", wait=0),
+        ResponseSensor(task_id="a", response_id="resp_1", target_statuses="completed"),
+    ],
+    ids=lambda operator: f"{type(operator).__name__} {operator.__dict__.get('ref')}",
+)
+def test_a_run_that_is_not_named_properly_is_refused_when_the_task_runs(
+    context: dict[str, Any], openai_runs_simulator: Simulator, operator: Any
+) -> None:
+    with pytest.raises(RunRequestError) as caught:
+        operator.execute(context)
+
+    assert isinstance(caught.value, AirflowFailException)
+    assert openai_runs_simulator.requests == []
