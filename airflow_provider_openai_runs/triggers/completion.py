@@ -120,7 +120,7 @@ class RunCompletionTrigger(BaseTrigger):
         """
         if not self.cancel_on_kill:
             return
-        # Airflow cancels a trigger again at every turn of its loop, which would end a slower on_kill half way.
+        # Airflow cancels a trigger again at every turn of its loop, which would end a slower on_kill midway.
         ending = asyncio.create_task(self._end_run())
         _endings.add(ending)
         ending.add_done_callback(_endings.discard)
