@@ -28,7 +28,7 @@ def connect(openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_link_is_there_while_the_task_is_deferred_and_after_it(
     create: Callable[..., Any],
-    context: dict[str, Any],
+    context: Any,
     connect: Callable[..., None],
     fire: Callable[..., Any],
     openai_runs_simulator: Simulator,
@@ -50,7 +50,7 @@ def test_the_link_is_there_while_the_task_is_deferred_and_after_it(
 
 
 def test_there_is_no_link_rather_than_a_broken_one(
-    create: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
+    create: Callable[..., Any], context: Any, openai_runs_simulator: Simulator
 ) -> None:
     openai_runs_simulator.script(QUICK)
     operator = create()
@@ -61,7 +61,7 @@ def test_there_is_no_link_rather_than_a_broken_one(
 
 def test_a_template_that_is_wrong_costs_the_link_and_not_the_run(
     create: Callable[..., Any],
-    context: dict[str, Any],
+    context: Any,
     connect: Callable[..., None],
     openai_runs_simulator: Simulator,
 ) -> None:
@@ -75,7 +75,7 @@ def test_a_template_that_is_wrong_costs_the_link_and_not_the_run(
 
 def test_reading_operators_have_the_link_too(
     respond: Callable[..., Any],
-    context: dict[str, Any],
+    context: Any,
     connect: Callable[..., None],
     openai_runs_simulator: Simulator,
 ) -> None:

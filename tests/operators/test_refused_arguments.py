@@ -20,8 +20,8 @@ from airflow_provider_openai_runs.operators import (
 from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
 from airflow_provider_openai_runs.simulator import Simulator
 
-OF_RUN = {"task_id": "ask", "thread_id": "thread_1", "assistant_id": "asst_1"}
-OF_RESPONSE = {"task_id": "ask", "model": "gpt-4o-mini", "input": "Why?"}
+OF_RUN: dict[str, Any] = {"task_id": "ask", "thread_id": "thread_1", "assistant_id": "asst_1"}
+OF_RESPONSE: dict[str, Any] = {"task_id": "ask", "model": "gpt-4o-mini", "input": "Why?"}
 
 BOTH: list[tuple[dict[str, Any], list[str]]] = [
     ({"temperature": 3}, ["temperature=3", "between 0 and 2"]),

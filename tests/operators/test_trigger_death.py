@@ -12,7 +12,7 @@ from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
 try:
     from airflow.sdk.exceptions import TaskDeferralError
 except ImportError:  # Airflow 3.1
-    from airflow.exceptions import TaskDeferralError
+    from airflow.exceptions import TaskDeferralError  # type: ignore[no-redef]
 
 LONG = Scenario(queued=0.02, in_progress=500)
 #: What Airflow passes on when a trigger raised, or was not there when its time was over.

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_openai_runs.operators import (
+    CancelRunOperator,
+    CreateResponseOperator,
+    CreateRunOperator,
+    GetResponseOperator,
+    GetThreadRunOperator,
+)
+from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
+from airflow_provider_openai_runs.simulator import Scenario, Simulator
+
+CLASSES: dict[type[Any], dict[str, Any]] = {
+    CreateRunOperator: {"thread_id": "t", "assistant_id": "a"},
+    CreateResponseOperator: {"input": "Why?"},
+    GetThreadRunOperator: {"run_id": "t:r"},
+    GetResponseOperator: {"response_id": "r"},
+    CancelRunOperator: {"response_id": "r"},
+    ThreadRunSensor: {"run_id": "t:r"},
+    ResponseSensor: {"response_id": "r"},
+}
+FIELDS = [(kind, field) for kind in CLASSES for field in kind.template_fields]
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS, ids=[f"{k.__name__} {f}" for k, f in FIELDS])
+def test_every_template_field_is_rendered_also_inside_of_json(kind: type[Any], field: str) -> None:
+    operator = kind(task_id="ask", **CLASSES[kind])
+    setattr(operator, field, "{{ word }}")
+    operator.render_template_fields({"word": "rendered"})
+    assert getattr(operator, field) == "rendered"
+
+    setattr(operator, field, {"a": ["{{ word }}", {"b": "{{ word }}"}]})
+    operator.render_template_fields({"word": "rendered"})
+    assert getattr(operator, field) == {"a": ["rendered", {"b": "rendered"}]}
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_template_fields_are_arguments_and_no_prompt_is_taken_for_a_file(kind: type[Any]) -> None:
+    operator = kind(task_id="ask", **CLASSES[kind])
+
+    assert isinstance(kind.template_fields, tuple)
+    assert not [field for field in kind.template_fields if not hasattr(operator, field)]
+    assert set(kind.template_fields_renderers) <= set(kind.template_fields)
+    assert set(kind.template_fields_renderers.values()) <= {"json"}
+    assert not kind.template_ext
+    assert {"conn_id"} <= set(kind.template_fields)
+
+
+def test_a_prompt_that_ends_like_a_file_name_is_a_prompt(
+    respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(in_progress=0.05))
+    operator = respond(input="What is in package.json")
+    operator.render_template_fields({})
+    operator.execute(context)
+
+    assert openai_runs_simulator.requests[0].body["input"] == "What is in package.json"
+
+
+def test_numbers_that_templates_rendered_to_text_count_as_numbers(
+    respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(in_progress=0.05))
+    operator = respond(
+        completion_window="{{ window }}",
+        temperature="{{ 0.5 }}",
+        max_output_tokens="{{ 100 }}",
+        metadata={"day": "{{ ds }}"},
+        input=["{{ ds }}"],
+    )
+    operator.render_template_fields({"window": 30, "ds": "2026-11-21"})
+    operator.input = [{"role": "user", "content": operator.input[0]}]
+    assert operator.execute(context)["status"] == "completed"
+
+    body = openai_runs_simulator.requests[0].body
+    assert (body["temperature"], body["max_output_tokens"]) == (0.5, 100)
+    assert body["metadata"]["day"] == body["input"][0]["content"] == "2026-11-21"
+
+
+def test_a_template_stands_for_what_must_be_there_when_the_dag_is_parsed() -> None:
+    CreateRunOperator(task_id="a", thread_id="{{ x }}", assistant_id="{{ y }}", completion_window="{{ z }}")
+    CreateResponseOperator(task_id="a", input="{{ x }}", temperature="{{ y }}")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fixed", "mapped"),
+    [
+        (CreateResponseOperator, {"model": "m", "completion_window": 60}, {"input": ["a", "b"]}),
+        (CreateRunOperator, {"assistant_id": "a"}, {"thread_id": ["t1", "t2"]}),
+        (CreateRunOperator, {}, {"thread_id": ["t1", "t2"], "assistant_id": ["a"]}),
+        (GetThreadRunOperator, {"include_steps": True}, {"run_id": ["t:r", "t:s"]}),
+        (CancelRunOperator, {}, {"response_id": ["r", "s"]}),
+        (ResponseSensor, {"poke_interval": 5}, {"response_id": ["r", "s"]}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_operators_map_over_any_argument(
+    kind: type[Any], fixed: dict[str, Any], mapped: dict[str, Any]
+) -> None:
+    with DAG("a_dag", schedule=None):
+        operator = kind.partial(task_id="ask", **fixed).expand(**mapped)
+    one = operator.unmap({name: values[0] for name, values in mapped.items()})
+
+    assert isinstance(one, kind)
+    assert {name: getattr(one, name) for name in mapped} == {n: v[0] for n, v in mapped.items()}
+
+
+def test_the_output_of_one_task_is_the_argument_of_another() -> None:
+    with DAG("a_dag", schedule=None) as dag:
+        ask: Any = CreateResponseOperator(task_id="ask", input="Why?")
+        read = GetResponseOperator(task_id="read", ref=ask.output["ref"])
+        again = CreateResponseOperator(task_id="again", input="And?", previous_response_id=ask.output["id"])
+
+    assert dag.task_dict["ask"].downstream_task_ids == {read.task_id, again.task_id}

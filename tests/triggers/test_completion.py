@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.module_loading import import_string
+
+from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+
+QUICK = Scenario(queued=0.02, in_progress=0.1)
+LONG = Scenario(queued=0.02, in_progress=500)
+
+#: What the first version stores; it must load in every later one.
+FIRST_PAYLOAD: tuple[str, dict[str, Any]] = (
+    "airflow_provider_openai_runs.triggers.RunCompletionTrigger",
+    {
+        "ref": {
+            "kind": "thread_run",
+            "id": "run_1",
+            "conn_id": "openai_default",
+            "thread_id": "thread_1",
+        },
+        "created_at": 1795297000.25,
+        "deadline": 1795297600.25,
+        "attempt_deadline": None,
+        "poll_interval": None,
+        "cancel_on_kill": True,
+        "cancel_on_timeout": True,
+        "target_statuses": [],
+    },
+)
+
+
+@pytest.fixture
+def trigger(post: Callable[..., Any]) -> Callable[..., RunCompletionTrigger]:
+    """Start a response and make a trigger that waits for it."""
+
+    def make(**arguments: Any) -> RunCompletionTrigger:
+        created = post("/responses", model="m", input="A secret recipe", background=True)
+        ref = {"kind": "response", "id": created["id"], "conn_id": "openai_default"}
+        given = {"created_at": time.time(), "deadline": time.time() + 30, "poll_interval": 0.05}
+        return RunCompletionTrigger(ref=ref, **{**given, **arguments})
+
+    return make
+
+
+def test_a_trigger_is_the_same_after_its_way_through_the_database() -> None:
+    path, kwargs = FIRST_PAYLOAD
+    trigger = import_string(path)(**json.loads(json.dumps(kwargs)))
+
+    assert isinstance(trigger, RunCompletionTrigger)
+    assert trigger.serialize() == FIRST_PAYLOAD
+
+
+def test_arguments_of_a_later_version_are_ignored_and_missing_ones_have_defaults() -> None:
+    path, kwargs = FIRST_PAYLOAD
+    later = import_string(path)(**kwargs, of_a_later_version=1)
+    minimal = import_string(path)(ref=kwargs["ref"])
+
+    assert later.serialize() == FIRST_PAYLOAD
+    assert minimal.serialize()[1]["ref"] == kwargs["ref"]
+    assert minimal.cancel_on_kill
+    assert minimal.deadline is None
+
+
+def test_one_event_says_how_the_wait_ended_and_carries_no_output(
+    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(in_progress=0.1, text="Rayleigh"))
+    waits = trigger()
+    event = fire(waits)
+
+    assert event == {
+        "ref": waits.ref.to_json(),
+        "outcome": "ended",
+        "fate": "ended",
+        "status": "completed",
+        "trouble": None,
+    }
+    assert "Rayleigh" not in json.dumps(event)
+
+
+def test_the_run_is_cancelled_at_the_deadline_before_the_event_is_fired(
+    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(LONG)
+    event = fire(trigger(deadline=time.time() + 0.3))
+
+    assert (event["outcome"], event["fate"], event["status"]) == ("window_over", "cancelled", "cancelled")
+    assert openai_runs_simulator.active() == []
+
+
+def test_cancel_on_timeout_false_leaves_the_run_at_the_deadline(
+    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(LONG)
+    event = fire(trigger(deadline=time.time() + 0.2, cancel_on_timeout=False))
+
+    assert (event["outcome"], event["fate"]) == ("window_over", "left_running")
+    assert len(openai_runs_simulator.active()) == 1
+
+
+def test_a_trigger_that_starts_after_its_deadline_looks_first(
+    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0))
+    event = fire(trigger(deadline=time.time() - 100))
+
+    assert (event["outcome"], event["status"]) == ("ended", "completed")
+
+
+def test_a_restart_of_the_triggerer_cancels_nothing(
+    trigger: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(LONG)
+    waits = trigger()
+
+    async def start_and_stop() -> None:
+        task = asyncio.create_task(anext(waits.run()))
+        while not openai_runs_simulator.count("GET", "^/responses/"):  # noqa: ASYNC110 - the simulator has no event
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await waits.cleanup()
+
+    asyncio.run(start_and_stop())
+    assert len(openai_runs_simulator.active()) == 1
+    assert openai_runs_simulator.count("POST", "/cancel$") == 0
+
+
+@pytest.mark.parametrize("scene", ["a run", "an executor"])
+def test_the_event_of_a_quick_run_is_held_back_for_the_executor_and_only_for_it(
+    trigger: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    scene: str,
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.triggers.completion._EARLIEST_EVENT", 1.5)
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0))
+    waits = trigger()
+    waits.task_instance = SimpleNamespace(task_id="ask") if scene == "an executor" else None
+    began = time.monotonic()
+    asyncio.run(anext_of(waits))
+
+    assert (time.monotonic() - began >= 1.5) is (scene == "an executor")
+
+
+async def anext_of(trigger: RunCompletionTrigger) -> Any:
+    return [event async for event in trigger.run()]
+
+
+def test_a_404_right_after_the_create_is_waited_out(
+    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, hidden_for=0.3))
+
+    assert fire(trigger())["status"] == "completed"
+
+
+@pytest.mark.parametrize("kind", ["reset", "cut", "status"])
+def test_trouble_does_not_end_the_wait(
+    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator, kind: str
+) -> None:
+    openai_runs_simulator.script(QUICK)
+    openai_runs_simulator.fault(Fault(method="GET", kind=kind, status=502))
+
+    assert fire(trigger())["status"] == "completed"
+
+
+def test_a_target_status_is_reached_before_the_end(
+    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(LONG)
+    event = fire(trigger(target_statuses=["in_progress"], cancel_on_timeout=False))
+
+    assert (event["outcome"], event["fate"], event["status"]) == ("reached", "left_running", "in_progress")
+
+
+def test_a_connection_that_is_gone_ends_the_wait_after_a_while_and_leaves_the_run(
+    trigger: Callable[..., Any],
+    fire: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.PERMANENT_TROUBLE_PATIENCE", 0.5)
+    openai_runs_simulator.script(LONG)
+    waits = trigger()
+    monkeypatch.delenv("AIRFLOW_CONN_OPENAI_DEFAULT")
+    event = fire(waits)
+
+    assert (event["outcome"], event["fate"]) == ("unreachable", "left_running")
+    assert "openai_default" in event["trouble"]
+
+
+def test_a_log_has_a_line_for_each_change_and_none_for_each_look(
+    trigger: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+    capture_log: Callable[..., list[str]],
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0.2, in_progress=0.5))
+    waits = trigger()
+    lines = capture_log(waits)
+    asyncio.run(anext_of(waits))
+
+    assert openai_runs_simulator.count("GET", "^/responses/") > 6
+    assert [line.rpartition("-> ")[2] for line in lines] == ["queued", "in_progress", "completed"]

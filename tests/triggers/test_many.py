@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many waits in one triggerer share one look-up of the connection and one client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import openai
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_openai_runs.hooks import clients
+from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+
+if TYPE_CHECKING:
+    import pytest
+    from pytest_mock import MockerFixture
+
+
+def start(post: Callable[..., Any], conn_id: str = "openai_default") -> RunCompletionTrigger:
+    created = post("/responses", model="m", input="Why?", background=True)
+    ref = {"kind": "response", "id": created["id"], "conn_id": conn_id}
+    now = time.time()
+    return RunCompletionTrigger(ref=ref, created_at=now, deadline=now + 30, poll_interval=0.3)
+
+
+async def ends(trigger: RunCompletionTrigger) -> Any:
+    return [event.payload["status"] async for event in trigger.run()]
+
+
+async def longest_block(until: asyncio.Future[Any]) -> float:
+    longest, before = 0.0, time.monotonic()
+    while not until.done():
+        await asyncio.sleep(0.01)
+        now = time.monotonic()
+        longest, before = max(longest, now - before - 0.01), now
+    return longest
+
+
+def test_fifty_waits_read_the_connection_once_build_one_client_and_do_not_block_the_loop(
+    post: Callable[..., Any], openai_runs_simulator: Simulator, mocker: MockerFixture
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=60, times=50))
+    triggers = [start(post) for _ in range(50)]
+    look_ups = mocker.spy(BaseHook, "aget_connection")
+    closed = mocker.spy(openai.AsyncOpenAI, "close")
+    built = mocker.spy(openai, "AsyncOpenAI")
+
+    async def all_of_them() -> tuple[Any, float]:
+        waits = asyncio.gather(*map(ends, triggers))
+        while openai_runs_simulator.count("GET", "^/responses/") < 50:  # noqa: ASYNC110 - the simulator has no event
+            await asyncio.sleep(0.01)
+        watch = asyncio.create_task(longest_block(waits))
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(openai_runs_simulator.advance, 100)
+        return await waits, await watch
+
+    found, block = asyncio.run(all_of_them())
+    assert found == [["completed"]] * 50
+    assert look_ups.call_count == 1
+    assert built.call_count == 1
+    assert closed.call_count == 1
+    assert block < 0.2
+
+
+def test_two_connections_have_two_clients(
+    post: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    mocker: MockerFixture,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", openai_runs_simulator.connection_json)
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, times=4))
+    triggers = [start(post), start(post, "other"), start(post), start(post, "other")]
+    built = mocker.spy(openai, "AsyncOpenAI")
+
+    async def all_of_them() -> Any:
+        return await asyncio.gather(*map(ends, triggers))
+
+    assert asyncio.run(all_of_them()) == [["completed"]] * 4
+    assert built.call_count == 2
+
+
+def test_a_rotated_key_is_read_from_the_connection_and_the_wait_goes_on(
+    monkeypatch: pytest.MonkeyPatch, openai_runs_simulator: Simulator
+) -> None:
+    monkeypatch.setattr(clients, "_FRESH_SECONDS", 0.0)
+    with Simulator(require_key="sk-new-key") as strict:
+        strict.script(Scenario(queued=0, in_progress=0.5))
+        with openai.OpenAI(base_url=strict.base_url, api_key="sk-new-key") as client:
+            created = client.responses.create(model="m", input="Why?", background=True)
+        old = {**strict.connection, "password": "sk-old-key"}
+        monkeypatch.setenv("AIRFLOW_CONN_ROTATED", json.dumps(old))
+        ref = {"kind": "response", "id": created.id, "conn_id": "rotated"}
+        now = time.time()
+        trigger = RunCompletionTrigger(ref=ref, created_at=now, deadline=now + 20, poll_interval=0.1)
+
+        async def rotate() -> Any:
+            waits = asyncio.create_task(ends(trigger))
+            while not [r for r in strict.requests if r.status == 401]:  # noqa: ASYNC110 - the simulator has no event
+                await asyncio.sleep(0.01)
+            monkeypatch.setenv("AIRFLOW_CONN_ROTATED", strict.connection_json)
+            return await waits
+
+        assert asyncio.run(rotate()) == ["completed"]
+
+
+def test_loops_share_nothing(
+    post: Callable[..., Any], openai_runs_simulator: Simulator, mocker: MockerFixture
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, times=2))
+    built = mocker.spy(openai, "AsyncOpenAI")
+
+    assert [asyncio.run(ends(start(post))) for _ in range(2)] == [["completed"]] * 2
+    assert built.call_count == 2
