@@ -6,10 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pendulum
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf, mask_secret
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
@@ -89,7 +89,7 @@ class BaseCreateOperator(BaseOperator):
         """Create the run, or go on with the one of an earlier attempt, and wait for it."""
         started_at = time.time()
         with airflow_errors():
-            request, window = self.build_request(), self._window()
+            request, window = self.build_request(), self._checked_window()
             for warning in request.warnings:
                 self.log.warning(warning)
             records = self._records(context)
@@ -99,8 +99,8 @@ class BaseCreateOperator(BaseOperator):
             )
             hook = self._hook(self.conn_id)
             self._killer.arm(hook)
-            owned = self._owner(context, hook, request, records, window).acquire()
             try:
+                owned = self._owner(context, hook, request, records, window).acquire()
                 return self._wait_for(owned, hook, context, started_at)
             except AirflowTaskTimeout:
                 self._killer.timed_out = True
@@ -129,6 +129,12 @@ class BaseCreateOperator(BaseOperator):
                     return finisher.finish(ref)
         return super().resume_execution(next_method, next_kwargs, context)
 
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
+        # Airflow stores the rendered fields right after this, also those of a mapped task.
+        super()._do_render_template_fields(*args, **kwargs)
+        for secret in results.secrets_of(getattr(self, "tools", None)):
+            mask_secret(secret)
+
     def on_kill(self) -> None:
         """End the run of a task that is killed while it is in a worker."""
         if self._killer is not None:
@@ -136,7 +142,9 @@ class BaseCreateOperator(BaseOperator):
 
     # -- before the wait ----------------------------------------------------------------------------------
 
-    def _window(self) -> float | None:
+    def _checked_window(self) -> float | None:
+        checks.choice("on_incomplete", self.on_incomplete, get_args(OnIncomplete))
+        checks.choice("on_lost_create", self.on_lost_create, get_args(OnLostCreate))
         if self.poll_interval is not None:
             checks.seconds("poll_interval", self.poll_interval)
         value = self.completion_window

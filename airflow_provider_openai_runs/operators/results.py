@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.model import Run
@@ -38,6 +38,15 @@ def to_xcom(run: Run, *, log: Logger) -> dict[str, Any]:
 def without_secrets(tool: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tool without the credentials of its MCP server."""
     return {name: "***" if name in _SECRET_MEMBERS and value else value for name, value in tool.items()}
+
+
+def secrets_of(tools: object) -> Iterator[str]:
+    """Return the credentials in the tools of a task, whatever else is in there."""
+    for tool in tools if isinstance(tools, (list, tuple)) else ():
+        for name in _SECRET_MEMBERS if isinstance(tool, Mapping) else ():
+            value = tool.get(name)
+            values = value.values() if isinstance(value, Mapping) else (value,)
+            yield from (item for item in values if isinstance(item, str) and item)
 
 
 def push(context: Any, values: Mapping[str, Any], *, multiple_outputs: bool) -> None:

@@ -93,6 +93,12 @@ def metadata(value: object) -> dict[str, str]:
     return dict(value)
 
 
+def choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Require one of the words that there are."""
+    if value not in choices:
+        raise bad(name, value, f"must be one of {', '.join(map(repr, choices))}")
+
+
 def mapping(name: str, value: object) -> dict[str, Any]:
     """Require a JSON object."""
     if not isinstance(value, Mapping):
