@@ -241,7 +241,6 @@ class RunOwner:
         return record if record is None or record.ref else replace(record, ref=ref)
 
     def _look(self, ref: RunRef) -> ownership.Seen:
-
         try:
             return self._hook_of(ref).run_flow(
                 flows.patiently(flows.single(wire_of(ref.kind).look(ref)), budget=_LOOK_BUDGET)
@@ -302,7 +301,6 @@ class RunOwner:
         return ended.look
 
     def _cancel(self, ref: RunRef) -> str:
-
         ended = self.hook.run_flow(flows.patiently(flows.cancel(ref, wait=3), budget=3))
         return "cancelled" if ended.has_ended else "not cancelled and may be running and billing"
 
