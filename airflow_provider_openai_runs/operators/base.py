@@ -249,6 +249,7 @@ class BaseCreateOperator(BaseOperator):
             poll_interval=limits.poll_interval,
             cancel_on_kill=self.cancel_on_kill,
             cancel_on_timeout=self.cancel_on_timeout,
+            deferred_at=time.time(),
         )
         # No timeout here: Airflow's would kill the task without a word to the server.
         self.defer(trigger=trigger, method_name="execute_complete", timeout=None)

@@ -93,6 +93,7 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
             poll_interval=self.poke_interval or None,
             cancel_on_kill=False,
             cancel_on_timeout=False,
+            deferred_at=time.time(),
             target_statuses=self._targets(),
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=None)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for the end of a run that is cancelled because its time is over.
 _CANCEL_WAIT = 20.0
-#: An event that fires sooner than this many seconds after the trigger started may overtake the executor's
+#: An event that fires sooner than this many seconds after the task was deferred may overtake the executor's
 #: word that the worker has finished; the scheduler then takes the task for killed and fails the attempt
 #: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is held back.
-_EARLIEST_EVENT = 5.0
+_EARLIEST_EVENT = 8.0
 #: Airflow bounds ``on_kill`` to 30 s.
 _KILL_WAIT = 10.0
 #: Cancels under way; asyncio itself holds its tasks only weakly.
@@ -44,6 +44,7 @@ class RunCompletionTrigger(BaseTrigger):
     :param poll_interval: a fixed interval in seconds; None lets it grow with the run's age.
     :param cancel_on_kill: cancel the run when a user marks or clears the task (Airflow 3.3+).
     :param cancel_on_timeout: cancel the run when its time is over.
+    :param deferred_at: when the worker handed over; no event is fired right after it.
     :param target_statuses: end the wait in one of these statuses, for sensors.
     """
 
@@ -57,6 +58,7 @@ class RunCompletionTrigger(BaseTrigger):
         poll_interval: float | None = None,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
+        deferred_at: float = 0.0,
         target_statuses: Sequence[str] = (),
         **_of_a_later_version: Any,
     ) -> None:
@@ -68,6 +70,7 @@ class RunCompletionTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
+        self.deferred_at = deferred_at
         self.target_statuses = list(target_statuses)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -82,13 +85,13 @@ class RunCompletionTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
                 "cancel_on_timeout": self.cancel_on_timeout,
+                "deferred_at": self.deferred_at,
                 "target_statuses": self.target_statuses,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when the wait is over; it says how, and carries no output."""
-        started_at = time.monotonic()
         hook = await self._hook()
         waits = importlib.import_module("airflow_provider_openai_runs.hooks.waits")
         limits = WaitLimits(
@@ -108,7 +111,8 @@ class RunCompletionTrigger(BaseTrigger):
         )
         result = await hook.arun_flow(flow)
         if self.task_instance is not None:  # there is none in dag.test(), which has no executor
-            await asyncio.sleep(max(0.0, started_at + _EARLIEST_EVENT - time.monotonic()))
+            held_back = self.deferred_at + _EARLIEST_EVENT - time.time()
+            await asyncio.sleep(min(max(0.0, held_back), _EARLIEST_EVENT))
         yield TriggerEvent(result.to_json())
 
     async def on_kill(self) -> None:

@@ -33,6 +33,7 @@ FIRST_PAYLOAD: tuple[str, dict[str, Any]] = (
         "poll_interval": None,
         "cancel_on_kill": True,
         "cancel_on_timeout": True,
+        "deferred_at": 1795297000.5,
         "target_statuses": [],
     },
 )
@@ -136,21 +137,25 @@ def test_a_restart_of_the_triggerer_cancels_nothing(
     assert openai_runs_simulator.count("POST", "/cancel$") == 0
 
 
-@pytest.mark.parametrize("scene", ["a run", "an executor"])
+@pytest.mark.parametrize(
+    ("scene", "waits_for"), [("no executor", 0.0), ("an executor", 1.5), ("a move", 0.0)]
+)
 def test_the_event_of_a_quick_run_is_held_back_for_the_executor_and_only_for_it(
     trigger: Callable[..., Any],
     openai_runs_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
     scene: str,
+    waits_for: float,
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.triggers.completion._EARLIEST_EVENT", 1.5)
     openai_runs_simulator.script(Scenario(queued=0, in_progress=0))
-    waits = trigger()
-    waits.task_instance = SimpleNamespace(task_id="ask") if scene == "an executor" else None
+    # A trigger that moves to another triggerer starts again, long after the executor has had its say.
+    waits = trigger(deferred_at=time.time() - (60 if scene == "a move" else 0))
+    waits.task_instance = None if scene == "no executor" else SimpleNamespace(task_id="ask")
     began = time.monotonic()
     asyncio.run(anext_of(waits))
 
-    assert (time.monotonic() - began >= 1.5) is (scene == "an executor")
+    assert waits_for - 0.1 <= time.monotonic() - began < waits_for + 1.4
 
 
 async def anext_of(trigger: RunCompletionTrigger) -> Any:
