@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each trouble with a server or a connection becomes, and that no text shows a key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_openai_runs.exceptions import (
+    OpenAIRunError,
+    RunCallError,
+    RunConnectionError,
+    RunNotFoundError,
+)
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook, openai_runs
+from airflow_provider_openai_runs.simulator import Fault, Simulator
+
+REF = {"kind": "response", "id": "resp_unknown"}
+KEY = "sk-proj-0123456789abcdef"
+
+
+@pytest.fixture(params=["sync", "async"])
+def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenAIRunError]:
+    """Read a run through a connection, and return the error that comes of it."""
+    budgets = {"create": 0.2, "read": 0.2, "delete": 0.2}
+    monkeypatch.setattr(openai_runs, "DEFAULT_TIMEOUTS", budgets)
+
+    def run(conn_id: str = "openai_default") -> OpenAIRunError:
+        hook = OpenAIRunsHook(conn_id)
+
+        def retrieve() -> object:
+            return hook.retrieve(REF) if request.param == "sync" else asyncio.run(hook.aretrieve(REF))
+
+        with pytest.raises(OpenAIRunError) as caught:
+            retrieve()
+        return caught.value
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "retryable", "words"),
+    [
+        (Fault(status=400, message="No."), RunCallError, False, "HTTP 400: No"),
+        (Fault(status=401), RunConnectionError, False, "HTTP 401"),
+        (Fault(status=403), RunConnectionError, False, "HTTP 403"),
+        (Fault(status=404), RunNotFoundError, False, "HTTP 404"),
+        (Fault(status=408), RunCallError, True, "HTTP 408"),
+        (Fault(status=409), RunCallError, True, "HTTP 409"),
+        (Fault(status=422), RunCallError, False, "HTTP 422"),
+        (Fault(status=429, retry_after=7), RunCallError, True, "HTTP 429"),
+        (Fault(status=429, code="insufficient_quota"), RunCallError, False, "quota"),
+        (Fault(status=500), RunCallError, True, "HTTP 500"),
+        (Fault(status=502), RunCallError, True, "HTTP 502"),
+        (Fault(status=503), RunCallError, True, "HTTP 503"),
+        (Fault(kind="reset"), RunCallError, True, "Connection error"),
+        (Fault(kind="garbage"), RunCallError, True, "unreadably"),
+        (Fault(kind="lost"), RunCallError, True, "Connection error"),
+    ],
+    ids=lambda value: f"{value.kind} {value.status} {value.code}" if isinstance(value, Fault) else "",
+)
+def test_each_trouble_has_its_error_and_says_whether_a_retry_can_help(
+    read: Callable[..., OpenAIRunError],
+    openai_runs_simulator: Simulator,
+    fault: Fault,
+    kind: type[OpenAIRunError],
+    words: str,
+    *,
+    retryable: bool,
+) -> None:
+    openai_runs_simulator.fault(*[fault] * 3)
+    error = read()
+
+    assert isinstance(error, kind)
+    assert isinstance(error, AirflowException)
+    assert isinstance(error, AirflowFailException) is not retryable
+    assert error.retryable is retryable
+    assert words in str(error)
+    assert "resp_unknown" in str(error)
+
+
+def test_the_seconds_that_a_server_asks_for_are_kept(
+    read: Callable[..., OpenAIRunError], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.fault(Fault(status=429, retry_after=7))
+
+    assert read().retry_after == 7
+
+
+def test_a_server_that_is_not_there_is_worth_a_retry(
+    read: Callable[..., OpenAIRunError], monkeypatch: pytest.MonkeyPatch, openai_runs_simulator: Simulator
+) -> None:
+    with Simulator() as gone:
+        monkeypatch.setenv("AIRFLOW_CONN_GONE", gone.connection_json)
+    error = read("gone")
+
+    assert isinstance(error, RunCallError)
+    assert error.retryable
+
+
+def test_a_connection_that_does_not_exist_is_named_with_what_to_do(
+    read: Callable[..., OpenAIRunError], openai_runs_simulator: Simulator
+) -> None:
+    error = read("no_such_conn")
+
+    assert isinstance(error, RunConnectionError)
+    assert "'no_such_conn'" in str(error)
+    assert isinstance(error, AirflowFailException)
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        {"conn_type": "openai"},
+        {"conn_type": "openai", "password": KEY, "extra": {"openai_client_kwargs": {"no_such": 1}}},
+        {"conn_type": "openai", "password": KEY, "extra": {"openai_client_kwargs": "no object"}},
+        {"conn_type": "openai", "password": KEY, "extra": {"api_key_provider": "no.such.thing"}},
+    ],
+    ids=["no key", "unknown argument", "no object", "no such provider"],
+)
+def test_a_connection_that_makes_no_client_is_named_without_its_key(
+    read: Callable[..., OpenAIRunError],
+    monkeypatch: pytest.MonkeyPatch,
+    openai_runs_simulator: Simulator,
+    connection: dict[str, Any],
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("AIRFLOW_CONN_BROKEN", json.dumps(connection))
+    error = read("broken")
+
+    assert isinstance(error, RunConnectionError)
+    assert "broken" in str(error)
+    assert KEY not in str(error)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"Incorrect API key provided: {KEY}.",
+        f"Authorization: Bearer {KEY}",
+        f'{{"api_key": "{KEY}"}}',
+        f"https://user:{KEY}@proxy.example/v1 refused",
+    ],
+)
+def test_no_text_of_a_server_shows_a_key_or_goes_on_for_ever(
+    read: Callable[..., OpenAIRunError], openai_runs_simulator: Simulator, message: str
+) -> None:
+    openai_runs_simulator.fault(Fault(status=400, message=f"{message} {'x' * 3000}"))
+    error = read()
+
+    assert KEY not in str(error)
+    assert len(str(error)) < 800
