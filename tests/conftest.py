@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -70,6 +71,12 @@ def airflow_db() -> None:
     """Create the tables, which takes seconds: only for tests that let Airflow run a Dag."""
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - nobody else's input
+    with warnings.catch_warnings():
+        # Airflow's own API server, on which dag.test() runs, warns of much when it is imported.
+        warnings.simplefilter("ignore")
+        from airflow.api_fastapi.execution_api.app import InProcessExecutionAPI
+
+        assert InProcessExecutionAPI().app
 
 
 # -- the edge of Airflow -------------------------------------------------------------------------------------
