@@ -67,8 +67,8 @@ _use_a_throwaway_airflow()
 
 
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
-    """Create the tables, which takes seconds: only for tests that let Airflow run a Dag."""
+def airflow_db() -> Iterator[None]:
+    """Let Airflow run Dags, which takes seconds: only for tests that need it."""
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - nobody else's input
     with warnings.catch_warnings():
@@ -76,7 +76,12 @@ def airflow_db() -> None:
         warnings.simplefilter("ignore")
         from airflow.api_fastapi.execution_api.app import InProcessExecutionAPI
 
-        assert InProcessExecutionAPI().app
+        api = InProcessExecutionAPI()
+        assert api.app
+    with pytest.MonkeyPatch.context() as patch:
+        # Below 3.3 it is built anew for each task, which takes 2 s.
+        patch.setattr("airflow.sdk.execution_time.supervisor.in_process_api_server", lambda: api)
+        yield
 
 
 # -- the edge of Airflow -------------------------------------------------------------------------------------
