@@ -48,8 +48,12 @@ class Cancelled:
     @property
     def has_ended(self) -> bool:
         """Whether the run is over for certain."""
-        gone = self.trouble is not None and self.trouble.kind is TroubleKind.NOT_FOUND
-        return gone or (self.look is not None and self.look.status.is_terminal)
+        return self.is_gone or (self.look is not None and self.look.status.is_terminal)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the server knows no such run any more."""
+        return self.trouble is not None and self.trouble.kind is TroubleKind.NOT_FOUND
 
 
 def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]:
@@ -81,11 +85,13 @@ def answer(run: Run, outputs: Mapping[str, str], request: RunRequest | None) -> 
     return answered
 
 
-def cancel(ref: RunRef, *, wait: float) -> Flow[Cancelled]:
+def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[Cancelled]:
     """
     End a run and wait up to ``wait`` seconds for its end. A run that has ended already is success.
 
     Never raises ``CallFailed``: the result says what is known.
+
+    :param visible_by: until this Unix time a 404 means that the run is not visible yet, not that it is gone.
     """
     ends = time.monotonic() + wait
     seen: Look | None = None
@@ -94,7 +100,15 @@ def cancel(ref: RunRef, *, wait: float) -> Flow[Cancelled]:
     try:
         while True:
             if refused is not None or seen is None:
-                seen, refused = yield from _ask_to_end(ref)
+                try:
+                    seen, refused = yield from _ask_to_end(ref)
+                except CallFailed as failed:
+                    too_early = failed.trouble.kind is TroubleKind.NOT_FOUND and time.time() < visible_by
+                    if not too_early or time.monotonic() + pause >= ends:
+                        raise
+                    yield Pause(pause)
+                    pause = min(pause * 2, 5.0)
+                    continue
             else:
                 seen = yield wire_of(ref.kind).look(ref)
             if seen.status.is_terminal or time.monotonic() + pause >= ends:

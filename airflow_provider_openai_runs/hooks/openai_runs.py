@@ -179,6 +179,10 @@ class OpenAIRunsHook(FlowHook):
                 raise self.error_of(failed, doing=doing, kind=kind) from failed
 
     def _check_cancelled(self, ref: RunRef, ended: flows.Cancelled) -> None:
+        if ended.is_gone and ended.trouble is not None:
+            with airflow_errors():
+                failed = CallFailed(ended.trouble)
+                raise self.error_of(failed, doing=f"cancel {ref}", kind=ref.kind)
         if not ended.has_ended:
             word = ended.look.word if ended.look else "unknown"
             with airflow_errors():

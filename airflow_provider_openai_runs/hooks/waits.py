@@ -94,7 +94,7 @@ def wait(
         result = _result(ref, decision, word)
         time_is_over = decision.outcome in {Outcome.WINDOW_OVER, Outcome.EXECUTION_TIMEOUT}
         if time_is_over and cancel_on_timeout:
-            return (yield from _end(result, cancel_wait))
+            return (yield from _end(result, cancel_wait, visible_by=limits.not_found_grace_until))
         return result
 
 
@@ -109,8 +109,9 @@ def _result(ref: RunRef, finish: Finish, word: str | None) -> WaitResult:
     )
 
 
-def _end(result: WaitResult, cancel_wait: float) -> Flow[WaitResult]:
-    ended = yield from flows.patiently(flows.cancel(result.ref, wait=cancel_wait), budget=cancel_wait + 5)
+def _end(result: WaitResult, cancel_wait: float, *, visible_by: float) -> Flow[WaitResult]:
+    flow = flows.cancel(result.ref, wait=cancel_wait, visible_by=visible_by)
+    ended = yield from flows.patiently(flow, budget=cancel_wait + 5)
     if ended.look is not None and ended.look.status is RunStatus.COMPLETED:
         # The cancel came too late: the run has done its work, and has been paid for.
         return replace(result, outcome=Outcome.ENDED, fate=Fate.ENDED, word=ended.look.word)
@@ -127,6 +128,8 @@ def fate_of(ended: flows.Cancelled) -> Fate:
     status = ended.look.status if ended.look else None
     if status is RunStatus.CANCELLED:
         return Fate.CANCELLED
+    if ended.is_gone:
+        return Fate.GONE
     if ended.has_ended:
         return Fate.ENDED
     return Fate.CANCELLING if status is not None and ended.trouble is None else Fate.NOT_CANCELLED

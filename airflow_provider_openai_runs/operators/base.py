@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 #: The method that Airflow names when a trigger died or timed out.
 _TRIGGER_DIED = "__fail__"
+_NO_STORE = (
+    "This Airflow has no task state store (3.3+): a retry finds a thread run by its token, but starts a "
+    "response "
+    "anew, and a deferred task that is marked or cleared leaves its run going"
+)
 
 
 class BaseCreateOperator(BaseOperator):
@@ -93,6 +98,8 @@ class BaseCreateOperator(BaseOperator):
             for warning in request.warnings:
                 self.log.warning(warning)
             records = self._records(context)
+            if not records.is_kept:
+                self.log.warning(_NO_STORE)
             adoptable = records.is_kept or request.kind is RunKind.THREAD_RUN
             self._killer = RunKiller(
                 ti=context["ti"], cancel=self.cancel_on_kill, adoptable=adoptable, log=self.log

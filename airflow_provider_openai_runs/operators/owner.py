@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.runs import ownership
+from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.model import Look, Run, RunRef
 from airflow_provider_openai_runs.runs.ownership import (
@@ -26,9 +27,10 @@ from airflow_provider_openai_runs.runs.ownership import (
     SearchFor,
     SearchResult,
 )
-from airflow_provider_openai_runs.runs.request import TOKEN_KEY, RunRequest
+from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
+from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.troubled import CallFailed
@@ -128,7 +130,7 @@ class RunOwner:
                 case SearchFor():
                     seen = self._search(move, record)
                 case Replace():
-                    seen = self._end(move)
+                    seen = self._end(move, record)
                     # Of a retry's own run the end counts: completed before the cancel came, it is paid for.
                     record = record if seen and record and record.cycle == self.cycle else None
                 case Adopt():
@@ -284,13 +286,13 @@ class RunOwner:
         self.log.info("%s of an earlier attempt has done the work; nothing is paid again", ref)
         return Owned(ref=ref, created_at=self.clock(), deadline=None, finished=True)
 
-    def _end(self, move: Replace) -> Look | None:
+    def _end(self, move: Replace, record: Record | None) -> Look | None:
         """End a run, and make sure that it has ended, before another one is paid for."""
         self.log.info("Ending %s first: %s", move.ref, move.because)
         budget = self.timeouts["delete"]
-        ended = self._hook_of(move.ref).run_flow(
-            flows.patiently(flows.cancel(move.ref, wait=budget), budget=budget)
-        )
+        created_at = (record.created_at or record.intent_at) if record else 0.0
+        flow = flows.cancel(move.ref, wait=budget, visible_by=created_at + NOT_FOUND_GRACE)
+        ended = self._hook_of(move.ref).run_flow(flows.patiently(flow, budget=budget))
         if not ended.has_ended:
             raise RunCallError(
                 f"{move.ref} of an earlier attempt could not be ended within timeouts['delete']={budget:g} "

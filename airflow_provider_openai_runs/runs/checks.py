@@ -15,6 +15,8 @@ from airflow_provider_openai_runs.runs.trouble import safe_text
 #: OpenAI takes 16 pairs; one carries the token by which a lost run is found again.
 MAX_METADATA_PAIRS = 15
 MAX_METADATA_KEY = 64
+#: The metadata pair that carries the token by which a lost run is found again.
+TOKEN_KEY = "airflow_token"  # noqa: S105 # a name, not a secret
 MAX_METADATA_VALUE = 512
 #: A longer wait is a mistake in the unit.
 MAX_SECONDS = 10 * 365 * 24 * 3600.0
@@ -85,6 +87,8 @@ def metadata(value: object) -> dict[str, str]:
             f"has {len(value)} pairs; the API takes 16, and one of them is the token of this package, "
             f"so at most {MAX_METADATA_PAIRS} are yours",
         )
+    if TOKEN_KEY in value:
+        raise bad("metadata", value, f"the key {TOKEN_KEY!r} is this package's own; choose another one")
     for key, item in value.items():
         if not isinstance(key, str) or not 0 < len(key) <= MAX_METADATA_KEY:
             raise bad("metadata", {key: item}, f"a key must be text of 1 to {MAX_METADATA_KEY} characters")

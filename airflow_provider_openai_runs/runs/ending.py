@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Literal
 
@@ -25,8 +26,12 @@ from airflow_provider_openai_runs.runs.waiting import Outcome
 
 OnIncomplete = Literal["fail", "accept"]
 
-#: Codes of ``last_error`` / ``error`` after which the same request may well succeed.
-_HEALABLE_CODES = frozenset({"server_error", "rate_limit_exceeded", "vector_store_timeout"})
+#: Codes of ``last_error`` / ``error`` after which the same request would fail again. Any other one, and none
+#: at all, may heal: servers have words of their own for a bad day.
+_PERMANENT_CODE = re.compile(
+    r"^(invalid_|unsupported_|image_|empty_|failed_to_download|insufficient_quota|data_residency|content_)"
+    r"|_policy(_violation)?$|_not_found$"
+)
 
 
 class Fate(StrEnum):
@@ -37,6 +42,7 @@ class Fate(StrEnum):
     CANCELLING = "cancelling"
     LEFT_RUNNING = "left_running"
     NOT_CANCELLED = "not_cancelled"
+    GONE = "gone"
 
     def sentence(self, *, word: str | None = None) -> str:
         """Say it in a sentence; ``word`` is the run's status in the server's word."""
@@ -46,43 +52,61 @@ class Fate(StrEnum):
             Fate.CANCELLING: "The run was asked to cancel and had not ended when last seen.",
             Fate.LEFT_RUNNING: "The run was left running and billing.",
             Fate.NOT_CANCELLED: "The run could not be cancelled and may be running and billing.",
+            Fate.GONE: "The server knows no such run any more.",
         }[self]
 
 
-def error_of_run(run: Run, *, on_incomplete: OnIncomplete = "fail") -> OpenAIRunError | None:
-    """Return why a run that ended is no success, or None if it is one."""
+def error_of_run(
+    run: Run, *, on_incomplete: OnIncomplete = "fail", is_ours: bool = True
+) -> OpenAIRunError | None:
+    """
+    Return why a run that ended is no success, or None if it is one.
+
+    :param is_ours: whether this task created it; a sensor only watches, and its retry would see the same.
+    """
+    if run.status is RunStatus.INCOMPLETE and on_incomplete == "accept" and not run.needs_action:
+        return None
+    kind, what, next_step = _verdict(run)
+    if kind is None:
+        return None
+    if not is_ours:
+        return kind(f"{_subject(run.ref)} {what}. This task only waited for it.", retryable=False)
+    healable = run.status is not RunStatus.FAILED or not _PERMANENT_CODE.search(_code(run))
+    return kind(f"{_subject(run.ref)} {what}. {next_step}", retryable=None if healable else False)
+
+
+def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
+    """Return the kind of error, what happened, and what to do next."""
     seconds = _seconds_of(run)
     if run.needs_action:
         calls = ", ".join(f"{c.name}({safe_text(c.arguments)[:100]})" for c in run.tool_calls) or "unnamed"
-        return ToolCallsPendingError(
-            f"{_subject(run.ref)} waits for the answer to {calls}, and this task has nobody to answer. "
-            + ("It was completed with the call as its output." if run.status is RunStatus.COMPLETED else "")
-        )
+        what = f"waits for the answer to {calls}, and this task has nobody to answer"
+        completed = "It was completed with the call as its output."
+        return ToolCallsPendingError, what, completed if run.status is RunStatus.COMPLETED else ""
     match run.status:
         case RunStatus.COMPLETED:
-            return None
-        case RunStatus.INCOMPLETE if on_incomplete == "accept":
-            return None
+            return None, "", ""
         case RunStatus.INCOMPLETE:
-            return RunIncompleteError(
-                f"{_subject(run.ref)} ended incomplete{seconds}: {_reason(run)}. What it wrote until then "
-                "is in XCom. The same request would end the same way: raise the ceiling, or take the "
-                "partial answer with on_incomplete='accept'."
+            return (
+                RunIncompleteError,
+                f"ended incomplete{seconds}: {_reason(run)}",
+                (
+                    "What it wrote until then is in XCom. The same request would end the same way: raise the "
+                    "ceiling, or take the partial answer with on_incomplete='accept'."
+                ),
             )
         case RunStatus.EXPIRED:
-            return RunExpiredError(
-                f"{_subject(run.ref)} expired{seconds}: the server's own limit was over before it ended. A "
-                "retry starts a new run."
-            )
+            what = f"expired{seconds}: the server's own limit was over before it ended"
+            return RunExpiredError, what, "A retry starts a new run."
         case RunStatus.CANCELLED:
-            return RunCancelledError(
-                f"{_subject(run.ref)} was cancelled{seconds} by somebody other than this task. It is not "
-                "started again; clear the task to do so."
-            )
+            what = f"was cancelled{seconds} by somebody other than this task"
+            return RunCancelledError, what, "It is not started again; clear the task to do so."
         case RunStatus.FAILED:
-            return _failed(run, seconds)
+            again = "The same request would fail again."
+            healable = not _PERMANENT_CODE.search(_code(run))
+            return RunFailedError, _failure(run, seconds), "A retry starts a new run." if healable else again
         case _:
-            return RunEndedError(f"{_subject(run.ref)} has not ended; its status is {run.word}.")
+            return RunEndedError, f"has not ended; its status is {run.word}", "A retry looks at it again."
 
 
 def error_of_wait(
@@ -116,15 +140,13 @@ def error_of_unknown_run(ref: RunRef, trouble: Trouble) -> OpenAIRunError:
     return RunUnreachableError(f"Could not look at {ref}: {trouble}.")
 
 
-def _failed(run: Run, seconds: str) -> OpenAIRunError:
-    error = run.last_error or {}
-    code = safe_text(error.get("code") or "no code")
-    healable = code in _HEALABLE_CODES
-    return RunFailedError(
-        f"{_subject(run.ref)} failed{seconds}: {code}: {safe_text(error.get('message') or 'no message')}. "
-        + ("A retry starts a new run." if healable else "The same request would fail again."),
-        retryable=healable,
-    )
+def _code(run: Run) -> str:
+    return safe_text((run.last_error or {}).get("code") or "no code")
+
+
+def _failure(run: Run, seconds: str) -> str:
+    message = safe_text((run.last_error or {}).get("message") or "no message").rstrip(".")
+    return f"failed{seconds}: {_code(run)}: {message}"
 
 
 def _reason(run: Run) -> str:

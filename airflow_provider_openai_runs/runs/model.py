@@ -104,6 +104,11 @@ class RunRef:
             return cls.from_json({"kind": RunKind.RESPONSE, "id": response_id, "conn_id": conn_id})
         if thread_id is None and isinstance(run_id, str) and ":" in run_id:
             thread_id, _, run_id = run_id.partition(":")
+        if not thread_id:
+            raise RunRequestError(
+                f"run_id={run_id!r} needs the run's thread: give thread_id=..., or both in one as "
+                "run_id='thread_abc:run_xyz'. Nothing was sent."
+            )
         return cls.from_json(
             {"kind": RunKind.THREAD_RUN, "id": run_id, "thread_id": thread_id, "conn_id": conn_id}
         )

@@ -14,9 +14,6 @@ from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.tools import checked_tools
 
-#: The metadata pair that carries the token by which a lost run is found again.
-TOKEN_KEY = "airflow_token"  # noqa: S105 # a name, not a secret
-
 #: Whole budget of each action in seconds, its retries included; ``delete`` is cancel.
 DEFAULT_TIMEOUTS = {"create": 600.0, "read": 300.0, "delete": 300.0}
 

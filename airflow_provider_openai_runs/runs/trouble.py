@@ -10,9 +10,10 @@ from enum import StrEnum
 #: Text of a server that may enter an exception, an event or a log is cut to this many characters.
 MAX_SERVER_TEXT = 500
 
+#: The first group is the label in front of a secret; it stays.
 _SECRETS = re.compile(
     r"(?i)(?<![a-z0-9])(?:sk-[\w\-*]{4,}"
-    r"|(?:api[-_ ]?key(?: provided)?|authorization|password|secret|token)[\"']?\s*[:=]\s*[\"']?"
+    r"|((?:api[-_ ]?key(?: provided)?|authorization|password|secret|token)[\"']?\s*[:=]\s*[\"']?)"
     r"(?:(?:bearer|basic)\s+)?[^\s\"',}]+"
     r"|bearer\s+[^\s\"',}]+"
     r"|(?<=://)[^\s/@]+(?=@))"
@@ -80,5 +81,5 @@ class Trouble:
 def safe_text(text: object) -> str:
     """Cut a server's text to ``MAX_SERVER_TEXT`` and take out what looks like a key."""
     head = str(text)[: 2 * MAX_SERVER_TEXT]
-    clean = " ".join(_SECRETS.sub("***", head).split())
+    clean = " ".join(_SECRETS.sub(lambda found: f"{found.group(1) or ''}***", head).split())
     return clean if len(clean) <= MAX_SERVER_TEXT else clean[: MAX_SERVER_TEXT - 1] + "…"

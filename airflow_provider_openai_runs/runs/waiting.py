@@ -129,7 +129,9 @@ class Waiting:
         if over := self._time_is_over(now):
             return Finish(outcome=over, notes=notes, trouble=trouble)
         refused_for = 0.0 if self._refused_since is None else now - self._refused_since
-        if not healable and refused_for >= PERMANENT_TROUBLE_PATIENCE:
+        # Whoever watches a run that nobody has ever seen has its id wrong.
+        unknown = bool(self._limits.targets) and self._word is None and trouble.kind is TroubleKind.NOT_FOUND
+        if not healable and (unknown or refused_for >= PERMANENT_TROUBLE_PATIENCE):
             return Finish(outcome=Outcome.UNREACHABLE, notes=notes, trouble=trouble)
         backoff = min(2.0 ** min(self._failures - 1, 10), INTERVAL_BOUNDS[1]) * (0.75 + self._jitter() / 2)
         wait = backoff if trouble.retry_after is None else max(backoff, _clamp(trouble.retry_after))

@@ -172,11 +172,10 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
         run = self.hook_of(ref).retrieve(ref, include_steps=self.include_steps)
         if reached:
             return PokeReturnValue(is_done=True, xcom_value=results.to_xcom(run, log=self.log))
-        error = error_of_run(run) or RunEndedError(
-            f"{ref} ended as {run.word}, which is none of {list(self._targets())}."
+        error = error_of_run(run, is_ours=False) or RunEndedError(
+            f"{ref} ended as {run.word}, which is none of {list(self._targets())}.", retryable=False
         )
-        # It has ended, and a retry of the sensor would only see it again.
-        raise type(error)(str(error), retryable=False)
+        raise error
 
     def _targets(self) -> tuple[str, ...]:
         words = checks.sequence("target_statuses", self.target_statuses)

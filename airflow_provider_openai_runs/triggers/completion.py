@@ -137,7 +137,8 @@ class RunCompletionTrigger(BaseTrigger):
             return
         hook = await self._hook()
         flows = importlib.import_module("airflow_provider_openai_runs.hooks.flows")
-        flow = flows.patiently(flows.cancel(self.ref, wait=_KILL_WAIT), budget=_KILL_WAIT)
+        flow = flows.cancel(self.ref, wait=_KILL_WAIT, visible_by=self.created_at + NOT_FOUND_GRACE)
+        flow = flows.patiently(flow, budget=_KILL_WAIT)
         ended = await hook.arun_flow(flow)
         fate = ended.look.word if ended.look else f"not cancelled ({ended.trouble})"
         self.log.info("%s: cancelled because its task is %s; the run is %s", self.ref, state.word, fate)

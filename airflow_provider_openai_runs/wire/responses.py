@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.model import Look, Run, RunRef, Step, ToolCall
 from airflow_provider_openai_runs.runs.ownership import SearchResult
-from airflow_provider_openai_runs.runs.request import TOKEN_KEY, RunRequest
+from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.call import Call, Flow, Reply

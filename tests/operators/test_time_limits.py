@@ -144,5 +144,7 @@ def test_the_deadline_is_not_moved_by_a_retry(
     with pytest.raises(BaseException, match=r".*") as second:
         operator.execute(retry(kept))
 
-    assert first.value.trigger.serialize() == second.value.trigger.serialize()  # type: ignore[attr-defined]
+    triggers = [first.value.trigger, second.value.trigger]  # type: ignore[attr-defined]
+    assert triggers[0].deadline == triggers[1].deadline == deadline
+    assert triggers[0].created_at == triggers[1].created_at
     assert store.record["deadline"] == deadline
