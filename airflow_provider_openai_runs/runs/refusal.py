@@ -36,7 +36,7 @@ def error_of_call(trouble: Trouble, *, doing: str, conn_id: str, kind: RunKind) 
             "becomes conversation=...; or point conn_id at a server that still speaks the API. See "
             "docs/assistants-sunset.md."
         )
-    text = f"Could not {doing} (connection {conn_id!r}): {str(trouble).rstrip('.')}."
+    text = f"Could not {doing} (connection {conn_id!r}): {trouble}."
     match trouble.kind:
         case TroubleKind.KEY_REFUSED:
             if trouble.http_status is None:

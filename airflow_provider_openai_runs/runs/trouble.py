@@ -75,7 +75,8 @@ class Trouble:
         return self.code == "conversation_locked"
 
     def __str__(self) -> str:
-        return f"HTTP {self.http_status}: {self.text}" if self.http_status else self.text
+        text = self.text.rstrip(".")  # it stands within a sentence
+        return f"HTTP {self.http_status}: {text}" if self.http_status else text
 
 
 def safe_text(text: object) -> str:
