@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators import results
+from airflow_provider_openai_runs.operators.busy import BusyThreadError, BusyWait, OnActiveRun
 from airflow_provider_openai_runs.operators.kill import RunKiller
 from airflow_provider_openai_runs.operators.record import RunRecords
 from airflow_provider_openai_runs.runs import checks
@@ -54,6 +55,9 @@ class BaseCreateOperator(BaseOperator):
     :param on_incomplete: ``"fail"``, or ``"accept"`` the partial answer of a run that reached a ceiling.
     :param on_lost_create: what to do when nobody can say whether a create was accepted: ``"fail"``, or
         ``"resubmit"`` at the risk of paying twice.
+    :param on_active_run: when another run is active on the thread, or the conversation is locked: ``"fail"``,
+        ``"wait"`` for its end (without a worker if deferrable, for ``completion_window`` from the task's
+        start), or ``"cancel"`` it first.
     :param timeouts: whole budgets in seconds, ``{"create": 600, "read": 300, "delete": 300}``.
     """
 
@@ -70,6 +74,7 @@ class BaseCreateOperator(BaseOperator):
         cancel_on_timeout: bool = True,
         on_incomplete: OnIncomplete = "fail",
         on_lost_create: OnLostCreate = "fail",
+        on_active_run: OnActiveRun = "fail",
         timeouts: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -82,6 +87,7 @@ class BaseCreateOperator(BaseOperator):
         self.cancel_on_timeout = cancel_on_timeout
         self.on_incomplete = on_incomplete
         self.on_lost_create = on_lost_create
+        self.on_active_run = on_active_run
         self.timeouts = timeouts
         self.run_url = ""
         self._killer: RunKiller | None = None
@@ -92,7 +98,16 @@ class BaseCreateOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Create the run, or go on with the one of an earlier attempt, and wait for it."""
-        started_at = time.time()
+        return self._execute(context, time.time())
+
+    def execute_after_active_run(
+        self, context: Context, event: Any = None, waiting_since: float | None = None
+    ) -> Any:
+        """Try again, now that the thread may be free; the event does not matter, the server knows."""
+        del event
+        return self._execute(context, waiting_since or time.time())
+
+    def _execute(self, context: Context, started_at: float) -> Any:
         with airflow_errors():
             request, window = self.build_request(), self._checked_window()
             for warning in request.warnings:
@@ -107,7 +122,7 @@ class BaseCreateOperator(BaseOperator):
             hook = self._hook(self.conn_id)
             self._killer.arm(hook)
             try:
-                owned = self._owner(context, hook, request, records, window).acquire()
+                owned = self._acquire(self._owner(context, hook, request, records, window), started_at)
                 return self._wait_for(owned, hook, context, started_at)
             except AirflowTaskTimeout:
                 self._killer.timed_out = True
@@ -152,10 +167,13 @@ class BaseCreateOperator(BaseOperator):
     def _checked_window(self) -> float | None:
         checks.choice("on_incomplete", self.on_incomplete, get_args(OnIncomplete))
         checks.choice("on_lost_create", self.on_lost_create, get_args(OnLostCreate))
-        if self.poll_interval is not None:
-            checks.seconds("poll_interval", self.poll_interval)
+        checks.choice("on_active_run", self.on_active_run, get_args(OnActiveRun))
+        self._interval()
         value = self.completion_window
         return None if value is None else checks.completion_window(value)
+
+    def _interval(self) -> float | None:
+        return None if self.poll_interval is None else checks.seconds("poll_interval", self.poll_interval)
 
     def _hook(self, conn_id: str) -> OpenAIRunsHook:
         from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook  # noqa: PLC0415
@@ -190,8 +208,25 @@ class BaseCreateOperator(BaseOperator):
             timeouts=checked_timeouts(self.timeouts),
             cancel_on_timeout=self.cancel_on_timeout,
             on_lost_create=self.on_lost_create,
+            on_active_run=self.on_active_run,
             log=self.log,
         )
+
+    def _acquire(self, owner: RunOwner, started_at: float) -> Owned:
+        """Own a run, waiting where the thread is busy and the user wants it."""
+        patience = owner.timeouts["create"] if owner.window is None else owner.window
+        while True:
+            try:
+                return owner.acquire()
+            except BusyThreadError as busy:
+                wait = BusyWait(
+                    busy=busy, until=started_at + patience, poll_interval=self._interval(), log=self.log
+                )
+            wait.check()
+            if self.deferrable:
+                kwargs = {"waiting_since": started_at}
+                self.defer(trigger=wait.trigger(), method_name="execute_after_active_run", kwargs=kwargs)
+            wait.in_worker(owner.hook)
 
     # -- the wait -----------------------------------------------------------------------------------------
 
@@ -211,9 +246,7 @@ class BaseCreateOperator(BaseOperator):
             attempt_deadline=started_at + self.execution_timeout.total_seconds()
             if self.execution_timeout
             else None,
-            poll_interval=None
-            if self.poll_interval is None
-            else checks.seconds("poll_interval", self.poll_interval),
+            poll_interval=self._interval(),
             not_found_grace_until=owned.created_at + NOT_FOUND_GRACE,
         )
         if self.deferrable:

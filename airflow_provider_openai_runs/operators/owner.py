@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from airflow_provider_openai_runs.hooks import flows
+from airflow_provider_openai_runs.operators.busy import BusyThreadError, OnActiveRun
 from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.runs import ownership
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
@@ -84,6 +85,7 @@ class RunOwner:
     timeouts: dict[str, float]
     cancel_on_timeout: bool
     on_lost_create: OnLostCreate
+    on_active_run: OnActiveRun
     log: Logger
     clock: Callable[[], float] = time.time
 
@@ -144,8 +146,8 @@ class RunOwner:
 
     # -- create -------------------------------------------------------------------------------------------
 
-    def _create(self, move: Create, record: Record | None, gives_up_at: float) -> Owned | Record:
-        """Create a run; or, if its answer was lost, return the intent to decide about."""
+    def _create(self, move: Create, record: Record | None, gives_up_at: float) -> Owned | Record | None:
+        """Create a run; if its answer was lost, return the intent to decide about; None is to try again."""
         if move.because:
             self.log.warning("A new run is created: %s", move.because)
         request = self._on_its_thread(record)
@@ -197,7 +199,7 @@ class RunOwner:
             ) from error
         return Owned(ref=run.ref, created_at=now, deadline=deadline, run=run)
 
-    def _not_created(self, intent: Record, failed: CallFailed, gives_up_at: float) -> Owned | Record:
+    def _not_created(self, intent: Record, failed: CallFailed, gives_up_at: float) -> Owned | Record | None:
         trouble = failed.trouble
         if trouble.kind is TroubleKind.NO_ANSWER:
             self.log.warning("The create was not answered (%s); looking whether it was accepted", trouble)
@@ -207,16 +209,33 @@ class RunOwner:
                 self.records.save(intent)
                 return intent
             raise ownership.lost_create_error(intent, f"was not answered ({trouble})") from failed
-        if trouble.active_run_id and (owned := self._adopt_active(intent, trouble.active_run_id)):
+        active = self._active_run(intent, trouble)
+        if active is not None and (owned := self._adopt_active(intent, active)):
             return owned
         self.records.drop()
-        raise self._error(failed, f"create a {self.request.kind.noun}") from failed
+        error = self._error(failed, f"create a {self.request.kind.noun}")
+        if not (trouble.active_run_id or trouble.conversation_locked) or self.on_active_run == "fail":
+            raise error from failed
+        if self.on_active_run == "wait":
+            raise BusyThreadError(error, active) from failed
+        if active is None or self.clock() >= gives_up_at:
+            # A locked conversation does not name the response that is at work in it.
+            raise error from failed
+        self._end(Replace(ref=active, because="it keeps the thread busy (on_active_run='cancel')"), None)
+        return None
 
-    def _adopt_active(self, intent: Record, run_id: str) -> Owned | None:
-        """Adopt the run that keeps the thread busy if this very task had created it."""
-        ref = RunRef(
-            kind=RunKind.THREAD_RUN, id=run_id, thread_id=intent.thread_id, conn_id=self.hook.conn_id
+    def _active_run(self, intent: Record, trouble: Trouble) -> RunRef | None:
+        if trouble.active_run_id is None:
+            return None
+        return RunRef(
+            kind=RunKind.THREAD_RUN,
+            id=trouble.active_run_id,
+            thread_id=intent.thread_id,
+            conn_id=self.hook.conn_id,
         )
+
+    def _adopt_active(self, intent: Record, ref: RunRef) -> Owned | None:
+        """Adopt the run that keeps the thread busy if this very task had created it."""
         try:
             run = self.hook.run_flow(
                 flows.patiently(flows.single(wire_of(ref.kind).retrieve(ref)), budget=_LOOK_BUDGET)
