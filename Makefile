@@ -19,7 +19,7 @@ STAMP := $(VENV)/.airflow-$(AIRFLOW)
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow simulator test lint types coverage test-matrix constraints clean
+.PHONY: help setup demo airflow simulator test conformance lint types coverage test-matrix constraints clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -55,7 +55,7 @@ lint: $(STAMP) ## Check style and format
 	@$(RUN) ruff format --check .
 
 types: $(STAMP) ## Check types
-	@$(RUN) mypy airflow_provider_openai_runs demo
+	@$(RUN) mypy airflow_provider_openai_runs demo conformance
 
 coverage: $(STAMP) ## Run the tests and measure what they cover
 	@$(RUN) pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
@@ -67,6 +67,18 @@ $(AIRFLOWS:%=test-airflow-%): test-airflow-%:
 	@echo "Airflow $*"
 	@$(MAKE) --no-print-directory test AIRFLOW=$*
 
+SERVERS := $(patsubst conformance/requirements/%.txt,%,$(wildcard conformance/requirements/*.txt))
+INSTALLED := $(SERVERS:%=.venv-conformance-%/.installed)
+
+conformance: $(STAMP) $(INSTALLED) ## Try the operators on servers that others wrote
+	@$(RUN) conformance $(ARGS)
+
+$(INSTALLED): .venv-conformance-%/.installed: conformance/requirements/%.txt
+	@echo "Installing the server $* into .venv-conformance-$*"
+	@$(PYTHON) -m venv --clear .venv-conformance-$*
+	@.venv-conformance-$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
 constraints: $(STAMP) ## Pin the newest versions again, within the .in files
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
 	@for airflow in $(AIRFLOWS); do \
@@ -76,4 +88,4 @@ constraints: $(STAMP) ## Pin the newest versions again, within the .in files
 	done
 
 clean: ## Remove the environments and caches
-	rm -rf .venv .venv-airflow-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf .venv .venv-airflow-* .venv-conformance-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``make conformance``: try every case on every server and print how it went."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from airflow_provider_openai_runs.runs.status import RunKind
+from conformance.airflow import airflow
+from conformance.proxy import Proxy
+from conformance.servers import SERVERS, Cannot, Server, started
+from conformance.table import CANNOT, FAILED, OK, Result, lines
+
+if TYPE_CHECKING:
+    from conformance.airflow import Suite
+    from conformance.bench import Bench
+    from conformance.cases import Case
+
+
+def run(servers: list[Server], only: str) -> int:
+    """Try the cases on the servers, one server after the other; 0 if none failed."""
+    began = time.monotonic()
+    results: dict[tuple[str, RunKind, str], Result] = {}
+    with airflow() as suite:
+        for server in servers:
+            results |= try_server(server, suite, only)
+    print()
+    for line in lines(results, servers):
+        print(line)
+    words = [result.word for result in results.values()]
+    summary = ", ".join(f"{words.count(word)} {word}" for word in (OK, FAILED, CANNOT))
+    print(f"\n{summary}, in {time.monotonic() - began:.0f} s")
+    return 1 if FAILED in words else 0
+
+
+def try_server(server: Server, suite: Suite, only: str) -> dict[tuple[str, RunKind, str], Result]:
+    """Try every case on one server."""
+    from conformance.bench import Bench  # noqa: PLC0415 # after Airflow's set-up
+    from conformance.cases import CASES  # noqa: PLC0415
+
+    results = {}
+    with started(server) as url, Proxy(url) as proxy:
+        for kind in server.apis:
+            bench = Bench(server=server, kind=kind, proxy=proxy, suite=suite)
+            for name, case in CASES[kind].items():
+                if only not in name:
+                    continue
+                began = time.monotonic()
+                cannot = server.cannot.get((kind, name))
+                result = _try(case, bench) if cannot is None else _prove(cannot, bench)
+                results[server.name, kind, name] = result
+                seconds = time.monotonic() - began
+                print(f"{server.name}, {kind.noun}, {name}: {result.word} ({seconds:.1f} s)", flush=True)
+    return results
+
+
+def _try(case: Case, bench: Bench) -> Result:
+    try:
+        case(bench)
+    except Exception as error:  # noqa: BLE001 # the table says it
+        return Result(FAILED, f"{type(error).__name__}: {error}")
+    return Result(OK)
+
+
+def _prove(cannot: Cannot, bench: Bench) -> Result:
+    """Ask the plain SDK: what it can do there, the operators must be able to do."""
+    import openai  # noqa: PLC0415 # half a second
+
+    try:
+        cannot.proof(bench.sdk)
+    except openai.APIStatusError:
+        return Result(CANNOT, cannot.reason)
+    return Result(FAILED, f"the plain SDK can, by now, although: {cannot.reason}")
+
+
+def main() -> int:
+    """Read the command line; Ctrl-C and termination end in a clean stop."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    parser = argparse.ArgumentParser(prog="python -m conformance", description=__doc__)
+    parser.add_argument("server", nargs="*", choices=[[], *SERVERS], help="all of them unless given")
+    parser.add_argument("--case", default="", help="only cases with this in their name")
+    options = parser.parse_args()
+    servers = [SERVERS[name] for name in options.server or SERVERS]
+    try:
+        return run(servers, options.case)
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything is stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

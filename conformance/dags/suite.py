@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Dags that every server runs: what they ask for comes with the Dag run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG
+
+from airflow_provider_openai_runs.operators import (
+    CancelRunOperator,
+    CreateResponseOperator,
+    CreateRunOperator,
+    GetResponseOperator,
+    GetThreadRunOperator,
+)
+from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Tell the weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+KINDS: dict[str, tuple[Any, Any, Any, tuple[str, ...], str]] = {
+    "thread_run": (
+        CreateRunOperator,
+        GetThreadRunOperator,
+        ThreadRunSensor,
+        ("thread_id", "assistant_id"),
+        "run_id",
+    ),
+    "response": (
+        CreateResponseOperator,
+        GetResponseOperator,
+        ResponseSensor,
+        ("model", "input"),
+        "response_id",
+    ),
+}
+REF = "{{ ti.xcom_pull(task_ids='ask', key='ref') }}"
+
+
+def given(*names: str) -> dict[str, str]:
+    """Take arguments from the Dag run's conf."""
+    return {name: f"{{{{ dag_run.conf['{name}'] }}}}" for name in names}
+
+
+def suite_dag(kind: str, name: str) -> DAG:
+    """Begin a Dag."""
+    return DAG(f"{kind}_{name}", schedule=None, render_template_as_native_obj=True)
+
+
+for kind, (create, get, sensor, arguments, its_id) in KINDS.items():
+    wait: dict[str, Any] = {
+        "task_id": "ask",
+        "completion_window": 60,
+        "poll_interval": 0.2,
+        **given(*arguments),
+    }
+    variants: dict[str, dict[str, Any]] = {
+        "wait": {"deferrable": False},
+        "wait_deferred": {"deferrable": True},
+        "tool": {"deferrable": False, "tools": [TOOL]},
+        "window_over": {"deferrable": True, "completion_window": timedelta(seconds=0.4)},
+        "forget": {"completion_window": None},
+    }
+    for name, more in variants.items():
+        with suite_dag(kind, name) as dag:
+            create(**wait | more)
+        globals()[dag.dag_id] = dag
+
+    with suite_dag(kind, "sensor") as dag:
+        asked = create(**wait | {"completion_window": None})
+        until = sensor(task_id="until", ref=REF, poke_interval=0.2, timeout=60)
+        asked >> until >> get(task_id="read", ref=REF, include_steps=True)
+    globals()[dag.dag_id] = dag
+
+    with suite_dag(kind, "cancel") as dag:
+        create(**wait | {"completion_window": None}) >> CancelRunOperator(task_id="end", ref=REF, wait=30)
+    globals()[dag.dag_id] = dag
+
+    with suite_dag(kind, "read") as dag:
+        get(task_id="read", **given(*(["thread_id"] if kind == "thread_run" else []), its_id))
+    globals()[dag.dag_id] = dag
+
+with suite_dag("thread_run", "new_thread") as dag:
+    CreateRunOperator(
+        task_id="ask",
+        assistant_id=given("assistant_id")["assistant_id"],
+        thread={"messages": [{"role": "user", "content": "Why is the sky blue?"}]},
+        completion_window=60,
+        poll_interval=0.2,
+    )

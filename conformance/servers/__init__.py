@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which servers are tried, how each is started, and what each cannot do."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from demo.processes import Process, free_port, stop
+
+if TYPE_CHECKING:
+    import openai
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+_SECONDS_TO_START = 60.0
+RUN, RESPONSE = RunKind.THREAD_RUN, RunKind.RESPONSE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cannot:
+    """
+    Why a case is not asked of a server.
+
+    :param proof: what the plain SDK is refused there (``openai.APIStatusError``); asked in place of the case.
+    """
+
+    reason: str
+    proof: Callable[[openai.OpenAI], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """
+    One server that speaks one of the APIs, or both.
+
+    :param command: its arguments after the Python of its own environment, where ``{port}`` and ``{folder}``
+        (to write to) are put in.
+    :param base_path: what follows the port in its base URL.
+    :param cannot: by API and by the name of the case.
+    """
+
+    name: str
+    title: str
+    apis: tuple[RunKind, ...]
+    command: tuple[str, ...] = ()
+    base_path: str = "/v1"
+    model: str = "gpt-4o-mini"
+    cannot: Mapping[tuple[RunKind, str], Cannot] = field(default_factory=dict)
+
+    @property
+    def python(self) -> Path:
+        """The Python of its own environment, which ``make conformance`` has made."""
+        return ROOT / f".venv-conformance-{self.name}" / "bin" / "python"
+
+
+def _retrieve(client: openai.OpenAI) -> object:
+    made = client.responses.create(model="openai/gpt-oss-120b", input="Hello.", background=True, store=True)
+    return client.responses.retrieve(made.id)
+
+
+_STATELESS = Cannot(reason="keeps no responses: every look at one is answered with 404", proof=_retrieve)
+_READS = (
+    *("wait in a sensor", "read", "steps", "output", "cancel", "cancel what has ended"),
+    *("window over", "tool call answered", "next turn"),
+)
+
+SERVERS = {
+    server.name: server
+    for server in (
+        Server(name="simulator", title="this package's simulator", apis=(RUN, RESPONSE)),
+        Server(
+            name="fakeai",
+            title="fakeai 0.3.2",
+            apis=(RUN, RESPONSE),
+            command=(str(HERE / "fakeai_server.py"), "{port}"),
+            model="openai/gpt-oss-120b",
+            cannot={(RESPONSE, name): _STATELESS for name in _READS},
+        ),
+        Server(
+            name="fastresponses",
+            title="fastresponses 0.1.0",
+            apis=(RESPONSE,),
+            command=(
+                *("-m", "fastresponses.cli", "serve", f"{HERE / 'fastresponses_agent.py'}:agent"),
+                *("--host", "127.0.0.1", "--port", "{port}", "--store", "{folder}/responses.db"),
+            ),
+        ),
+        Server(
+            name="agentserver",
+            title="azure-ai-agentserver-responses 2.3.0",
+            apis=(RESPONSE,),
+            command=(str(HERE / "agentserver_host.py"), "{port}"),
+            base_path="",
+        ),
+        Server(
+            name="llamacpp",
+            title="llama.cpp by xllamacpp 2026.10.11549, with SmolLM2-135M",
+            apis=(RESPONSE,),
+            command=(str(HERE / "llamacpp_server.py"), "{port}"),
+            cannot={(RESPONSE, name): _STATELESS for name in _READS},
+        ),
+    )
+}
+
+
+@contextmanager
+def started(server: Server) -> Iterator[str]:
+    """Run a server inside the block; give its base URL."""
+    if not server.command:
+        with Simulator() as simulator:
+            simulator.script(Scenario(when="sleep=", in_progress=20, times=None))
+            yield simulator.base_url
+        return
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix=f"conformance-{server.name}-") as folder:
+        words = [word.format(port=port, folder=folder) for word in server.command]
+        process = Process(
+            server.name,
+            [str(server.python), *words],
+            env={"PATH": "/usr/bin:/bin", "HOME": folder, "PYTHONUNBUFFERED": "1"},
+            log=Path(folder) / "log.txt",
+            cwd=Path(folder),
+        )
+        try:
+            process.start()
+            _wait_until_it_answers(process, f"http://127.0.0.1:{port}/")
+            yield f"http://127.0.0.1:{port}{server.base_path}"
+        finally:
+            stop([process])
+
+
+def _wait_until_it_answers(process: Process, url: str) -> None:
+    """Wait until it answers anything at all: these servers have no health check in common."""
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while True:
+        process.check()
+        try:
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own address
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                return
+            if time.monotonic() > deadline:
+                tail = process.tail()
+                raise TimeoutError(f"{process.name} does not answer: {error}\n{tail}") from error
+            time.sleep(0.2)
+        else:
+            return
