@@ -68,9 +68,13 @@ def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]
 
 def read(ref: RunRef, *, steps: bool) -> Flow[Run]:
     """Read a run with its output, and with all its steps if wanted."""
-    wire = wire_of(ref.kind)
-    run: Run = yield wire.retrieve(ref)
-    return (yield from wire.complete(run, steps=steps))
+    run: Run = yield wire_of(ref.kind).retrieve(ref)
+    return (yield from complete(run, steps=steps))
+
+
+def complete(run: Run, *, steps: bool) -> Flow[Run]:
+    """Add to a run what its API keeps elsewhere."""
+    return (yield from wire_of(run.ref.kind).complete(run, steps=steps))
 
 
 def single(call: Call[T]) -> Flow[T]:

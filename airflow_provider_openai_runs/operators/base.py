@@ -239,7 +239,7 @@ class BaseCreateOperator(BaseOperator):
             return results.to_xcom(run, log=self.log)
         has_ended = owned.run is not None and (owned.run.status.is_terminal or owned.run.needs_action)
         if owned.finished or has_ended:
-            return self._finisher(hook, context).finish(owned.ref)
+            return self._finisher(hook, context).finish(owned.ref, created=owned.run)
         limits = WaitLimits(
             created_at=owned.created_at,
             deadline=owned.deadline,

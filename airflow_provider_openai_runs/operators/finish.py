@@ -67,16 +67,17 @@ class RunFinisher:
         )
         raise self._pushed(error, self._last_read(result.ref))
 
-    def finish(self, ref: RunRef) -> dict[str, Any]:
+    def finish(self, ref: RunRef, *, created: Run | None = None) -> dict[str, Any]:
         """
         Read a run that has ended and return its dict, or fail.
 
+        :param created: the answer to its create, if the run had ended by then. It is not asked for again:
+            gateways that ignore ``background`` often keep nothing that could be read.
         :raises OpenAIRunError: if the run is no success.
         """
+        flow = flows.read(ref, steps=True) if created is None else flows.complete(created, steps=True)
         try:
-            run = self.hook.run_flow(
-                flows.patiently(flows.read(ref, steps=True), budget=self.timeouts["read"])
-            )
+            run = self.hook.run_flow(flows.patiently(flow, budget=self.timeouts["read"]))
         except CallFailed as failed:
             raise self.hook.error_of(failed, doing=f"read {ref}", kind=ref.kind) from failed
         self.log.info("%s", _summary(run))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.exceptions import ToolCallsPendingError
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
 
 QUICK = Scenario(queued=0.05, in_progress=0.1, text="Rayleigh scattering.", usage=(11, 7))
 
@@ -162,6 +163,34 @@ def test_a_create_that_is_answered_with_the_end_is_not_waited_for(
     found = respond(deferrable=True).execute(context)
 
     assert found["status"] == "completed"
+
+
+def test_the_answer_to_a_create_is_enough_where_the_server_keeps_nothing(
+    respond: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, ignores_background=True, text="Blue."))
+    openai_runs_simulator.fault(Fault(method="GET", path="^/responses/", status=404, times=None))
+    found = run_task(respond(), context)
+
+    assert (found["status"], found["output_text"]) == ("completed", "Blue.")
+    assert found["steps"]
+
+
+def test_a_call_that_the_answer_to_a_create_ends_with_is_told_where_the_server_keeps_nothing(
+    respond: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    call = FunctionCall(name="weather", arguments={"city": "Paris"})
+    openai_runs_simulator.script(Scenario(function_calls=[[call]], ignores_background=True))
+    openai_runs_simulator.fault(Fault(method="GET", path="^/responses/", status=404, times=None))
+    with pytest.raises(ToolCallsPendingError, match="weather"):
+        respond(tools=[{"type": "function", "name": "weather"}]).execute(context)
+
+    assert context["ti"].xcoms["return_value"]["tool_calls"]
 
 
 def test_a_run_brings_its_own_thread_and_the_thread_is_on_record_before_the_run_is_paid_for(
