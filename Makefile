@@ -19,7 +19,7 @@ STAMP := $(VENV)/.airflow-$(AIRFLOW)
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow simulator test conformance lint types coverage test-matrix constraints clean
+.PHONY: help setup demo airflow simulator test conformance lint types coverage bench test-matrix constraints clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -59,6 +59,9 @@ types: $(STAMP) ## Check types
 
 coverage: $(STAMP) ## Run the tests and measure what they cover
 	@$(RUN) pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+bench: $(STAMP) ## Measure what importing the operators costs, beside the official provider's
+	@$(VENV)/bin/python benchmarks/imports.py
 
 test-matrix: $(AIRFLOWS:%=test-airflow-%) ## Run the tests on every supported Airflow
 

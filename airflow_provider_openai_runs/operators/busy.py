@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunStatus
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
     from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 
-OnActiveRun = Literal["fail", "wait", "cancel"]
 
 #: A locked conversation does not say which response is at work in it, so that nobody can look: ask again.
 _ASK_AGAIN_SECONDS = 15.0

@@ -10,9 +10,10 @@ from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.hooks.waits import WaitResult, fate_of
 from airflow_provider_openai_runs.operators import results
 from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
-from airflow_provider_openai_runs.runs.ending import Fate, OnIncomplete, error_of_run, error_of_wait
+from airflow_provider_openai_runs.runs.ending import Fate, error_of_run, error_of_wait
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.policies import OnIncomplete
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.waiting import Outcome
 from airflow_provider_openai_runs.wire import wire_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from airflow_provider_openai_runs.hooks import flows
-from airflow_provider_openai_runs.operators.busy import BusyThreadError, OnActiveRun
+from airflow_provider_openai_runs.operators.busy import BusyThreadError
 from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.runs import ownership
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
@@ -22,12 +22,12 @@ from airflow_provider_openai_runs.runs.ownership import (
     FinishFrom,
     GiveUp,
     LookAt,
-    OnLostCreate,
     Record,
     Replace,
     SearchFor,
     SearchResult,
 )
+from airflow_provider_openai_runs.runs.policies import OnActiveRun, OnLostCreate
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind

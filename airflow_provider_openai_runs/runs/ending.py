@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Literal
 
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
@@ -20,11 +19,10 @@ from airflow_provider_openai_runs.runs.errors import (
     ToolCallsPendingError,
 )
 from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.policies import OnIncomplete
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind, safe_text
 from airflow_provider_openai_runs.runs.waiting import Outcome
-
-OnIncomplete = Literal["fail", "accept"]
 
 #: Codes of ``last_error`` / ``error`` after which the same request would fail again. Any other one, and none
 #: at all, may heal: servers have words of their own for a bad day.

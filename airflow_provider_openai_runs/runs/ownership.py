@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import (
     LostCreateError,
@@ -23,6 +23,7 @@ from airflow_provider_openai_runs.runs.errors import (
     RunConnectionError,
 )
 from airflow_provider_openai_runs.runs.model import Look, RunRef
+from airflow_provider_openai_runs.runs.policies import OnLostCreate
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
@@ -31,8 +32,6 @@ from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
 SEARCH_SECONDS = 60.0
 #: How long after the intent the server may still accept the run: a create may take this long to be answered.
 CREATE_SECONDS = 600.0
-
-OnLostCreate = Literal["fail", "resubmit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

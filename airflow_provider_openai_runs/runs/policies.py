@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words by which a user says what to do when something is not clear-cut."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+#: A run that reached a ceiling: no success, or success with a partial answer.
+OnIncomplete = Literal["fail", "accept"]
+#: Nobody can say whether a create was accepted: create nothing, or create at the risk of paying twice.
+OnLostCreate = Literal["fail", "resubmit"]
+#: Another run is active on the thread, or another response is at work in the conversation.
+OnActiveRun = Literal["fail", "wait", "cancel"]
