@@ -66,6 +66,9 @@ _trust_a_single_authority()
 _use_a_throwaway_airflow()
 
 
+_kept_to_the_end: list[object] = []
+
+
 @pytest.fixture(scope="session")
 def airflow_db() -> Iterator[None]:
     """Let Airflow run Dags, which takes seconds: only for tests that need it."""
@@ -78,6 +81,8 @@ def airflow_db() -> Iterator[None]:
 
         api = InProcessExecutionAPI()
         assert api.app
+    # Its event loop is never closed, which pytest would hear of if it were collected before the end.
+    _kept_to_the_end.append(api)
     with pytest.MonkeyPatch.context() as patch:
         # Below 3.3 it is built anew for each task, which takes 2 s.
         patch.setattr("airflow.sdk.execution_time.supervisor.in_process_api_server", lambda: api)
