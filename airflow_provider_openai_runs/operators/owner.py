@@ -22,12 +22,12 @@ from airflow_provider_openai_runs.runs.ownership import (
     FinishFrom,
     GiveUp,
     LookAt,
-    Record,
     Replace,
     SearchFor,
     SearchResult,
 )
 from airflow_provider_openai_runs.runs.policies import OnActiveRun, OnLostCreate
+from airflow_provider_openai_runs.runs.record import Record, new_token, token_prefix
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
@@ -153,7 +153,7 @@ class RunOwner:
         request = self._on_its_thread(record)
         intent = Record(
             cycle=self.cycle,
-            token=ownership.new_token((*self.identity, self.cycle), random_part=secrets.token_hex(8)),
+            token=new_token((*self.identity, self.cycle), random_part=secrets.token_hex(8)),
             intent_at=self.clock(),
             thread_id=request.thread_id,
             fingerprint=self.request.fingerprint(),
@@ -242,7 +242,7 @@ class RunOwner:
             )
         except CallFailed:
             return None
-        prefix = ownership.token_prefix((*self.identity, self.cycle))
+        prefix = token_prefix((*self.identity, self.cycle))
         if not run.metadata.get(TOKEN_KEY, "").startswith(prefix):
             return None
         return self._adopt(intent, ref)
@@ -253,7 +253,7 @@ class RunOwner:
         """Return what a retry knows without a store: the part of the token that is no accident."""
         if not self.retries_without_record or self.request.kind is not RunKind.THREAD_RUN:
             return None
-        prefix = ownership.token_prefix((*self.identity, self.cycle))
+        prefix = token_prefix((*self.identity, self.cycle))
         return Record(
             cycle=self.cycle, token=prefix, intent_at=self.run_began_at, thread_id=self.request.thread_id
         )

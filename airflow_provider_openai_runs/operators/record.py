@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs.runs.ownership import Record
+from airflow_provider_openai_runs.runs.record import Record
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger

@@ -10,11 +10,7 @@ dies right there: at most one paid run is alive, and no run is without either an
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
 
 from airflow_provider_openai_runs.runs.errors import (
     LostCreateError,
@@ -24,6 +20,7 @@ from airflow_provider_openai_runs.runs.errors import (
 )
 from airflow_provider_openai_runs.runs.model import Look, RunRef
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
+from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
@@ -32,82 +29,6 @@ from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
 SEARCH_SECONDS = 60.0
 #: How long after the intent the server may still accept the run: a create may take this long to be answered.
 CREATE_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """
-    What is known about the run of a task instance, kept outside XCom. Times are Unix seconds by our clock.
-
-    :param cycle: changes when a user clears the task, and stays the same over its retries.
-    :param token: sent in the run's metadata, to find a run whose create call was never answered.
-    :param intent_at: written before the paid call.
-    :param created_at: when the create call returned.
-    :param thread_id: the thread the run was to be created on; where to search for it.
-    :param fingerprint: a short hash of each argument, to name the ones that changed between attempts.
-    :param ended_by_us: the run was cancelled by this package; a retry starts a new one.
-    :param refused: the run completed, but its answer was not acceptable; a retry starts a new one.
-    """
-
-    cycle: int
-    token: str
-    intent_at: float
-    thread_id: str | None = None
-    fingerprint: Mapping[str, str] = field(default_factory=dict)
-    ref: RunRef | None = None
-    created_at: float | None = None
-    deadline: float | None = None
-    ended_by_us: bool = False
-    refused: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the form that is stored; what says nothing is left out."""
-        values = {
-            "cycle": self.cycle,
-            "token": self.token,
-            "intent_at": self.intent_at,
-            "thread_id": self.thread_id,
-            "fingerprint": dict(self.fingerprint),
-            "ref": self.ref.to_json() if self.ref else None,
-            "created_at": self.created_at,
-            "deadline": self.deadline,
-            "ended_by_us": self.ended_by_us or None,
-            "refused": self.refused or None,
-        }
-        return {key: value for key, value in values.items() if value is not None}
-
-    @classmethod
-    def from_json(cls, value: object) -> Record | None:
-        """
-        Read the stored form, also one of another version; None if there is nothing to go by.
-
-        :raises RunRequestError: when it names a run that this version cannot look at; to forget that run
-            would be to pay twice.
-        """
-        if not isinstance(value, dict) or "token" not in value or "cycle" not in value:
-            return None
-        ref, fingerprint = value.get("ref"), value.get("fingerprint")
-        return cls(
-            cycle=int(value["cycle"]),
-            token=str(value["token"]),
-            intent_at=_seconds(value.get("intent_at")) or 0.0,
-            thread_id=str(value["thread_id"]) if value.get("thread_id") else None,
-            fingerprint=fingerprint if isinstance(fingerprint, dict) else {},
-            ref=RunRef.from_json(ref) if ref else None,
-            created_at=_seconds(value.get("created_at")),
-            deadline=_seconds(value.get("deadline")),
-            ended_by_us=bool(value.get("ended_by_us")),
-            refused=bool(value.get("refused")),
-        )
-
-    def with_run(self, ref: RunRef, *, created_at: float, deadline: float | None) -> Record:
-        """Return the record of the same intent, now that its run is known."""
-        return replace(self, ref=ref, created_at=created_at, deadline=deadline)
-
-    def changed_arguments(self, fingerprint: Mapping[str, str]) -> list[str]:
-        """Name the arguments that differ from those of the recorded run."""
-        names = {*self.fingerprint, *fingerprint}
-        return sorted(n for n in names if self.fingerprint.get(n) != fingerprint.get(n))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,11 +223,6 @@ def _recorded_run_not_readable(record: Record, ref: RunRef, trouble: Trouble, no
     return Adopt(ref=ref)
 
 
-def _seconds(value: object) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number else None  # type: ignore[arg-type]  # narrowed by the check
-
-
 def lost_create_error(record: Record, why: str = "its answer never arrived") -> LostCreateError:
     """Say what may be running and what to do about it."""
     return LostCreateError(
@@ -314,18 +230,3 @@ def lost_create_error(record: Record, why: str = "its answer never arrived") -> 
         f"it was accepted. A run with metadata token {record.token!r} may be running and billing. It was "
         "not sent again (on_lost_create='fail'). Clear the task to start anew."
     )
-
-
-def new_token(identity: tuple[object, ...], *, random_part: str) -> str:
-    """
-    Return the token of one intent: a hash of the task instance and its cycle, then something random.
-
-    :param identity: Dag id, Dag run id, task id, map index, cycle.
-    """
-    return f"{token_prefix(identity)}{random_part}"
-
-
-def token_prefix(identity: tuple[object, ...]) -> str:
-    """Return the part of the token that every attempt of the same cycle can compute again."""
-    digest = hashlib.sha256(json.dumps([str(part) for part in identity]).encode()).hexdigest()
-    return f"{digest[:24]}/"

@@ -18,14 +18,12 @@ from airflow_provider_openai_runs.runs.ownership import (
     GiveUp,
     LookAt,
     Move,
-    Record,
     Replace,
     SearchFor,
     SearchResult,
     decide,
-    new_token,
-    token_prefix,
 )
+from airflow_provider_openai_runs.runs.record import Record, new_token, token_prefix
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 

@@ -19,7 +19,6 @@ from airflow_provider_openai_runs.runs.ownership import (
     GiveUp,
     LookAt,
     Move,
-    Record,
     Replace,
     SearchFor,
     SearchResult,
@@ -27,6 +26,7 @@ from airflow_provider_openai_runs.runs.ownership import (
     decide,
 )
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
+from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 
