@@ -14,11 +14,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import Usage, plain
+from airflow_provider_openai_runs.runs.status import RunStatus
 
 #: A Unix time above this is in milliseconds (as seconds it would lie beyond the year 5000).
 _MILLISECONDS = 1e11
 #: Beyond this even milliseconds mean no time, nor does a float mean a count.
 _MAX_TIME = 1e15
+#: The API's own words in whatever case, and words that can mean nothing else: taken for unknown, a run that
+#: has ended would be waited for until the end of its window.
+_SAME_STATUS = {status.value: status.value for status in RunStatus} | {
+    "canceled": "cancelled",
+    "error": "failed",
+    "succeeded": "completed",
+    "success": "completed",
+}
 
 
 def text(value: object) -> str | None:
@@ -76,8 +85,8 @@ def text_pairs(value: object) -> dict[str, str]:
 
 def run_id(data: Mapping[str, Any]) -> str:
     """Return the id of a run; an answer without one is no run."""
-    found = data.get("id")
-    if not isinstance(found, str) or not found:
+    found = word(data.get("id"))
+    if not found:
         raise ValueError(f"the answer has no run id, only {sorted(map(str, data))[:8]}")
     return found
 
@@ -87,7 +96,7 @@ def status_word(data: Mapping[str, Any]) -> str:
     found = data.get("status")
     if not isinstance(found, str) or not found:
         raise ValueError(f"the answer has no status, only {sorted(map(str, data))[:8]}")
-    return found
+    return _SAME_STATUS.get(found.lower(), found)
 
 
 def usage(value: object) -> Usage | None:

@@ -29,6 +29,8 @@ _FUNCTION_CALLS = frozenset(
         "mcp_approval_request",
     }
 )
+#: Statuses in which the calls in the output are whole; the second one is not in the API, but seen elsewhere.
+_CALLS_COUNT = frozenset({RunStatus.COMPLETED, RunStatus.REQUIRES_ACTION})
 #: How the answer to a call is called where it is not ``function_call_output`` but is text all the same.
 _OUTPUTS = {"custom_tool_call": "custom_tool_call_output"}
 
@@ -118,7 +120,7 @@ def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:
 def _look(reply: Reply) -> Look:
     word = reading.status_word(reply.data)
     status = RunStatus.parse(word)
-    pending = status is RunStatus.COMPLETED and any(_tool_calls(reply.data))
+    pending = status is RunStatus.REQUIRES_ACTION or (status in _CALLS_COUNT and any(_tool_calls(reply.data)))
     return Look(status=status, word=word, poll_after=reading.poll_after(reply.headers), needs_action=pending)
 
 
@@ -149,7 +151,7 @@ def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
         last_error=reading.optional_object(data.get("error")),
         incomplete_details=reading.optional_object(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.whole(data.get(name)))},
-        tool_calls=tuple(_tool_calls(data)) if status is RunStatus.COMPLETED else (),
+        tool_calls=tuple(_tool_calls(data)) if status in _CALLS_COUNT else (),
         output_text=_output_text(data),
         steps=tuple(map(_step, reading.objects_of(data.get("output")))),
         raw={"previous_response_id": previous} if previous else {},
@@ -169,13 +171,22 @@ def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
 
 def _output_text(data: Mapping[str, Any]) -> str | None:
     found = [
-        part["text"]
+        text
         for item in reading.objects_of(data.get("output"))
-        for part in reading.objects_of(item.get("content"))
-        if part.get("type") == "output_text" and isinstance(part.get("text"), str)
+        if item.get("type", "message") == "message"
+        for text in _texts(item.get("content"))
     ]
     # What the SDK computes is sent by some gateways as a field of its own.
     return "".join(found) if found else reading.text(data.get("output_text"))
+
+
+def _texts(content: object) -> Iterator[str]:
+    """Read the text of a message; some servers call its parts ``text``, or write no parts at all."""
+    if isinstance(content, str):
+        yield content
+    for part in reading.objects_of(content):
+        if part.get("type") in {"output_text", "text"} and isinstance(part.get("text"), str):
+            yield part["text"]
 
 
 def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:

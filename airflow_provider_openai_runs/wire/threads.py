@@ -68,11 +68,9 @@ class ThreadRunsWire:
         texts: list[str] = []
         files = list(run.file_ids)
         messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
-        for message in messages:
-            # A server that does not know the filter answers with the whole thread.
-            if message.get("run_id") == run.ref.id and message.get("role") == "assistant":
-                texts += _texts(message.get("content"))
-                files += _attached_files(message)
+        for message in _answers(run, messages):
+            texts += _texts(message.get("content"))
+            files += _attached_files(message)
         found = replace(
             run, output_text="\n".join(texts) if texts else None, file_ids=tuple(dict.fromkeys(files))
         )
@@ -241,6 +239,20 @@ def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
     for resource in reading.object_of(data.get("tool_resources")).values():
         ids = reading.object_of(resource).get("file_ids")
         yield from (item for item in ids if isinstance(item, str)) if isinstance(ids, list) else ()
+
+
+def _answers(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pick the run's own messages: a server that does not know the filter answers with the whole thread."""
+    answers = [message for message in messages if message.get("role") == "assistant"]
+    if ours := [message for message in answers if reading.word(message.get("run_id")) == run.ref.id]:
+        return ours
+    # Some servers do not write down whose answer it is: then it is what came after the run was created.
+    since = run.created_at or 0
+    return [
+        message
+        for message in answers
+        if not message.get("run_id") and (reading.unix_time(message.get("created_at")) or since) >= since
+    ]
 
 
 def _attached_files(message: Mapping[str, Any]) -> list[str]:

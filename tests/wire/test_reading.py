@@ -132,3 +132,22 @@ def test_an_answer_without_a_run_is_unreadable_and_says_what_there_was(data: dic
     assert all(name in str(caught.value) for name in data)
     with pytest.raises(ValueError, match="no status, only"):
         reading.status_word(data)
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("COMPLETED", "completed"),
+        ("Canceled", "cancelled"),
+        ("succeeded", "completed"),
+        ("error", "failed"),
+        ("in_progress", "in_progress"),
+        ("Paused by Ops", "Paused by Ops"),
+    ],
+)
+def test_a_status_is_known_by_other_words_of_the_same_meaning(word: str, found: str) -> None:
+    assert reading.status_word({"status": word}) == found
+
+
+def test_the_id_of_a_run_may_be_a_number() -> None:
+    assert reading.run_id({"id": 17}) == "17"

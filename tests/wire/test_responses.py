@@ -259,3 +259,26 @@ def test_a_response_is_complete_as_it_is(drive: Drive) -> None:
 def test_nobody_can_say_whether_a_lost_response_exists(drive: Drive) -> None:
     flow = WIRE.search(thread_id=None, token="hash/abc", since=0, conn_id="ai")
     assert drive(flow, []) == (SearchResult(ref=None, conclusive=False), [])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[{"type": "text", "text": "Hi"}], [{"type": "output_text", "text": "Hi"}], "Hi"],
+    ids=["text", "output_text", "no parts"],
+)
+def test_the_text_of_a_message_has_several_shapes(content: object) -> None:
+    item = {"type": "message", "id": "msg_1", "content": content}
+    assert run_of(status="completed", output=[item]).output_text == "Hi"
+
+
+def test_what_a_model_thinks_is_not_what_it_says() -> None:
+    thought = {"type": "reasoning", "content": [{"type": "text", "text": "Hm."}]}
+    assert run_of(status="completed", output=[thought, message(text("Blue."))]).output_text == "Blue."
+
+
+def test_a_response_that_says_itself_that_it_wants_an_answer_is_not_waited_for() -> None:
+    data = {"id": "resp_1", "status": "requires_action", "output": [CALL]}
+    assert WIRE.look(REF).read(Reply(data=data)).needs_action
+    run = run_of(**data)
+    assert run.needs_action
+    assert [call.name for call in run.tool_calls] == ["f"]

@@ -264,3 +264,15 @@ def test_the_runs_of_a_thread_are_listed(drive: Drive) -> None:
     assert [run.ref.id for run in runs] == ["run_1"]
     assert calls[0].path == "/threads/a%2Fb/runs"
     assert calls[0].query == {"order": "desc", "limit": 100}
+
+
+def test_answers_that_nobody_signed_are_those_since_the_run_was_created(drive: Drive) -> None:
+    listed = page(
+        message("old", run_id=None, created_at=1_700_000_000),
+        message("asked", run_id=None, role="user", created_at=1_700_000_100),
+        message("new", run_id=None, created_at=1_700_000_200_000),
+        message("undated", run_id=None),
+        message("another run", run_id="run_0", created_at=1_700_000_200),
+    )
+    run, _ = drive(WIRE.complete(run_of(created_at=1_700_000_100), steps=False), [listed])
+    assert run.output_text == "new\nundated"
