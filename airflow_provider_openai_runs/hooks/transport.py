@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import httpx2
@@ -38,6 +39,7 @@ _KEY_REFUSED = frozenset({401, 403})
 _REQUEST_TIMEOUT = 408
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
+_NOT_IMPLEMENTED = 501
 
 
 def send(client: openai.OpenAI, call: Call[T]) -> T:
@@ -128,6 +130,8 @@ def _refusal(error: openai.APIStatusError) -> Trouble:
         kind = TroubleKind.NO_QUOTA
     elif status in _BUSY:
         kind = TroubleKind.BUSY
+    elif status == _NOT_IMPLEMENTED:
+        kind = TroubleKind.REFUSED
     elif status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
         kind = TroubleKind.NO_ANSWER
     else:
@@ -149,4 +153,15 @@ def _message(error: openai.APIStatusError) -> str:
         for key in ("message", "detail", "error"):
             if isinstance(body.get(key), str) and body[key]:
                 return str(body[key])
+        if complaints := "; ".join(_complaints(body.get("detail"))):
+            return complaints
     return error.message
+
+
+def _complaints(detail: object) -> Iterator[str]:
+    """Read FastAPI's list of wrong fields; what stood in them is left out, it may be a prompt."""
+    for item in reading.objects_of(detail):
+        where = item.get("loc")
+        place = ".".join(map(str, where)) if isinstance(where, list) else "body"
+        if isinstance(item.get("msg"), str):
+            yield f"{place}: {item['msg']}"

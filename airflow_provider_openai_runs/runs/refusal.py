@@ -16,9 +16,15 @@ from airflow_provider_openai_runs.runs.errors import (
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 
+_BAD_REQUEST = 400
 _ROUTE_IS_MISSING = frozenset({405, 410, 501})
 #: What a server says about a thing it does not know, as against a route it does not have.
-_THING_IS_MISSING = re.compile(r"(?i)\b(no |unknown |with id|does not exist|model|\w*_[A-Za-z0-9]{6,})")
+_THING_IS_MISSING = re.compile(
+    r"(?i)\b(no |unknown |with id|does not exist|model|\w*_[A-Za-z0-9]{6,}"
+    r"|(thread|run|assistant)\b[^/<]* not found)"
+)
+#: How servers call an id that cannot be one of theirs, for which they answer 400 in place of 404.
+_ID_IS_NONE = re.compile(r"(?i)\b(malformed|invalid|unknown)[\w ]* (id|identifier)\b|\bnot found\b")
 _INVALID_URL = re.compile(r"(?i)invalid url|assistants api")
 
 
@@ -55,6 +61,8 @@ def error_of_call(trouble: Trouble, *, doing: str, conn_id: str, kind: RunKind) 
             return ThreadBusyError(
                 f"{text} It is busy with {busy}, which was left alone. Try again when it ended."
             )
+        case TroubleKind.REFUSED if trouble.http_status == _BAD_REQUEST and _ID_IS_NONE.search(trouble.text):
+            return RunNotFoundError(text)
         case TroubleKind.REFUSED:
             return RunCallError(f"{text} The same request would be refused again.", retryable=False)
         case _:

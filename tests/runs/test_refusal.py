@@ -82,8 +82,23 @@ def test_a_server_without_threads_is_told_from_a_thread_that_is_missing(
 
 
 @pytest.mark.parametrize(
-    "text", ["No thread found with id 'thread_abc123'.", "The model gpt-9 does not exist"]
+    "text",
+    [
+        "No thread found with id 'thread_abc123'.",
+        "The model gpt-9 does not exist",
+        "Thread thread_1 not found",
+        "Run 507f1f77bcf86cd799439011 not found",
+        "Assistant not found",
+    ],
 )
 def test_a_thing_that_is_missing_is_not_found(text: str) -> None:
     found = error(TroubleKind.NOT_FOUND, text, status=404, of=RunKind.THREAD_RUN)
     assert type(found) is errors.RunNotFoundError
+
+
+@pytest.mark.parametrize(
+    "text", ["Malformed identifier.", "Invalid response id", "Response with id 'resp_1' not found."]
+)
+def test_an_id_that_is_refused_is_not_found_either(text: str) -> None:
+    assert type(error(TroubleKind.REFUSED, text, status=400)) is errors.RunNotFoundError
+    assert type(error(TroubleKind.REFUSED, text, status=422)) is errors.RunCallError
