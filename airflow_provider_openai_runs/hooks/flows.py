@@ -30,6 +30,8 @@ _ANSWER_TIMEOUT = 60.0
 _LONGEST_PAUSE = 30.0
 #: How servers refuse to cancel what has ended: OpenAI 400, others 409.
 _REFUSED_CANCEL = frozenset({400, 409, 422})
+#: How servers answer that cannot cancel at all; 404 also means that the run is unknown.
+_NO_CANCEL = frozenset({404, 405, 501})
 _FIRST_LOOK_AFTER_CANCEL = 0.25
 
 
@@ -38,7 +40,7 @@ class Cancelled:
     """
     What became of a run that was asked to end.
 
-    :param look: the last look at it; None when nobody could say.
+    :param look: the last look at it; None when nobody could say, or it is gone.
     :param trouble: why not.
     """
 
@@ -53,7 +55,9 @@ class Cancelled:
     @property
     def is_gone(self) -> bool:
         """Whether the server knows no such run any more."""
-        return self.trouble is not None and self.trouble.kind is TroubleKind.NOT_FOUND
+        unknown = self.trouble is not None and self.trouble.kind is TroubleKind.NOT_FOUND
+        # A server without a way to cancel says 404 to that, and knows the run all the same.
+        return unknown and self.look is None
 
 
 def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]:
@@ -115,20 +119,22 @@ def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[Cancell
                     continue
             else:
                 seen = yield wire_of(ref.kind).look(ref)
-            if seen.status.is_terminal or time.monotonic() + pause >= ends:
+            cannot = refused is not None and refused.http_status in _NO_CANCEL and time.time() >= visible_by
+            if seen.status.is_terminal or cannot or time.monotonic() + pause >= ends:
                 return Cancelled(look=seen, trouble=refused if seen.status.is_active else None)
             yield Pause(pause)
             pause = min(pause * 2, 5.0)
     except CallFailed as failed:
-        return Cancelled(look=seen, trouble=failed.trouble)
+        gone = failed.trouble.kind is TroubleKind.NOT_FOUND
+        return Cancelled(look=None if gone else seen, trouble=failed.trouble)
 
 
 def _ask_to_end(ref: RunRef) -> Flow[tuple[Look, Trouble | None]]:
-    """Cancel once; when refused, look why: it has ended, or some servers cannot cancel it yet."""
+    """Cancel once; when refused, look why: it has ended, is gone, or cannot be cancelled, or not yet."""
     try:
         seen: Look = yield wire_of(ref.kind).cancel(ref)
     except CallFailed as failed:
-        if failed.trouble.http_status not in _REFUSED_CANCEL:
+        if failed.trouble.http_status not in _REFUSED_CANCEL | _NO_CANCEL:
             raise
         seen = yield wire_of(ref.kind).look(ref)
         return seen, None if seen.status is RunStatus.CANCELLING else failed.trouble
