@@ -15,6 +15,8 @@ from conformance.proxy import Proxy
 from conformance.servers import SERVERS, Cannot, Server, started
 from conformance.table import CANNOT, FAILED, OK, Result, lines
 
+_LONGEST_REASON = 500
+
 if TYPE_CHECKING:
     from conformance.airflow import Suite
     from conformance.bench import Bench
@@ -62,7 +64,7 @@ def _try(case: Case, bench: Bench) -> Result:
     try:
         case(bench)
     except Exception as error:  # noqa: BLE001 # the table says it
-        return Result(FAILED, f"{type(error).__name__}: {error}")
+        return Result(FAILED, " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON])
     return Result(OK)
 
 
@@ -71,8 +73,10 @@ def _prove(cannot: Cannot, bench: Bench) -> Result:
     import openai  # noqa: PLC0415 # half a second
 
     try:
-        cannot.proof(bench.sdk)
+        can = cannot.proof(bench.sdk, bench.server.model)
     except openai.APIStatusError:
+        can = False
+    if not can:
         return Result(CANNOT, cannot.reason)
     return Result(FAILED, f"the plain SDK can, by now, although: {cannot.reason}")
 

@@ -29,6 +29,7 @@ CREATES = {
     RunKind.THREAD_RUN: r"^POST .*/threads/[^/]+/runs$",
     RunKind.RESPONSE: r"^POST .*/responses$",
 }
+CANCELS = r"^POST .*/cancel$"
 _KEY = "conformance-key"
 _BETA = {"OpenAI-Beta": "assistants=v2"}
 _SECONDS_FOR_A_RUN = 60.0

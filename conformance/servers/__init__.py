@@ -32,11 +32,11 @@ class Cannot:
     """
     Why a case is not asked of a server.
 
-    :param proof: what the plain SDK is refused there (``openai.APIStatusError``); asked in place of the case.
+    :param proof: tells whether the plain SDK can, or lets it be refused; asked in place of the case.
     """
 
     reason: str
-    proof: Callable[[openai.OpenAI], object]
+    proof: Callable[[openai.OpenAI, str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,8 @@ class Server:
     :param command: its arguments after the Python of its own environment, where ``{port}`` and ``{folder}``
         (to write to) are put in.
     :param base_path: what follows the port in its base URL.
+    :param ready: a path that is answered with 503, or not at all, until it can work.
+    :param too_quick: a cancel may come too late, since its runs last less than a second.
     :param cannot: by API and by the name of the case.
     """
 
@@ -55,6 +57,8 @@ class Server:
     apis: tuple[RunKind, ...]
     command: tuple[str, ...] = ()
     base_path: str = "/v1"
+    ready: str = "/"
+    too_quick: bool = False
     model: str = "gpt-4o-mini"
     cannot: Mapping[tuple[RunKind, str], Cannot] = field(default_factory=dict)
 
@@ -64,12 +68,23 @@ class Server:
         return ROOT / f".venv-conformance-{self.name}" / "bin" / "python"
 
 
-def _retrieve(client: openai.OpenAI) -> object:
-    made = client.responses.create(model="openai/gpt-oss-120b", input="Hello.", background=True, store=True)
-    return client.responses.retrieve(made.id)
+def _retrieves(client: openai.OpenAI, model: str) -> bool:
+    made = client.responses.create(model=model, input="Hello.", background=True, store=True)
+    return client.responses.retrieve(made.id).id == made.id
 
 
-_STATELESS = Cannot(reason="keeps no responses: every look at one is answered with 404", proof=_retrieve)
+def _calls_a_function(client: openai.OpenAI, model: str) -> bool:
+    parameters: dict[str, object] = {"type": "object", "properties": {"city": {"type": "string"}}}
+    made = client.responses.create(
+        model=model,
+        input="What is the weather in Paris?",
+        tools=[{"type": "function", "name": "weather", "parameters": parameters, "strict": False}],
+        temperature=0,
+    )
+    return any(item.type == "function_call" for item in made.output)
+
+
+_STATELESS = Cannot(reason="keeps no responses: every look at one is answered with 404", proof=_retrieves)
 _READS = (
     *("wait in a sensor", "read", "steps", "output", "cancel", "cancel what has ended"),
     *("window over", "tool call answered", "next turn"),
@@ -85,7 +100,14 @@ SERVERS = {
             apis=(RUN, RESPONSE),
             command=(str(HERE / "fakeai_server.py"), "{port}"),
             model="openai/gpt-oss-120b",
-            cannot={(RESPONSE, name): _STATELESS for name in _READS},
+            too_quick=True,
+            cannot={
+                **{(RESPONSE, name): _STATELESS for name in _READS},
+                (RESPONSE, "tool call pending"): Cannot(
+                    reason="refuses functions in the form of this API: it wants that of chat completions",
+                    proof=_calls_a_function,
+                ),
+            },
         ),
         Server(
             name="fastresponses",
@@ -108,7 +130,14 @@ SERVERS = {
             title="llama.cpp by xllamacpp 2026.10.11549, with SmolLM2-135M",
             apis=(RESPONSE,),
             command=(str(HERE / "llamacpp_server.py"), "{port}"),
-            cannot={(RESPONSE, name): _STATELESS for name in _READS},
+            ready="/health",
+            cannot={
+                **{(RESPONSE, name): _STATELESS for name in _READS},
+                (RESPONSE, "tool call pending"): Cannot(
+                    reason="so small a model answers, where a function should be called",
+                    proof=_calls_a_function,
+                ),
+            },
         ),
     )
 }
@@ -134,7 +163,7 @@ def started(server: Server) -> Iterator[str]:
         )
         try:
             process.start()
-            _wait_until_it_answers(process, f"http://127.0.0.1:{port}/")
+            _wait_until_it_answers(process, f"http://127.0.0.1:{port}{server.ready}")
             yield f"http://127.0.0.1:{port}{server.base_path}"
         finally:
             stop([process])
