@@ -19,7 +19,7 @@ STAMP := $(VENV)/.airflow-$(AIRFLOW)
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow simulator test conformance lint types coverage bench test-matrix constraints clean
+.PHONY: help setup demo airflow simulator test conformance demo-llm lint types coverage bench test-matrix constraints clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -75,6 +75,9 @@ INSTALLED := $(SERVERS:%=.venv-conformance-%/.installed)
 
 conformance: $(STAMP) $(INSTALLED) ## Try the operators on servers that others wrote
 	@$(RUN) conformance $(ARGS)
+
+demo-llm: $(STAMP) $(filter %llamacpp/.installed %fastresponses/.installed,$(INSTALLED)) ## The demo with a real language model, on the CPU
+	@$(RUN) conformance.llm $(ARGS)
 
 $(INSTALLED): .venv-conformance-%/.installed: conformance/requirements/%.txt
 	@echo "Installing the server $* into .venv-conformance-$*"

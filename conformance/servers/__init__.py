@@ -90,6 +90,14 @@ _READS = (
     *("window over", "tool call answered", "next turn"),
 )
 
+
+def _fastresponses(agent: str) -> tuple[str, ...]:
+    return (
+        *("-m", "fastresponses.cli", "serve", f"{HERE / agent}:agent"),
+        *("--host", "127.0.0.1", "--port", "{port}", "--store", "{folder}/responses.db"),
+    )
+
+
 SERVERS = {
     server.name: server
     for server in (
@@ -113,10 +121,7 @@ SERVERS = {
             name="fastresponses",
             title="fastresponses 0.1.0",
             apis=(RESPONSE,),
-            command=(
-                *("-m", "fastresponses.cli", "serve", f"{HERE / 'fastresponses_agent.py'}:agent"),
-                *("--host", "127.0.0.1", "--port", "{port}", "--store", "{folder}/responses.db"),
-            ),
+            command=_fastresponses("fastresponses_agent.py"),
         ),
         Server(
             name="agentserver",
@@ -142,10 +147,18 @@ SERVERS = {
     )
 }
 
+#: Background responses with a language model behind them, whose server it is told in ``LLM_URL``.
+LLM_FRONT = Server(
+    name="fastresponses",
+    title="fastresponses 0.1.0 with a language model",
+    apis=(RESPONSE,),
+    command=_fastresponses("llm_agent.py"),
+)
+
 
 @contextmanager
-def started(server: Server) -> Iterator[str]:
-    """Run a server inside the block; give its base URL."""
+def started(server: Server, **env: str) -> Iterator[str]:
+    """Run a server inside the block, with more in its environment; give its base URL."""
     if not server.command:
         with Simulator() as simulator:
             simulator.script(Scenario(when="sleep=", in_progress=20, times=None))
@@ -157,7 +170,7 @@ def started(server: Server) -> Iterator[str]:
         process = Process(
             server.name,
             [str(server.python), *words],
-            env={"PATH": "/usr/bin:/bin", "HOME": folder, "PYTHONUNBUFFERED": "1"},
+            env={"PATH": "/usr/bin:/bin", "HOME": folder, "PYTHONUNBUFFERED": "1", **env},
             log=Path(folder) / "log.txt",
             cwd=Path(folder),
         )
