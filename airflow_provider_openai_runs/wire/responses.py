@@ -118,14 +118,14 @@ def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _look(reply: Reply) -> Look:
-    word = reading.status_word(reply.data)
+    word = _status_word(reply.data)
     status = RunStatus.parse(word)
     pending = status is RunStatus.REQUIRES_ACTION or (status in _CALLS_COUNT and any(_tool_calls(reply.data)))
     return Look(status=status, word=word, poll_after=reading.poll_after(reply.headers), needs_action=pending)
 
 
 def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
-    word = reading.status_word(data)
+    word = _status_word(data)
     status = RunStatus.parse(word)
     conversation = data.get("conversation")
     if isinstance(conversation, Mapping):
@@ -156,6 +156,13 @@ def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
         steps=tuple(map(_step, reading.objects_of(data.get("output")))),
         raw={"previous_response_id": previous} if previous else {},
     )
+
+
+def _status_word(data: Mapping[str, Any]) -> str:
+    """Return the status; a gateway without statuses has answered when there is output."""
+    if data.get("status") is None and reading.objects_of(data.get("output")):
+        return RunStatus.COMPLETED.value
+    return reading.status_word(data)
 
 
 def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:

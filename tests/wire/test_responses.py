@@ -282,3 +282,12 @@ def test_a_response_that_says_itself_that_it_wants_an_answer_is_not_waited_for()
     run = run_of(**data)
     assert run.needs_action
     assert [call.name for call in run.tool_calls] == ["f"]
+
+
+def test_output_without_a_status_is_an_answer() -> None:
+    data = {"id": "resp_1", "output": [message(text("Hi"))]}
+    request = response_request(model="small", input="Hi")
+    run = WIRE.create(request, token=None, conn_id="ai").read(Reply(data=data))
+    assert (run.word, run.status, run.output_text) == ("completed", RunStatus.COMPLETED, "Hi")
+    with pytest.raises(ValueError, match="no status"):
+        WIRE.look(REF).read(Reply(data={**data, "output": []}))
