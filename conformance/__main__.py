@@ -45,6 +45,7 @@ def try_server(server: Server, suite: Suite, only: str) -> dict[tuple[str, RunKi
     from conformance.cases import CASES  # noqa: PLC0415
 
     results = {}
+    proved: dict[Cannot, Result] = {}
     with started(server) as url, Proxy(url) as proxy:
         for kind in server.apis:
             bench = Bench(server=server, kind=kind, proxy=proxy, suite=suite)
@@ -53,7 +54,10 @@ def try_server(server: Server, suite: Suite, only: str) -> dict[tuple[str, RunKi
                     continue
                 began = time.monotonic()
                 cannot = server.cannot.get((kind, name))
-                result = _try(case, bench) if cannot is None else _prove(cannot, bench)
+                if cannot is None:
+                    result = _try(case, bench)
+                else:
+                    result = proved[cannot] = proved.get(cannot) or _prove(cannot, bench)
                 results[server.name, kind, name] = result
                 seconds = time.monotonic() - began
                 print(f"{server.name}, {kind.noun}, {name}: {result.word} ({seconds:.1f} s)", flush=True)

@@ -126,7 +126,7 @@ def next_turn(bench: Bench) -> None:
         if bench.kind is RESPONSE
         else {"thread_id": first.ref.thread_id}
     )
-    run = bench.hook.retrieve(bench.until_over(bench.create(**more)).ref)
+    run = bench.until_over(bench.create(**more))
     check(run.word == "completed" and run.output_text, "run", (run.word, run.last_error))
 
 

@@ -84,11 +84,22 @@ def _calls_a_function(client: openai.OpenAI, model: str) -> bool:
     return any(item.type == "function_call" for item in made.output)
 
 
+def _goes_on(client: openai.OpenAI, model: str) -> bool:
+    first = client.responses.create(model=model, input="Hello.")
+    return bool(client.responses.create(model=model, input="Go on.", previous_response_id=first.id).output)
+
+
 _STATELESS = Cannot(reason="keeps no responses: every look at one is answered with 404", proof=_retrieves)
+_OTHER_FUNCTIONS = Cannot(
+    reason="refuses functions in the form of this API: it wants that of chat completions",
+    proof=_calls_a_function,
+)
+_SMALL = Cannot(reason="so small a model answers, where a function should be called", proof=_calls_a_function)
 _READS = (
     *("wait in a sensor", "read", "steps", "output", "cancel", "cancel what has ended"),
-    *("window over", "tool call answered", "next turn"),
+    "window over",
 )
+_CALLS = ("tool call pending", "tool call answered")
 
 
 def _fastresponses(agent: str) -> tuple[str, ...]:
@@ -111,10 +122,7 @@ SERVERS = {
             too_quick=True,
             cannot={
                 **{(RESPONSE, name): _STATELESS for name in _READS},
-                (RESPONSE, "tool call pending"): Cannot(
-                    reason="refuses functions in the form of this API: it wants that of chat completions",
-                    proof=_calls_a_function,
-                ),
+                **{(RESPONSE, name): _OTHER_FUNCTIONS for name in _CALLS},
             },
         ),
         Server(
@@ -138,9 +146,9 @@ SERVERS = {
             ready="/health",
             cannot={
                 **{(RESPONSE, name): _STATELESS for name in _READS},
-                (RESPONSE, "tool call pending"): Cannot(
-                    reason="so small a model answers, where a function should be called",
-                    proof=_calls_a_function,
+                **{(RESPONSE, name): _SMALL for name in _CALLS},
+                (RESPONSE, "next turn"): Cannot(
+                    reason="keeps no responses, and refuses previous_response_id", proof=_goes_on
                 ),
             },
         ),
