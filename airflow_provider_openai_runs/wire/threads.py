@@ -21,6 +21,7 @@ _HEADERS = {"OpenAI-Beta": "assistants=v2"}
 _PAGE_SIZE = 100
 #: A list that never ends is a broken server.
 _MAX_PAGES = 100
+_QUERY_REFUSED = frozenset({400, 422})
 #: Clocks differ, and created_at has whole seconds.
 _CLOCK_SLACK = 120.0
 _LIMITS = ("max_completion_tokens", "max_prompt_tokens")
@@ -151,16 +152,24 @@ def _run_path(ref: RunRef) -> str:
 
 
 def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
-    """Read every page; a server without the route has nothing to list."""
+    """
+    Read every page; a server without the route has nothing to list.
+
+    One that refuses the query (a smaller page, no order) is asked without it, and its answer put in order.
+    """
     found: dict[str | tuple[int, int], dict[str, Any]] = {}
     after: str | None = None
     for number in range(_MAX_PAGES):
-        page_query = {**query, "limit": _PAGE_SIZE, **({"after": after} if after else {})}
+        asked = {**query, "limit": _PAGE_SIZE} if query else {}
+        page_query = {**asked, **({"after": after} if after else {})}
         try:
             page: Reply = yield Call(method="GET", path=path, query=page_query, headers=_HEADERS, read=_whole)
         except CallFailed as failed:
             if failed.trouble.http_status in {404, 405, 501} and not path.endswith("/runs"):
                 break
+            if failed.trouble.http_status in _QUERY_REFUSED and query and not found:
+                items = sorted((yield from _pages(path, {})), key=_age)
+                return items[::-1] if query.get("order") == "desc" else items
             raise
         items = reading.objects_of(page.data.get("data"))
         known = len(found)
@@ -171,6 +180,10 @@ def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
             break
         after = last
     return list(found.values())
+
+
+def _age(item: Mapping[str, Any]) -> int:
+    return reading.unix_time(item.get("created_at")) or 0
 
 
 def _whole(reply: Reply) -> Reply:

@@ -276,3 +276,17 @@ def test_answers_that_nobody_signed_are_those_since_the_run_was_created(drive: D
     )
     run, _ = drive(WIRE.complete(run_of(created_at=1_700_000_100), steps=False), [listed])
     assert run.output_text == "new\nundated"
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_refuses_the_query_of_a_list_is_asked_without_it(status: int, drive: Drive) -> None:
+    newest_first = page(message("two", created_at=20), message("one", created_at=10), has_more=True)
+    rest = page(message("zero", created_at=5))
+    run, calls = drive(WIRE.complete(run_of(), steps=False), [status, newest_first, rest])
+    assert run.output_text == "zero\none\ntwo"
+    assert [call.query for call in calls[1:]] == [{}, {"after": "msg_one"}]
+
+
+def test_a_list_that_is_refused_in_any_form_is_an_error(drive: Drive) -> None:
+    with pytest.raises(CallFailed):
+        drive(WIRE.complete(run_of(), steps=False), [400, 400])
