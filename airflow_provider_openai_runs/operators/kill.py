@@ -134,7 +134,11 @@ class RunKiller:
         return (Fate.ENDED if look.status.is_terminal else Fate.CANCELLING).sentence(word=look.word)
 
     def _is_left_to_a_retry(self) -> bool:
-        """Ask Airflow: when a worker is shut down or evicted, its task instance stays ``running``."""
+        """
+        Ask Airflow: when a worker is shut down or evicted, its task instance stays ``running``.
+
+        One that was silent for too long finds its own ``up_for_retry``; nobody's mark or clear leads there.
+        """
         if self.timed_out or not self._adoptable or self._ti.try_number > self._ti.max_tries:
             return False
         found: list[Any] = []
@@ -147,7 +151,7 @@ class RunKiller:
         thread.start()
         thread.join(_ASK_SECONDS)
         # Unknown counts as killed by a person: a run ended in vain is better than one nobody ends.
-        return found == ["running"]
+        return found in (["running"], ["up_for_retry"])
 
     def _state(self) -> Any:
         ti = self._ti

@@ -96,12 +96,21 @@ def test_a_kill_before_the_create_is_sent_again_creates_nothing(
     [
         ({"state": "running"}, True),
         ({"state": "running", "map_index": 3}, True),
+        ({"state": "up_for_retry"}, True),
         ({"state": "running", "try_number": 3}, False),
         ({"state": "failed"}, False),
         ({"state": None}, False),
         ({"state": RuntimeError("Airflow does not answer")}, False),
     ],
-    ids=["evicted", "evicted, mapped", "evicted without a retry", "marked", "cleared", "unknown"],
+    ids=[
+        "evicted",
+        "evicted, mapped",
+        "silent for too long",
+        "evicted without a retry",
+        "marked",
+        "cleared",
+        "unknown",
+    ],
 )
 def test_a_worker_that_goes_away_leaves_the_run_to_the_retry_and_only_that(
     run_on: Callable[..., Any],
