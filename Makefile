@@ -19,7 +19,7 @@ STAMP := $(VENV)/.airflow-$(AIRFLOW)
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow simulator test conformance demo-llm lint types coverage bench test-matrix constraints clean
+.PHONY: help setup demo airflow simulator test chaos chaos-short conformance demo-llm lint types coverage bench test-matrix constraints clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -50,12 +50,18 @@ simulator: $(STAMP) ## Run the simulator alone, until Ctrl-C
 test: $(STAMP) ## Run the tests; ARGS go to pytest
 	@$(RUN) pytest $(ARGS)
 
+chaos: $(STAMP) ## Break a live Airflow in every way and count what is paid twice (an hour)
+	@$(RUN) chaos $(ARGS)
+
+chaos-short: $(STAMP) ## The same in five minutes
+	@$(RUN) chaos --short --minutes 3 $(ARGS)
+
 lint: $(STAMP) ## Check style and format
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 
 types: $(STAMP) ## Check types
-	@$(RUN) mypy airflow_provider_openai_runs demo conformance
+	@$(RUN) mypy airflow_provider_openai_runs chaos demo conformance
 
 coverage: $(STAMP) ## Run the tests and measure what they cover
 	@$(RUN) pytest --cov --cov-report=term-missing:skip-covered $(ARGS)

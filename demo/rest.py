@@ -11,7 +11,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 FINISHED_RUN = frozenset({"success", "failed"})
 ATTEMPTS = 5
@@ -25,12 +25,21 @@ class RestError(RuntimeError):
         self.status = status
 
 
-def fetch_json(url: str, *, method: str = "GET", body: Any = None, token: str | None = None) -> Any:
+def fetch_json(
+    url: str,
+    *,
+    method: str = "GET",
+    body: Any = None,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     """Send one JSON request to a server on this machine and return the decoded answer."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, method=method)  # noqa: S310 - always http://127.0.0.1
     request.add_header("Accept", "application/json")
     request.add_header("Content-Type", "application/json")
+    for name, value in (headers or {}).items():
+        request.add_header(name, value)
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     try:

@@ -27,13 +27,13 @@ KEY, BASE_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 class Simulator:
     """Where the simulator listens, how it is started, and what it was asked."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, speed: str = SPEED) -> None:
         self.port = free_port(port)
         self.address = f"http://127.0.0.1:{self.port}"
         self.base_url = f"{self.address}/v1"
         module = "airflow_provider_openai_runs.simulator"
         where = ("--host", "127.0.0.1", "--port", str(self.port))
-        self.command = (sys.executable, "-m", module, *where, "--speed", SPEED)
+        self.command = (sys.executable, "-m", module, *where, "--speed", speed)
 
     def wait_healthy(self, process: Process, timeout: float = 30) -> None:
         """Wait until it answers; ``process`` is the one that runs the command."""

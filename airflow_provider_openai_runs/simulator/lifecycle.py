@@ -67,6 +67,10 @@ class Timeline:
         """Tell whether the run has ended by `now`."""
         return self.status(now) in TERMINAL
 
+    def ended_at(self, now: float) -> float | None:
+        """Give the moment at which the run ended, None if it has not by `now`."""
+        return self.since(now) if self.is_terminal(now) else None
+
     @property
     def ends_at(self) -> float:
         """The moment of the last change that is planned."""

@@ -111,6 +111,7 @@ class Response:
             "status": self.status(now),
             "metadata": self.metadata,
             "created_at": self.created_at,
+            "ended_at": self.timeline.ended_at(now),
             "background": self.background,
             "previous_response_id": self.parameters["previous_response_id"],
             "text": "" if self._asks else self.answer.text,

@@ -105,6 +105,7 @@ class ThreadRun:
             "status": self.timeline.status(now),
             "metadata": self.metadata,
             "created_at": self.created_at,
+            "ended_at": self.timeline.ended_at(now),
             "text": self.answer.text,
         }
 

@@ -130,3 +130,12 @@ def test_what_has_not_ended_would_still_be_billed(http: httpx2.Client, simulator
     assert [run["id"] for run in simulator.active()] == keys
     simulator.advance(5)
     assert simulator.active() == []
+
+
+def test_the_summary_of_a_run_says_when_it_ended(http: httpx2.Client, simulator: Simulator) -> None:
+    simulator.script(Scenario(in_progress=60.0))
+    key = http.post("/responses", json=CREATE).json()["id"]
+    assert simulator.runs()[0]["ended_at"] is None
+    http.post(f"/responses/{key}/cancel")
+    [run] = simulator.runs()
+    assert run["ended_at"] >= run["created_at"]

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One Dag for each kind of run, way to wait and set of options; one task each, and one play a Dag run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG
+
+from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from chaos.dying import DyingResponseOperator, DyingRunOperator
+
+PROMPT = "{{ dag_run.conf['prompt'] }}"
+ASSISTANT = "{{ dag_run.conf['assistant'] }}"
+RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=3)}
+
+
+def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **options: Any) -> None:
+    """Make a Dag of one task that creates a run about the play's prompt."""
+    own: dict[str, Any] = {"model": "gpt-4.1-mini", "input": PROMPT}
+    if issubclass(operator, CreateRunOperator):
+        own = {"assistant_id": ASSISTANT, "thread": {"messages": [{"role": "user", "content": PROMPT}]}}
+    with DAG(
+        name,
+        schedule=None,
+        dagrun_timeout=dagrun_timeout,
+        max_active_runs=100,
+        max_active_tasks=100,
+        render_template_as_native_obj=True,
+    ):
+        operator(
+            task_id="t",
+            completion_window="{{ dag_run.conf['window'] }}",
+            metadata={"play": "{{ dag_run.conf['play'] }}"},
+            **{**own, **RETRY, **options},
+        )
+
+
+for waits in ("deferred", "worker"):
+    deferrable = waits == "deferred"
+    for kind, create, dying in (
+        ("response", CreateResponseOperator, DyingResponseOperator),
+        ("thread_run", CreateRunOperator, DyingRunOperator),
+    ):
+        dag(f"{kind}_{waits}", create, deferrable=deferrable)
+        limit = timedelta(seconds=20)
+        dag(f"{kind}_{waits}_timeout", create, deferrable=deferrable, execution_timeout=limit, retries=0)
+        dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=25))
+        dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
+        if deferrable:
+            dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
+    for policy in ("fail", "wait", "cancel"):
+        dag(
+            f"thread_run_{waits}_busy_{policy}",
+            CreateRunOperator,
+            deferrable=deferrable,
+            on_active_run=policy,
+            thread=None,
+            thread_id="{{ dag_run.conf['thread'] }}",
+            additional_instructions=PROMPT,
+        )

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One task instance, and what can be done to it."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from chaos.verdict import Run, Story
+from chaos.world import World
+from demo.rest import RestError
+
+T = TypeVar("T")
+
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+DELETED = "deleted"
+SECONDS_TO_HAPPEN = 120.0
+WINDOW = 1800
+LONG = 3000.0
+"""Longer than a play may take: a run that is to be ended by somebody."""
+
+
+class LateError(Exception):
+    """Something did not happen in time."""
+
+
+@dataclass(eq=False)
+class Play:
+    """
+    A Dag run of one task.
+
+    :param variant: the end of the Dag's name.
+    :param seconds: how long its runs take; ``script`` is what else the simulator is told about them.
+    :param window: its ``completion_window``.
+    """
+
+    world: World
+    name: str
+    kind: str
+    waits: str
+    dice: random.Random
+    variant: str = ""
+    seconds: float = LONG
+    script: dict[str, Any] = field(default_factory=dict)
+    window: float = WINDOW
+    conf: dict[str, Any] = field(default_factory=dict)
+    run_id: str = ""
+    state: str | None = None
+    story: Story = field(default_factory=Story)
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def dag_id(self) -> str:
+        """The Dag that this is a run of."""
+        return "_".join(filter(None, (self.kind, self.waits, self.variant)))
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every run that was created for it, oldest first."""
+        return self.world.runs.get(self.name, [])
+
+    @property
+    def instance(self) -> dict[str, Any]:
+        """The task instance as last seen; empty when there is none."""
+        return self.world.instances.get((self.dag_id, self.run_id), {})
+
+    # -- watching -----------------------------------------------------------------------------------------
+
+    def until(self, what: str, happened: Callable[[], T | None], timeout: float = SECONDS_TO_HAPPEN) -> T:
+        """Wait until a function returns something true, and return that."""
+        deadline = time.monotonic() + timeout
+        while not (found := happened()):
+            if self.instance.get("state") in ENDED and not happened():
+                raise LateError(f"the task ended as {self.instance['state']} before {what}")
+            if time.monotonic() > deadline or self.world.is_over:
+                raise LateError(f"not {what} after {timeout:.0f} s, state {self.instance.get('state')}")
+            time.sleep(0.05)
+        return found
+
+    def until_state(self, *states: str) -> None:
+        """Wait until the task instance is in one of the states."""
+        self.until(" or ".join(states), lambda: self.instance.get("state") in states)
+
+    def until_run(self, number: int = 1) -> Run:
+        """Wait until that many runs were created, and return the last one."""
+        return self.until(f"run {number}", lambda: self.runs[number - 1 : number])[0]
+
+    def until_waiting(self) -> Run:
+        """Wait until it waits for its first run where it is meant to."""
+        run = self.until_run()
+        self.until_state("deferred" if self.waits == "deferred" else "running")
+        return run
+
+    def until_ended(self, timeout: float) -> None:
+        """Wait until nothing happens any more."""
+        deadline = time.monotonic() + timeout
+        while self.instance.get("state") not in ENDED and self.state != DELETED:
+            if time.monotonic() > deadline or self.world.is_over:
+                self.complaints.append(f"is still {self.instance.get('state')}")
+                return
+            time.sleep(0.2)
+        self.state = self.state or self.instance["state"]
+        self.story.ended_at = time.time()
+
+    def pause(self, shortest: float, longest: float) -> None:
+        """Let a random time pass."""
+        time.sleep(self.dice.uniform(shortest, longest))
+
+    # -- doing --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Tell the simulator what is to come, and trigger the Dag run."""
+        when = {"when": rf"{self.name}\b"}
+        expires = {"expires_after": 2 * LONG}
+        if self.script:
+            self.world.ask(
+                "/simulator/scenarios", {"in_progress": self.seconds, **when, **expires, **self.script}
+            )
+        later = {"in_progress": self.seconds, "times": None, **when, **expires}
+        self.world.ask("/simulator/scenarios", later)
+        conf = {
+            "prompt": f"Play {self.name}",
+            "play": self.name,
+            "assistant": self.world.assistant,
+            "window": self.window,
+            **self.conf,
+        }
+        with self.world.turn:  # several at once lock up the api-server on SQLite
+            self.run_id = self.world.api.trigger(self.dag_id, conf)
+
+    def excuse(self, since: float | None = None) -> None:
+        """Its runs may be cancelled from now on."""
+        self.story.excuses.append((time.time() if since is None else since, math.inf))
+
+    def task_process(self) -> int:
+        """Wait for the process of the task itself."""
+        return self.until("a task process", lambda: self._process("airflow worker -- {id}"))
+
+    def supervisor(self) -> int:
+        """Wait for the process that watches over the task's."""
+        return self.until("a supervisor", lambda: self._process("airflow worker -- LocalExecutor: {id}"))
+
+    def _process(self, title: str) -> int | None:
+        return self.world.process(title.format(**self.instance)) if self.instance.get("id") else None
+
+    def kill_task(self) -> None:
+        """Kill -9 the process of the task, if it is still there."""
+        pid = self._process("airflow worker -- {id}")
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def mark(self, state: str) -> None:
+        """Set the task instance to a state, as a user does."""
+        self.excuse()
+        with self.world.turn:
+            self.world.api.mark(self.dag_id, self.run_id, "t", new_state=state)
+
+    def clear(self) -> None:
+        """Clear the task instance; the runs of the cycle that ends may be cancelled."""
+        now = time.time()
+        self.story.clears.append(now)
+        self.story.excuses.append((now, now + SECONDS_TO_HAPPEN))
+        with self.world.turn:
+            self.world.api.clear(self.dag_id, self.run_id, "t")
+
+    def delete(self) -> None:
+        """Fail the Dag run, because Airflow refuses to delete a running one, and delete it."""
+        self.excuse()
+        self.world.api.mark_run(self.dag_id, self.run_id, new_state="failed")
+        self.world.api.call("DELETE", f"/dags/{self.dag_id}/dagRuns/{self.run_id}")
+        self.state = DELETED
+
+    def cancel_run(self) -> None:
+        """Cancel its run at the server, as somebody else."""
+        self.excuse()
+        [found] = [one for one in self.world.ask("/simulator/runs")["data"] if one["id"] == self.runs[-1].id]
+        thread = "" if self.kind == "response" else f"/threads/{found['thread_id']}"
+        self.world.ask(f"/v1{thread}/{'responses' if not thread else 'runs'}/{found['id']}/cancel", {})
+
+    def log(self) -> str:
+        """Read the logs of all its attempts."""
+        text = ""
+        with suppress(RestError, OSError):
+            for number in range(1, self.instance.get("try_number", 1) + 1):
+                text += self.world.api.logs(self.dag_id, self.run_id, "t", number) + "\n"
+        return text

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A throwaway PostgreSQL from Debian's packages; Airflow reaches it with psycopg2-binary and asyncpg."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from demo.processes import free_port
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Create a cluster, and yield the address of its database; nothing is left of it afterwards."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries:
+        raise SystemExit("PostgreSQL is not installed: apt-get install postgresql")
+    # PostgreSQL refuses to be run by root, whose files the user postgres cannot read.
+    other_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    folder = Path(tempfile.mkdtemp(prefix="chaos-postgres-"))
+    if other_user:
+        shutil.chown(folder, "postgres")
+    port = free_port(0)
+
+    def run(command: str, *arguments: str) -> None:
+        line = [*other_user, str(binaries[-1] / command), "-D", str(folder / "data"), *arguments]
+        subprocess.run(line, check=True, stdout=subprocess.DEVNULL, cwd=folder)  # noqa: S603 - our own
+
+    try:
+        run("initdb", "--auth", "trust", "--username", "airflow", "--no-sync")
+        where = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+        run(
+            "pg_ctl", "--wait", "--log", str(folder / "log"), "-o", f"{where} -c max_connections=300", "start"
+        )
+        yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run(  # noqa: S603 - our own
+            [
+                *other_user,
+                str(binaries[-1] / "pg_ctl"),
+                "-D",
+                str(folder / "data"),
+                "-m",
+                "immediate",
+                "stop",
+            ],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            cwd=folder,
+        )
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with the runs of a play: twice, orphaned, or wrongly cancelled. Times are Unix seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+SECONDS_TO_END = 30.0
+"""How long after its task instance a run may go on before it counts as an orphan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the simulator knows it; ``ended_at`` is None while it is active."""
+
+    id: str
+    status: str
+    created_at: float
+    ended_at: float | None
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Run:
+        """Read one entry of ``/simulator/runs``."""
+        return cls(value["id"], value["status"], value["created_at"], value["ended_at"])
+
+    def was_alive_at(self, moment: float) -> bool:
+        """Tell whether it was paid for at that moment."""
+        return self.created_at <= moment and (self.ended_at is None or self.ended_at > moment)
+
+
+@dataclass(slots=True)
+class Story:
+    """
+    What was done to a task instance.
+
+    :param clears: when it was cleared; between two clears is a cycle.
+    :param excuses: from when to when a run may have been cancelled: it was marked, cleared, timed out.
+    :param ended_at: when it was seen ended or deleted.
+    :param told: whether its log says that a run may go on, by policy.
+    """
+
+    clears: list[float] = field(default_factory=list)
+    excuses: list[tuple[float, float]] = field(default_factory=list)
+    ended_at: float | None = None
+    told: bool = False
+
+    def cycle(self, moment: float) -> int:
+        """Count the clears up to a moment."""
+        return sum(clear <= moment for clear in self.clears)
+
+
+def duplicates(story: Story, runs: list[Run]) -> list[str]:
+    """Name the runs of one cycle of which the later one was created while the other lived or was complete."""
+    return [
+        f"{second.id} was created while {first.id} of the same cycle was alive or completed"
+        for first, second in combinations(sorted(runs, key=lambda run: run.created_at), 2)
+        if story.cycle(first.created_at) == story.cycle(second.created_at)
+        and (first.was_alive_at(second.created_at) or first.status == "completed")
+    ]
+
+
+def orphans(story: Story, runs: list[Run], now: float) -> list[str]:
+    """Name the runs that go on although their task instance, or their cycle of it, is over."""
+    if story.told:
+        return []
+    found = []
+    for run in runs:
+        over = next((clear for clear in story.clears if clear > run.created_at), story.ended_at)
+        if over is not None and run.ended_at is None and now > over + SECONDS_TO_END:
+            found.append(f"{run.id} is {run.status}, {now - over:.0f} s after the end of its task")
+    return found
+
+
+def wrongly_cancelled(story: Story, runs: list[Run]) -> list[str]:
+    """Name the runs that were cancelled although nothing was done that would call for it."""
+    return [
+        f"{run.id} was cancelled {run.ended_at - run.created_at:.1f} s after it was created"
+        for run in runs
+        if run.status == "cancelled"
+        and run.ended_at is not None
+        and not any(since <= run.ended_at <= until for since, until in story.excuses)
+    ]

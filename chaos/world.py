@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live Airflow and the simulator, watched by two threads so that a hundred plays need not ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from chaos.verdict import Run
+from demo.live import LiveAirflow
+from demo.processes import members_of
+from demo.rest import RestError, fetch_json
+from demo.services import Simulator
+
+HERE = Path(__file__).parent
+THRESHOLDS = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "AIRFLOW__TRIGGERER__RUNNER_HEALTH_CHECK_THRESHOLD": "15",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+}
+"""Airflow's own: 300, 10, 30, 30, 30 and 300 s."""
+LOOK_EVERY = 0.5
+KEY = "any"
+ASSISTANTS = {"OpenAI-Beta": "assistants=v2"}
+
+
+class World:
+    """A context manager; ``instances`` and ``runs`` are what was last seen, ``turn`` is for who writes."""
+
+    def __init__(self, *, parallelism: int, home: Path | None, database: str | None) -> None:
+        self._simulator = Simulator(speed="1")
+        connection = {"conn_type": "openai", "password": "simulator-key", "host": self._simulator.base_url}
+        self._folder = None if home else tempfile.TemporaryDirectory(prefix="chaos-")
+        folder = home.resolve() if home else Path(str(self._folder and self._folder.name))
+        self.airflow = LiveAirflow(
+            HERE / "dags",
+            home=folder,
+            parallelism=parallelism,
+            triggerers=2,
+            env={
+                "AIRFLOW_CONN_OPENAI_DEFAULT": json.dumps(connection),
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH")))),
+                # Beside a hundred workers and two triggerers SQLite's lock takes more than 5 s to get.
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database
+                or f"sqlite:///{folder}/airflow.db?timeout=60",
+                **THRESHOLDS,
+            },
+            beside={"simulator": self._simulator.command},
+        )
+        self.api = self.airflow.api
+        self.assistant = ""
+        self.since = ""
+        self.down: set[str] = set()
+        self.instances: dict[tuple[str, str], dict[str, Any]] = {}
+        self.runs: dict[str, list[Run]] = {}
+        self.looked_at = 0.0
+        self._over = threading.Event()
+        self.turn = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Start everything, and watch it."""
+        self.airflow.__enter__()
+        try:
+            self._simulator.wait_healthy(self.airflow.components["simulator"])
+            for dag_id in ("response_worker", "thread_run_worker_busy_cancel"):
+                self.api.wait_for_dag(dag_id, timeout=120)
+            self.assistant = self.ask("/v1/assistants", {"model": "gpt-4.1-mini"})["id"]
+        except BaseException:
+            self.airflow.stop()
+            raise
+        self.begin()
+        for look in (self._look_at_airflow, self._look_at_simulator):
+            threading.Thread(target=self._watch, args=(look,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        self._over.set()
+        self.airflow.stop()
+        if self._folder:
+            self._folder.cleanup()
+
+    def begin(self) -> None:
+        """Look only at Dag runs that are triggered from now on."""
+        self.since = datetime.now(UTC).isoformat()
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """Call the simulator, its API or what it tells about itself."""
+        method = "GET" if body is None else "POST"
+        return fetch_json(
+            f"{self._simulator.address}{path}", method=method, body=body, token=KEY, headers=ASSISTANTS
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything has been stopped."""
+        return self._over.is_set()
+
+    def process(self, title: str) -> int | None:
+        """Find a worker's process by its title."""
+        for pid in members_of({self.airflow.pid("scheduler")}):
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0 ") == title:
+                    return pid
+        return None
+
+    def settle(self) -> None:
+        """Wait until what was last seen is newer than now."""
+        now = time.time()
+        while self.looked_at < now:
+            time.sleep(0.1)
+
+    def _watch(self, look: Any) -> None:
+        while not self._over.wait(LOOK_EVERY):
+            with suppress(OSError, RestError, ValueError, KeyError):  # it may be down, by our own hand
+                look()
+
+    def _look_at_airflow(self) -> None:
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.api.call(
+                "GET",
+                "/dags/~/dagRuns/~/taskInstances",
+                run_after_gte=self.since,
+                limit=100,
+                offset=len(found),
+            )
+            found += page["task_instances"]
+            if not page["task_instances"] or len(found) >= page["total_entries"]:
+                break
+        for name, component in self.airflow.components.items():
+            if name not in self.down and not component.is_alive() and not self.is_over:
+                print(f"{name} ended by itself and is started again: {component.tail(1)}", flush=True)
+                component.start()
+        self.instances = {(one["dag_id"], one["dag_run_id"]): one for one in found}
+
+    def _look_at_simulator(self) -> None:
+        asked = time.time()
+        found = defaultdict(list)
+        for run in self.ask("/simulator/runs")["data"]:
+            found[run["metadata"].get("play", "")].append(Run.from_json(run))
+        self.runs, self.looked_at = dict(found), asked

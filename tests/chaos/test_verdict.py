@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+from chaos.verdict import Run, Story, duplicates, orphans, wrongly_cancelled
+
+
+def test_two_runs_alive_at_once_are_duplicates() -> None:
+    runs = [Run("run_1", "in_progress", 10.0, None), Run("run_2", "in_progress", 20.0, None)]
+    assert len(duplicates(Story(), runs)) == 1
+
+
+def test_a_run_after_a_completed_one_is_a_duplicate_but_not_after_a_failed_one() -> None:
+    second = Run("run_2", "completed", 20.0, 30.0)
+    assert duplicates(Story(), [Run("run_1", "completed", 10.0, 15.0), second])
+    assert not duplicates(Story(), [Run("run_1", "failed", 10.0, 15.0), second])
+
+
+def test_a_clear_makes_room_for_a_new_run() -> None:
+    runs = [Run("run_1", "completed", 10.0, 15.0), Run("run_2", "completed", 20.0, 30.0)]
+    assert not duplicates(Story(clears=[17.0]), runs)
+
+
+def test_a_run_that_goes_on_after_its_task_is_an_orphan_unless_somebody_said_so() -> None:
+    runs = [Run("run_1", "in_progress", 10.0, None)]
+    assert not orphans(Story(ended_at=None), runs, now=100.0)
+    assert not orphans(Story(ended_at=80.0), runs, now=100.0)
+    assert orphans(Story(ended_at=60.0), runs, now=100.0)
+    assert orphans(Story(clears=[60.0]), runs, now=100.0)
+    assert not orphans(Story(ended_at=60.0, told=True), runs, now=100.0)
+
+
+def test_a_cancel_needs_an_excuse_from_before_it() -> None:
+    runs = [Run("run_1", "cancelled", 10.0, 15.0)]
+    assert wrongly_cancelled(Story(), runs)
+    assert wrongly_cancelled(Story(excuses=[(16.0, 99.0)]), runs)
+    assert not wrongly_cancelled(Story(excuses=[(14.0, 99.0)]), runs)
