@@ -197,6 +197,8 @@ class Attempt:
 
     def _defer(self, owned: Owned, limits: WaitLimits) -> None:
         operator = self._operator
+        if self._killer is not None:
+            self._killer.check_before_defer()
         self._log.info(
             "The triggerer waits from here. A task that is still deferred long after %s has no triggerer: "
             "check with 'airflow jobs check --job-type TriggererJob'",

@@ -25,6 +25,7 @@ _ASK_SECONDS = 1.0
 _CANCEL_SECONDS = 3.0
 #: How soon a sleeping task notices that it was killed.
 _NAP_SECONDS = 0.25
+_ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
 
 
 class RunKiller:
@@ -81,6 +82,16 @@ class RunKiller:
         with self._ending:
             self._end()
         raise OpenAIRunError(f"The task was killed. {self._fate or 'Nothing had been created.'}")
+
+    def check_before_defer(self) -> None:
+        """
+        Go no further if the task has been ended: Airflow refuses its defer, and calls nobody's ``on_kill``.
+
+        :raises OpenAIRunError: when it was.
+        """
+        with suppress(Exception):  # unknown counts as wanted
+            self._killed = self._killed or self._state() in _ENDED
+        self.check()
 
     def kill(self) -> None:
         """Note that the task is killed, and end its run."""

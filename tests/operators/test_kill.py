@@ -233,3 +233,15 @@ def test_execution_timeout_in_the_worker_cancels_the_run_although_a_retry_is_lef
 
     assert openai_runs_simulator.runs()
     assert openai_runs_simulator.active() == []
+
+
+def test_a_task_that_was_ended_before_it_could_defer_cancels_its_run(
+    run_on: Callable[..., Any],
+    context_of: Callable[..., dict[str, Any]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(LONG)
+    with pytest.raises(OpenAIRunError, match="The run was cancelled"):
+        run_on(deferrable=True).execute(context_of(None, state="skipped"))
+
+    assert openai_runs_simulator.active() == []
