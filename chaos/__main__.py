@@ -17,6 +17,8 @@ from chaos.postgres import postgres
 from chaos.rows import ROWS
 from chaos.world import THRESHOLDS, World
 
+AT_A_TIME = {"sqlite": 8, "postgres": 20}
+"""Plays; with more of them SQLite makes Airflow wait for its lock longer than a heartbeat may take."""
 COUNTED = ("duplicates", "orphans", "wrongly cancelled")
 ROW = "{:<50} {:>5} {:>5} {:>6}  {}"
 
@@ -62,7 +64,7 @@ def main() -> int:
     options = parser.parse_args()
     rows = [row for row in ROWS if not options.row or any(words in row.name for words in options.row)]
     rows = [row for row in rows if row.in_short or not options.short]
-    number = options.plays or (1 if options.short else 3)
+    number = options.plays or (1 if options.short else 4)
     began = time.monotonic()
     say(
         f"seed {options.seed}, {os.cpu_count()} processors, {options.parallelism} workers, 2 triggerers, "
@@ -77,7 +79,8 @@ def main() -> int:
         ):
             say(f"Airflow is up after {time.monotonic() - began:.0f} s")
             chosen = stage.cast(world, rows, number=number, seed=options.seed)
-            for act in stage.perform(world, chosen, until=began + options.minutes * 60):
+            at_a_time = AT_A_TIME[options.database]
+            for act in stage.perform(world, chosen, at_a_time=at_a_time, until=began + options.minutes * 60):
                 acts.append(act)
                 say(f"{time.monotonic() - began:6.0f} s  {act.row.name}: {len(act.plays)} plays")
             acts.sort(key=chosen.index)

@@ -14,7 +14,6 @@ from chaos.rows import Row
 from chaos.verdict import SECONDS_TO_END, duplicates, orphans, wrongly_cancelled
 from chaos.world import World
 
-AT_A_TIME = 20
 SECONDS_OF_A_PLAY = 420.0
 TOLD = ("may be running and billing", "left running and billing")
 
@@ -43,11 +42,11 @@ def cast(world: World, rows: list[Row], *, number: int, seed: int) -> list[Act]:
     return acts
 
 
-def perform(world: World, acts: list[Act], until: float) -> Iterator[Act]:
+def perform(world: World, acts: list[Act], *, at_a_time: int, until: float) -> Iterator[Act]:
     """Play the rows that share nothing together, then the others one by one; yield what was played."""
     together = [act for act in acts if not act.row.alone]
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        for wave in _waves(together):
+    with ThreadPoolExecutor(at_a_time) as pool:
+        for wave in _waves(together, 3 * at_a_time):
             if time.monotonic() > until:
                 return
             _play(world, wave, pool)
@@ -58,11 +57,11 @@ def perform(world: World, acts: list[Act], until: float) -> Iterator[Act]:
                 yield act
 
 
-def _waves(acts: list[Act]) -> Iterator[list[Act]]:
-    """Put so many rows together that all of their plays can be under way at the same time."""
+def _waves(acts: list[Act], size: int) -> Iterator[list[Act]]:
+    """Put rows together until there are ``size`` plays, so that few of them wait for the last one."""
     wave: list[Act] = []
     for act in acts:
-        if wave and sum(len(one.plays) for one in wave) + len(act.plays) > 3 * AT_A_TIME:
+        if wave and sum(len(one.plays) for one in wave) + len(act.plays) > size:
             yield wave
             wave = []
         wave.append(act)
