@@ -15,7 +15,7 @@ SLOW_CREATE = 6.0
 CREATE = {"method": "POST", "path": "/(responses|runs)$"}
 LOOK = {"method": "GET", "path": r"/(responses|runs)/\w+$"}
 LONGER_THAN_THRESHOLDS = 45.0
-FOREIGN_SECONDS = 40.0
+FOREIGN_SECONDS = {"busy_fail": 900.0, "busy_wait": 60.0, "busy_cancel": 900.0}
 
 
 def slow_creates(world: World, plays: list[Play]) -> None:
@@ -106,7 +106,7 @@ def freeze_simulator(world: World, plays: list[Play]) -> None:
 def occupy_thread(play: Play) -> None:
     """Give the play a thread on which a run of somebody else is at work."""
     ask, about = play.world.ask, f"Foreign {play.name}"
-    ask("/simulator/scenarios", {"in_progress": FOREIGN_SECONDS, "when": f"{about}$"})
+    ask("/simulator/scenarios", {"in_progress": FOREIGN_SECONDS[play.variant], "when": f"{about}$"})
     thread = ask("/v1/threads", {"messages": [{"role": "user", "content": about}]})["id"]
     metadata = {"play": f"foreign {play.name}"}
     ask(f"/v1/threads/{thread}/runs", {"assistant_id": play.world.assistant, "metadata": metadata})
