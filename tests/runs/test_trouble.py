@@ -4,7 +4,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.trouble import MAX_SERVER_TEXT, Trouble, TroubleKind, safe_text
@@ -39,6 +39,8 @@ FORMS = [
 @given(secret=secrets, before=surroundings)
 @settings(max_examples=40)
 def test_a_secret_never_survives(form: str, secret: str, before: str) -> None:
+    assume(secret[:8] not in form)
+    assume(secret[-8:] not in form)  # "Authorization" itself stays
     shown = safe_text(f"{before} {form.format(secret)} and more")
     assert secret[:8] not in shown
     assert secret[-8:] not in shown
