@@ -29,6 +29,7 @@ def openai_fire_and_forget() -> None:
     wait = ResponseSensor(
         task_id="wait",
         ref=create.output["ref"],  # kind, id and connection of the run; any task may be handed it
+        poke_interval=10,  # seconds between two looks; Airflow's default for sensors is 60
         timeout=600,  # seconds; then the sensor fails and the response is left alone
         deferrable=True,
     )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.hooks.connection import FlowHook
-from airflow_provider_openai_runs.runs.errors import RunCallError
+from airflow_provider_openai_runs.runs.errors import LostCreateError, OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Step
 from airflow_provider_openai_runs.runs.request import (
     DEFAULT_TIMEOUTS,
@@ -18,6 +18,7 @@ from airflow_provider_openai_runs.runs.request import (
     thread_run_request,
 )
 from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.trouble import TroubleKind
 from airflow_provider_openai_runs.wire import Flow
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.threads import list_runs
@@ -40,7 +41,7 @@ class OpenAIRunsHook(FlowHook):
         """
         Start a thread run and return it without waiting; the arguments are ``CreateRunOperator``'s.
 
-        A lost answer is a ``RunCallError``; nothing is sent twice.
+        A lost answer is a ``LostCreateError``; nothing is sent twice.
 
         :raises RunRequestError: before anything is sent.
         """
@@ -169,14 +170,23 @@ class OpenAIRunsHook(FlowHook):
             try:
                 return self.run_flow(flows.patiently(flow, budget=DEFAULT_TIMEOUTS[action]))
             except CallFailed as failed:
-                raise self.error_of(failed, doing=doing, kind=kind) from failed
+                raise self._error(failed, doing, kind) from failed
 
     async def _async(self, flow: Flow[T], action: str, doing: str, kind: RunKind) -> T:
         with airflow_errors():
             try:
                 return await self.arun_flow(flows.patiently(flow, budget=DEFAULT_TIMEOUTS[action]))
             except CallFailed as failed:
-                raise self.error_of(failed, doing=doing, kind=kind) from failed
+                raise self._error(failed, doing, kind) from failed
+
+    def _error(self, failed: CallFailed, doing: str, kind: RunKind) -> OpenAIRunError:
+        if failed.pays and failed.trouble.kind is TroubleKind.NO_ANSWER:
+            return LostCreateError(
+                f"Could not {doing} (connection {self.conn_id!r}): {failed.trouble}. It may have been "
+                "accepted, "
+                "and a run may be going on and billing; it was not sent again."
+            )
+        return self.error_of(failed, doing=doing, kind=kind)
 
     def _check_cancelled(self, ref: RunRef, ended: flows.Cancelled) -> None:
         if ended.is_gone and ended.trouble is not None:

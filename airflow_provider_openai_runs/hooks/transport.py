@@ -55,7 +55,7 @@ def send(client: openai.OpenAI, call: Call[T]) -> T:
             send_body = client.delete if call.method == "DELETE" else client.post
             response = send_body(call.path, cast_to=httpx2.Response, body=call.body, options=_options(call))
     except openai.OpenAIError as error:
-        raise CallFailed(_trouble(error)) from error
+        raise CallFailed(_trouble(error), pays=call.pays) from error
     return _read(call, response)
 
 
@@ -70,7 +70,7 @@ async def asend(client: openai.AsyncOpenAI, call: Call[T]) -> T:
                 call.path, cast_to=httpx2.Response, body=call.body, options=_options(call)
             )
     except openai.OpenAIError as error:
-        raise CallFailed(_trouble(error)) from error
+        raise CallFailed(_trouble(error), pays=call.pays) from error
     return _read(call, response)
 
 
@@ -98,7 +98,7 @@ def _read(call: Call[T], response: httpx2.Response) -> T:
     except (ValueError, RecursionError) as error:
         text = safe_text(f"{call.method} {call.path} was answered unreadably: {error}")
         trouble = Trouble(kind=TroubleKind.NO_ANSWER, text=text, http_status=response.status_code)
-        raise CallFailed(trouble) from error
+        raise CallFailed(trouble, pays=call.pays) from error
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -7,8 +7,13 @@ from airflow_provider_openai_runs.runs.trouble import Trouble
 
 
 class CallFailed(Exception):  # noqa: N818 # an outcome to decide about, turned into a public error at the edge
-    """A call brought no readable answer."""
+    """
+    A call brought no readable answer.
 
-    def __init__(self, trouble: Trouble, *, what: str = "") -> None:
-        super().__init__(f"{what}: {trouble}" if what else str(trouble))
+    :param pays: whether it was one that starts paid work, which may then be under way.
+    """
+
+    def __init__(self, trouble: Trouble, *, pays: bool = False) -> None:
+        super().__init__(str(trouble))
         self.trouble = trouble
+        self.pays = pays

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.exceptions import RunCallError, RunRequestError
+from airflow_provider_openai_runs.exceptions import LostCreateError, RunCallError, RunRequestError
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
@@ -167,9 +167,11 @@ def test_a_create_whose_answer_is_lost_is_not_sent_twice(
     respond: Callable[..., Run], openai_runs_simulator: Simulator
 ) -> None:
     openai_runs_simulator.fault(Fault(kind="lost"))
-    with pytest.raises(RunCallError, match="create a response"):
+    with pytest.raises(LostCreateError, match=r"create a response.*not sent again") as lost:
         respond()
 
+    # A retried @task would create it again, and pay twice.
+    assert not lost.value.retryable
     assert openai_runs_simulator.count("POST", "^/responses$") == 1
 
 

@@ -30,7 +30,7 @@ def drive(flow: Flow[Any], answers: Iterable[Answer]) -> tuple[Any, list[Call[An
             answer = next(left)
             if isinstance(answer, int):
                 trouble = Trouble(kind=TroubleKind.REFUSED, text="no", http_status=answer)
-                step = flow.throw(CallFailed(trouble, what="listing"))
+                step = flow.throw(CallFailed(trouble))
             else:
                 step = flow.send(step.read(Reply(data=answer)))
     except StopIteration as stop:

@@ -230,7 +230,7 @@ def test_a_server_without_messages_and_steps_has_none(status: int, drive: Drive)
 
 
 def test_any_other_failure_of_a_list_is_told(drive: Drive) -> None:
-    with pytest.raises(CallFailed, match="listing: HTTP 500"):
+    with pytest.raises(CallFailed, match="HTTP 500"):
         drive(WIRE.complete(run_of(), steps=True), [500])
 
 
