@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from airflow.sdk.log import redact
+
+from airflow_provider_openai_runs.simulator import Scenario, Simulator
+
+MCP = {
+    "type": "mcp",
+    "server_label": "tickets",
+    "server_url": "https://tickets.example.com",
+    "authorization": "Bearer {{ 'of-the-server-1234' }}",
+    "headers": {"X-Tenant-Key": "tenant-key-5678"},
+}
+
+
+def test_the_credentials_of_a_tool_do_not_get_into_the_rendered_fields(respond: Callable[..., Any]) -> None:
+    operator = respond(tools=[MCP])
+    operator.render_template_fields({})
+    shown = str(redact(operator.tools, "tools"))
+
+    assert operator.tools[0]["headers"] == {"X-Tenant-Key": "tenant-key-5678"}
+    assert "of-the-server-1234" not in shown
+    assert "tenant-key-5678" not in shown
+    assert "tickets.example.com" in shown
+
+
+def test_the_credentials_of_a_tool_do_not_get_into_xcom(
+    respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1))
+    found = respond(tools=[MCP]).execute(context)
+
+    assert "tenant-key-5678" in str(openai_runs_simulator.requests[0].body)
+    assert found["tools"][0]["server_label"] == "tickets"
+    assert "of-the-server-1234" not in str(found)
+    assert "tenant-key-5678" not in str(found)
