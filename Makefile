@@ -3,19 +3,21 @@
 #
 #   make PYTHON=python3.12 test     another Python
 #   make AIRFLOW=3.1 demo           another Airflow, one of those in constraints/
+#   make SDK=3.13 test              another version of the openai package
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 AIRFLOW ?= 3.3
 AIRFLOWS := 3.1 3.2 3.3
-VENV ?= .venv$(if $(filter-out 3.3,$(AIRFLOW)),-airflow-$(AIRFLOW))
+SDK ?=
+VENV ?= .venv$(if $(filter-out 3.3,$(AIRFLOW)),-airflow-$(AIRFLOW))$(if $(SDK),-sdk-$(SDK))
 ARGS ?=
 
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 CREATED := $(VENV)/.python-$(PYTHON_VERSION)
-STAMP := $(VENV)/.airflow-$(AIRFLOW)
+STAMP := $(VENV)/.airflow-$(AIRFLOW)$(if $(SDK),-sdk-$(SDK))
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
@@ -35,7 +37,9 @@ $(CREATED):
 $(STAMP): pyproject.toml $(CONSTRAINTS) $(CREATED)
 	@echo "Installing the package and Airflow $(AIRFLOW) into $(VENV) (about a minute the first time)"
 	@rm -f $(VENV)/.airflow-*
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint $(CONSTRAINTS)
+	@sed '$(if $(SDK),s/^openai==.*/openai==$(SDK)/)' $(CONSTRAINTS) > $(VENV)/constraints.txt
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+		--constraint $(VENV)/constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## Run the example Dags in a live Airflow, against the simulator or OPENAI_API_KEY
@@ -69,12 +73,8 @@ coverage: $(STAMP) ## Run the tests and measure what they cover
 bench: $(STAMP) ## Measure what importing the operators costs, beside the official provider's
 	@$(VENV)/bin/python benchmarks/imports.py
 
-test-matrix: $(AIRFLOWS:%=test-airflow-%) ## Run the tests on every supported Airflow
-
-.PHONY: $(AIRFLOWS:%=test-airflow-%)
-$(AIRFLOWS:%=test-airflow-%): test-airflow-%:
-	@echo "Airflow $*"
-	@$(MAKE) --no-print-directory test AIRFLOW=$*
+test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half an hour); MATRIX names cells
+	@$(PYTHON) tests/matrix.py $(ARGS)
 
 SERVERS := $(patsubst conformance/requirements/%.txt,%,$(wildcard conformance/requirements/*.txt))
 INSTALLED := $(SERVERS:%=.venv-conformance-%/.installed)
