@@ -2,8 +2,8 @@
 """
 ``make test-matrix``: the tests on every supported Airflow, Python and SDK.
 
-Every Airflow runs on the oldest Python; the newest Airflow on every Python, and with the oldest SDK, too. Each
-of these cells has an environment of its own. What is supported is read from pyproject.toml and constraints/.
+Every Airflow runs on the oldest Python; the newest Airflow on every Python, and with the oldest SDK, too.
+Each of these cells has an environment of its own. pyproject.toml and constraints/ say what is supported.
 """
 
 # ruff: noqa: T201, S603 - a command line whose commands are our own
