@@ -46,6 +46,8 @@ class RunCompletionTrigger(BaseTrigger):
     :param cancel_on_timeout: cancel the run when its time is over.
     :param deferred_at: when the worker handed over; no event is fired right after it.
     :param target_statuses: end the wait in one of these statuses, for sensors.
+    :param rounds: the rounds of calls that were answered so far; handed back in the event, as the deadlines
+        are, for the worker that answers the next one.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class RunCompletionTrigger(BaseTrigger):
         cancel_on_timeout: bool = True,
         deferred_at: float = 0.0,
         target_statuses: Sequence[str] = (),
+        rounds: dict[str, Any] | None = None,
         **_of_a_later_version: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it untyped
@@ -72,6 +75,7 @@ class RunCompletionTrigger(BaseTrigger):
         self.cancel_on_timeout = cancel_on_timeout
         self.deferred_at = deferred_at
         self.target_statuses = list(target_statuses)
+        self.rounds = rounds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""
@@ -87,6 +91,7 @@ class RunCompletionTrigger(BaseTrigger):
                 "cancel_on_timeout": self.cancel_on_timeout,
                 "deferred_at": self.deferred_at,
                 "target_statuses": self.target_statuses,
+                **({"rounds": self.rounds} if self.rounds else {}),
             },
         )
 
@@ -113,7 +118,11 @@ class RunCompletionTrigger(BaseTrigger):
         if self.task_instance is not None:  # there is none in dag.test(), which has no executor
             held_back = self.deferred_at + _EARLIEST_EVENT - time.time()
             await asyncio.sleep(min(max(0.0, held_back), _EARLIEST_EVENT))
-        yield TriggerEvent(result.to_json())
+        yield TriggerEvent(result.to_json() | self._handed_back())
+
+    def _handed_back(self) -> dict[str, Any]:
+        limits = {"deadline": self.deadline, "attempt_deadline": self.attempt_deadline}
+        return limits | {"created_at": self.created_at, "rounds": self.rounds}
 
     async def on_kill(self) -> None:
         """

@@ -84,6 +84,10 @@ def test_one_event_says_how_the_wait_ended_and_carries_no_output(
         "fate": "ended",
         "status": "completed",
         "trouble": None,
+        "created_at": waits.created_at,
+        "deadline": waits.deadline,
+        "attempt_deadline": None,
+        "rounds": None,
     }
     assert "Rayleigh" not in json.dumps(event)
 
