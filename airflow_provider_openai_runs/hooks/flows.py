@@ -17,7 +17,7 @@ from airflow_provider_openai_runs.runs.model import Look, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
-from airflow_provider_openai_runs.wire import Flow, wire_of
+from airflow_provider_openai_runs.wire import Answer, Flow, wire_of
 from airflow_provider_openai_runs.wire.call import Call, Pause
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.troubled import CallFailed
@@ -87,9 +87,11 @@ def single(call: Call[T]) -> Flow[T]:
     return found
 
 
-def answer(run: Run, outputs: Mapping[str, str], request: RunRequest | None) -> Flow[Run]:
+def answer(
+    run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None = None
+) -> Flow[Run]:
     """Answer the model's calls, all in one request."""
-    answered: Run = yield wire_of(run.ref.kind).answer(run, outputs, request, token=None)
+    answered: Run = yield wire_of(run.ref.kind).answer(run, outputs, request, token=token)
     return answered
 
 

@@ -19,7 +19,7 @@ from airflow_provider_openai_runs.runs.request import (
 )
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.trouble import TroubleKind
-from airflow_provider_openai_runs.wire import Flow
+from airflow_provider_openai_runs.wire import Answer, Flow
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.threads import list_runs
 from airflow_provider_openai_runs.wire.troubled import CallFailed
@@ -139,19 +139,20 @@ class OpenAIRunsHook(FlowHook):
         self._check_cancelled(run, ended)
         return await self.aretrieve(run)
 
-    def submit_tool_outputs(self, run: Run, outputs: Mapping[str, str], *, tools: Any = None) -> Run:
+    def submit_tool_outputs(self, run: Run, outputs: Mapping[str, Answer], *, tools: Any = None) -> Run:
         """
         Answer all pending calls of a run in one request and return the run that goes on.
 
         A thread run goes on itself; a response goes on as a new one, with a new id.
 
         :param run: as ``retrieve`` returned it.
-        :param outputs: call id to text.
+        :param outputs: call id to text; true or false to the approval request of an MCP tool; or a whole
+            input item of a response.
         :param tools: of a response: the tools to offer again, which the API does not carry over.
         """
         return self._sync(_answer(run, outputs, tools), "create", f"answer {run.ref}", run.ref.kind)
 
-    async def asubmit_tool_outputs(self, run: Run, outputs: Mapping[str, str], *, tools: Any = None) -> Run:
+    async def asubmit_tool_outputs(self, run: Run, outputs: Mapping[str, Answer], *, tools: Any = None) -> Run:
         """Answer all pending calls of a run in one request."""
         return await self._async(_answer(run, outputs, tools), "create", f"answer {run.ref}", run.ref.kind)
 
@@ -207,6 +208,6 @@ def _thread(messages: list[Mapping[str, Any]] | None, more: Mapping[str, Any]) -
     return flows.single(THREADS.create_thread(body))
 
 
-def _answer(run: Run, outputs: Mapping[str, str], tools: Any) -> Flow[Run]:
+def _answer(run: Run, outputs: Mapping[str, Answer], tools: Any) -> Flow[Run]:
     again = None if tools is None else response_request(input="", tools=tools)
     return flows.answer(run, outputs, again)

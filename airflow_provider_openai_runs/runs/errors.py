@@ -18,6 +18,8 @@ What this package raises.
         - RunCancelledError      by somebody else
         - RunIncompleteError     a ceiling was reached, or the content filter stepped in
         - ToolCallsPendingError  the model waits for an answer to its calls, and nobody is there to give it
+        - ToolCallsFailedError   the calls went wrong too often, took too long, or came without an end
+        - RunOutputError         the answer does not fit output_type
 
 Every error says by ``retryable`` whether Airflow's retry can help. The operators raise them as Airflow's own
 kinds besides: ``AirflowException``, or ``AirflowFailException`` where a retry would only fail again.
@@ -118,3 +120,11 @@ class ToolCallsPendingError(RunEndedError):
     """The model waits for an answer to its calls, and nobody is there to give it."""
 
     retryable = False
+
+
+class ToolCallsFailedError(RunEndedError):
+    """The model's calls went wrong too often, took too long, or came without an end."""
+
+
+class RunOutputError(RunEndedError):
+    """The answer does not fit ``output_type``."""

@@ -185,6 +185,9 @@ def _lost_create(record: Record, seen: Seen | None, now: float, on_lost_create: 
     if found.conclusive:
         return Create(because="an earlier attempt ended before its create was accepted")
     if on_lost_create == "resubmit":
+        if record.rounds.earlier:
+            # It was the answer to the calls of a response, which still waits for one.
+            return Adopt(ref=record.rounds.earlier[-1])
         return Create(because="an earlier create was never answered (on_lost_create='resubmit')")
     return GiveUp(error=lost_create_error(record))
 

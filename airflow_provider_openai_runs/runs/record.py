@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.rounds import Rounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Record:
     :param fingerprint: a short hash of each argument, to name the ones that changed between attempts.
     :param ended_by_us: the run was cancelled by this package; a retry starts a new one.
     :param refused: the run completed, but its answer was not acceptable; a retry starts a new one.
+    :param rounds: the rounds of calls that were answered; the last of them by the create that this is about.
     """
 
     cycle: int
@@ -37,6 +39,7 @@ class Record:
     deadline: float | None = None
     ended_by_us: bool = False
     refused: bool = False
+    rounds: Rounds = field(default_factory=Rounds)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored; what says nothing is left out."""
@@ -51,6 +54,7 @@ class Record:
             "deadline": self.deadline,
             "ended_by_us": self.ended_by_us or None,
             "refused": self.refused or None,
+            "rounds": self.rounds.to_json() or None,
         }
         return {key: value for key, value in values.items() if value is not None}
 
@@ -76,11 +80,17 @@ class Record:
             deadline=_seconds(value.get("deadline")),
             ended_by_us=bool(value.get("ended_by_us")),
             refused=bool(value.get("refused")),
+            rounds=Rounds.from_json(value.get("rounds")),
         )
 
     def with_run(self, ref: RunRef, *, created_at: float, deadline: float | None) -> Record:
         """Return the record of the same intent, now that its run is known."""
         return replace(self, ref=ref, created_at=created_at, deadline=deadline)
+
+    def back_at(self, ref: RunRef) -> Record:
+        """Return the record with ``ref`` as its run: the one that was searched for, or an earlier round."""
+        rounds = self.rounds.before(ref)
+        return replace(self, ref=ref, rounds=rounds, created_at=self.created_at if self.ref == ref else None)
 
     def changed_arguments(self, fingerprint: Mapping[str, str]) -> list[str]:
         """Name the arguments that differ from those of the recorded run."""

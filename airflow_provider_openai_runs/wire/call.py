@@ -51,6 +51,8 @@ class Pause:
     reconnect: bool = False
 
 
+#: The answer to a call: text, true or false to an approval request, or a whole input item of a response.
+Answer = str | bool | Mapping[str, Any]
 #: Yields calls and pauses, is sent what the calls read (or gets their error thrown in), and returns a result.
 Flow = Generator[Call[Any] | Pause, Any, T]
 
@@ -77,9 +79,9 @@ class Wire(Protocol):
         """Find the run whose metadata token starts with ``token``, created after ``since`` (Unix seconds)."""
 
     def answer(
-        self, run: Run, outputs: Mapping[str, str], request: RunRequest | None, *, token: str | None
+        self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
     ) -> Call[Run]:
         """Answer the model's calls, by call id."""
 
 
-__all__ = ["Call", "Flow", "Pause", "Reply", "Wire"]
+__all__ = ["Answer", "Call", "Flow", "Pause", "Reply", "Wire"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,11 @@ from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.call import Call, Flow, Reply
+from airflow_provider_openai_runs.wire.call import Answer, Call, Flow, Reply
 
 _LIMITS = ("max_output_tokens", "max_tool_calls")
+#: The call of an MCP tool that waits for somebody's word rather than for an output.
+_APPROVAL = "mcp_approval_request"
 #: Output items that mean: a response that calls itself completed waits for somebody outside.
 _FUNCTION_CALLS = frozenset(
     {
@@ -26,7 +29,7 @@ _FUNCTION_CALLS = frozenset(
         "local_shell_call",
         "shell_call",
         "apply_patch_call",
-        "mcp_approval_request",
+        _APPROVAL,
     }
 )
 #: Statuses in which the calls in the output are whole; the second one is not in the API, but seen elsewhere.
@@ -79,7 +82,7 @@ class ResponsesWire:
         return SearchResult(ref=None, conclusive=False)
 
     def answer(
-        self, run: Run, outputs: Mapping[str, str], request: RunRequest | None, *, token: str | None
+        self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
     ) -> Call[Run]:
         """
         Go on with a new response that holds the outputs.
@@ -93,16 +96,24 @@ class ResponsesWire:
         else:
             again.pop("conversation", None)
             again["previous_response_id"] = run.ref.id
-        types = {call.id: _OUTPUTS[call.type] for call in run.tool_calls if call.type in _OUTPUTS}
-        again["input"] = [
-            {"type": types.get(call, "function_call_output"), "call_id": call, "output": out}
-            for call, out in outputs.items()
-        ]
-        body = {"model": run.model, "background": True, "store": True} | again
+        types = {call.id: call.type for call in run.tool_calls}
+        again["input"] = [_answer(call, types.get(call, "function"), out) for call, out in outputs.items()]
+        body = {"background": True, "store": True} | again
+        body["model"] = body.get("model") or run.model
         next_request = RunRequest(
             kind=RunKind.RESPONSE, body={k: v for k, v in body.items() if v is not None}
         )
         return self.create(next_request, token=token, conn_id=run.ref.conn_id)
+
+
+def _answer(call: str, kind: str, answer: Answer) -> dict[str, Any]:
+    """Return the input item that answers a call; a mapping is one already."""
+    if isinstance(answer, Mapping):
+        return dict(answer)
+    if kind == _APPROVAL:
+        return {"type": "mcp_approval_response", "approval_request_id": call, "approve": answer is True}
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+    return {"type": _OUTPUTS.get(kind, "function_call_output"), "call_id": call, "output": text}
 
 
 def _path(ref: RunRef) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.call import Call, Flow, Reply
+from airflow_provider_openai_runs.wire.call import Answer, Call, Flow, Reply
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 _HEADERS = {"OpenAI-Beta": "assistants=v2"}
@@ -35,6 +36,7 @@ class ThreadRunsWire:
         body = dict(request.body)
         if token is not None:
             body["metadata"] = {**body.get("metadata", {}), TOKEN_KEY: token}
+        # A list; the SDK writes the brackets of ``include[]``.
         query = {"include[]": body.pop("include")} if "include" in body else {}
         thread_id = request.thread_id or ""
 
@@ -114,7 +116,7 @@ class ThreadRunsWire:
         return SearchResult(ref=None, conclusive=not nameless)
 
     def answer(
-        self, run: Run, outputs: Mapping[str, str], request: RunRequest | None, *, token: str | None
+        self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
     ) -> Call[Run]:
         """Answer all pending calls in one request, as the API demands."""
         del request, token  # the same run goes on
@@ -122,7 +124,8 @@ class ThreadRunsWire:
         def read(reply: Reply) -> Run:
             return _run(reply.data, thread_id=run.ref.thread_id or "", conn_id=run.ref.conn_id)
 
-        body = {"tool_outputs": [{"tool_call_id": call, "output": out} for call, out in outputs.items()]}
+        texts = {call: out if isinstance(out, str) else json.dumps(out) for call, out in outputs.items()}
+        body = {"tool_outputs": [{"tool_call_id": call, "output": out} for call, out in texts.items()]}
         path = f"{_run_path(run.ref)}/submit_tool_outputs"
         return Call(method="POST", path=path, body=body, headers=_HEADERS, read=read, pays=True)
 

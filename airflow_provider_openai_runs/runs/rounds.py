@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is remembered of a run whose calls were answered, from one worker to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
+from airflow_provider_openai_runs.runs.status import RunKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """
+    The rounds of calls that were answered so far.
+
+    A thread run goes on by itself after each of them. A response goes on as a new one: for the user, the whole
+    chain is one run.
+
+    :param answered: how many rounds.
+    :param errors: what went wrong with the calls since the last one that went well, oldest first.
+    :param earlier: of a response, those before the present one, oldest first.
+    """
+
+    answered: int = 0
+    errors: tuple[str, ...] = ()
+    earlier: tuple[RunRef, ...] = ()
+
+    def after(self, run: Run, errors: Sequence[str]) -> Rounds:
+        """Return what is to be remembered once the calls of ``run`` are answered."""
+        earlier = (*self.earlier, run.ref) if run.ref.kind is RunKind.RESPONSE else ()
+        return Rounds(answered=self.answered + 1, errors=tuple(errors), earlier=earlier)
+
+    def before(self, ref: RunRef) -> Rounds:
+        """Return what was remembered when ``ref`` was the present response."""
+        if ref not in self.earlier:
+            return self
+        place = self.earlier.index(ref)
+        undone = len(self.earlier) - place
+        return replace(self, answered=max(0, self.answered - undone), earlier=self.earlier[:place])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form for the record and the trigger; what says nothing is left out."""
+        values = {
+            "answered": self.answered,
+            "errors": list(self.errors),
+            "earlier": [ref.to_json() for ref in self.earlier],
+        }
+        return {name: value for name, value in values.items() if value}
+
+    @classmethod
+    def from_json(cls, value: object) -> Rounds:
+        """Read the stored form; whatever else it is says that nothing was answered."""
+        if not isinstance(value, dict):
+            return cls()
+        answered, errors, earlier = (value.get(name) for name in ("answered", "errors", "earlier"))
+        return cls(
+            answered=answered if isinstance(answered, int) else 0,
+            errors=tuple(map(str, errors)) if isinstance(errors, list) else (),
+            earlier=tuple(map(RunRef.from_json, earlier)) if isinstance(earlier, list) else (),
+        )
+
+
+def as_one(earlier: Sequence[Run], last: Run) -> Run:
+    """Show a chain of responses as one run: it began with the first, and every round counts."""
+    if not earlier:
+        return last
+    chain = (*earlier, last)
+    usages = [run.usage for run in chain if run.usage is not None]
+    steps = [run.steps for run in chain if run.steps is not None]
+    return replace(
+        last,
+        created_at=earlier[0].created_at,
+        usage=_sum(usages) if usages else None,
+        steps=tuple(step for of_run in steps for step in of_run) if last.steps is not None else None,
+        file_ids=tuple(dict.fromkeys(file for run in chain for file in run.file_ids)),
+        raw={**last.raw, "response_ids": [run.ref.id for run in chain]},
+    )
+
+
+def _sum(usages: Sequence[Usage]) -> Usage:
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        total_tokens=sum(usage.total_tokens for usage in usages),
+    )
