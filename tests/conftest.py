@@ -297,6 +297,21 @@ def run_task(fire: Callable[[Any], Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def _oracle() -> Any:
+    from conformance.oracle import DESCRIPTION, Oracle
+
+    return Oracle() if DESCRIPTION.is_file() else None
+
+
+@pytest.fixture
+def openai_runs_simulator(openai_runs_simulator: Simulator, _oracle: Any) -> Iterator[Simulator]:
+    """Give the simulator; whatever the package asked it in a test must be documented."""
+    yield openai_runs_simulator
+    if _oracle is not None:
+        _oracle.check(openai_runs_simulator.requests)
+
+
+@pytest.fixture(scope="session")
 def _http() -> Iterator[httpx2.Client]:
     import httpx2
 

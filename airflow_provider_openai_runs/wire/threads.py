@@ -37,7 +37,7 @@ class ThreadRunsWire:
         if token is not None:
             body["metadata"] = {**body.get("metadata", {}), TOKEN_KEY: token}
         # A list; the SDK writes the brackets of ``include[]``.
-        query = {"include[]": body.pop("include")} if "include" in body else {}
+        query = {"include": body.pop("include")} if "include" in body else {}
         thread_id = request.thread_id or ""
 
         def read(reply: Reply) -> Run:

@@ -48,7 +48,7 @@ def test_a_create_is_one_paid_post_with_the_token_among_the_metadata() -> None:
     )
     call = WIRE.create(request, token="hash/abc", conn_id="ai")
     assert (call.method, call.path, call.headers, call.pays) == ("POST", "/threads/thread_1/runs", BETA, True)
-    assert call.query == {"include[]": ["step_details.tool_calls[*].file_search.results[*].content"]}
+    assert call.query == {"include": ["step_details.tool_calls[*].file_search.results[*].content"]}
     assert call.body == {
         "assistant_id": "asst_1",
         "metadata": {"team": "a", "airflow_token": "hash/abc"},
