@@ -14,9 +14,10 @@ from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators import results
 from airflow_provider_openai_runs.operators.busy import BusyThreadError, BusyWait
+from airflow_provider_openai_runs.operators.creating import Owned, RunCreator
 from airflow_provider_openai_runs.operators.finish import RunFinisher
 from airflow_provider_openai_runs.operators.kill import RunKiller
-from airflow_provider_openai_runs.operators.owner import Owned, RunOwner
+from airflow_provider_openai_runs.operators.owner import RunOwner
 from airflow_provider_openai_runs.operators.record import RunRecords
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.model import RunRef
@@ -118,20 +119,23 @@ class Attempt:
     def _owner(self, hook: OpenAIRunsHook, request: RunRequest, window: float | None) -> RunOwner:
         operator, ti = self._operator, self._ti
         began = getattr(self._context.get("dag_run"), "start_date", None)
-        return RunOwner(
+        creator = RunCreator(
             hook=hook,
             request=request,
             records=self._records,
             identity=(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
             cycle=ti.max_tries,
-            retries_without_record=not self._records.is_kept and ti.try_number > 1,
-            run_began_at=began.timestamp() if began else 0.0,
             window=window,
             timeouts=checked_timeouts(operator.timeouts),
+            log=self._log,
+        )
+        return RunOwner(
+            creator=creator,
+            retries_without_record=not self._records.is_kept and ti.try_number > 1,
+            run_began_at=began.timestamp() if began else 0.0,
             cancel_on_timeout=operator.cancel_on_timeout,
             on_lost_create=operator.on_lost_create,
             on_active_run=operator.on_active_run,
-            log=self._log,
         )
 
     def _acquire(self, owner: RunOwner, started_at: float) -> Owned:

@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.operators.busy import BusyThreadError
-from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
+from airflow_provider_openai_runs.operators.creating import NotCreatedError, Owned, RunCreator
+from airflow_provider_openai_runs.operators.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs import ownership
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
-from airflow_provider_openai_runs.runs.model import Look, Run, RunRef
+from airflow_provider_openai_runs.runs.errors import RunCallError
+from airflow_provider_openai_runs.runs.model import Look, RunRef
 from airflow_provider_openai_runs.runs.ownership import (
     Adopt,
     Create,
@@ -27,18 +25,15 @@ from airflow_provider_openai_runs.runs.ownership import (
     SearchResult,
 )
 from airflow_provider_openai_runs.runs.policies import OnActiveRun, OnLostCreate
-from airflow_provider_openai_runs.runs.record import Record, new_token, token_prefix
-from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.record import Record, token_prefix
+from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 if TYPE_CHECKING:
-    from airflow.sdk.types import Logger
-
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
 #: Seconds for a look at a recorded run; in trouble the run counts as active, and the wait goes on looking.
@@ -46,48 +41,32 @@ _LOOK_BUDGET = 30.0
 _SEARCH_PAUSE = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owned:
-    """
-    The run that belongs to this task instance. Times are Unix seconds.
-
-    :param run: as its create call answered; None when it is one of an earlier attempt.
-    :param finished: it has done its work already, and only has to be read.
-    """
-
-    ref: RunRef
-    created_at: float
-    deadline: float | None
-    run: Run | None = None
-    finished: bool = False
-
-
 @dataclass(kw_only=True)
 class RunOwner:
     """
     Finds or creates the run of one task instance.
 
-    :param identity: Dag id, Dag run id, task id, map index.
-    :param cycle: ``max_tries``, which a clear changes and a retry does not.
     :param retries_without_record: this is a retry, and there is no store to know the run from.
-    :param window: seconds to wait for the run; None is fire and forget.
-    :param was_killed: asked after each step: nothing may be created or kept any more.
+    :param run_began_at: when the Dag run began, in Unix seconds.
     """
 
-    hook: OpenAIRunsHook
-    request: RunRequest
-    records: RunRecords
-    identity: tuple[object, ...]
-    cycle: int
+    creator: RunCreator
     retries_without_record: bool
     run_began_at: float
-    window: float | None
-    timeouts: dict[str, float]
     cancel_on_timeout: bool
     on_lost_create: OnLostCreate
     on_active_run: OnActiveRun
-    log: Logger
-    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        self.hook = self.creator.hook
+        self.request = self.creator.request
+        self.records = self.creator.records
+        self.timeouts = self.creator.timeouts
+        self.window = self.creator.window
+        self.log = self.creator.log
+        self.clock = self.creator.clock
+        self.cycle = self.creator.cycle
+        self._token_prefix = token_prefix((*self.creator.identity, self.cycle))
 
     def acquire(self) -> Owned:
         """
@@ -127,7 +106,7 @@ class RunOwner:
                         return made
                     record = made
                 case LookAt():
-                    record = self._with_ref(record, move.ref)
+                    record = record and record.back_at(move.ref)
                     seen = self._look(move.ref)
                 case SearchFor():
                     seen = self._search(move, record)
@@ -136,9 +115,9 @@ class RunOwner:
                     # Of a retry's own run the end counts: completed before the cancel came, it is paid for.
                     record = record if seen and record and record.cycle == self.cycle else None
                 case Adopt():
-                    return self._adopt(self._with_ref(record, move.ref), move.ref)
+                    return self._adopt(record and record.back_at(move.ref), move.ref)
                 case FinishFrom():
-                    return self._finished(move.ref)
+                    return self._finished(record, move.ref)
                 case GiveUp():
                     raise move.error
                 case _:
@@ -150,54 +129,10 @@ class RunOwner:
         """Create a run; if its answer was lost, return the intent to decide about; None is to try again."""
         if move.because:
             self.log.warning("A new run is created: %s", move.because)
-        request = self._on_its_thread(record)
-        intent = Record(
-            cycle=self.cycle,
-            token=new_token((*self.identity, self.cycle), random_part=secrets.token_hex(8)),
-            intent_at=self.clock(),
-            thread_id=request.thread_id,
-            fingerprint=self.request.fingerprint(),
-        )
-
-        def write_intent() -> None:
-            # Anew before each send: a lost answer is searched for from the last time on.
-            nonlocal intent
-            intent = replace(intent, intent_at=self.clock())
-            self.records.save(intent, is_intent=True)
-
-        flow = flows.create(request, token=intent.token, conn_id=self.hook.conn_id)
-        budget = max(1.0, gives_up_at - self.clock())
         try:
-            run = self.hook.run_flow(flows.patiently(flow, budget=budget, before_paying=write_intent))
-        except CallFailed as failed:
-            return self._not_created(intent, failed, gives_up_at)
-        return self._created(intent, run)
-
-    def _on_its_thread(self, record: Record | None) -> RunRequest:
-        """Create the thread first, so that it is on record before a run on it is paid for."""
-        if self.request.thread is None:
-            return self.request
-        if record is not None and record.ref is None and record.thread_id and record.cycle == self.cycle:
-            return replace(self.request, thread_id=record.thread_id)
-        try:
-            flow = flows.single(THREADS.create_thread(self.request.thread))
-            thread_id = self.hook.run_flow(flows.patiently(flow, budget=self.timeouts["create"]))
-        except CallFailed as failed:
-            raise self._error(failed, "create a thread") from failed
-        return replace(self.request, thread_id=thread_id)
-
-    def _created(self, intent: Record, run: Run) -> Owned:
-        now = self.clock()
-        deadline = None if self.window is None else now + self.window
-        try:
-            self.records.save(intent.with_run(run.ref, created_at=now, deadline=deadline))
-        except NoLongerOwnerError as error:
-            fate = self._cancel(run.ref)
-            raise RunCallError(
-                f"This attempt is no longer the task's: a later one has taken over. {run.ref}, which it "
-                f"had just created, was {fate}."
-            ) from error
-        return Owned(ref=run.ref, created_at=now, deadline=deadline, run=run)
+            return self.creator.create(record, gives_up_at=gives_up_at)
+        except NotCreatedError as error:
+            return self._not_created(error.intent, error.failed, gives_up_at)
 
     def _not_created(self, intent: Record, failed: CallFailed, gives_up_at: float) -> Owned | Record | None:
         trouble = failed.trouble
@@ -213,7 +148,7 @@ class RunOwner:
         if active is not None and (owned := self._adopt_active(intent, active)):
             return owned
         self.records.drop()
-        error = self._error(failed, f"create a {self.request.kind.noun}")
+        error = self.creator.error_of(failed, f"create a {self.request.kind.noun}")
         if not (trouble.active_run_id or trouble.conversation_locked) or self.on_active_run == "fail":
             raise error from failed
         if self.on_active_run == "wait":
@@ -242,8 +177,7 @@ class RunOwner:
             )
         except CallFailed:
             return None
-        prefix = token_prefix((*self.identity, self.cycle))
-        if not run.metadata.get(TOKEN_KEY, "").startswith(prefix):
+        if not run.metadata.get(TOKEN_KEY, "").startswith(self._token_prefix):
             return None
         return self._adopt(intent, ref)
 
@@ -253,13 +187,12 @@ class RunOwner:
         """Return what a retry knows without a store: the part of the token that is no accident."""
         if not self.retries_without_record or self.request.kind is not RunKind.THREAD_RUN:
             return None
-        prefix = token_prefix((*self.identity, self.cycle))
         return Record(
-            cycle=self.cycle, token=prefix, intent_at=self.run_began_at, thread_id=self.request.thread_id
+            cycle=self.cycle,
+            token=self._token_prefix,
+            intent_at=self.run_began_at,
+            thread_id=self.request.thread_id,
         )
-
-    def _with_ref(self, record: Record | None, ref: RunRef) -> Record | None:
-        return record if record is None or record.ref else replace(record, ref=ref)
 
     def _look(self, ref: RunRef) -> ownership.Seen:
         try:
@@ -299,11 +232,12 @@ class RunOwner:
         if changed:
             self.log.warning("%s goes on with the earlier values of %s", ref, ", ".join(changed))
         self.records.save(record.with_run(ref, created_at=created_at, deadline=deadline))
-        return Owned(ref=ref, created_at=created_at, deadline=deadline)
+        return Owned(ref=ref, created_at=created_at, deadline=deadline, rounds=record.rounds)
 
-    def _finished(self, ref: RunRef) -> Owned:
+    def _finished(self, record: Record | None, ref: RunRef) -> Owned:
         self.log.info("%s of an earlier attempt has done the work; nothing is paid again", ref)
-        return Owned(ref=ref, created_at=self.clock(), deadline=None, finished=True)
+        rounds = record.rounds if record else Rounds()
+        return Owned(ref=ref, created_at=self.clock(), deadline=None, finished=True, rounds=rounds)
 
     def _end(self, move: Replace, record: Record | None) -> Look | None:
         """End a run, and make sure that it has ended, before another one is paid for."""
@@ -321,12 +255,5 @@ class RunOwner:
         self.log.info("%s is %s", move.ref, ended.look.word if ended.look else "gone")
         return ended.look
 
-    def _cancel(self, ref: RunRef) -> str:
-        ended = self.hook.run_flow(flows.patiently(flows.cancel(ref, wait=3), budget=3))
-        return "cancelled" if ended.has_ended else "not cancelled and may be running and billing"
-
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         return self.hook if ref.conn_id == self.hook.conn_id else self.hook.for_connection(ref.conn_id)
-
-    def _error(self, failed: CallFailed, doing: str) -> OpenAIRunError:
-        return self.hook.error_of(failed, doing=doing, kind=self.request.kind)

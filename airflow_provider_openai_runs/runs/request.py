@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.tools import checked_tools
 
@@ -27,6 +28,7 @@ class RunRequest:
     :param thread_id: the thread of a thread run.
     :param thread: the thread to create first, in place of ``thread_id``.
     :param warnings: what a user should know about the arguments, for the log.
+    :param answers: the run whose calls are to be answered, in place of creating one.
     """
 
     kind: RunKind
@@ -34,6 +36,7 @@ class RunRequest:
     thread_id: str | None = None
     thread: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    answers: RunRef | None = None
 
     def fingerprint(self) -> dict[str, str]:
         """Return a short hash of each argument."""

@@ -16,8 +16,8 @@ class Rounds:
     """
     The rounds of calls that were answered so far.
 
-    A thread run goes on by itself after each of them. A response goes on as a new one: for the user, the whole
-    chain is one run.
+    A thread run goes on by itself after each of them. A response goes on as a new one: for the user, the
+    whole chain is one run.
 
     :param answered: how many rounds.
     :param errors: what went wrong with the calls since the last one that went well, oldest first.
