@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person enters on the approval page, compared with what was shown and with what the model wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_openai_runs.runs.model import ToolCall
+
+
+def arguments_of(call: ToolCall) -> dict[str, Any] | None:
+    """Return the arguments that the model wrote; None if they are no JSON object."""
+    try:
+        found = json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def entered(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the form's values; some pages send a field that nobody touched as its whole description."""
+    return {
+        name: value["value"]
+        if isinstance(value, Mapping) and {"value", "schema", "description"} <= set(value)
+        else value
+        for name, value in (event.get("params_input") or {}).items()
+    }
+
+
+def changed(given: Any, shown: Any, original: Any) -> Any:
+    """
+    Return the arguments to use in place of the model's, or None where a person left them as they were.
+
+    :param given: what came back from the form.
+    :param shown: what stood in the form: secrets masked.
+    :param original: what the model wrote.
+    """
+    merged = _restored(given, shown, original)
+    is_same = json.dumps(merged, sort_keys=True) == json.dumps(original, sort_keys=True)
+    return None if is_same else merged
+
+
+def _restored(given: Any, shown: Any, original: Any) -> Any:
+    """Put the model's own values where a person left what was shown: masked, or rounded by the browser."""
+    if isinstance(given, dict) and isinstance(shown, dict) and isinstance(original, dict):
+        return {
+            key: _restored(value, shown[key], original[key]) if key in shown and key in original else value
+            for key, value in given.items()
+        }
+    lists = [part for part in (given, shown, original) if isinstance(part, list)]
+    if len(lists) == 3 and len({len(part) for part in lists}) == 1:  # noqa: PLR2004 # all of them
+        return [_restored(*parts) for parts in zip(*lists, strict=True)]
+    return original if _is_same(given, shown) else given
+
+
+def _is_same(given: Any, shown: Any) -> bool:
+    if type(given) in {int, float} and type(shown) in {int, float}:
+        try:
+            return float(given) == float(shown)  # a browser has no other numbers
+        except OverflowError:
+            return bool(given == shown)
+    return type(given) is type(shown) and bool(given == shown)

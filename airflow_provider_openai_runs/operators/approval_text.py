@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The Markdown of the approval page.
+
+Names and arguments are the model's own words, and the model may have read a stranger's: they stand in code
+that they cannot close, and what cannot be seen (such as marks that turn the direction of text) is spelt out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_provider_openai_runs.runs.model import RunRef, ToolCall, plain
+
+#: Characters of one call's arguments that are shown, and of all together: MySQL takes 64 KiB of text.
+MAX_SHOWN = 8_000
+MAX_SHOWN_IN_ALL = 12_000
+MAX_NAME = 100
+_WAYS = (
+    "**Approve** makes what the form below says. **Reject** makes no call, and the model is told so, with "
+    "your comment."
+)
+_BACKTICKS = re.compile("`+")
+
+
+def subject(ref: RunRef, count: int) -> str:
+    """Return the page's title, of one line."""
+    calls = "1 call" if count == 1 else f"{count} calls"
+    return f"Approve {calls} of {ref.kind.noun} {one_line(ref.id)}?"
+
+
+def body(*, ti: Any, ref: RunRef, sections: Sequence[tuple[ToolCall, Any, bool]], page: str) -> str:
+    """
+    Return the page's text.
+
+    :param sections: for each call its arguments as a person may see them (text, if they are no JSON object),
+        and whether the form below can change them.
+    :param page: an id, by which ``is_page`` knows this text again.
+    """
+    where = f" of thread {_code(ref.thread_id)}" if ref.thread_id else ""
+    count = "a call" if len(sections) == 1 else f"{len(sections)} calls"
+    limit = min(MAX_SHOWN, MAX_SHOWN_IN_ALL // len(sections) + 1)
+    task = f"task {_code(ti.task_id)} of Dag {_code(ti.dag_id)}"
+    parts = [
+        f"The model of {ref.kind.noun} {_code(ref.id)}{where} asks {task} for {count}.",
+        *(_section(place, *section, limit=limit) for place, section in enumerate(sections, 1)),
+        _WAYS,
+        _mark(page),
+    ]
+    return "\n\n".join(parts)
+
+
+def is_page(text: object, page: str) -> bool:
+    """Whether this is the text of a page."""
+    return isinstance(text, str) and text.endswith(_mark(page))
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks and what cannot be seen, cut to ``MAX_NAME``."""
+    found = " ".join(_visible(plain(text)).split()) or "(no name)"
+    return found if len(found) <= MAX_NAME else found[: MAX_NAME - 1] + "…"
+
+
+def _section(place: int, call: ToolCall, arguments: Any, is_editable: bool, *, limit: int) -> str:
+    is_text = isinstance(arguments, str)
+    written = arguments if is_text else json.dumps(plain(arguments), indent=2, ensure_ascii=False)
+    text = _visible(plain(written))
+    notes = []
+    if call.type != "function":
+        notes.append("The server itself makes this call, of an MCP tool; it cannot be changed here.")
+    elif is_text:
+        notes.append("The arguments are no JSON object, so that they cannot be changed here.")
+    elif not is_editable:
+        notes.append("The arguments are too long to be changed here.")
+    if len(text) > limit:
+        rest = "the form below holds all" if is_editable else "the rest cannot be seen here"
+        notes.append(f"Only the first {limit:,} of {len(text):,} characters are shown; {rest}.")
+        text = text[:limit]
+    fence = "`" * max(3, _longest_run(text) + 1)
+    block = f"{fence}{'' if is_text else 'json'}\n{text}\n{fence}"
+    return "\n\n".join([f"### {place}. {_code(call.name)}", block, *notes])
+
+
+def _code(text: str) -> str:
+    name = one_line(text)
+    ticks = "`" * (_longest_run(name) + 1)
+    pad = " " if "`" in (name[0], name[-1]) else ""
+    return f"{ticks}{pad}{name}{pad}{ticks}"
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, _BACKTICKS.findall(text)), default=0)
+
+
+def _visible(text: str) -> str:
+    """Spell out what cannot be seen, the way that JSON does."""
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in {"Cc", "Cf", "Zl", "Zp"} else _spelt(char)
+        for char in text
+    )
+
+
+def _spelt(char: str) -> str:
+    return json.dumps(char)[1:-1] if ord(char) != 0x7F else "\\u007f"  # noqa: PLR2004
+
+
+def _mark(page: str) -> str:
+    return f"Page `{page}`"
