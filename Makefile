@@ -21,7 +21,7 @@ STAMP := $(VENV)/.airflow-$(AIRFLOW)$(if $(SDK),-sdk-$(SDK))
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow simulator test chaos chaos-short conformance demo-llm lint types coverage bench test-matrix constraints clean
+.PHONY: help setup demo airflow simulator test chaos chaos-short conformance steady demo-llm lint types coverage bench test-matrix constraints clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -81,6 +81,14 @@ INSTALLED := $(SERVERS:%=.venv-conformance-%/.installed)
 
 conformance: $(STAMP) $(INSTALLED) ## Try the operators on servers that others wrote
 	@$(RUN) conformance $(ARGS)
+
+STEADY := .venv-steady/node_modules/.bin/steady
+
+steady: $(STAMP) $(STEADY) ## Hold the requests against one more validator (needs npm)
+	@STEADY=$(abspath $(STEADY)) $(RUN) pytest tests/test_requests_are_documented.py $(ARGS)
+
+$(STEADY):
+	@npm install --silent --ignore-scripts --prefix .venv-steady @stdy/cli@0.22.2
 
 demo-llm: $(STAMP) $(filter %llamacpp/.installed %fastresponses/.installed,$(INSTALLED)) ## The demo with a real language model, on the CPU
 	@$(RUN) conformance.llm $(ARGS)

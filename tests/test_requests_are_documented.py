@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,7 +32,7 @@ RESPONSE_ARGUMENTS: dict[str, list[Any]] = {
     "input": [
         "Why?",
         [{"role": "user", "content": "Why?"}, {"role": "developer", "content": "Be brief."}],
-        [{"role": "user", "content": [{"type": "input_text", "text": "Why?"}]}],
+        [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Why?"}]}],
     ],
     "instructions": ["Be brief."],
     "tools": [
@@ -109,11 +110,25 @@ def cases(arguments: dict[str, list[Any]]) -> list[Any]:
     ]
 
 
+@pytest.fixture(scope="session")
+def oracles() -> Iterator[list[Any]]:
+    """Give the oracle, and the validator that `make steady` installs."""
+    command = os.environ.get("STEADY")
+    if command is None:
+        yield [Oracle()]
+        return
+    from conformance.steady import steady  # noqa: PLC0415 - only then
+
+    with steady(command) as validator:
+        yield [Oracle(), validator]
+
+
 @pytest.fixture
-def simulator(openai_runs_simulator: Simulator) -> Iterator[Simulator]:
+def simulator(openai_runs_simulator: Simulator, oracles: list[Any]) -> Iterator[Simulator]:
     """Give a simulator; in the end, all that it was asked must be documented."""
     yield openai_runs_simulator
-    assert Oracle().check(openai_runs_simulator.requests)
+    for oracle in oracles:
+        assert oracle.check(openai_runs_simulator.requests)
 
 
 def test_the_oracle_refuses_what_is_wrong() -> None:

@@ -184,25 +184,28 @@ def started(server: Server, **env: str) -> Iterator[str]:
         )
         try:
             process.start()
-            _wait_until_it_answers(process, f"http://127.0.0.1:{port}{server.ready}")
+            wait_until_it_answers(process, f"http://127.0.0.1:{port}{server.ready}")
             yield f"http://127.0.0.1:{port}{server.base_path}"
         finally:
             stop([process])
 
 
-def _wait_until_it_answers(process: Process, url: str) -> None:
+def wait_until_it_answers(process: Process, url: str) -> None:
     """Wait until it answers anything at all: these servers have no health check in common."""
     deadline = time.monotonic() + _SECONDS_TO_START
     while True:
         process.check()
         try:
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own address
-        except OSError as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
                 return
-            if time.monotonic() > deadline:
-                tail = process.tail()
-                raise TimeoutError(f"{process.name} does not answer: {error}\n{tail}") from error
-            time.sleep(0.2)
+            trouble: OSError = error
+        except OSError as error:
+            trouble = error
         else:
             return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{process.name} does not answer: {trouble}\n{process.tail()}") from trouble
+        time.sleep(0.2)
