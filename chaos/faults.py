@@ -8,14 +8,18 @@ import signal
 import time
 from typing import Any
 
-from chaos.play import Play
+from chaos.play import LONG, Play
 from chaos.world import World
 
 SLOW_CREATE = 6.0
 CREATE = {"method": "POST", "path": "/(responses|runs)$"}
 LOOK = {"method": "GET", "path": r"/(responses|runs)/\w+$"}
 LONGER_THAN_THRESHOLDS = 45.0
-FOREIGN_SECONDS = {"busy_fail": 900.0, "busy_wait": 60.0, "busy_cancel": 900.0}
+SECONDS_AFTER_DEADLINE = 12.0
+BLOCKER = "blocker"
+TRIGGERERS = ("triggerer-1", "triggerer-2")
+FOREIGN_SECONDS = {"busy_fail": 2 * LONG, "busy_wait": 60.0, "busy_cancel": 2 * LONG}
+FOREIGN_ENDS = {"busy_fail": "in_progress", "busy_wait": "completed", "busy_cancel": "cancelled"}
 
 
 def slow_creates(world: World, plays: list[Play]) -> None:
@@ -54,18 +58,29 @@ def bad_looks(world: World, plays: list[Play]) -> None:
 def kill_triggerer(world: World, plays: list[Play]) -> None:
     """Kill one of the two, and start it again while the other has taken over, or not."""
     plays[0].pause(2, 5)
-    name = plays[0].dice.choice(("triggerer-1", "triggerer-2"))
+    name = plays[0].dice.choice(TRIGGERERS)
     world.down.add(name)
     world.airflow.kill(name)
     plays[0].pause(1, 25)
     world.airflow.start(name)
-    world.down.clear()
+    world.down.discard(name)
+
+
+def restart_triggerers(world: World, plays: list[Play]) -> None:
+    """Ask one after the other to end, and start it again, as a deployment does."""
+    for name in TRIGGERERS:
+        plays[0].pause(1, 5)
+        world.down.add(name)
+        world.airflow.terminate(name)
+        world.airflow.start(name)
+        world.down.discard(name)
+        world.airflow.wait_healthy()
 
 
 def freeze_triggerer(world: World, plays: list[Play]) -> None:
     """Stop one of the two until the other has its triggers, and let it come back."""
     plays[0].pause(2, 5)
-    name = plays[0].dice.choice(("triggerer-1", "triggerer-2"))
+    name = plays[0].dice.choice(TRIGGERERS)
     world.airflow.kill(name, signal.SIGSTOP)
     try:
         time.sleep(LONGER_THAN_THRESHOLDS)
@@ -80,7 +95,7 @@ def kill_scheduler(world: World, plays: list[Play]) -> None:
     world.airflow.kill("scheduler")
     plays[0].pause(1, 10)
     world.airflow.start("scheduler")
-    world.down.clear()
+    world.down.discard("scheduler")
 
 
 def restart_api_server(world: World, plays: list[Play]) -> None:
@@ -89,7 +104,7 @@ def restart_api_server(world: World, plays: list[Play]) -> None:
     world.down.add("api-server")
     world.airflow.terminate("api-server")
     world.airflow.start("api-server")
-    world.down.clear()
+    world.down.discard("api-server")
     world.airflow.wait_healthy()
 
 
@@ -103,10 +118,33 @@ def freeze_simulator(world: World, plays: list[Play]) -> None:
         world.airflow.kill("simulator", signal.SIGCONT)
 
 
+def occupy_workers(world: World, plays: list[Play]) -> None:
+    """Keep every worker busy until the time of all plays is over; complain where one was not."""
+    world.watch(BLOCKER)
+    blockers = [world.api.trigger(BLOCKER, {"seconds": 300}) for _ in range(2 * world.parallelism)]
+    try:
+        deadlines = {play: play.until_deadline_is_known() for play in plays}
+        until = max(deadlines.values(), default=0.0) + SECONDS_AFTER_DEADLINE
+        while time.time() < until:
+            now, busy = time.time(), world.busy_workers
+            for play in [play for play, deadline in deadlines.items() if deadline <= now]:
+                if busy < world.parallelism:
+                    play.complaints.append(f"only {busy} workers were busy at its deadline")
+                del deadlines[play]
+            time.sleep(0.2)
+    finally:
+        for run_id in blockers:
+            world.api.mark_run(BLOCKER, run_id, new_state="failed")
+        world.forget(BLOCKER)
+
+
 def occupy_thread(play: Play) -> None:
     """Give the play a thread on which a run of somebody else is at work."""
     ask, about = play.world.ask, f"Foreign {play.name}"
-    ask("/simulator/scenarios", {"in_progress": FOREIGN_SECONDS[play.variant], "when": f"{about}$"})
+    ask(
+        "/simulator/scenarios",
+        {"in_progress": FOREIGN_SECONDS[play.variant], "expires_after": 4 * LONG, "when": f"{about}$"},
+    )
     thread = ask("/v1/threads", {"messages": [{"role": "user", "content": about}]})["id"]
     metadata = {"play": f"foreign {play.name}"}
     ask(f"/v1/threads/{thread}/runs", {"assistant_id": play.world.assistant, "metadata": metadata})
@@ -116,9 +154,5 @@ def occupy_thread(play: Play) -> None:
 def foreign_run_is_wrong(play: Play) -> str | None:
     """Say what is wrong with what became of the run of somebody else."""
     [foreign] = play.world.runs[f"foreign {play.name}"]
-    expected = "cancelled" if play.variant == "busy_cancel" else "completed"
-    return (
-        None
-        if foreign.status in {expected, "in_progress"}
-        else f"the run of somebody else is {foreign.status}"
-    )
+    expected = FOREIGN_ENDS[play.variant]
+    return None if foreign.status == expected else f"the run of somebody else is {foreign.status}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -10,8 +11,9 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from chaos.verdict import Run, Story
 from chaos.world import World
@@ -39,6 +41,7 @@ class Play:
     :param variant: the end of the Dag's name.
     :param seconds: how long its runs take; ``script`` is what else the simulator is told about them.
     :param window: its ``completion_window``.
+    :param deadline: when its time is over, in Unix seconds.
     """
 
     world: World
@@ -52,6 +55,7 @@ class Play:
     window: float = WINDOW
     conf: dict[str, Any] = field(default_factory=dict)
     run_id: str = ""
+    deadline: float | None = None
     state: str | None = None
     story: Story = field(default_factory=Story)
     complaints: list[str] = field(default_factory=list)
@@ -70,6 +74,12 @@ class Play:
     def instance(self) -> dict[str, Any]:
         """The task instance as last seen; empty when there is none."""
         return self.world.instances.get((self.dag_id, self.run_id), {})
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for a run where it is meant to."""
+        state = "deferred" if self.waits == "deferred" else "running"
+        return bool(self.runs) and self.instance.get("state") == state
 
     # -- watching -----------------------------------------------------------------------------------------
 
@@ -98,16 +108,27 @@ class Play:
         self.until_state("deferred" if self.waits == "deferred" else "running")
         return run
 
+    def until_deadline_is_known(self) -> float:
+        """Wait until its time is limited, and return the end of it."""
+        return self.until("a deadline", lambda: self.deadline)
+
     def until_ended(self, timeout: float) -> None:
         """Wait until nothing happens any more."""
+        if not self.run_id:
+            self.state = "not started"
+            return
         deadline = time.monotonic() + timeout
         while self.instance.get("state") not in ENDED and self.state != DELETED:
-            if time.monotonic() > deadline or self.world.is_over:
-                self.complaints.append(f"is still {self.instance.get('state')}")
+            if self.world.is_over:
                 return
+            if time.monotonic() > deadline:
+                self.state = f"still {self.instance.get('state')}"
+                break
             time.sleep(0.2)
+        else:
+            self.story.ended_at = time.time()
         self.state = self.state or self.instance["state"]
-        self.story.ended_at = time.time()
+        self.world.forget(self.name)
 
     def pause(self, shortest: float, longest: float) -> None:
         """Let a random time pass."""
@@ -132,6 +153,7 @@ class Play:
             "window": self.window,
             **self.conf,
         }
+        self.world.watch(self.name)
         with self.world.turn:  # several at once lock up the api-server on SQLite
             self.run_id = self.world.api.trigger(self.dag_id, conf)
 
@@ -185,10 +207,19 @@ class Play:
         thread = "" if self.kind == "response" else f"/threads/{found['thread_id']}"
         self.world.ask(f"/v1{thread}/{'responses' if not thread else 'runs'}/{found['id']}/cancel", {})
 
+    # -- telling -------------------------------------------------------------------------------------------
+
     def log(self) -> str:
-        """Read the logs of all its attempts."""
-        text = ""
-        with suppress(RestError, OSError):
-            for number in range(1, self.instance.get("try_number", 1) + 1):
-                text += self.world.api.logs(self.dag_id, self.run_id, "t", number) + "\n"
-        return text
+        """Read the logs of all its attempts, one JSON object a line, exceptions included."""
+        lines: list[Any] = []
+        path = f"/dags/{self.dag_id}/dagRuns/{quote(self.run_id)}/taskInstances/t/logs"
+        for number in range(1, self.instance.get("try_number", 1) + 1):
+            with suppress(RestError, OSError):
+                lines += self.world.api.call("GET", f"{path}/{number}", full_content=True)["content"]
+        return "\n".join(json.dumps(line) for line in lines)
+
+    def write(self, row: str) -> None:
+        """Write down what became of it."""
+        runs = [asdict(run) for run in self.runs]
+        told = {"row": row, "play": self.name, "dag_run": self.run_id, "state": self.state, "runs": runs}
+        self.world.write({**told, "attempts": self.instance.get("try_number"), "complaints": self.complaints})

@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from chaos import faults
-from chaos.play import LONG, Play
+from chaos import acts, faults
+from chaos.play import LONG, WINDOW, Play
 from chaos.world import World
 
 BOTH = ("deferred", "worker")
@@ -35,6 +31,7 @@ class Row:
     :param runs: how many runs a play creates; None if that depends on the moment.
     :param check: what else must hold at the end: it returns what is wrong.
     :param play: the options of ``Play``.
+    :param at_most: plays for each kind of run and way to wait, where they take long.
     :param in_short: whether it belongs to ``make chaos-short``.
     """
 
@@ -49,6 +46,7 @@ class Row:
     waits: Sequence[str] = BOTH
     kinds: Sequence[str] = ("response", "thread_run")
     play: dict[str, Any] = field(default_factory=lambda: {"seconds": SHORT})
+    at_most: int = 100
     in_short: bool = False
 
     @property
@@ -57,158 +55,35 @@ class Row:
         return self.strike is not None or self.before is not None
 
 
-# -- the worker is lost -----------------------------------------------------------------------------------
-
-
-def _kill_early(play: Play) -> None:
-    play.task_process()
-    play.pause(0, 1.5)
-    play.kill_task()
-
-
-def _kill_during_create(play: Play) -> None:
-    play.until_run()
-    play.pause(0, faults.SLOW_CREATE - 1.5)
-    play.kill_task()
-
-
-def _kill_after_create(play: Play) -> None:
-    play.until_run()
-    play.pause(0, 1.5)
-    play.kill_task()
-
-
-def _kill_waiting(play: Play) -> None:
-    play.until_waiting()
-    play.pause(2, 6)
-    play.kill_task()
-
-
-def _kill_resumed(play: Play) -> None:
-    play.until_waiting()
-    play.until_state("running")
-    play.task_process()
-    play.pause(0, 1.5)
-    play.kill_task()
-
-
-def _evict(play: Play) -> None:
-    play.until_waiting()
-    play.pause(2, 6)
-    for pid in (play.supervisor(), play.task_process()):
-        os.kill(pid, signal.SIGTERM)
-
-
-def _freeze(play: Play) -> None:
-    """Stop the worker until Airflow has given its task to another one, and let it come back."""
-    play.until_waiting()
-    play.pause(1, 3)
-    frozen = (play.supervisor(), play.task_process())
-    try:
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
-        play.until("a second attempt", lambda: play.instance.get("try_number", 1) > 1 and _is_running(play))
-        play.pause(0, 3)
-    finally:
-        for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
-
-
-def _is_running(play: Play) -> bool:
-    return play.instance.get("state") in {"running", "deferred"}
-
-
-# -- a user intervenes ------------------------------------------------------------------------------------
-
-
-def _mark(state: str) -> Callable[[Play], None]:
-    def act(play: Play) -> None:
-        play.until_waiting()
-        play.pause(0, 5)
-        play.mark(state)
-
-    return act
-
-
-def _clear(play: Play) -> None:
-    play.until_waiting()
-    play.pause(0, 5)
-    play.clear()
-    play.until_run(2)
-    play.pause(8, 10)
-    if play.runs[1].ended_at is not None:
-        play.complaints.append("the run after the clear was ended")
-    play.mark("failed")
-
-
-def _delete(play: Play) -> None:
-    play.until_waiting()
-    play.pause(1, 5)
-    play.delete()
-
-
-# -- time is over -----------------------------------------------------------------------------------------
-
-
-def _limit(seconds: float) -> Callable[[Play], None]:
-    def act(play: Play) -> None:
-        run = play.until_run()
-        # execution_timeout counts from the start of the attempt; a busy machine needs long until the create.
-        began = datetime.fromisoformat(play.instance["start_date"]).timestamp()
-        play.excuse((began if play.variant == "timeout" else run.created_at) + seconds - 1)
-
-    return act
-
-
-def _late(seconds: float) -> Callable[[Play], str | None]:
-    def check(play: Play) -> str | None:
-        run = play.runs[0]
-        if run.ended_at is None:
-            return None  # an orphan, which is counted
-        lag = run.ended_at - run.created_at - seconds
-        return f"cancelled {lag:.1f} s after the deadline" if lag > 5 + seconds / 10 else None
-
-    return check
-
-
-# -- the run itself ---------------------------------------------------------------------------------------
-
-
-def _cancel_elsewhere(play: Play) -> None:
-    play.until_waiting()
-    play.pause(2, 6)
-    play.cancel_run()
-
-
-def _die(play: Play) -> None:
-    play.excuse(time.time())  # when no retry is left
-
-
 LIMIT = 20.0
+BUSY_LIMIT = 60.0
+"""Long enough to find all plays waiting, and then all workers occupied."""
 TIMES = {"window": LIMIT, "seconds": LONG}
 
 ROWS = [
-    Row(name="kill -9 of the task before or during create", act=_kill_early, in_short=True),
+    Row(name="kill -9 of the task before or during create", act=acts.kill_early, in_short=True),
     Row(
         name="kill -9 while the create is answered slowly",
         before=faults.slow_creates,
-        act=_kill_during_create,
+        act=acts.kill_during_create,
         results=SUCCESS | FAILED,
+        check=acts.was_found_if_it_can_be,
     ),
-    Row(name="kill -9 right after create", act=_kill_after_create, in_short=True),
-    Row(name="kill -9 while waiting in the worker", act=_kill_waiting, waits=("worker",)),
-    Row(name="kill -9 after resume", act=_kill_resumed, waits=("deferred",)),
-    Row(name="SIGTERM of the supervisor, retry left", act=_evict, waits=("worker",), in_short=True),
+    Row(name="kill -9 right after create", act=acts.kill_after_create, in_short=True),
+    Row(name="kill -9 while waiting in the worker", act=acts.kill_waiting, waits=("worker",)),
+    Row(name="kill -9 after resume", act=acts.kill_resumed, waits=("deferred",)),
+    Row(name="SIGTERM of the supervisor, retry left", act=acts.evict, waits=("worker",), in_short=True),
     Row(
         name="worker frozen until replaced, comes back",
-        act=_freeze,
+        act=acts.freeze,
         waits=("worker",),
         play={"seconds": 75.0},
+        at_most=3,
     ),
     *(
         Row(
             name=f"mark {state} while {'deferred' if waits == 'deferred' else 'running'}",
-            act=_mark(state),
+            act=acts.mark(state),
             waits=(waits,),
             results=frozenset({state}),
             play={},
@@ -220,7 +95,7 @@ ROWS = [
     *(
         Row(
             name=f"clear while {'deferred' if waits == 'deferred' else 'running'}",
-            act=_clear,
+            act=acts.clear,
             waits=(waits,),
             results=FAILED,
             runs=2,
@@ -229,25 +104,26 @@ ROWS = [
         )
         for waits in BOTH
     ),
-    Row(name="Dag run failed and deleted", act=_delete, results=frozenset({"deleted"}), play={}),
+    Row(name="Dag run failed and deleted", act=acts.delete, results=frozenset({"deleted"}), play={}),
     Row(
         name="dagrun_timeout",
         act=lambda play: play.excuse(play.until_run().created_at),
         results=frozenset({"skipped", "failed"}),
         play={"variant": "dagrun"},
+        at_most=2,
     ),
     Row(
         name="completion_window over",
-        act=_limit(LIMIT),
-        check=_late(LIMIT),
+        act=acts.limit(LIMIT),
+        check=acts.ended_in_time(LIMIT),
         results=FAILED,
         play={**TIMES, "variant": "once"},
         in_short=True,
     ),
     Row(
         name="execution_timeout over",
-        act=_limit(LIMIT),
-        check=_late(LIMIT),
+        act=acts.limit(LIMIT),
+        check=acts.ended_in_time(LIMIT),
         results=FAILED,
         play={"variant": "timeout"},
     ),
@@ -256,7 +132,13 @@ ROWS = [
         runs=2,
         play={"seconds": 3.0, "script": {"ends": "failed"}},
     ),
-    Row(name="the run is cancelled by someone else", act=_cancel_elsewhere, results=FAILED, play={}),
+    Row(
+        name="the run is cancelled by someone else",
+        act=acts.cancel_elsewhere,
+        results=FAILED,
+        check=acts.was_not_repeated,
+        play={},
+    ),
     Row(
         name="the trigger dies, the run completes meanwhile",
         waits=("deferred",),
@@ -264,7 +146,7 @@ ROWS = [
     ),
     Row(
         name="the trigger dies twice, no retry left",
-        act=_die,
+        act=acts.die,
         waits=("deferred",),
         results=FAILED,
         play={"variant": "dies"},
@@ -286,6 +168,7 @@ ROWS = [
         before=faults.bad_creates,
         results=SUCCESS | FAILED,
         runs=None,
+        check=acts.was_found_if_it_can_be,
     ),
     Row(
         name="create lost, metadata not echoed",
@@ -294,7 +177,34 @@ ROWS = [
         kinds=("thread_run",),
         play={"seconds": SHORT, "script": {"echo_metadata": False}},
     ),
-    Row(name="kill -9 of a triggerer", strike=faults.kill_triggerer, waits=("deferred",), in_short=True),
+    *(
+        Row(
+            name=f"{limit} over, all workers busy",
+            act=acts.limit(BUSY_LIMIT),
+            strike=faults.occupy_workers,
+            check=acts.ended_in_time(BUSY_LIMIT),
+            results=FAILED,
+            play={"variant": variant, "window": window},
+            at_most=1,
+        )
+        for limit, variant, window in (
+            ("completion_window", "once", BUSY_LIMIT),
+            ("execution_timeout", "busy_timeout", WINDOW),
+        )
+    ),
+    Row(
+        name="kill -9 of a triggerer",
+        strike=faults.kill_triggerer,
+        waits=("deferred",),
+        play={"seconds": 45.0},
+        in_short=True,
+    ),
+    Row(
+        name="rolling restart of the triggerers",
+        strike=faults.restart_triggerers,
+        waits=("deferred",),
+        play={"seconds": 60.0},
+    ),
     Row(
         name="SIGSTOP of one of two triggerers, SIGCONT",
         strike=faults.freeze_triggerer,
@@ -302,9 +212,9 @@ ROWS = [
         play={"seconds": 60.0},
     ),
     Row(
-        name="kill -9 of the scheduler and all workers", strike=faults.kill_scheduler, play={"seconds": 30.0}
+        name="kill -9 of the scheduler and all workers", strike=faults.kill_scheduler, play={"seconds": 45.0}
     ),
-    Row(name="restart of the api-server", strike=faults.restart_api_server, play={"seconds": 25.0}),
-    Row(name="simulator frozen for a minute", strike=faults.freeze_simulator, play={"seconds": 30.0}),
+    Row(name="restart of the api-server", strike=faults.restart_api_server, play={"seconds": 45.0}),
+    Row(name="simulator frozen for a minute", strike=faults.freeze_simulator, play={"seconds": 90.0}),
     Row(name="30 % of looks: 429, 5xx, reset, cut", before=faults.bad_looks, play={"seconds": 25.0}),
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,10 @@ THRESHOLDS = {
 """Airflow's own: 300, 10, 30, 30, 30 and 300 s."""
 LOOK_EVERY = 0.5
 KEY = "any"
+_LATE_WORD = re.compile(
+    r"reported that the task instance <TaskInstance: \S+ (\S+) \[queued\] \S+> finished with state success"
+)
+_STORE_CALL = re.compile(r"path=/execution/store/ti/([\w-]+)/")
 ASSISTANTS = {"OpenAI-Beta": "assistants=v2"}
 
 
@@ -60,11 +65,14 @@ class World:
         )
         self.api = self.airflow.api
         self.assistant = ""
-        self.since = ""
+        self.folder = folder
+        self.parallelism = parallelism
         self.down: set[str] = set()
         self.instances: dict[tuple[str, str], dict[str, Any]] = {}
         self.runs: dict[str, list[Run]] = {}
         self.looked_at = 0.0
+        self.busy_workers = 0
+        self._under_way: dict[str, str] = {}
         self._over = threading.Event()
         self.turn = threading.Lock()
 
@@ -79,21 +87,48 @@ class World:
         except BaseException:
             self.airflow.stop()
             raise
-        self.begin()
         for look in (self._look_at_airflow, self._look_at_simulator):
             threading.Thread(target=self._watch, args=(look,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop everything."""
-        self._over.set()
+        self.end()
         self.airflow.stop()
         if self._folder:
             self._folder.cleanup()
 
-    def begin(self) -> None:
-        """Look only at Dag runs that are triggered from now on."""
-        self.since = datetime.now(UTC).isoformat()
+    def watch(self, name: str) -> None:
+        """Look at the Dag runs that are triggered from now on, until the play of that name has ended."""
+        self._under_way[name] = datetime.now(UTC).isoformat()
+
+    def forget(self, name: str) -> None:
+        """Look at that play no more."""
+        self._under_way.pop(name, None)
+
+    def end(self) -> None:
+        """Tell everybody that it is over."""
+        self._over.set()
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Write down what became of a play, for those who cannot wait for the report."""
+        with self.turn, (self.folder / "plays.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def mistakes_of_airflow(self) -> set[str]:
+        """
+        Name the Dag runs of which Airflow failed an attempt that was queued to go on after the wait.
+
+        Its scheduler heard of the end of the worker that had deferred only after the trigger had fired.
+        """
+        return set(_LATE_WORD.findall(self._log_of("scheduler")))
+
+    def store_calls(self) -> Counter[int]:
+        """Count the attempts by how often each asked Airflow's API server for its task state store."""
+        return Counter(Counter(_STORE_CALL.findall(self._log_of("api-server"))).values())
+
+    def _log_of(self, component: str) -> str:
+        return self.airflow.components[component].log.read_text(errors="replace")
 
     def ask(self, path: str, body: Any = None) -> Any:
         """Call the simulator, its API or what it tells about itself."""
@@ -127,12 +162,14 @@ class World:
                 look()
 
     def _look_at_airflow(self) -> None:
+        if not (under_way := list(self._under_way.values())):
+            return
         found: list[dict[str, Any]] = []
         while True:
             page = self.api.call(
                 "GET",
                 "/dags/~/dagRuns/~/taskInstances",
-                run_after_gte=self.since,
+                run_after_gte=min(under_way),
                 limit=100,
                 offset=len(found),
             )
@@ -143,7 +180,8 @@ class World:
             if name not in self.down and not component.is_alive() and not self.is_over:
                 print(f"{name} ended by itself and is started again: {component.tail(1)}", flush=True)
                 component.start()
-        self.instances = {(one["dag_id"], one["dag_run_id"]): one for one in found}
+        self.busy_workers = sum(one["state"] == "running" for one in found)
+        self.instances = self.instances | {(one["dag_id"], one["dag_run_id"]): one for one in found}
 
     def _look_at_simulator(self) -> None:
         asked = time.time()

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseOperator, Context
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from chaos.dying import DyingResponseOperator, DyingRunOperator
@@ -37,6 +38,17 @@ def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **
         )
 
 
+class Blocker(BaseOperator):
+    """Keeps a worker busy."""
+
+    def execute(self, context: Context) -> None:
+        """Sleep as long as the Dag run says."""
+        time.sleep((context["dag_run"].conf or {})["seconds"])
+
+
+with DAG("blocker", schedule=None, max_active_runs=100, max_active_tasks=100):
+    Blocker(task_id="t", priority_weight=100)
+
 for waits in ("deferred", "worker"):
     deferrable = waits == "deferred"
     for kind, create, dying in (
@@ -46,7 +58,9 @@ for waits in ("deferred", "worker"):
         dag(f"{kind}_{waits}", create, deferrable=deferrable)
         limit = timedelta(seconds=20)
         dag(f"{kind}_{waits}_timeout", create, deferrable=deferrable, execution_timeout=limit, retries=0)
-        dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=25))
+        limit = timedelta(seconds=60)
+        dag(f"{kind}_{waits}_busy_timeout", create, deferrable=deferrable, execution_timeout=limit, retries=0)
+        dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=60))
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
