@@ -18,6 +18,7 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 CREATED := $(VENV)/.python-$(PYTHON_VERSION)
 STAMP := $(VENV)/.airflow-$(AIRFLOW)$(if $(SDK),-sdk-$(SDK))
+DRIVERS := $(VENV)/.postgres-drivers
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
@@ -54,11 +55,15 @@ simulator: $(STAMP) ## Run the simulator alone, until Ctrl-C
 test: $(STAMP) ## Run the tests; ARGS go to pytest
 	@$(RUN) pytest $(ARGS)
 
-chaos: $(STAMP) ## Break a live Airflow in every way and count what is paid twice (an hour)
+chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) ## Break a live Airflow in every way for an hour, and count what is paid twice
 	@$(RUN) chaos $(ARGS)
 
-chaos-short: $(STAMP) ## The same in five minutes
-	@$(RUN) chaos --short --minutes 3 $(ARGS)
+chaos-short: $(STAMP) ## The same in five minutes, as a test; make test leaves it out
+	@$(RUN) pytest -m chaos -s tests/chaos $(ARGS)
+
+$(DRIVERS): $(STAMP)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[chaos]' --constraint $(CONSTRAINTS)
+	@touch $@
 
 lint: $(STAMP) ## Check style and format
 	@$(RUN) ruff check .
