@@ -9,9 +9,10 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-from demo.processes import free_port
+from demo.processes import free_port, undisturbed
 
 
 @contextmanager
@@ -20,6 +21,8 @@ def postgres() -> Iterator[str]:
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not binaries:
         raise SystemExit("PostgreSQL is not installed: apt-get install postgresql")
+    if not all(map(find_spec, ("psycopg2", "asyncpg"))):
+        raise SystemExit("Airflow's drivers for PostgreSQL are not installed: pip install -e '.[chaos]'")
     # PostgreSQL refuses to be run by root, whose files the user postgres cannot read.
     other_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     folder = Path(tempfile.mkdtemp(prefix="chaos-postgres-"))
@@ -39,18 +42,8 @@ def postgres() -> Iterator[str]:
         )
         yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run(  # noqa: S603 - our own
-            [
-                *other_user,
-                str(binaries[-1] / "pg_ctl"),
-                "-D",
-                str(folder / "data"),
-                "-m",
-                "immediate",
-                "stop",
-            ],
-            check=False,
-            stdout=subprocess.DEVNULL,
-            cwd=folder,
-        )
-        shutil.rmtree(folder, ignore_errors=True)
+        with undisturbed():
+            stop = [str(binaries[-1] / "pg_ctl"), "-D", str(folder / "data"), "-m", "immediate", "stop"]
+            quiet = subprocess.DEVNULL  # it may not have been started
+            subprocess.run([*other_user, *stop], check=False, stdout=quiet, stderr=quiet, cwd=folder)  # noqa: S603 - our own
+            shutil.rmtree(folder, ignore_errors=True)
