@@ -104,8 +104,8 @@ class FunctionCaller:
         began = time.monotonic()
         text, error = self._told(call, until, arguments)
         took = time.monotonic() - began
-        outcome = "answered" if error is None else "answered with an error"
-        self._log.info("Call %s of %s: %s after %.1f s", clean(call.id), clean(call.name), outcome, took)
+        outcome = f"answered after {took:.1f} s" if error is None else f"failed after {took:.1f} s: {error}"
+        self._log.info("Call %s of %s %s", clean(call.id), clean(call.name), outcome)
         return CallAnswer(call_id=call.id, name=call.name, text=text, error=error)
 
     def _told(
@@ -125,7 +125,6 @@ class FunctionCaller:
         if job.error is None:
             return _within_limit(call.name, job.result)
         if isinstance(job.error, (BadArgumentsError, _UnwritableError)):
-            self._log.warning("Call %s of %s: %s", clean(call.id), call.name, clean(job.error))
             return _failed(str(job.error))
         if isinstance(job.error, Exception):
             self._log.warning(
