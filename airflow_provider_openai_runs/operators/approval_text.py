@@ -16,9 +16,8 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.model import RunRef, ToolCall, plain
 
-#: Characters of one call's arguments that are shown, and of all together: MySQL takes 64 KiB of text.
+#: Characters of arguments that a page shows; its calls share them, for MySQL takes 64 KiB of text.
 MAX_SHOWN = 8_000
-MAX_SHOWN_IN_ALL = 12_000
 MAX_NAME = 100
 _WAYS = (
     "**Approve** makes what the form below says. **Reject** makes no call, and the model is told so, with "
@@ -43,7 +42,7 @@ def body(*, ti: Any, ref: RunRef, sections: Sequence[tuple[ToolCall, Any, bool]]
     """
     where = f" of thread {_code(ref.thread_id)}" if ref.thread_id else ""
     count = "a call" if len(sections) == 1 else f"{len(sections)} calls"
-    limit = min(MAX_SHOWN, MAX_SHOWN_IN_ALL // len(sections) + 1)
+    limit = MAX_SHOWN // len(sections)
     task = f"task {_code(ti.task_id)} of Dag {_code(ti.dag_id)}"
     parts = [
         f"The model of {ref.kind.noun} {_code(ref.id)}{where} asks {task} for {count}.",

@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page by which a person decides about calls; Airflow's side of it is played as its 3.3 server acts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from airflow_provider_openai_runs.exceptions import RunRequestError
+from airflow_provider_openai_runs.operators import approval_text
+from airflow_provider_openai_runs.operators.approval import (
+    ApprovalPage,
+    Decision,
+    SecondApprovalError,
+    check_approval,
+    needing_approval,
+)
+from airflow_provider_openai_runs.runs.model import RunRef, ToolCall
+from airflow_provider_openai_runs.runs.status import RunKind
+
+RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="openai_default")
+REFUND = ToolCall(id="call_1", name="refund", arguments='{"order": "A-17", "amount": 12.5}')
+MAIL = ToolCall(id="call_2", name="send_mail", arguments='{"to": ["ann@example.org"]}')
+BROKEN = ToolCall(id="call_3", name="refund", arguments='{"order": ')
+MCP = ToolCall(id="mcpr_1", name="roll_dice", arguments='{"sides": 6}', type="mcp_approval_request")
+PERSON = {"id": "ann", "name": "Ann"}
+
+
+class Pages:
+    """What Airflow keeps: the first page of a task instance stays, and to write it again wipes the answer."""
+
+    def __init__(self) -> None:
+        self.page: Any = None
+        self.answer: dict[str, Any] | None = None
+        self.written = 0
+
+    def send(self, msg: Any) -> Any:
+        self.written += 1
+        self.page = self.page or msg
+        self.answer = None
+        return self.page
+
+    def answered(self, option: str = "Approve", **entered: Any) -> dict[str, Any]:
+        """Answer as a person does in a browser, which sends every field; return the event."""
+        untouched = {name: field["value"] for name, field in self.page.params.items()}
+        self.answer = {
+            "chosen_options": [option],
+            "params_input": json.loads(json.dumps(untouched | entered)),
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": PERSON,
+            "timedout": False,
+        }
+        return self.answer
+
+    def timed_out(self) -> dict[str, Any]:
+        """Answer as the scheduler does at the end of the time."""
+        return {**self.answered(*self.page.defaults), "responded_by_user": None, "timedout": True}
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> Pages:
+    found = Pages()
+    monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", found, raising=False)
+    return found
+
+
+@pytest.fixture
+def page_of(store: Any, pages: Pages) -> Callable[..., ApprovalPage]:
+    """Make a page about calls, as each worker does anew."""
+    ti = SimpleNamespace(id="01936d3e-0000-7000-8000-000000000001", dag_id="shop", task_id="ask")
+
+    def make(*calls: ToolCall, ref: RunRef = RUN) -> ApprovalPage:
+        return ApprovalPage(ti=ti, ref=ref, calls=calls, store=store, log=logging.getLogger())
+
+    return make
+
+
+# -- what is asked about -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("approve", "asked"),
+    [
+        (None, []),
+        (False, []),
+        (True, [REFUND, MAIL, BROKEN, MCP]),
+        (["refund"], [REFUND, BROKEN]),
+        (["roll_dice", "send_mail"], [MAIL, MCP]),
+        (lambda name, _: name == "roll_dice", [BROKEN, MCP]),
+        (lambda _, arguments: arguments.get("amount", 0) > 10, [REFUND, BROKEN]),
+    ],
+)
+def test_a_person_is_asked_about_the_calls_that_approve_names_and_about_those_a_callable_cannot_judge(
+    approve: Any, asked: list[ToolCall]
+) -> None:
+    assert needing_approval([REFUND, MAIL, BROKEN, MCP], approve) == asked
+
+
+@pytest.mark.parametrize("approve", [None, False, True, ["refund"], lambda _name, _arguments: True])
+def test_each_form_of_approve_is_accepted(approve: Any, store: Any) -> None:
+    check_approval(approve)
+
+
+@pytest.mark.parametrize("approve", ["refund", 1, {"refund": True}, [""], [7]])
+def test_a_wrong_approve_is_refused_when_the_dag_is_parsed(approve: Any, store: Any) -> None:
+    with pytest.raises(RunRequestError, match="approve"):
+        check_approval(approve)
+
+
+def test_an_airflow_without_the_page_is_refused_with_the_way_that_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("airflow.sdk.exceptions.TaskAwaitingInput", raising=False)
+    with pytest.raises(RunRequestError, match=r"3\.3.*on_tool_calls='return'.*ApprovalOperator"):
+        check_approval(True)
+    check_approval(False)
+
+
+# -- what the page shows -------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_run_task_functions_and_arguments(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND, MAIL).show()
+
+    assert pages.page.subject == "Approve 2 calls of thread run run_1?"
+    assert pages.page.options == ["Approve", "Reject"]
+    assert pages.page.defaults == ["Reject"]
+    for shown in ("`run_1`", "`thread_1`", "`ask`", "`shop`", "`refund`", '"order": "A-17"', "`send_mail`"):
+        assert shown in pages.page.body
+
+
+def test_the_form_holds_arguments_to_edit_a_choice_for_each_of_several_calls_and_a_comment(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND, MCP, BROKEN).show()
+
+    fields = {name: field["value"] for name, field in pages.page.params.items()}
+    assert fields == {
+        "approve_1": True,
+        "arguments_1": {"order": "A-17", "amount": 12.5},
+        "approve_2": True,
+        "approve_3": True,
+        "comment": "",
+    }
+
+
+def test_a_single_call_needs_no_choice_beside_the_pages_own(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND).show()
+
+    assert set(pages.page.params) == {"arguments_1", "comment"}
+
+
+WORDS = st.text(st.sampled_from("`~#\n\r\t []()!<>*_\\|\"'ab\u2028\u202e\0"), max_size=40) | st.text(
+    max_size=40
+)
+
+
+@given(name=WORDS, text=WORDS, as_json=st.booleans())
+@example(name="a`b", text="```\n# Forged\n[link](http://x)", as_json=False)
+@example(name="`", text="``````", as_json=True)
+@example(name="a\n\n# b", text="", as_json=False)
+def test_what_the_model_writes_cannot_leave_its_code(name: str, text: str, as_json: bool) -> None:
+    call = ToolCall(id="c", name=name, arguments=text)
+    shown = {text: text} if as_json else text
+    ti = SimpleNamespace(dag_id="shop", task_id="ask")
+    found = approval_text.body(ti=ti, ref=RUN, sections=[(call, shown, as_json)], page="abc")
+
+    blocks = MarkdownIt("commonmark").parse(found)
+    inline = [child.type for block in blocks for child in block.children or []]
+    assert [block.tag for block in blocks if block.type == "heading_open"] == ["h3"]
+    assert [block.type for block in blocks if block.type in {"fence", "code_block", "html_block"}] == [
+        "fence"
+    ]
+    assert set(inline) <= {"text", "code_inline", "strong_open", "strong_close"}
+    assert inline.count("code_inline") == 6  # run, thread, task, Dag, function, page
+    assert not {"\u202e", "\u2028", "\0"} & set(found)
+
+
+def test_long_arguments_are_cut_with_a_note_and_the_form_holds_them_whole(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    text = "x" * 20_000
+    page_of(ToolCall(id="c", name="note", arguments=json.dumps({"text": text}))).show()
+
+    assert "Only the first 8,000 of 20,016 characters" in pages.page.body
+    assert pages.page.params["arguments_1"]["value"] == {"text": text}
+
+
+def test_arguments_too_long_for_a_form_cannot_be_edited_and_the_page_says_so(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(ToolCall(id="c", name="note", arguments=json.dumps({"text": "x" * 70_000}))).show()
+
+    assert "too long to be changed here" in pages.page.body
+    assert "arguments_1" not in pages.page.params
+
+
+def test_the_text_of_many_calls_fits_into_what_every_database_takes(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    arguments = json.dumps({"text": "\U0001f600" * 9_000})
+    page_of(*(ToolCall(id=f"c{n}", name="note" * 50, arguments=arguments) for n in range(128))).show()
+
+    assert len(pages.page.body.encode()) < 2**16
+
+
+def test_secrets_are_masked_and_come_back_where_a_person_leaves_them(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    call = ToolCall(id="c", name="join", arguments='{"user": "ann", "password": "hunter2"}')
+    page_of(call).show()
+    assert "hunter2" not in pages.page.model_dump_json()
+
+    untouched = page_of(call).decisions(pages.answered())["c"]
+    edited = page_of(call).decisions(pages.answered(arguments_1={"user": "bob", "password": "***"}))["c"]
+    assert untouched == Decision(approved=True)
+    assert edited.arguments == {"user": "bob", "password": "hunter2"}
+
+
+# -- what is decided -----------------------------------------------------------------------------------------
+
+
+def test_an_approved_page_makes_the_calls_as_they_are(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND, MAIL, MCP, BROKEN).show()
+
+    decisions = page_of(REFUND, MAIL, MCP, BROKEN).decisions(pages.answered())
+    assert decisions == dict.fromkeys(["call_1", "call_2", "mcpr_1", "call_3"], Decision(approved=True))
+
+
+def test_a_rejected_page_rejects_every_call_with_the_comment(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND, MAIL).show()
+
+    decisions = page_of(REFUND, MAIL).decisions(pages.answered("Reject", comment=" Too much. "))
+    assert decisions == dict.fromkeys(["call_1", "call_2"], Decision(approved=False, comment="Too much."))
+    assert "a person rejected it" in decisions["call_1"].rejection()
+    assert decisions["call_1"].rejection().endswith("Too much.")
+
+
+def test_one_call_of_an_approved_page_can_be_rejected(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND, MAIL).show()
+
+    decisions = page_of(REFUND, MAIL).decisions(pages.answered(approve_1=False))
+    assert [decision.approved for decision in decisions.values()] == [False, True]
+
+
+@pytest.mark.parametrize("entered", [None, "true", 1, "yes"])
+def test_only_a_plain_yes_approves_a_call(
+    page_of: Callable[..., ApprovalPage], pages: Pages, entered: Any
+) -> None:
+    page_of(REFUND, MAIL).show()
+
+    decisions = page_of(REFUND, MAIL).decisions(pages.answered(approve_1=entered))
+    assert not decisions["call_1"].approved
+
+
+def test_edited_arguments_take_the_place_of_the_models(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND).show()
+
+    found = page_of(REFUND).decisions(pages.answered(arguments_1={"order": "A-17", "amount": 5}))["call_1"]
+    assert found == Decision(approved=True, arguments={"order": "A-17", "amount": 5})
+
+
+def test_arguments_edited_into_something_else_than_an_object_reject_the_call(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND).show()
+
+    found = page_of(REFUND).decisions(pages.answered(arguments_1=[1]))["call_1"]
+    assert not found.approved
+    assert "no JSON object" in found.rejection()
+
+
+def test_numbers_that_a_browser_rounds_or_writes_in_its_way_are_not_taken_for_edited(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    call = ToolCall(
+        id="c", name="f", arguments='{"id": 12345678901234567891, "rate": 1.0, "of": [{"a": 2.0}]}'
+    )
+    page_of(call).show()
+
+    same = {"id": 12345678901234567000, "rate": 1, "of": [{"a": 2}]}
+    assert page_of(call).decisions(pages.answered(arguments_1=same))["c"] == Decision(approved=True)
+    other = page_of(call).decisions(pages.answered(arguments_1={**same, "rate": 2}))["c"]
+    assert other.arguments == {"id": 12345678901234567891, "rate": 2, "of": [{"a": 2.0}]}
+
+
+def test_an_answer_without_the_form_and_one_with_untouched_fields_as_descriptions_count(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND, MAIL).show()
+    bare = {**pages.answered(), "params_input": {}}
+    described = {**pages.answered(), "params_input": pages.page.params}
+
+    for event in (bare, described):
+        decisions = page_of(REFUND, MAIL).decisions(event)
+        assert decisions == dict.fromkeys(["call_1", "call_2"], Decision(approved=True))
+
+
+def test_a_call_of_an_mcp_tool_is_decided_but_not_edited(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(MCP).show()
+
+    found = page_of(MCP).decisions(pages.answered(arguments_1={"sides": 20}))["mcpr_1"]
+    assert found == Decision(approved=True)
+
+
+def test_when_the_time_is_over_every_call_is_rejected_and_the_model_hears_why(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND).show()
+    event = pages.timed_out()
+
+    assert ApprovalPage.is_timeout(event)
+    found = page_of(REFUND).decisions(event)["call_1"]
+    assert not found.approved
+    assert "nobody decided in time" in found.rejection()
+
+
+@pytest.mark.parametrize(
+    ("event", "is_timeout"),
+    [
+        ({"error": "The response timeout has passed", "error_type": "timeout"}, True),
+        ({"chosen_options": ["Reject"], "responded_by_user": None, "timedout": False}, True),
+        ({"chosen_options": ["Reject"], "responded_by_user": PERSON, "timedout": False}, False),
+    ],
+)
+def test_the_end_of_the_time_is_known_in_each_form_that_airflow_tells_it(
+    event: dict[str, Any],
+    is_timeout: bool,
+) -> None:
+    assert ApprovalPage.is_timeout(event) is is_timeout
+
+
+# -- one page for a task instance ----------------------------------------------------------------------------
+
+
+def test_the_same_calls_asked_about_again_find_their_page_with_its_answer(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND).show()
+    answer = pages.answered("Reject")
+    page_of(REFUND).show()
+
+    assert pages.written == 1
+    assert pages.answer == answer
+
+
+def test_a_second_round_is_refused_and_leaves_the_first_answer_alone(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND).show()
+    answer = pages.answered()
+    page_of(REFUND).decisions(answer)
+    with pytest.raises(SecondApprovalError) as refused:
+        page_of(MAIL).show()
+
+    assert not refused.value.is_open
+    assert pages.answer == answer
+
+
+def test_a_page_that_nobody_answered_is_told_to_be_open_until_airflow_has_closed_it(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND).show()
+    later = RunRef(kind=RunKind.THREAD_RUN, id="run_2", thread_id="thread_1", conn_id="openai_default")
+    with pytest.raises(SecondApprovalError) as refused:
+        page_of(REFUND, ref=later).show()
+    assert refused.value.is_open
+
+    with pytest.raises(SecondApprovalError) as closed:
+        page_of(REFUND, ref=later).decisions(pages.timed_out())
+    assert not closed.value.is_open
+    with pytest.raises(SecondApprovalError) as refused:
+        page_of(MAIL, ref=later).show()
+    assert not refused.value.is_open
+
+
+def test_an_approval_meant_for_other_calls_approves_nothing(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND).show()
+    with pytest.raises(SecondApprovalError):
+        page_of(MAIL).decisions(pages.answered("Approve"))
+
+
+def test_a_page_whose_note_was_lost_is_known_by_its_text(
+    page_of: Callable[..., ApprovalPage], pages: Pages, store: Any
+) -> None:
+    page_of(REFUND).show()
+    store.values.clear()
+    with pytest.raises(SecondApprovalError) as refused:
+        page_of(MAIL).show()
+    assert refused.value.is_open
+    with pytest.raises(SecondApprovalError):
+        page_of(MAIL).decisions(pages.answered("Approve"))
+
+    store.values.clear()
+    page_of(REFUND).show()
+    assert page_of(REFUND).decisions(pages.answered())["call_1"].approved
+
+
+def test_a_note_that_cannot_be_written_does_not_lose_the_decision(
+    page_of: Callable[..., ApprovalPage], pages: Pages, store: Any
+) -> None:
+    page_of(REFUND).show()
+    store.fail("set", ConnectionError("the API server is down"))
+
+    assert page_of(REFUND).decisions(pages.answered())["call_1"].approved
