@@ -7,6 +7,7 @@ from airflow_provider_openai_runs.operators.existing import (
     GetThreadRunOperator,
 )
 from airflow_provider_openai_runs.operators.response import CreateResponseOperator
+from airflow_provider_openai_runs.operators.submit import SubmitToolOutputsOperator
 from airflow_provider_openai_runs.operators.thread_run import CreateRunOperator
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "CreateRunOperator",
     "GetResponseOperator",
     "GetThreadRunOperator",
+    "SubmitToolOutputsOperator",
 ]

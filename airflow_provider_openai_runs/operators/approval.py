@@ -90,9 +90,13 @@ class Decision:
     arguments: dict[str, Any] | None = None
     #: Whether nobody decided, and Airflow rejected at the end of the time.
     timed_out: bool = False
+    #: Why the call was rejected without a person's word; sent as it is.
+    reason: str | None = None
 
     def rejection(self) -> str:
         """Return the text that goes to the model as the answer to a rejected call."""
+        if self.reason is not None:
+            return self.reason
         if self.timed_out:
             return "The call was not made: it needs a person's approval, and nobody decided in time."
         said = f" The person says: {self.comment}" if self.comment else ""

@@ -80,7 +80,7 @@ def _section(place: int, call: ToolCall, arguments: Any, is_editable: bool, *, l
         notes.append(f"Only the first {limit:,} of {len(text):,} characters are shown; {rest}.")
         text = text[:limit]
     fence = "`" * max(3, _longest_run(text) + 1)
-    block = f"{fence}{'' if is_text else 'json'}\n{text}\n{fence}"
+    block = f"{fence}{'text' if is_text else 'json'}\n{text}\n{fence}"
     return "\n\n".join([f"### {place}. {_code(call.name)}", block, *notes])
 
 

@@ -4,25 +4,30 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs.hooks import waits
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.hooks.waits import WaitResult
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators import results
 from airflow_provider_openai_runs.operators.busy import BusyThreadError, BusyWait
-from airflow_provider_openai_runs.operators.creating import Owned, RunCreator
-from airflow_provider_openai_runs.operators.finish import RunFinisher
+from airflow_provider_openai_runs.operators.creating import Owned
 from airflow_provider_openai_runs.operators.kill import RunKiller
 from airflow_provider_openai_runs.operators.owner import RunOwner
+from airflow_provider_openai_runs.operators.parts import Parts
 from airflow_provider_openai_runs.operators.record import RunRecords
-from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.policies import OnActiveRun, OnIncomplete, OnLostCreate
-from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
+from airflow_provider_openai_runs.operators.tool_calls import ApprovalNeededError, UnansweredError
+from airflow_provider_openai_runs.runs.ending import Fate
+from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE, Outcome, WaitLimits
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
@@ -50,7 +55,10 @@ class Attempt:
         self._ti: Any = context["ti"]
         self._log = operator.log
         self._records = RunRecords(context.get("task_state_store"), log=operator.log)
+        self._parts = Parts(operator, context, self._records)
         self._killer: RunKiller | None = None
+        #: Unix seconds at which execution_timeout is over.
+        self._attempt_deadline: float | None = None
 
     def execute(self, *, started_at: float) -> Any:
         """
@@ -58,43 +66,59 @@ class Attempt:
 
         :param started_at: Unix seconds from which execution_timeout counts.
         """
-        operator = self._operator
-        request, window = operator.build_request(), self._checked_window()
+        operator, request = self._operator, self._parts.request
+        _ = self._parts.window, self._parts.interval  # checked before anything is sent
         for warning in request.warnings:
             self._log.warning(warning)
         if not self._records.is_kept:
             self._log.warning(_NO_STORE)
-        self._killer = RunKiller(
-            ti=self._ti,
-            cancel=operator.cancel_on_kill,
-            adoptable=self._records.is_kept or request.kind is RunKind.THREAD_RUN,
-            log=self._log,
-        )
-        hook = OpenAIRunsHook(operator.conn_id, sleep=self._killer.sleep)
-        self._killer.arm(hook)
-        try:
-            owned = self._acquire(self._owner(hook, request, window), started_at)
-            return self._wait_for(owned, hook, started_at)
-        except AirflowTaskTimeout:
-            self._killer.timed_out = True
-            raise
+        if operator.execution_timeout:
+            self._attempt_deadline = started_at + operator.execution_timeout.total_seconds()
+        hook = self._watched_hook(operator.connection_of_run())
+        with self._timed():
+            owned = self._acquire(self._parts.owner(hook), started_at)
+            if self._parts.window is None:
+                self._show(owned, hook)
+                return results.to_xcom(owned.run or hook.retrieve(owned.ref), log=self._log)
+            return self._go_on(owned, self._waited(owned))
 
     def complete(self, event: Any) -> Any:
-        """Finish after the wait in the triggerer."""
+        """Finish after the wait in the triggerer, or answer the model's calls and wait again."""
+        if isinstance(event, dict) and "chosen_options" in event:
+            self._log.warning("An approval page of the past was answered; looking at the run again")
+            return self.execute(started_at=time.time())
         result = waits.WaitResult.from_json(event)
-        return self._finisher(self._hook_of(result.ref)).conclude(result)
+        with self._timed():
+            return self._go_on(self._owned_by(event), result)
+
+    def complete_approval(self, event: Any, progress: dict[str, Any]) -> Any:
+        """Answer the model's calls as a person decided, and wait again."""
+        owned = self._owned_by(progress)
+        with self._timed():
+            again = self._answered(owned, approval=event)
+            ended = WaitResult(ref=owned.ref, outcome=Outcome.NEEDS_ACTION, fate=Fate.ENDED)
+            return self._go_on(again or owned, ended if again is None else self._waited(again))
 
     def after_the_triggers_death(self) -> Any:
         """Return the result of a run that has ended all the same; None where there is none."""
-        ref = self._recorded_ref()
+        record = self._records.load()
+        ref = self._recorded_ref(record)
         if ref is None:
             return None
-        finisher = self._finisher(self._hook_of(ref))
+        finisher = self._parts.finisher(self._hook_of(ref))
         is_last_try = self._ti.try_number > self._ti.max_tries
-        cancel = self._operator.cancel_on_kill
-        if finisher.after_the_triggers_death(ref, is_last_try=is_last_try, cancel=cancel):
-            return finisher.finish(ref)
-        return None
+        outcome = finisher.after_the_triggers_death(
+            ref, is_last_try=is_last_try, cancel=self._operator.cancel_on_kill
+        )
+        if outcome is None:
+            return None
+        owned = Owned(
+            ref=ref,
+            created_at=time.time(),
+            deadline=record.deadline if record else None,
+            rounds=record.rounds if record else Rounds(),
+        )
+        return self._go_on(owned, WaitResult(ref=ref, outcome=outcome, fate=Fate.ENDED))
 
     def kill(self) -> None:
         """End the run."""
@@ -103,40 +127,28 @@ class Attempt:
 
     # -- before the wait ----------------------------------------------------------------------------------
 
-    def _checked_window(self) -> float | None:
-        operator = self._operator
-        checks.choice("on_incomplete", operator.on_incomplete, get_args(OnIncomplete))
-        checks.choice("on_lost_create", operator.on_lost_create, get_args(OnLostCreate))
-        checks.choice("on_active_run", operator.on_active_run, get_args(OnActiveRun))
-        self._interval()
-        window = operator.completion_window
-        return None if window is None else checks.completion_window(window)
+    def _watched_hook(self, conn_id: str) -> OpenAIRunsHook:
+        """Return a hook that a kill interrupts."""
+        if self._killer is None:
+            kind = self._parts.request.kind
+            self._killer = RunKiller(
+                ti=self._ti,
+                cancel=self._operator.cancel_on_kill,
+                adoptable=self._records.is_kept or kind is RunKind.THREAD_RUN,
+                log=self._log,
+            )
+        hook = OpenAIRunsHook(conn_id, sleep=self._killer.sleep)
+        self._killer.arm(hook)
+        return hook
 
-    def _interval(self) -> float | None:
-        interval = self._operator.poll_interval
-        return None if interval is None else checks.seconds("poll_interval", interval)
-
-    def _owner(self, hook: OpenAIRunsHook, request: RunRequest, window: float | None) -> RunOwner:
-        operator, ti = self._operator, self._ti
-        began = getattr(self._context.get("dag_run"), "start_date", None)
-        creator = RunCreator(
-            hook=hook,
-            request=request,
-            records=self._records,
-            identity=(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
-            cycle=ti.max_tries,
-            window=window,
-            timeouts=checked_timeouts(operator.timeouts),
-            log=self._log,
-        )
-        return RunOwner(
-            creator=creator,
-            retries_without_record=not self._records.is_kept and ti.try_number > 1,
-            run_began_at=began.timestamp() if began else 0.0,
-            cancel_on_timeout=operator.cancel_on_timeout,
-            on_lost_create=operator.on_lost_create,
-            on_active_run=operator.on_active_run,
-        )
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        try:
+            yield
+        except AirflowTaskTimeout:
+            if self._killer is not None:
+                self._killer.timed_out = True
+            raise
 
     def _acquire(self, owner: RunOwner, started_at: float) -> Owned:
         """Own a run, waiting where the thread is busy and the user wants it."""
@@ -146,7 +158,7 @@ class Attempt:
                 return owner.acquire()
             except BusyThreadError as busy:
                 until = started_at + patience
-                wait = BusyWait(busy=busy, until=until, poll_interval=self._interval(), log=self._log)
+                wait = BusyWait(busy=busy, until=until, poll_interval=self._parts.interval, log=self._log)
             wait.check()
             if self._operator.deferrable:
                 self._operator.defer(
@@ -158,34 +170,59 @@ class Attempt:
 
     # -- the wait -----------------------------------------------------------------------------------------
 
-    def _wait_for(self, owned: Owned, hook: OpenAIRunsHook, started_at: float) -> Any:
-        operator = self._operator
+    def _go_on(self, owned: Owned, result: WaitResult) -> Any:
+        """Answer the model's calls and wait, again and again, until there is a result."""
+        while result.outcome is Outcome.NEEDS_ACTION and self._operator.answers_calls:
+            again = self._answered(owned)
+            if again is None:
+                break
+            owned, result = again, self._waited(again)
+        finisher = self._parts.finisher(self._hook_of(owned.ref))
+        return finisher.conclude(result, created=_ended(owned), rounds=owned.rounds)
+
+    def _waited(self, owned: Owned) -> WaitResult:
+        """Wait for the end of the run or for its next calls; in the triggerer, unless told otherwise."""
+        hook = self._watched_hook(owned.ref.conn_id)
         self._show(owned, hook)
-        if operator.completion_window is None:
-            run = owned.run or hook.retrieve(owned.ref)
-            return results.to_xcom(run, log=self._log)
-        has_ended = owned.run is not None and (owned.run.status.is_terminal or owned.run.needs_action)
-        if owned.finished or has_ended:
-            return self._finisher(hook).finish(owned.ref, created=owned.run)
+        if (run := _ended(owned)) is not None:
+            outcome = Outcome.NEEDS_ACTION if run.needs_action else Outcome.ENDED
+            return WaitResult(ref=owned.ref, outcome=outcome, fate=Fate.ENDED, word=run.word)
+        if owned.finished:
+            return WaitResult(ref=owned.ref, outcome=Outcome.ENDED, fate=Fate.ENDED)
         limits = WaitLimits(
             created_at=owned.created_at,
             deadline=owned.deadline,
-            attempt_deadline=started_at + operator.execution_timeout.total_seconds()
-            if operator.execution_timeout
-            else None,
-            poll_interval=self._interval(),
+            attempt_deadline=self._attempt_deadline,
+            poll_interval=self._parts.interval,
             not_found_grace_until=owned.created_at + NOT_FOUND_GRACE,
         )
-        if operator.deferrable:
+        if self._operator.deferrable:
             self._defer(owned, limits)
         flow = waits.wait(
             owned.ref,
             limits,
-            cancel_on_timeout=operator.cancel_on_timeout,
-            cancel_wait=checked_timeouts(operator.timeouts)["delete"],
+            cancel_on_timeout=self._operator.cancel_on_timeout,
+            cancel_wait=self._parts.timeouts["delete"],
             note=self._log.info,
         )
-        return self._finisher(hook).conclude(hook.run_flow(flow))
+        return hook.run_flow(flow)
+
+    def _answered(self, owned: Owned, *, approval: Any = None) -> Owned | None:
+        """Answer the calls the run waits for; None if nobody here can."""
+        hook = self._watched_hook(owned.ref.conn_id)
+        assert self._killer is not None  # noqa: S101 # for mypy: the hook is watched
+        self._killer.ref = owned.ref
+        answerer = self._parts.answerer(hook, self._killer)
+        limits = self._parts.time_limits(owned, self._attempt_deadline)
+        try:
+            try:
+                return answerer.answer(owned, limits)
+            except ApprovalNeededError as needed:
+                asking = self._parts.asking(needed, self._progress(owned))
+                decisions = asking.decisions(approval) if approval else asking.ask()
+                return answerer.answer(replace(owned, run=needed.run), limits, decisions=decisions)
+        except UnansweredError as unanswered:
+            raise self._parts.finisher(hook).give_up(unanswered.run, unanswered.error) from unanswered
 
     def _show(self, owned: Owned, hook: OpenAIRunsHook) -> None:
         """Make the run known: to a kill, to XCom, to the link and to whoever reads the log."""
@@ -217,41 +254,50 @@ class Attempt:
             cancel_on_kill=operator.cancel_on_kill,
             cancel_on_timeout=operator.cancel_on_timeout,
             deferred_at=time.time(),
+            rounds=owned.rounds.to_json(),
         )
         # No timeout here: Airflow's would kill the task without a word to the server.
         operator.defer(trigger=trigger, method_name="execute_complete", timeout=None)
 
-    # -- after the wait -----------------------------------------------------------------------------------
+    # -- from one worker to the next ----------------------------------------------------------------------
+
+    def _progress(self, owned: Owned) -> dict[str, Any]:
+        """Return what the next worker needs, under the names that a trigger's event has, too."""
+        return {
+            "ref": owned.ref.to_json(),
+            "created_at": owned.created_at,
+            "deadline": owned.deadline,
+            "attempt_deadline": self._attempt_deadline,
+            "rounds": owned.rounds.to_json(),
+        }
+
+    def _owned_by(self, progress: Mapping[str, Any]) -> Owned:
+        self._attempt_deadline = progress.get("attempt_deadline")
+        return Owned(
+            ref=RunRef.from_json(progress.get("ref")),
+            created_at=progress.get("created_at") or time.time(),
+            deadline=progress.get("deadline"),
+            rounds=Rounds.from_json(progress.get("rounds")),
+        )
 
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         hook = OpenAIRunsHook(ref.conn_id)
         self._operator.run_url = hook.run_url(ref)
         return hook
 
-    def _finisher(self, hook: OpenAIRunsHook) -> RunFinisher:
-        operator = self._operator
-        return RunFinisher(
-            hook=hook,
-            context=self._context,
-            records=self._records,
-            on_incomplete=operator.on_incomplete,
-            limits={
-                Outcome.WINDOW_OVER: f"completion_window={operator.completion_window}",
-                Outcome.EXECUTION_TIMEOUT: f"execution_timeout={operator.execution_timeout}",
-            },
-            timeouts=checked_timeouts(operator.timeouts),
-            multiple_outputs=operator.multiple_outputs,
-            log=self._log,
-        )
-
-    def _recorded_ref(self) -> RunRef | None:
+    def _recorded_ref(self, record: Record | None) -> RunRef | None:
         """Return the run of this attempt, from the record or, below Airflow 3.3, from XCom."""
-        record = self._records.load()
         if record is not None and record.ref is not None:
             return record.ref
         ti = self._ti
         pushed = ti.xcom_pull(task_ids=ti.task_id, key="ref", map_indexes=ti.map_index)
         return RunRef.from_json(pushed) if pushed else None
+
+
+def _ended(owned: Owned) -> Run | None:
+    """Return the run as its create answered, if it had ended by then, or waits for its calls."""
+    run = owned.run
+    return run if run is not None and (run.status.is_terminal or run.needs_action) else None
 
 
 def _utc(seconds: float | None) -> str:

@@ -4,22 +4,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
+from airflow_provider_openai_runs.functions.checks import check_functions, check_output_type
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators import results
-from airflow_provider_openai_runs.runs.policies import OnActiveRun, OnIncomplete, OnLostCreate
+from airflow_provider_openai_runs.operators.approval import check_approval
+from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.policies import (
+    OnActiveRun,
+    OnApproval,
+    OnIncomplete,
+    OnLostCreate,
+    OnToolCalls,
+)
+from airflow_provider_openai_runs.runs.tools import names_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_openai_runs.operators.attempt import Attempt
+    from airflow_provider_openai_runs.runs.model import RunRef
     from airflow_provider_openai_runs.runs.request import RunRequest
+    from airflow_provider_openai_runs.runs.status import RunKind
 
 #: The method that Airflow names when a trigger died or timed out.
 _TRIGGER_DIED = "__fail__"
@@ -43,6 +56,19 @@ class BaseCreateOperator(BaseOperator):
         ``"wait"`` for its end (without a worker if deferrable, for ``completion_window`` from the task's
         start), or ``"cancel"`` it first.
     :param timeouts: whole budgets in seconds, ``{"create": 600, "read": 300, "delete": 300}``.
+    :param functions: Python functions that the model may call; they run in the worker, between two waits.
+    :param max_rounds: how many times the model's calls are answered.
+    :param max_tool_errors: how many calls in a row may go wrong before the task fails.
+    :param on_tool_calls: when nobody here can answer a call: ``"fail"``, or ``"return"`` the run with its
+        ``tool_calls``, for ``SubmitToolOutputsOperator``.
+    :param approve: calls that a person has to approve first (Airflow 3.3+): True for all, a list of names, or
+        a callable ``(name, arguments) -> bool``.
+    :param approval_timeout: seconds (or a timedelta) for the person; never beyond the run's own limits.
+    :param on_approval_timeout: then ``"reject"`` the calls, or ``"fail"``.
+    :param on_second_approval: Airflow shows one approval page in the life of a task instance; what a further
+        round that needs one gets: ``"reject"``, or ``"fail"``.
+    :param output_type: a pydantic model or a JSON Schema that the answer has to fit; the result holds it as
+        ``output``.
     """
 
     operator_extra_links = (OpenAIRunLink(),)
@@ -60,9 +86,27 @@ class BaseCreateOperator(BaseOperator):
         on_lost_create: OnLostCreate = "fail",
         on_active_run: OnActiveRun = "fail",
         timeouts: Mapping[str, float] | None = None,
+        functions: Sequence[Callable[..., Any]] = (),
+        max_rounds: int = 20,
+        max_tool_errors: int = 3,
+        on_tool_calls: OnToolCalls = "fail",
+        approve: bool | Sequence[str] | Callable[..., bool] | None = None,
+        approval_timeout: float | timedelta | None = None,
+        on_approval_timeout: OnApproval = "reject",
+        on_second_approval: OnApproval = "reject",
+        output_type: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_functions(functions)
+        check_approval(approve)
+        if output_type is not None:
+            check_output_type(output_type)
+        if completion_window is None and (functions or approve or output_type is not None):
+            raise RunRequestError(
+                "functions, approve and output_type need completion_window=...: without it the task does not "
+                "wait for the run, so that nobody would be there. Nothing was sent."
+            )
         self.conn_id = conn_id
         self.completion_window = completion_window
         self.poll_interval = poll_interval
@@ -73,6 +117,15 @@ class BaseCreateOperator(BaseOperator):
         self.on_lost_create = on_lost_create
         self.on_active_run = on_active_run
         self.timeouts = timeouts
+        self.functions = list(functions)
+        self.max_rounds = max_rounds
+        self.max_tool_errors = max_tool_errors
+        self.on_tool_calls = on_tool_calls
+        self.approve = approve
+        self.approval_timeout = approval_timeout
+        self.on_approval_timeout = on_approval_timeout
+        self.on_second_approval = on_second_approval
+        self.output_type = output_type
         #: Where a person can look at the run; the link reads it.
         self.run_url = ""
         self._attempt: Attempt | None = None
@@ -80,6 +133,41 @@ class BaseCreateOperator(BaseOperator):
     def build_request(self) -> RunRequest:
         """Check the arguments of this attempt and return what to ask for."""
         raise NotImplementedError
+
+    @property
+    def answers_calls(self) -> bool:
+        """Whether somebody here may have an answer to the model's calls."""
+        return bool(self.functions or self.approve or self.given_outputs())
+
+    def given_outputs(self) -> Mapping[str, Any]:
+        """Return the answers to calls that are given, by call id."""
+        return {}
+
+    def connection_of_run(self) -> str:
+        """Return the id of the connection to create the run with."""
+        return self.conn_id
+
+    def taken_over(self) -> RunRef | None:
+        """Return the run of another task that this one goes on with."""
+        return None
+
+    def tools_with_functions(self) -> Sequence[Mapping[str, Any]] | None:
+        """Return ``tools`` and the functions that none of them describes already."""
+        given = getattr(self, "tools", None)
+        if not self.functions:
+            return given
+        given = [] if given is None else checks.sequence("tools", given)
+        from airflow_provider_openai_runs.functions.tool import FunctionTool  # noqa: PLC0415 # brings pydantic
+
+        named = names_of(given)
+        tools = map(FunctionTool, self.functions)
+        return [*given, *(tool.definition() for tool in tools if tool.name not in named)]
+
+    def output_format(self, kind: RunKind) -> dict[str, Any]:
+        """Return ``output_type`` in the words of the kind's API."""
+        from airflow_provider_openai_runs.functions.output import OutputType  # noqa: PLC0415 # brings pydantic
+
+        return OutputType(self.output_type).format_of(kind)
 
     def execute(self, context: Context) -> Any:
         """Create the run, or go on with the one of an earlier attempt, and wait for it."""
@@ -98,6 +186,13 @@ class BaseCreateOperator(BaseOperator):
         """Finish after the wait in the triggerer: read the run, push it, or fail with its fate."""
         with airflow_errors():
             return self._attempt_in(context).complete(event)
+
+    def execute_after_approval(
+        self, context: Context, event: Any = None, progress: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer the model's calls as a person has decided, and wait again."""
+        with airflow_errors():
+            return self._attempt_in(context).complete_approval(event, progress or {})
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; when the trigger died, look at the run first: it may have completed, or need an end."""

@@ -11,9 +11,10 @@ from airflow_provider_openai_runs.hooks.waits import WaitResult, fate_of
 from airflow_provider_openai_runs.operators import results
 from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.runs.ending import Fate, error_of_run, error_of_wait
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunOutputError
 from airflow_provider_openai_runs.runs.model import Run, RunRef
-from airflow_provider_openai_runs.runs.policies import OnIncomplete
+from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnToolCalls
+from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.waiting import Outcome
 from airflow_provider_openai_runs.wire import wire_of
@@ -22,8 +23,10 @@ from airflow_provider_openai_runs.wire.troubled import CallFailed
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
+    from airflow_provider_openai_runs.functions.output import OutputType
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
+_NO_ROUNDS = Rounds()
 #: Seconds for reading a run whose wait was over anyway.
 _LAST_READ_BUDGET = 20.0
 #: Seconds to wait for the end of a run that nobody can go on with.
@@ -35,6 +38,9 @@ class RunFinisher:
     """
     Ends one attempt of a task.
 
+    :param on_tool_calls: what a run is that waits for the answer to a call.
+    :param output_type: what the answer has to fit; None takes any text.
+    :param taken_over: a run of another task, which its own task has counted.
     :param limits: how the task's limits read in an error, by the outcome that they cause.
     :param timeouts: budgets in seconds, of which ``read`` counts here.
     """
@@ -43,19 +49,26 @@ class RunFinisher:
     context: Any
     records: RunRecords
     on_incomplete: OnIncomplete
+    on_tool_calls: OnToolCalls
+    output_type: OutputType | None
+    taken_over: RunRef | None
     limits: dict[Outcome, str]
     timeouts: dict[str, float]
     multiple_outputs: bool
     log: Logger
 
-    def conclude(self, result: WaitResult) -> dict[str, Any]:
+    def conclude(
+        self, result: WaitResult, *, created: Run | None = None, rounds: Rounds = _NO_ROUNDS
+    ) -> dict[str, Any]:
         """
         Return the run's dict, or fail.
 
+        :param created: the answer to its create, if the run had ended by then.
+        :param rounds: the rounds of calls that were answered.
         :raises OpenAIRunError: if the run is no success, or its time was over.
         """
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
-            return self.finish(result.ref)
+            return self._finish(result.ref, created, rounds)
         if result.fate is not Fate.LEFT_RUNNING:
             self._update_record(ended_by_us=True)
         error = error_of_wait(
@@ -68,29 +81,58 @@ class RunFinisher:
         )
         raise self._pushed(error, self._last_read(result.ref))
 
-    def finish(self, ref: RunRef, *, created: Run | None = None) -> dict[str, Any]:
-        """
-        Read a run that has ended and return its dict, or fail.
+    def give_up(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
+        """End a run whose calls are not going to be answered, and return the error that says so."""
+        return self._pushed(self._without_answer(run, error), run)
 
-        :param created: the answer to its create, if the run had ended by then. It is not asked for again:
-            gateways that ignore ``background`` often keep nothing that could be read.
-        :raises OpenAIRunError: if the run is no success.
-        """
+    def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
+        # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
+        # nothing that could be read.
         flow = flows.read(ref, steps=True) if created is None else flows.complete(created, steps=True)
         try:
             run = self.hook.run_flow(flows.patiently(flow, budget=self.timeouts["read"]))
         except CallFailed as failed:
             raise self.hook.error_of(failed, doing=f"read {ref}", kind=ref.kind) from failed
+        run = as_one(self._earlier(rounds), run)
         self.log.info("%s", _summary(run))
         error = error_of_run(run, on_incomplete=self.on_incomplete)
         if error is None:
-            return results.to_xcom(run, log=self.log)
+            return self._result(run)
         if run.needs_action:
+            if self.on_tool_calls == "return":
+                self.log.info("The model waits for the answer to its calls (on_tool_calls='return')")
+                return results.to_xcom(run, log=self.log)
             error = self._without_answer(run, error)
         raise self._pushed(error, run)
 
-    def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool, cancel: bool) -> bool:
-        """Look at the run of a trigger that died: True if it has ended; else end it if no retry is left."""
+    def _earlier(self, rounds: Rounds) -> list[Run]:
+        """Read the responses before the last one, which count as the same run."""
+        found = []
+        for ref in rounds.earlier:
+            if ref == self.taken_over:
+                continue
+            try:
+                flow = flows.patiently(flows.read(ref, steps=True), budget=_LAST_READ_BUDGET)
+                found.append(self.hook.run_flow(flow))
+            except CallFailed as failed:
+                self.log.warning("Tokens and steps lack those of %s: %s", ref, failed.trouble)
+        return found
+
+    def _result(self, run: Run) -> dict[str, Any]:
+        values = results.to_xcom(run, log=self.log)
+        if self.output_type is None:
+            return values
+        try:
+            return {**values, "output": self.output_type.parse(run.output_text)}
+        except ValueError as unfit:
+            self._update_record(refused=True)
+            error = RunOutputError(
+                f"The answer of {run.ref} does not fit output_type: {unfit}. A retry starts a new run."
+            )
+            raise self._pushed(error, run) from unfit
+
+    def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool, cancel: bool) -> Outcome | None:
+        """Look at the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
         try:
             look = self.hook.run_flow(
                 flows.patiently(flows.single(wire_of(ref.kind).look(ref)), budget=_LAST_READ_BUDGET)
@@ -98,15 +140,17 @@ class RunFinisher:
         except CallFailed as failed:
             self.log.warning("The trigger of %s died, and it cannot be looked at: %s", ref, failed.trouble)
         else:
-            if look.status.is_terminal or look.needs_action:
-                return True
+            if look.needs_action:
+                return Outcome.NEEDS_ACTION
+            if look.status.is_terminal:
+                return Outcome.ENDED
         if is_last_try and cancel:
             fate = self._cancel(ref)
             self._update_record(ended_by_us=True)
             self.log.warning("The trigger of %s died and no retry is left. %s", ref, fate.sentence())
         else:
             self.log.warning("The trigger of %s died. %s", ref, Fate.LEFT_RUNNING.sentence())
-        return False
+        return None
 
     def _without_answer(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
         """End a thread run that waits for an answer: it would go on waiting and block its thread."""

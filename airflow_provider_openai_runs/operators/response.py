@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
+from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.request import RunRequest, check_response_presence, response_request
+from airflow_provider_openai_runs.runs.status import RunKind
 
 _FIELDS = (
     "model",
@@ -94,6 +96,8 @@ class CreateResponseOperator(BaseCreateOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.output_type is not None and isinstance(text, Mapping) and "format" in text:
+            raise RunRequestError("output_type sets text['format']; give one of them. Nothing was sent.")
         self.input = input
         self.model = model
         self.instructions = instructions
@@ -119,4 +123,8 @@ class CreateResponseOperator(BaseCreateOperator):
 
     def build_request(self) -> RunRequest:
         """Check the rendered arguments."""
-        return response_request(**{name: getattr(self, name) for name in _FIELDS})
+        given = {name: getattr(self, name) for name in _FIELDS}
+        given["tools"] = self.tools_with_functions()
+        if self.output_type is not None:
+            given["text"] = {**(self.text or {}), "format": self.output_format(RunKind.RESPONSE)}
+        return response_request(**given)

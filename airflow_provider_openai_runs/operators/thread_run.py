@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
+from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.request import (
     RunRequest,
     check_thread_run_presence,
     thread_run_request,
 )
+from airflow_provider_openai_runs.runs.status import RunKind
 
 _FIELDS = (
     "thread_id",
@@ -105,6 +107,8 @@ class CreateRunOperator(BaseCreateOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.output_type is not None and response_format is not None:
+            raise RunRequestError("output_type sets response_format; give one of them. Nothing was sent.")
         self.thread_id = thread_id
         self.thread = thread
         self.assistant_id = assistant_id
@@ -130,4 +134,8 @@ class CreateRunOperator(BaseCreateOperator):
 
     def build_request(self) -> RunRequest:
         """Check the rendered arguments."""
-        return thread_run_request(**{name: getattr(self, name) for name in _FIELDS})
+        given = {name: getattr(self, name) for name in _FIELDS}
+        given["tools"] = self.tools_with_functions()
+        if self.output_type is not None:
+            given["response_format"] = self.output_format(RunKind.THREAD_RUN)
+        return thread_run_request(**given)

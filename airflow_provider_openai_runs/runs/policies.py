@@ -11,3 +11,7 @@ OnIncomplete = Literal["fail", "accept"]
 OnLostCreate = Literal["fail", "resubmit"]
 #: Another run is active on the thread, or another response is at work in the conversation.
 OnActiveRun = Literal["fail", "wait", "cancel"]
+#: The model waits for the answer to a call, and this task has none: a failure, or a result to go on from.
+OnToolCalls = Literal["fail", "return"]
+#: Nobody can or did approve a call: tell the model so, or fail the task.
+OnApproval = Literal["reject", "fail"]

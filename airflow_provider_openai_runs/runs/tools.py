@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
@@ -24,6 +25,16 @@ def checked_tools(tools: object, *, warnings: list[str]) -> list[dict[str, Any]]
         _checked_tool(f"tools[{place}]", tool, warnings)
         for place, tool in enumerate(checks.sequence("tools", tools))
     ]
+
+
+def names_of(tools: object) -> set[str]:
+    """Return the names of the functions among the tools, in either form."""
+    names = set()
+    for tool in tools if isinstance(tools, (list, tuple)) else ():
+        if isinstance(tool, Mapping) and tool.get("type") == "function":
+            function = tool.get("function", tool)
+            names.add(str(function.get("name")) if isinstance(function, Mapping) else "")
+    return names
 
 
 def _checked_tool(name: str, value: object, warnings: list[str]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class Waiting:
             low, high = INTERVAL_BOUNDS
             age = max(0.0, now - self._limits.created_at)
             # Only ever shorter than a tenth of the age: the lag after the end stays below ten percent.
-            wait = max(low, min(age / 10, high) * (1 - self._jitter() / 5))
+            wait = max(low, min(age / 10, high) * (1 - self._jitter() / 10))
         return self._not_past_the_end(wait, now)
 
     def _not_past_the_end(self, wait: float, now: float) -> float:

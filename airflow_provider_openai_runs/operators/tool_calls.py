@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers the calls that a run waits for: by functions in the worker, by given outputs, by a person's no."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_provider_openai_runs.functions.calls import CallAnswer, FunctionCaller, OutOfTimeError
+from airflow_provider_openai_runs.hooks import flows
+from airflow_provider_openai_runs.operators.approval import Decision
+from airflow_provider_openai_runs.operators.creating import Owned
+from airflow_provider_openai_runs.operators.sending import AnswerSender
+from airflow_provider_openai_runs.runs.errors import (
+    OpenAIRunError,
+    RunRequestError,
+    RunTimeoutError,
+    ToolCallsFailedError,
+)
+from airflow_provider_openai_runs.runs.model import Run, ToolCall
+from airflow_provider_openai_runs.wire import Answer
+from airflow_provider_openai_runs.wire.troubled import CallFailed
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+
+FUNCTION = "function"
+MCP_APPROVAL = "mcp_approval_request"
+#: Seconds before the end of a limit in which an answer still has to reach the server.
+_TO_SEND = 1.0
+
+
+class UnansweredError(Exception):
+    """
+    The calls of ``run`` are not going to be answered.
+
+    :param error: what the user is to read; it does not say yet what became of the run.
+    """
+
+    def __init__(self, run: Run, error: OpenAIRunError) -> None:
+        super().__init__(str(error))
+        self.run = run
+        self.error = error
+
+
+class ApprovalNeededError(Exception):
+    """A person has to decide about ``calls`` of ``run`` first, until ``until`` (Unix seconds) at most."""
+
+    def __init__(self, run: Run, calls: Sequence[ToolCall], *, until: float | None) -> None:
+        super().__init__(f"{len(calls)} calls of {run.ref}")
+        self.run = run
+        self.calls = calls
+        self.until = until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Until when calls may be answered, in Unix seconds, and how that limit reads in an error."""
+
+    ends_at: float
+    text: str
+
+
+@dataclass(kw_only=True)
+class ToolCallAnswerer:
+    """
+    Answers the calls of one task's run, round after round.
+
+    :param hook: of the run's connection.
+    :param functions: None where there are none.
+    :param outputs: given by the user, by call id; they go before any function.
+    :param needing_approval: picks the calls that a person has to see.
+    """
+
+    hook: OpenAIRunsHook
+    sender: AnswerSender
+    functions: FunctionCaller | None
+    needing_approval: Callable[[Sequence[ToolCall]], list[ToolCall]]
+    max_rounds: int
+    max_tool_errors: int
+    read_budget: float
+    log: Logger
+    outputs: Mapping[str, Answer] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
+
+    def answer(
+        self, owned: Owned, limits: Sequence[Limit], *, decisions: Mapping[str, Decision] | None = None
+    ) -> Owned | None:
+        """
+        Answer the calls that the run waits for; return how it goes on, or None if nobody here can answer.
+
+        :param decisions: what a person has decided, by call id.
+        :raises UnansweredError: when they are not going to be answered.
+        :raises ApprovalNeededError: when a person has to decide first.
+        """
+        run = owned.run if owned.run is not None and owned.run.tool_calls else self._read(owned)
+        if not run.needs_action:
+            return Owned(ref=owned.ref, created_at=self.clock(), deadline=owned.deadline, rounds=owned.rounds)
+        if self.outputs and owned.rounds.answered == 0:
+            self._check_outputs(run)
+        if not run.tool_calls or not all(map(self._is_answerable, run.tool_calls)):
+            return None
+        limit = self._first_limit(run, limits)
+        self._check_rounds(owned, run)
+        self._check_time(run, limit)
+        until = None if limit is None else limit.ends_at
+        decided = dict(decisions or {})
+        asked = [call for call in run.tool_calls if call.id not in self.outputs]
+        if undecided := [call for call in self.needing_approval(asked) if call.id not in decided]:
+            raise ApprovalNeededError(run, undecided, until=until)
+        answers, errors = self._answers(run, limit, decided, list(owned.rounds.errors))
+        if len(errors) >= self.max_tool_errors:
+            raise UnansweredError(run, _too_many_errors(run, errors))
+        self._check_time(run, limit)
+        rounds = owned.rounds.after(run, errors)
+        again = self.sender.send(run, answers, rounds=rounds, deadline=owned.deadline, until=until)
+        names = ", ".join(call.name for call in run.tool_calls)
+        self.log.info("Answered the calls of %s (round %d): %s", run.ref, rounds.answered, names)
+        return again
+
+    def _read(self, owned: Owned) -> Run:
+        flow = flows.patiently(flows.read(owned.ref, steps=True), budget=self.read_budget)
+        try:
+            return self.hook.run_flow(flow)
+        except CallFailed as failed:
+            raise self.hook.error_of(failed, doing=f"read {owned.ref}", kind=owned.ref.kind) from failed
+
+    def _check_outputs(self, run: Run) -> None:
+        given, pending = set(self.outputs), {call.id for call in run.tool_calls}
+        if given != pending:
+            raise RunRequestError(
+                f"outputs answers the calls {sorted(given)}, but {run.ref} waits for {sorted(pending)}; all "
+                "calls of a round are answered at once. Nothing was sent, and the run goes on waiting."
+            )
+
+    def _is_answerable(self, call: ToolCall) -> bool:
+        if call.id in self.outputs:
+            return True
+        if call.type == MCP_APPROVAL:
+            return bool(self.needing_approval([call]))
+        return call.type == FUNCTION and self.functions is not None
+
+    def _answers(
+        self, run: Run, limit: Limit | None, decided: Mapping[str, Decision], errors: list[str]
+    ) -> tuple[dict[str, Answer], list[str]]:
+        """Return the answers, and what has gone wrong since the last call that went well."""
+        answers: dict[str, Answer] = {}
+        for call in run.tool_calls:
+            decision = decided.get(call.id)
+            if call.id in self.outputs:
+                answers[call.id] = self.outputs[call.id]
+            elif call.type == MCP_APPROVAL:
+                answers[call.id] = _approval_item(call, decision)
+            elif decision is not None and not decision.approved:
+                answers[call.id] = decision.rejection()
+            else:
+                made = self._call(run, call, limit, decision)
+                answers[call.id] = made.text
+                errors = [*errors, f"{made.name} ({call.id}): {made.error}"] if made.error else []
+                if len(errors) >= self.max_tool_errors:
+                    break
+        return answers, errors
+
+    def _call(self, run: Run, call: ToolCall, limit: Limit | None, decision: Decision | None) -> CallAnswer:
+        assert self.functions is not None  # noqa: S101 # for mypy: _is_answerable has seen to it
+        edited = {call.id: decision.arguments} if decision and decision.arguments is not None else {}
+        until = None if limit is None else limit.ends_at
+        try:
+            return self.functions.answer([call], until=until, edited=edited)[0]
+        except OutOfTimeError as error:
+            raise UnansweredError(run, _out_of_time(run, limit, f"the function {call.name!r}")) from error
+
+    def _first_limit(self, run: Run, limits: Sequence[Limit]) -> Limit | None:
+        own = [] if run.expires_at is None else [Limit(ends_at=run.expires_at, text="expires_at of the run")]
+        first = min([*limits, *own], key=lambda limit: limit.ends_at, default=None)
+        return first and Limit(ends_at=first.ends_at - _TO_SEND, text=first.text)
+
+    def _check_rounds(self, owned: Owned, run: Run) -> None:
+        if owned.rounds.answered < self.max_rounds:
+            return
+        error = ToolCallsFailedError(
+            f"{run.ref} asked for calls again after {owned.rounds.answered} rounds (max_rounds="
+            f"{self.max_rounds}). The same request would probably do the same again: raise the limit, or say "
+            "in the instructions when to stop.",
+            retryable=False,
+        )
+        raise UnansweredError(run, error)
+
+    def _check_time(self, run: Run, limit: Limit | None) -> None:
+        if limit is not None and self.clock() >= limit.ends_at:
+            raise UnansweredError(run, _out_of_time(run, limit, "the answer to its calls"))
+
+
+def _approval_item(call: ToolCall, decision: Decision | None) -> Answer:
+    if decision is None or decision.approved:
+        return True
+    item = {"type": "mcp_approval_response", "approval_request_id": call.id, "approve": False}
+    return {**item, "reason": decision.rejection()}
+
+
+def _out_of_time(run: Run, limit: Limit | None, what: str) -> OpenAIRunError:
+    end = "the time" if limit is None else limit.text
+    return RunTimeoutError(
+        f"{run.ref} waits for calls, and {what} was not ready when {end} was over; an answer after that is "
+        "of no use."
+    )
+
+
+def _too_many_errors(run: Run, errors: Sequence[str]) -> OpenAIRunError:
+    return ToolCallsFailedError(
+        f"The last {len(errors)} calls of {run.ref} went wrong (max_tool_errors): " + "; ".join(errors) + "."
+    )
