@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 
@@ -148,12 +148,14 @@ def test_an_answer_of_another_type_is_refused_with_a_short_reason(
 
 
 @given(value=json_values, output_type=st.sampled_from([Report, Counts, Divided, STRICT]))
+@settings(deadline=None)
 def test_any_json_is_an_answer_or_a_value_error(value: Any, output_type: Any) -> None:
     with suppress(ValueError):
         assert isinstance(OutputType(output_type).parse(json.dumps(value)), dict)
 
 
 @given(value=json_values)
+@settings(deadline=None)
 def test_what_is_returned_can_be_stored(value: Any) -> None:
     found = OutputType({}).parse(json.dumps({"value": value}))
     assert "\0" not in json.dumps(found, allow_nan=False, ensure_ascii=False).encode().decode()
