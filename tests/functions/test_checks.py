@@ -85,6 +85,13 @@ def _named(name: str) -> Callable[[], None]:
     return function
 
 
+def _unsigned(table: str) -> int:
+    return len(table)
+
+
+_unsigned.__signature__ = "none"  # type: ignore[attr-defined] # as of some functions written in C
+
+
 def test_functions_with_named_parameters_are_accepted() -> None:
     check_functions([rows, with_context, untyped, cached, Table().count])
     check_functions([])
@@ -102,6 +109,7 @@ def test_functions_with_named_parameters_are_accepted() -> None:
         (größe, "needs a name of 1 to 64"),
         (_named("n" * 65), "needs a name of 1 to 64"),
         (_named("rows\n"), "needs a name of 1 to 64"),
+        (_unsigned, "Function _unsigned: it has no signature"),
         (positional, "Function positional: .* by name"),
         (variadic, r"Function variadic: .*\*tables"),
         (keywords, r"Function keywords: .*\*\*tables"),

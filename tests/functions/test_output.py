@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
 from typing import Any
@@ -28,6 +29,10 @@ class Report(BaseModel):
 
 class Counts(BaseModel):
     by_name: dict[str, int]
+
+
+class Callback(BaseModel):
+    call: Callable[[], None]
 
 
 class Divided(BaseModel):
@@ -161,7 +166,7 @@ def test_what_is_returned_can_be_stored(value: Any) -> None:
     assert "\0" not in json.dumps(found, allow_nan=False, ensure_ascii=False).encode().decode()
 
 
-@pytest.mark.parametrize("output_type", [{"type": "objekt"}, {"required": 3}, Item(name="x"), str])
+@pytest.mark.parametrize("output_type", [{"type": "objekt"}, {"required": 3}, Item(name="x"), str, Callback])
 def test_what_is_no_type_is_refused_before_anything_is_sent(output_type: Any) -> None:
     with pytest.raises(RunRequestError, match="output_type"):
         OutputType(output_type)
