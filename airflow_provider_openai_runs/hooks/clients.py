@@ -11,6 +11,7 @@ interval, and the client is closed when its last wait has gone. Event loops and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +23,8 @@ import httpx2
 import openai
 
 from airflow_provider_openai_runs.hooks import transport
+from airflow_provider_openai_runs.hooks.direct import KEEPALIVE_SECONDS, DirectGets, NotPlain
+from airflow_provider_openai_runs.hooks.pace import Pace
 from airflow_provider_openai_runs.wire import Flow
 from airflow_provider_openai_runs.wire.call import Call, Pause
 from airflow_provider_openai_runs.wire.troubled import CallFailed
@@ -33,16 +36,56 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The pool scan of httpx2 grows with the number of connections: few connections and a gate in front are fast.
+#: Connections to one server. The pool of httpx2 gets slower with each, so most of them are for looks, which
+#: go past it; where they cannot, it gets all.
 _CONNECTIONS = 100
-#: Longer than a poll interval, so that connections are reused (the SDK's default is 5 s).
-_KEEPALIVE_SECONDS = 120.0
+_CONNECTIONS_BESIDE_LOOKS = 20
 #: How long a connection's settings are believed before they are read again: keys rotate.
 SETTINGS_SECONDS = 60.0
 #: Not more often than this, also when a thousand waits meet a refused key at once.
 _FRESH_SECONDS = 5.0
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedClient]] = WeakKeyDictionary()
+
+
+class Client:
+    """A client of the SDK, and the direct way for its GET requests where there is one."""
+
+    def __init__(self, sdk: openai.AsyncOpenAI, direct: DirectGets | None) -> None:
+        self._sdk = sdk
+        self._direct = direct
+        self._gate = asyncio.Semaphore(_CONNECTIONS_BESIDE_LOOKS if direct else _CONNECTIONS)
+        self._calls = 0
+        self._retired = False
+
+    async def send(self, call: Call[T]) -> T:
+        """
+        Send one call.
+
+        :raises CallFailed: with what went wrong.
+        """
+        self._calls += 1
+        try:
+            if self._direct is not None and call.method == "GET":
+                with contextlib.suppress(NotPlain):
+                    return await transport.direct_get(self._direct, call)
+            async with self._gate:
+                return await transport.asend(self._sdk, call)
+        finally:
+            self._calls -= 1
+            if self._retired and not self._calls:
+                await self._close()
+
+    async def retire(self) -> None:
+        """Close as soon as no call is under way."""
+        self._retired = True
+        if not self._calls:
+            await self._close()
+
+    async def _close(self) -> None:
+        if self._direct is not None:
+            self._direct.close()
+        await self._sdk.close()
 
 
 class SharedClient:
@@ -53,14 +96,13 @@ class SharedClient:
         self._hook = hook
         self._source: Any = None
         self._read_at = 0.0
-        self._client: openai.AsyncOpenAI | None = None
-        self._retired: list[openai.AsyncOpenAI] = []
+        self._client: Client | None = None
         self._lock = asyncio.Lock()
-        self._gate = asyncio.Semaphore(_CONNECTIONS)
+        self._pace = Pace()
 
     async def send(self, call: Call[T]) -> T:
         """
-        Send one call.
+        Send one call; a GET only when the server wants to be asked.
 
         :raises CallFailed: with what went wrong.
         """
@@ -68,8 +110,15 @@ class SharedClient:
             client = await self._current()
         except Exception as error:
             raise transport.not_sent(error) from error
-        async with self._gate:
-            return await transport.asend(client, call)
+        if call.method == "GET" and (held := self._pace.hold(time.monotonic())) is not None:
+            raise CallFailed(held)
+        try:
+            answer = await client.send(call)
+        except CallFailed as failed:
+            self._pace.on_trouble(failed.trouble, time.monotonic())
+            raise
+        self._pace.on_answer(time.monotonic())
+        return answer
 
     async def run_flow(self, flow: Flow[T]) -> T:
         """Run a flow to its result."""
@@ -96,13 +145,12 @@ class SharedClient:
             self._read_at = 0.0
 
     async def close(self) -> None:
-        """Close every client that was built."""
-        open_clients = [*self._retired, *([self._client] if self._client else [])]
-        self._retired, self._client = [], None
-        for client in open_clients:
-            await client.close()
+        """Close the client, if one was built."""
+        if self._client is not None:
+            await self._client.retire()
+            self._client = None
 
-    async def _current(self) -> openai.AsyncOpenAI:
+    async def _current(self) -> Client:
         if self._client is not None and time.monotonic() - self._read_at < SETTINGS_SECONDS:
             return self._client
         async with self._lock:
@@ -127,18 +175,21 @@ class SharedClient:
             return
         built = await asyncio.to_thread(self._build, connection, extras)
         if self._client is not None:
-            # Calls of other waits may still be under way on it.
-            self._retired.append(self._client)
+            await self._client.retire()
         self._client, self._source = built, source
 
-    def _build(self, connection: Connection, extras: dict[str, Any]) -> openai.AsyncOpenAI:
+    def _build(self, connection: Connection, extras: dict[str, Any]) -> Client:
+        tls = httpx2.create_ssl_context()
         limits = httpx2.Limits(
             max_connections=_CONNECTIONS,
-            max_keepalive_connections=_CONNECTIONS,
-            keepalive_expiry=_KEEPALIVE_SECONDS,
+            max_keepalive_connections=_CONNECTIONS_BESIDE_LOOKS,
+            keepalive_expiry=KEEPALIVE_SECONDS,
         )
-        http_client = openai.DefaultAsyncHttpxClient(limits=limits)
-        return self._hook.build_async_client(connection, extras, http_client)
+        http_client = openai.DefaultAsyncHttpxClient(limits=limits, verify=tls)
+        sdk = self._hook.build_async_client(connection, extras, http_client)
+        if not DirectGets.can_serve(sdk):
+            return Client(sdk, None)
+        return Client(sdk, DirectGets(sdk, tls=tls, connections=_CONNECTIONS - _CONNECTIONS_BESIDE_LOOKS))
 
 
 @asynccontextmanager

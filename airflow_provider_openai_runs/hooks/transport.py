@@ -8,6 +8,7 @@ idempotency key, so that a time-out on create would start a second run, and a fl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import httpx2
 import openai
 
+from airflow_provider_openai_runs.hooks.direct import MAX_BODY, DirectGets, PlainReply
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind, safe_text
 from airflow_provider_openai_runs.wire import reading
@@ -29,8 +31,6 @@ T = TypeVar("T")
 if logging.getLogger("httpx2").level == logging.NOTSET:
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-#: A reply larger than this is not a run.
-MAX_BODY = 16 * 1024 * 1024
 _CONNECT_TIMEOUT = 10.0
 _DEFAULT_TIMEOUT = 60.0
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
@@ -38,6 +38,7 @@ _BUSY = frozenset({409, 429, 503})
 _KEY_REFUSED = frozenset({401, 403})
 _REQUEST_TIMEOUT = 408
 _NOT_FOUND = 404
+_REFUSED = 400
 _SERVER_ERROR = 500
 _NOT_IMPLEMENTED = 501
 
@@ -74,6 +75,31 @@ async def asend(client: openai.AsyncOpenAI, call: Call[T]) -> T:
     return _read(call, response)
 
 
+async def direct_get(direct: DirectGets, call: Call[T]) -> T:
+    """
+    Send a GET request past the SDK's client, as it would have sent it.
+
+    :raises CallFailed: with what went wrong, the same as with the SDK's client.
+    :raises NotPlain: if the SDK's client has to send it.
+    """
+    timeout = call.timeout or _DEFAULT_TIMEOUT
+    try:
+        reply = await direct.get(call, within=timeout, connect_within=min(timeout, _CONNECT_TIMEOUT))
+        if reply.status_code >= _REFUSED:
+            raise _status_error(call, reply)
+    except httpx2.TransportError as error:
+        late = isinstance(error, httpx2.TimeoutException)
+        kind = openai.APITimeoutError if late else openai.APIConnectionError
+        failed = kind(request=httpx2.Request("GET", call.path))
+        failed.__cause__ = error
+        raise CallFailed(_trouble(failed), pays=call.pays) from error
+    except openai.OpenAIError as error:
+        raise CallFailed(_trouble(error), pays=call.pays) from error
+    except ValueError as error:
+        raise _unreadable(call, error) from error
+    return _read(call, reply)
+
+
 def not_sent(error: Exception) -> CallFailed:
     """Return the trouble of a call for which there is no client: its connection cannot be used just now."""
     unusable = isinstance(error, OpenAIRunError)
@@ -91,14 +117,29 @@ def _options(call: Call[Any]) -> Any:
     }
 
 
-def _read(call: Call[T], response: httpx2.Response) -> T:
+def _read(call: Call[T], response: httpx2.Response | PlainReply) -> T:
     try:
         data = _json_object(response.content)
         return call.read(Reply(data=data, headers=response.headers))
     except (ValueError, RecursionError) as error:
-        text = safe_text(f"{call.method} {call.path} was answered unreadably: {error}")
-        trouble = Trouble(kind=TroubleKind.NO_ANSWER, text=text, http_status=response.status_code)
-        raise CallFailed(trouble, pays=call.pays) from error
+        raise _unreadable(call, error, response.status_code) from error
+
+
+def _unreadable(call: Call[Any], error: Exception, status: int | None = None) -> CallFailed:
+    text = safe_text(f"{call.method} {call.path} was answered unreadably: {error}")
+    trouble = Trouble(kind=TroubleKind.NO_ANSWER, text=text, http_status=status)
+    return CallFailed(trouble, pays=call.pays)
+
+
+def _status_error(call: Call[Any], reply: PlainReply) -> openai.APIStatusError:
+    """Return the error that the SDK makes of such a reply."""
+    body: Any = reply.content.decode(errors="replace").strip()
+    with contextlib.suppress(ValueError, RecursionError):
+        body = json.loads(body)
+    request = httpx2.Request(call.method, call.path)
+    response = httpx2.Response(reply.status_code, headers=reply.headers, request=request)
+    detail = body.get("error", body) if isinstance(body, dict) else body
+    return openai.APIStatusError(f"Error code: {reply.status_code}", response=response, body=detail)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

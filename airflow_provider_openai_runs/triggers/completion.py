@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import time
 from collections.abc import AsyncIterator, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -28,6 +29,9 @@ _EARLIEST_EVENT = 8.0
 _KILL_WAIT = 10.0
 #: Cancels under way; asyncio itself holds its tasks only weakly.
 _endings: set[asyncio.Task[None]] = set()
+
+#: The hook's module, once it is imported as a whole.
+_modules: list[ModuleType] = []
 
 
 class RunCompletionTrigger(BaseTrigger):
@@ -153,9 +157,12 @@ class RunCompletionTrigger(BaseTrigger):
         self.log.info("%s: cancelled because its task is %s; the run is %s", self.ref, state.word, fate)
 
     async def _hook(self) -> OpenAIRunsHook:
-        # The first import of the SDK takes most of a second, which the event loop does not have.
-        module = await asyncio.to_thread(
-            importlib.import_module, "airflow_provider_openai_runs.hooks.openai_runs"
-        )
-        hook: OpenAIRunsHook = module.OpenAIRunsHook(self.ref.conn_id)
+        if not _modules:
+            # The first import of the SDK takes most of a second, which the event loop does not have.
+            _modules.append(
+                await asyncio.to_thread(
+                    importlib.import_module, "airflow_provider_openai_runs.hooks.openai_runs"
+                )
+            )
+        hook: OpenAIRunsHook = _modules[0].OpenAIRunsHook(self.ref.conn_id)
         return hook

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Small GET requests over connections of our own: a tenth of what the SDK and its HTTP client need for one.
+
+Ten thousand waits look a thousand times a second. The SDK still writes the request: every ten seconds it is
+asked how it would look, and the looks in between repeat its headers, host and query for other paths. h11,
+which stands under the SDK's own HTTP client, reads the replies. Whatever is not the plain case (a redirect, a
+compressed body, a refused key, which may only be an old one) is left to the SDK: ``NotPlain``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies, proxy_bypass
+
+import h11
+import httpx2
+
+from airflow_provider_openai_runs.wire.call import Call
+
+if TYPE_CHECKING:
+    import openai
+
+#: A reply larger than this is not a run.
+MAX_BODY = 16 * 1024 * 1024
+#: What is read of an error; the rest is left unread, so that its status still counts.
+_MAX_ERROR = 64 * 1024
+#: How long the SDK's headers are repeated: a key that a function provides changes.
+_TEMPLATE_SECONDS = 10.0
+#: Longer than a poll interval, so that connections are used again.
+KEEPALIVE_SECONDS = 120.0
+_CHUNK = 64 * 1024
+#: Stands where a path goes when the SDK is asked how it would look.
+_ANY_PATH = "look-at-this"
+_ERROR = 400
+_REDIRECTS = range(300, 400)
+_KEY_REFUSED = frozenset({401, 403})
+#: Bodies come as they are, and each call has a time limit of its own.
+_NOT_REPEATED = frozenset({b"accept-encoding", b"x-stainless-read-timeout"})
+_Headers = list[tuple[bytes, bytes]]
+
+
+class NotPlain(Exception):  # noqa: N818 # a way not taken, never seen by anybody
+    """The SDK has to make this call."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainReply:
+    """A whole reply; headers under lower-case names."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A request of the SDK's with a hole where its path was."""
+
+    before: bytes
+    after: bytes
+    headers: _Headers
+    written_at: float
+
+
+class DirectGets:
+    """
+    Sends GET requests as one client of the SDK would.
+
+    :param tls: what the client's own connections are checked with.
+    :param connections: how many are open at the most.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI, *, tls: ssl.SSLContext, connections: int) -> None:
+        self._tls = tls if client.base_url.scheme == "https" else None
+        self._host, self._port = client.base_url.host, client.base_url.port or (443 if self._tls else 80)
+        # A copy that takes its requests down instead of sending them.
+        self._writer = client.with_options(http_client=httpx2.AsyncClient(transport=_Taker()), max_retries=0)
+        self._templates: dict[tuple[tuple[str, str], ...], _Template] = {}
+        self._writing = asyncio.Lock()
+        self._gate = asyncio.Semaphore(connections)
+        self._idle: deque[_Connection] = deque()
+        self._closed = False
+
+    @staticmethod
+    def can_serve(client: openai.AsyncOpenAI) -> bool:
+        """Whether there is neither a proxy on the way nor more to a request than its headers."""
+        url = client.base_url
+        proxies = getproxies()
+        through_proxy = (url.scheme in proxies or "all" in proxies) and not proxy_bypass(url.host)
+        return client.workload_identity is None and url.scheme in {"http", "https"} and not through_proxy
+
+    async def get(self, call: Call[Any], *, within: float, connect_within: float) -> PlainReply:
+        """
+        Send a GET request without a query of its own.
+
+        :param within: seconds for the whole reply.
+        :param connect_within: seconds for a new connection, of those.
+        :raises NotPlain: if the SDK has to do it.
+        :raises httpx2.TransportError: if there was no reply.
+        :raises ValueError: if it was larger than ``MAX_BODY``.
+        :raises openai.OpenAIError: if there is no key just now.
+        """
+        if call.query:
+            raise NotPlain
+        async with self._gate:
+            template = await self._template(call)
+            target = template.before + call.path.lstrip("/").encode() + template.after
+            reply = await self._reply(target, template.headers, within, connect_within)
+        if reply.status_code in _KEY_REFUSED:
+            self._templates.clear()
+            raise NotPlain
+        if reply.status_code in _REDIRECTS or reply.headers.get("content-encoding", "identity") != "identity":
+            raise NotPlain
+        return reply
+
+    def close(self) -> None:
+        """Close the connections; one that is in use closes when its reply is there."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _template(self, call: Call[Any]) -> _Template:
+        wanted = tuple(call.headers.items())
+        found = self._templates.get(wanted)
+        if found is not None and time.monotonic() - found.written_at < _TEMPLATE_SECONDS:
+            return found
+        async with self._writing:
+            found = self._templates.get(wanted)
+            if found is None or time.monotonic() - found.written_at >= _TEMPLATE_SECONDS:
+                found = self._templates[wanted] = await self._write(dict(call.headers))
+            return found
+
+    async def _write(self, headers: dict[str, str]) -> _Template:
+        written_at = time.monotonic()
+        taken = await self._writer.get(f"/{_ANY_PATH}", cast_to=httpx2.Response, options={"headers": headers})
+        before, _, after = taken.request.url.raw_path.partition(_ANY_PATH.encode())
+        plain = [pair for pair in taken.request.headers.raw if pair[0].lower() not in _NOT_REPEATED]
+        return _Template(before, after, [*plain, (b"accept-encoding", b"identity")], written_at)
+
+    async def _reply(
+        self, target: bytes, headers: _Headers, within: float, connect_within: float
+    ) -> PlainReply:
+        try:
+            async with asyncio.timeout(within):
+                while connection := self._take():
+                    try:
+                        return await self._over(connection, target, headers)
+                    except _Stale:
+                        # The server had closed it, and has not read the request.
+                        continue
+                connection = await self._open(connect_within)
+                return await self._over(connection, target, headers)
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout(f"no reply within {within:.0f} s") from error
+        except (OSError, _Stale, h11.RemoteProtocolError) as error:
+            raise httpx2.ReadError(str(error) or type(error).__name__) from error
+
+    async def _over(self, connection: _Connection, target: bytes, headers: _Headers) -> PlainReply:
+        try:
+            reply = await connection.get(target, headers)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.can_go_on and not self._closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return reply
+
+    def _take(self) -> _Connection | None:
+        """Return the connection that was used last, so that those which are not needed grow old and close."""
+        while self._idle and self._idle[0].used_at < time.monotonic() - KEEPALIVE_SECONDS:
+            self._idle.popleft().close()
+        return self._idle.pop() if self._idle else None
+
+    async def _open(self, within: float) -> _Connection:
+        try:
+            async with asyncio.timeout(within):
+                return _Connection(*await asyncio.open_connection(self._host, self._port, ssl=self._tls))
+        except TimeoutError as error:
+            raise httpx2.ConnectTimeout(f"no connection within {within:.0f} s") from error
+        except OSError as error:
+            raise httpx2.ConnectError(str(error)) from error
+
+
+class _Stale(Exception):  # noqa: N818 # a connection, not an error
+    """The server closed the connection without a word."""
+
+
+class _Connection:
+    """One connection, for one request after another."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.used_at = 0.0
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.CLIENT)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the server lets it be used again."""
+        return self._http.our_state is h11.IDLE
+
+    async def get(self, target: bytes, headers: _Headers) -> PlainReply:
+        """Send a request and read the whole reply."""
+        http = self._http
+        request = h11.Request(method="GET", target=target, headers=headers)
+        self._writer.write((http.send(request) or b"") + (http.send(h11.EndOfMessage()) or b""))
+        head: h11.Response | None = None
+        body = bytearray()
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                received = await self._reader.read(_CHUNK)
+                if not received and head is None and http.trailing_data[0] == b"":
+                    raise _Stale("the server closed the connection")
+                http.receive_data(received)
+            elif isinstance(event, h11.Response):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if head is not None and head.status_code >= _ERROR and len(body) > _MAX_ERROR:
+                    break
+                if len(body) > MAX_BODY:
+                    raise ValueError(f"its body has more than {MAX_BODY} bytes")
+            elif isinstance(event, h11.EndOfMessage):
+                break
+        assert head is not None  # noqa: S101 # for mypy: h11 ends no message that has not begun
+        if http.our_state is h11.DONE and http.their_state is h11.DONE:
+            http.start_next_cycle()
+        self.used_at = time.monotonic()
+        named = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+        return PlainReply(head.status_code, named, bytes(body))
+
+    def close(self) -> None:
+        """Close it, without waiting for the server to agree."""
+        self._writer.close()
+
+
+class _Taker(httpx2.AsyncBaseTransport):
+    """Takes a request down; the SDK finds it in the reply."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer that it was sent."""
+        return httpx2.Response(200, request=request)

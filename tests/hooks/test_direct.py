@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks that go past the SDK's client are the ones that it would have sent, and end as they would have."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, direct
+from airflow_provider_openai_runs.hooks.direct import DirectGets
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.simulator import Fault, Simulator
+from airflow_provider_openai_runs.wire import wire_of
+from airflow_provider_openai_runs.wire.troubled import CallFailed
+
+BODY = json.dumps({"id": "resp_1", "status": "in_progress"}).encode()
+PLAIN = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
+RESPONSE = RunRef(kind=RunKind.RESPONSE, id="resp_1/ä ?", conn_id="raw")
+SIMULATED = RunRef(kind=RunKind.RESPONSE, id="resp_1", conn_id="openai_default")
+THREAD_RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="raw")
+
+
+@dataclass
+class RawServer:
+    """Answers with given bytes, in turn and the last ones for ever, and keeps what it was sent."""
+
+    replies: list[bytes] = field(default_factory=lambda: [PLAIN])
+    #: Close the connection after each reply, without having said so.
+    hangs_up: bool = False
+    heads: list[str] = field(default_factory=list)
+    connections: int = 0
+    port: int = 0
+
+
+@pytest.fixture
+def raw() -> Iterator[RawServer]:
+    """Serve bytes over HTTP."""
+    server = RawServer()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            server.connections += 1
+            while head := self._head():
+                server.heads.append(head)
+                reply = server.replies.pop(0) if len(server.replies) > 1 else server.replies[0]
+                self.wfile.write(reply)
+                if server.hangs_up:
+                    return
+
+        def _head(self) -> str:
+            lines = b""
+            while not lines.endswith(b"\r\n\r\n"):
+                if not (line := self.rfile.readline()):
+                    return ""
+                lines += line
+            return lines.decode()
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as listening:
+        server.port = listening.server_address[1]
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        listening.shutdown()
+
+
+@pytest.fixture
+def connection(raw: RawServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Point the connection to the raw server, with more settings if given."""
+
+    def connect(extra: dict[str, Any] | None = None, **fields: Any) -> None:
+        where = {"conn_type": "openai", "password": "sk-raw", "host": f"http://127.0.0.1:{raw.port}/v1"}
+        monkeypatch.setenv("AIRFLOW_CONN_RAW", json.dumps({**where, "extra": extra or {}, **fields}))
+
+    connect()
+    return connect
+
+
+def look(*refs: RunRef, pause: float = 0.0, conn_id: str = "raw") -> list[Any]:
+    """Look at runs, one after the other, with one client; a look that fails gives its trouble."""
+
+    async def all_of_them() -> list[Any]:
+        found: list[Any] = []
+        async with clients.shared(OpenAIRunsHook(conn_id)) as client:
+            for ref in refs:
+                try:
+                    found.append(await client.send(wire_of(ref.kind).look(ref)))
+                except CallFailed as failed:
+                    found.append(failed.trouble)
+                await asyncio.sleep(pause)
+        return found
+
+    return asyncio.run(all_of_them())
+
+
+def without_direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DirectGets, "can_serve", staticmethod(lambda _client: False))
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "everything": {
+        "openai_client_kwargs": {
+            "organization": "org-1",
+            "project": "proj_1",
+            "default_headers": {"api-key": "azure", "X-Team": "data"},
+            "default_query": {"api-version": "v1", "more": "ä&b"},
+        }
+    },
+    "a key without a password": {"openai_client_kwargs": {"api_key": "sk-other"}},
+    "a key that a function provides": {"api_key_provider": "company_keys.token"},
+}
+
+
+@pytest.fixture(autouse=True)
+def company_keys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Be the module of a company that provides keys."""
+    module = ModuleType("company_keys")
+    monkeypatch.setattr(module, "token", lambda: "sk-provided", raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+@pytest.mark.parametrize("ref", [RESPONSE, THREAD_RUN], ids=["response", "thread run"])
+@pytest.mark.parametrize("extra", SETTINGS.values(), ids=SETTINGS)
+def test_a_look_sends_what_the_sdk_sends(
+    raw: RawServer,
+    connection: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    ref: RunRef,
+    extra: dict[str, Any],
+) -> None:
+    connection(extra)
+    look(ref)
+    without_direct(monkeypatch)
+    look(ref)
+
+    ours, sdks = ([line for line in head.splitlines() if line] for head in raw.heads)
+    assert ours[0] == sdks[0]
+    assert "accept-encoding: identity" in {line.lower() for line in ours}
+
+    def others(lines: list[str]) -> set[str]:
+        # The SDK asks for compressed bodies, and says how long it would wait.
+        own = {"accept-encoding", "x-stainless-read-timeout"}
+        split = (line.partition(": ") for line in lines[1:])
+        return {f"{name.lower()}: {value}" for name, _, value in split if name.lower() not in own}
+
+    assert others(ours) == others(sdks)
+
+
+def test_looks_use_one_connection_again(raw: RawServer, connection: Callable[..., None]) -> None:
+    assert [seen.word for seen in look(*[RESPONSE] * 5)] == ["in_progress"] * 5
+    assert raw.connections == 1
+
+
+def test_a_connection_that_the_server_has_closed_is_replaced_without_trouble(
+    raw: RawServer, connection: Callable[..., None]
+) -> None:
+    raw.hangs_up = True
+    assert [seen.word for seen in look(*[RESPONSE] * 3, pause=0.05)] == ["in_progress"] * 3
+    assert len(raw.heads) == 3
+
+
+def test_a_body_in_chunks_is_read(raw: RawServer, connection: Callable[..., None]) -> None:
+    parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:]))
+    raw.replies = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n"]
+    assert [seen.word for seen in look(RESPONSE, RESPONSE)] == ["in_progress"] * 2
+
+
+def test_a_redirect_is_left_to_the_sdk_which_follows_it(
+    raw: RawServer, connection: Callable[..., None]
+) -> None:
+    moved = b"HTTP/1.1 307 Moved\r\nlocation: /v1/elsewhere\r\ncontent-length: 0\r\n\r\n"
+    raw.replies = [moved, moved, PLAIN]
+    assert look(RESPONSE)[0].word == "in_progress"
+    assert [head.split()[1] for head in raw.heads][-1] == "/v1/elsewhere"
+
+
+def test_a_body_that_is_too_large_is_not_read_to_its_end(
+    raw: RawServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "MAX_BODY", 100)
+    # More is announced than ever comes: whoever waits for it waits for long.
+    raw.replies = [b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n" + b" " * 1000]
+    (trouble,) = look(RESPONSE)
+    assert (trouble.kind, trouble.is_transient) == ("no_answer", True)
+    assert "more than 100 bytes" in trouble.text
+
+
+def test_the_status_of_an_error_counts_however_large_it_is(
+    raw: RawServer, connection: Callable[..., None]
+) -> None:
+    raw.replies = [b"HTTP/1.1 404 No\r\ncontent-length: 100000000\r\n\r\n" + b" " * 100_000]
+    (trouble,) = look(RESPONSE)
+    assert (trouble.kind, trouble.http_status) == ("not_found", 404)
+
+
+def test_behind_a_proxy_the_sdk_looks(
+    raw: RawServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection(host="http://far-away.invalid/v1")
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{raw.port}")
+    assert look(RESPONSE)[0].word == "in_progress"
+    assert raw.heads[0].startswith("GET http://far-away.invalid/v1/responses/")
+
+
+def test_a_provided_key_is_asked_for_again_when_it_is_refused(
+    raw: RawServer,
+    connection: Callable[..., None],
+    company_keys: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = b"HTTP/1.1 401 No\r\ncontent-length: 2\r\n\r\n{}"
+    raw.replies = [PLAIN, refused, PLAIN]
+    keys = iter(["sk-1", "sk-2", "sk-3"])
+    connection({"api_key_provider": "company_keys.token"}, password=None)
+    monkeypatch.setattr(company_keys, "token", lambda: next(keys))
+
+    assert [seen.word for seen in look(RESPONSE, RESPONSE)] == ["in_progress"] * 2
+    sent = [line for head in raw.heads for line in head.splitlines() if line.lower().startswith("authori")]
+    assert [line.split()[-1] for line in sent] == ["sk-1", "sk-1", "sk-2"]
+
+
+FAULTS = [
+    Fault(status=400, message="No."),
+    Fault(status=403),
+    Fault(status=404),
+    Fault(status=409),
+    Fault(status=429, retry_after=7),
+    Fault(status=429, code="insufficient_quota"),
+    Fault(status=500),
+    Fault(status=503, message=""),
+    Fault(kind="garbage"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.code}")
+def test_trouble_is_the_same_as_with_the_sdk(
+    openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    openai_runs_simulator.fault(*[fault] * 3)
+    ours = look(SIMULATED, conn_id="openai_default")
+    without_direct(monkeypatch)
+    assert ours == look(SIMULATED, conn_id="openai_default")
+
+
+@pytest.mark.parametrize("kind", ["reset", "lost", "cut"])
+def test_a_broken_answer_is_no_answer(openai_runs_simulator: Simulator, kind: str) -> None:
+    openai_runs_simulator.fault(Fault(kind=kind, times=2))
+    (trouble,) = look(SIMULATED, conn_id="openai_default")
+    assert trouble.kind == "no_answer"
+
+
+def test_a_server_that_is_not_there_was_not_reached(
+    connection: Callable[..., None],
+) -> None:
+    connection(host="http://127.0.0.1:9/v1")
+    (trouble,) = look(RESPONSE)
+    assert trouble.kind == "not_sent"
+    assert "ConnectError" in trouble.text
