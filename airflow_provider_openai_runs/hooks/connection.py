@@ -16,6 +16,7 @@ from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks import clients, transport
+from airflow_provider_openai_runs.hooks.bounded import BoundedClient, bound_async
 from airflow_provider_openai_runs.hooks.keys import in_a_thread, key_provider
 from airflow_provider_openai_runs.hooks.urls import run_url
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
@@ -62,7 +63,7 @@ class FlowHook(OpenAIHook):
     def get_conn(self) -> openai.OpenAI:
         """Build a client of its own; ``conn`` is the one that this hook keeps."""
         with airflow_errors(), _connection_errors(self.conn_id):
-            return openai.OpenAI(**self._client_kwargs(*self._connection))
+            return openai.OpenAI(**{"http_client": BoundedClient(), **self._client_kwargs(*self._connection)})
 
     async def aread_connection(self) -> tuple[Connection, dict[str, Any]]:
         """Read the connection and its extra anew, without blocking the event loop."""
@@ -74,6 +75,7 @@ class FlowHook(OpenAIHook):
         self, connection: Connection, extras: dict[str, Any], http_client: httpx2.AsyncClient
     ) -> openai.AsyncOpenAI:
         """Build an asynchronous client; it takes 25 ms of CPU, so do it in a thread."""
+        bound_async(http_client)
         with airflow_errors(), _connection_errors(self.conn_id):
             settings = self._client_kwargs(connection, extras)
             if callable(settings.get("api_key")):

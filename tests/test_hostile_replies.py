@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that answers anything at all: the client goes on, or fails with an error of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socketserver
+import threading
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_openai_runs.exceptions import (
+    OpenAIRunError,
+    RunCallError,
+    RunConnectionError,
+    RunNotFoundError,
+)
+from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.wire import wire_of
+
+MIB = 1024 * 1024
+LIMIT = 16 * MIB
+REFS = [
+    {"kind": "response", "id": "resp_1", "conn_id": "hostile"},
+    {"kind": "thread_run", "id": "run_1", "thread_id": "thread_1", "conn_id": "hostile"},
+]
+#: A reply: its pieces, which are sent until the client hangs up.
+Pieces = Iterator[bytes]
+
+
+def reply(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> Pieces:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers]
+    yield "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def saying(value: Any) -> Pieces:
+    return reply(json.dumps(value).encode())
+
+
+def huge(status: str = "200 OK") -> Pieces:
+    """A hundred megabytes of one string."""
+    yield f"HTTP/1.1 {status}\r\nContent-Length: {100 * MIB + 9}\r\n\r\n".encode() + b'{"id": "'
+    for _ in range(100):
+        yield b"x" * MIB
+    yield b"}"
+
+
+def endless(status: str = "200 OK") -> Pieces:
+    yield f"HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    while True:
+        yield b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+
+
+def bomb(status: str = "200 OK") -> Pieces:
+    """One string that never ends, each megabyte of it packed into one kilobyte."""
+    packer = zlib.compressobj(wbits=31)
+    yield f"HTTP/1.1 {status}\r\nContent-Encoding: gzip\r\n\r\n".encode() + packer.compress(b'{"id": "')
+    while True:
+        yield packer.compress(b"x" * MIB) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+def dripping() -> Pieces:
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    while True:
+        time.sleep(0.05)
+        yield b"1\r\n \r\n"
+
+
+def deep() -> Pieces:
+    return reply(b'{"id":' * 200_000)
+
+
+def deep_error() -> Pieces:
+    return reply(b'{"error":' * 9_000, status="500 Oh")
+
+
+GZIP = "Content-Encoding: gzip"
+#: All of them make a look fail, and none of them a paid run.
+HOSTILE: dict[str, Callable[[], Pieces]] = {
+    "huge": huge,
+    "endless": endless,
+    "bomb": bomb,
+    "empty": lambda: reply(b""),
+    "no content": lambda: iter([b"HTTP/1.1 204 No Content\r\n\r\n"]),
+    "a page": lambda: reply(b"<html><body>It works!</body></html>", "Content-Type: text/html"),
+    "not UTF-8": lambda: reply(b'{"id": "\xff\xfe\x00", "status": "\xc3\x28"}'),
+    "deep lists": lambda: reply(b"[" * 200_000),
+    "deep objects": deep,
+    "a list": lambda: saying([]),
+    "null": lambda: saying(None),
+    "a number": lambda: reply(b"1e999"),
+    "a long number": lambda: reply(b'{"id": ' + b"9" * 100_000 + b"}"),
+    "no status": lambda: saying({"id": "resp_1"}),
+    "wrong types": lambda: saying({"id": ["resp_1"], "status": {"a": 1}, "output": 5, "usage": "much"}),
+    "half": lambda: reply(b'{"id": "resp_1", "sta', length=500),
+    "not packed": lambda: reply(b'{"id": "resp_1"}', GZIP),
+    "half packed": lambda: reply(gzip.compress(b'{"id": "resp_1"}' * 99)[:30], GZIP),
+    "packed unknown": lambda: reply(b'{"id": "resp_1"}', "Content-Encoding: br"),
+    "no HTTP": lambda: iter([b"220 mail.example.com ESMTP\r\n"]),
+    "nothing": lambda: iter([]),
+    "endless headers": lambda: iter([b"HTTP/1.1 200 OK\r\n", *[b"A: " + b"b" * 9999 + b"\r\n"] * 999]),
+    "unavailable, huge": lambda: huge("500 Oh"),
+    "unavailable, bomb": lambda: bomb("502 Oh"),
+    "unavailable, endless": lambda: endless("504 Oh"),
+    "unavailable, deep": deep_error,
+    "unavailable, other": lambda: reply(b'{"error": {"message": 5, "code": []}}', status="500 Oh"),
+}
+GOOD: dict[tuple[str, str], Any] = {
+    ("POST", "/v1/responses"): {"id": "resp_1", "status": "queued"},
+    ("GET", "/v1/responses/resp_1"): {"id": "resp_1", "status": "completed"},
+    ("POST", "/v1/threads/thread_1/runs"): {"id": "run_1", "status": "queued"},
+    ("GET", "/v1/threads/thread_1/runs/run_1"): {"id": "run_1", "status": "completed"},
+    ("GET", "/v1/threads/thread_1/messages"): {"data": []},
+    ("GET", "/v1/threads/thread_1/runs/run_1/steps"): {"data": []},
+    ("GET", "/v1/threads/thread_1/runs"): {"data": []},
+}
+
+
+@dataclass
+class Hostile:
+    """The next requests of a method are answered so; all others well."""
+
+    method: str = ""
+    answers: list[Callable[[], Pieces]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    sent: int = 0
+
+    def plan(self, method: str, *answers: Callable[[], Pieces]) -> None:
+        self.method, self.answers, self.asked, self.sent = method, list(answers), [], 0
+
+    def answer(self, method: str, path: str) -> Pieces:
+        self.asked.append(f"{method} {path}")
+        if method == self.method and self.answers:
+            return self.answers.pop(0)()
+        return saying(GOOD.get((method, path.partition("?")[0])))
+
+
+@pytest.fixture(scope="module")
+def _hostile() -> Iterator[tuple[Hostile, str]]:
+    playing = Hostile()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            head = list(iter(lambda: self.rfile.readline().strip(), b""))
+            if not head:
+                return
+            lengths = [line.partition(b":")[2] for line in head if line.lower().startswith(b"content-length")]
+            self.rfile.read(int(lengths[0]) if lengths else 0)
+            method, path = head[0].decode().split()[:2]
+            try:
+                for piece in playing.answer(method, path):
+                    self.connection.sendall(piece)
+                    playing.sent += len(piece)
+            except OSError:
+                pass  # the client has hung up, as it should
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield playing, f"http://127.0.0.1:{server.server_address[1]}/v1"
+        server.shutdown()
+
+
+@pytest.fixture
+def hostile(_hostile: tuple[Hostile, str], monkeypatch: pytest.MonkeyPatch) -> Hostile:
+    playing, host = _hostile
+    connection = {"conn_type": "openai", "password": "k", "host": host}
+    monkeypatch.setenv("AIRFLOW_CONN_HOSTILE", json.dumps(connection))
+    return playing
+
+
+@pytest.fixture
+def hook() -> Any:
+    """A hook that does not wait before it tries again."""
+    from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415 - Airflow is set up by then
+
+    return OpenAIRunsHook("hostile", sleep=lambda _: None)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("ref", REFS, ids=["response", "thread run"])
+def test_a_read_goes_on_after_any_answer(hostile: Hostile, hook: Any, ref: dict[str, Any], name: str) -> None:
+    hostile.plan("GET", HOSTILE[name])
+    assert hook.retrieve(ref, include_steps=True).word == "completed"
+    assert hostile.sent < 2 * LIMIT
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_create_with_any_answer_is_an_error_of_ours_and_is_not_sent_again(
+    hostile: Hostile, hook: Any, name: str
+) -> None:
+    hostile.plan("POST", HOSTILE[name])
+    with pytest.raises(OpenAIRunError):
+        hook.create_background_response(model="m", input="Why?")
+    assert [asked for asked in hostile.asked if asked.startswith("POST")] == ["POST /v1/responses"]
+    assert hostile.sent < 2 * LIMIT
+
+
+@pytest.mark.parametrize("answer", [huge, endless, bomb])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("401 No", RunConnectionError), ("404 No", RunNotFoundError), ("400 No", RunCallError)],
+)
+def test_a_status_counts_however_much_is_said_with_it(
+    hostile: Hostile, hook: Any, answer: Callable[[str], Pieces], status: str, kind: type[Exception]
+) -> None:
+    hostile.plan("GET", lambda: answer(status))
+    with pytest.raises(kind):
+        hook.retrieve(REFS[0])
+    assert len(hostile.asked) == 1
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 No"])
+@pytest.mark.parametrize("answer", [huge, endless, bomb])
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_memory_stays_bounded(
+    hostile: Hostile, hook: Any, answer: Callable[[str], Pieces], status: str, way: str
+) -> None:
+    hostile.plan("GET", lambda: answer(status))
+    hook.conn  # noqa: B018 - to build a client takes memory, too
+    tracemalloc.start()
+    try:
+        if way == "sync":
+            hook.retrieve(REFS[0])
+        else:
+            asyncio.run(hook.aretrieve(REFS[0]))
+    except RunNotFoundError:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    # Of this, the server of this test needs some megabytes itself.
+    assert peak < 5 * LIMIT
+    assert hostile.sent < 2 * LIMIT
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=200) | st.text().map(lambda text: json.dumps({"id": text}).encode()))
+def test_any_bytes_are_read_or_asked_for_again(hostile: Hostile, hook: Any, body: bytes) -> None:
+    hostile.plan("GET", lambda: reply(body))
+    assert hook.retrieve(REFS[0]).ref.kind == "response"
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+@pytest.mark.parametrize("name", ["huge", "bomb", "wrong types", "unavailable, endless"])
+@pytest.mark.parametrize("kind", ["response", "thread run"])
+def test_a_wait_goes_on_after_any_answer(
+    hostile: Hostile,
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    kind: str,
+    name: str,
+    *,
+    deferrable: bool,
+) -> None:
+    hostile.plan("GET", HOSTILE[name])
+    waiting = {"task_id": "ask", "conn_id": "hostile", "completion_window": 60, "poll_interval": 0.01}
+    operator = (
+        CreateResponseOperator(**waiting, deferrable=deferrable, model="m", input="Why?")
+        if kind == "response"
+        else CreateRunOperator(**waiting, deferrable=deferrable, thread_id="thread_1", assistant_id="a")
+    )
+    assert run_task(operator, context)["status"] == "completed"
+
+
+def as_large_as_can_be() -> Pieces:
+    """Just within the limit, and of many small things."""
+    item = b'{"type": "message", "content": [{"type": "output_text", "text": "x"}]},'
+    listed = item * ((LIMIT - 100) // len(item))
+    return reply(b'{"id": "resp_1", "status": "in_progress", "output": [' + listed[:-1] + b"]}")
+
+
+@pytest.mark.parametrize("answer", [as_large_as_can_be, huge, endless, bomb, deep, deep_error])
+def test_the_event_loop_is_never_held_for_long(
+    hostile: Hostile, hook: Any, answer: Callable[[], Pieces]
+) -> None:
+    """What is read at the most, 16 MiB, takes seconds to parse on a busy machine; the bound is generous."""
+    from airflow_provider_openai_runs.hooks import flows  # noqa: PLC0415 - Airflow is set up by then
+
+    hostile.plan("GET", answer)
+
+    async def longest_gap() -> float:
+        gaps = []
+
+        async def beat() -> None:
+            while True:
+                before = time.monotonic()
+                await asyncio.sleep(0.01)
+                gaps.append(time.monotonic() - before)
+
+        beating = asyncio.create_task(beat())
+        look = wire_of(RunKind.RESPONSE).look(RunRef.from_json(REFS[0]))
+        await hook.arun_flow(flows.patiently(flows.single(look), budget=60))
+        beating.cancel()
+        return max(gaps)
+
+    assert asyncio.run(longest_gap()) < 10
+
+
+def test_an_answer_that_never_ends_is_given_up_in_time(
+    hostile: Hostile, context: dict[str, Any], run_task: Callable[..., Any]
+) -> None:
+    hostile.plan("POST", dripping)
+    operator = CreateResponseOperator(
+        task_id="ask", conn_id="hostile", model="m", input="Why?", timeouts={"create": 1}
+    )
+    with pytest.raises(OpenAIRunError, match="has not ended after"):
+        run_task(operator, context)
