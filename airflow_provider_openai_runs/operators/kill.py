@@ -25,6 +25,8 @@ _ASK_SECONDS = 1.0
 _CANCEL_SECONDS = 3.0
 #: How soon a sleeping task notices that it was killed.
 _NAP_SECONDS = 0.25
+#: A later attempt has the run, or will have it; a user's mark or clear shows as another state.
+_GOES_ON = frozenset({"running", "up_for_retry", "scheduled", "queued", "deferred"})
 _ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
 
 
@@ -148,7 +150,8 @@ class RunKiller:
         """
         Ask Airflow: when a worker is shut down or evicted, its task instance stays ``running``.
 
-        One that was silent for too long finds its own ``up_for_retry``; nobody's mark or clear leads there.
+        One that was silent for too long finds the state of its successor: waiting to be tried again, in the
+        queue, running or deferred already. A task that is cleared while it runs is ``restarting`` instead.
         """
         if self.timed_out or not self._adoptable or self._ti.try_number > self._ti.max_tries:
             return False
@@ -162,7 +165,7 @@ class RunKiller:
         thread.start()
         thread.join(_ASK_SECONDS)
         # Unknown counts as killed by a person: a run ended in vain is better than one nobody ends.
-        return found in (["running"], ["up_for_retry"])
+        return bool(found) and found[0] in _GOES_ON
 
     def _state(self) -> Any:
         ti = self._ti
