@@ -22,7 +22,7 @@ DRIVERS := $(VENV)/.postgres-drivers
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow simulator test chaos chaos-short conformance steady demo-llm lint types coverage bench test-matrix constraints clean
+.PHONY: help setup demo airflow simulator test chaos chaos-short conformance steady demo-llm lint types coverage bench bench-short test-matrix constraints clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -75,8 +75,18 @@ types: $(STAMP) ## Check types
 coverage: $(STAMP) ## Run the tests and measure what they cover
 	@$(RUN) pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-bench: $(STAMP) ## Measure what importing the operators costs, beside the official provider's
-	@$(VENV)/bin/python benchmarks/imports.py
+AIOHTTP := $(VENV)/.aiohttp
+
+bench: $(AIOHTTP) ## Measure what imports and ten thousand waits cost, beside the official provider's (45 minutes)
+	@$(RUN) benchmarks.imports
+	@$(RUN) benchmarks.waits $(ARGS)
+
+bench-short: $(AIOHTTP) ## The same with a thousand waits, in a minute
+	@$(RUN) benchmarks.waits --short
+
+$(AIOHTTP): $(STAMP)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check aiohttp
+	@touch $@
 
 test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half an hour); MATRIX names cells
 	@$(PYTHON) tests/matrix.py $(ARGS)
