@@ -121,7 +121,9 @@ def freeze_simulator(world: World, plays: list[Play]) -> None:
 def occupy_workers(world: World, plays: list[Play]) -> None:
     """Keep every worker busy until the time of all plays is over; complain where one was not."""
     world.watch(BLOCKER)
-    blockers = [world.api.trigger(BLOCKER, {"seconds": 300}) for _ in range(2 * world.parallelism)]
+    blockers = [
+        world.trigger(BLOCKER, f"{BLOCKER}-{n}", {"seconds": 300}) for n in range(2 * world.parallelism)
+    ]
     try:
         deadlines = {play: play.until_deadline_is_known() for play in plays}
         until = max(deadlines.values(), default=0.0) + SECONDS_AFTER_DEADLINE

@@ -105,7 +105,11 @@ class Play:
     def until_waiting(self) -> Run:
         """Wait until it waits for its first run where it is meant to."""
         run = self.until_run()
-        self.until_state("deferred" if self.waits == "deferred" else "running")
+        if self.waits == "deferred":
+            # Airflow tells nobody of a mark or clear that comes before a triggerer has taken the wait over.
+            self.until("with a triggerer", lambda: self.is_waiting and self.instance.get("triggerer_job"))
+        else:
+            self.until_state("running")
         return run
 
     def until_deadline_is_known(self) -> float:
@@ -154,8 +158,7 @@ class Play:
             **self.conf,
         }
         self.world.watch(self.name)
-        with self.world.turn:  # several at once lock up the api-server on SQLite
-            self.run_id = self.world.api.trigger(self.dag_id, conf)
+        self.run_id = self.world.trigger(self.dag_id, self.name, conf)
 
     def excuse(self, since: float | None = None) -> None:
         """Its runs may be cancelled from now on."""

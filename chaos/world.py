@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ THRESHOLDS = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
 }
 """Airflow's own: 300, 10, 30, 30, 30 and 300 s."""
+DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 LOOK_EVERY = 0.5
 KEY = "any"
 _LATE_WORD = re.compile(
@@ -56,13 +58,17 @@ class World:
             env={
                 "AIRFLOW_CONN_OPENAI_DEFAULT": json.dumps(connection),
                 "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH")))),
-                # Beside a hundred workers and two triggerers SQLite's lock takes more than 5 s to get.
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database
-                or f"sqlite:///{folder}/airflow.db?timeout=60",
+                # Beside so many processes SQLite's lock may take more than 5 s to get.
+                DATABASE: database or f"sqlite:///{folder}/airflow.db?timeout=60",
                 **THRESHOLDS,
             },
             beside={"simulator": self._simulator.command},
         )
+        if database is None:
+            # Its event loop may wait for a lock that one of its own threads can only give up with its help;
+            # who asked asks again after an error.
+            server = self.airflow.components["api-server"]
+            server.env = {**server.env, DATABASE: f"sqlite:///{folder}/airflow.db?timeout=3"}
         self.api = self.airflow.api
         self.assistant = ""
         self.folder = folder
@@ -97,6 +103,23 @@ class World:
         self.airflow.stop()
         if self._folder:
             self._folder.cleanup()
+
+    def trigger(self, dag_id: str, name: str, conf: dict[str, Any]) -> str:
+        """Start a Dag run under a name of its own, so that a trigger without an answer can be repeated."""
+        run_id = f"{name}__{datetime.now(UTC):%H%M%S%f}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        for last in (False, False, True):
+            try:
+                with self.turn:  # several at once lock up the api-server on SQLite
+                    self.api.call("POST", f"/dags/{dag_id}/dagRuns", body)
+            except (OSError, RestError) as error:
+                if isinstance(error, RestError) and error.status == HTTPStatus.CONFLICT:
+                    break
+                if last or (isinstance(error, RestError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR):
+                    raise
+            else:
+                break
+        return run_id
 
     def watch(self, name: str) -> None:
         """Look at the Dag runs that are triggered from now on, until the play of that name has ended."""
