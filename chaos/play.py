@@ -185,23 +185,27 @@ class Play:
     def mark(self, state: str) -> None:
         """Set the task instance to a state, as a user does."""
         self.excuse()
-        with self.world.turn:
-            self.world.api.mark(self.dag_id, self.run_id, "t", new_state=state)
+        self.world.change(lambda: self.world.api.mark(self.dag_id, self.run_id, "t", new_state=state))
 
     def clear(self) -> None:
         """Clear the task instance; the runs of the cycle that ends may be cancelled."""
         now = time.time()
         self.story.clears.append(now)
         self.story.excuses.append((now, now + SECONDS_TO_HAPPEN))
-        with self.world.turn:
-            self.world.api.clear(self.dag_id, self.run_id, "t")
+        self.world.change(lambda: self.world.api.clear(self.dag_id, self.run_id, "t"))
 
     def delete(self) -> None:
         """Fail the Dag run, because Airflow refuses to delete a running one, and delete it."""
-        self.excuse()
-        self.world.api.mark_run(self.dag_id, self.run_id, new_state="failed")
-        self.world.api.call("DELETE", f"/dags/{self.dag_id}/dagRuns/{self.run_id}")
+        self.fail_dag_run()
+        self.world.change(
+            lambda: self.world.api.call("DELETE", f"/dags/{self.dag_id}/dagRuns/{quote(self.run_id)}")
+        )
         self.state = DELETED
+
+    def fail_dag_run(self) -> None:
+        """Fail the Dag run, as a user does."""
+        self.excuse()
+        self.world.change(lambda: self.world.api.mark_run(self.dag_id, self.run_id, new_state="failed"))
 
     def cancel_run(self) -> None:
         """Cancel its run at the server, as somebody else."""

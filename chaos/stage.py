@@ -8,9 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from chaos.play import Play
+from chaos.play import ENDED, Play
 from chaos.rows import ROWS, Row
 from chaos.verdict import SECONDS_TO_END, duplicates, orphans, wrongly_cancelled
 from chaos.world import World
@@ -117,6 +118,9 @@ def _one(row: Row, play: Play, until: float | None = None) -> None:
         row.act(play)
     except Exception as error:  # noqa: BLE001 - the other plays go on, and the report says it
         play.complaints.append(f"{type(error).__name__}: {error}")
+        with suppress(Exception):
+            if play.run_id and play.instance.get("state") not in ENDED:
+                play.fail_dag_run()  # nobody else would end it
     play.until_ended(SECONDS_OF_A_PLAY)
     if play.state is None:  # everything was stopped
         return

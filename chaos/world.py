@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -108,18 +109,24 @@ class World:
         """Start a Dag run under a name of its own, so that a trigger without an answer can be repeated."""
         run_id = f"{name}__{datetime.now(UTC):%H%M%S%f}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        try:
+            self.change(lambda: self.api.call("POST", f"/dags/{dag_id}/dagRuns", body))
+        except RestError as error:
+            if error.status != HTTPStatus.CONFLICT:  # an earlier call came through
+                raise
+        return run_id
+
+    def change(self, call: Callable[[], object]) -> None:
+        """Change something in Airflow; again if it was busy with itself or down, which our faults cause."""
         for last in (False, False, True):
             try:
                 with self.turn:  # several at once lock up the api-server on SQLite
-                    self.api.call("POST", f"/dags/{dag_id}/dagRuns", body)
+                    call()
             except (OSError, RestError) as error:
-                if isinstance(error, RestError) and error.status == HTTPStatus.CONFLICT:
-                    break
                 if last or (isinstance(error, RestError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR):
                     raise
             else:
-                break
-        return run_id
+                return
 
     def watch(self, name: str) -> None:
         """Look at the Dag runs that are triggered from now on, until the play of that name has ended."""
