@@ -23,6 +23,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -278,17 +279,19 @@ def fire() -> Callable[[Any], Any]:
 
 @pytest.fixture
 def run_task(fire: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Run an attempt to its end, through the deferral if there is one; return what goes to XCom."""
+    """Run an attempt to its end, through the deferrals if there are any; return what goes to XCom."""
     from airflow.providers.common.compat.sdk import TaskDeferred
 
     def run(operator: Any, context: dict[str, Any]) -> Any:
-        # The worker that resumes has parsed the Dag anew.
-        first, resumed = copy.copy(operator), copy.copy(operator)
-        try:
-            return first.execute(context)
-        except TaskDeferred as deferred:
-            kwargs = {**(deferred.kwargs or {}), "event": fire(deferred.trigger)}
-            return resumed.resume_execution(deferred.method_name, kwargs, context)
+        step: Callable[[], Any] = partial(copy.copy(operator).execute, context)
+        while True:
+            try:
+                return step()
+            except TaskDeferred as deferred:
+                # The worker that resumes has parsed the Dag anew.
+                kwargs = {**(deferred.kwargs or {}), "event": fire(deferred.trigger)}
+                resume = copy.copy(operator).resume_execution
+                step = partial(resume, deferred.method_name, kwargs, context)
 
     return run
 

@@ -118,11 +118,13 @@ class BaseCreateOperator(BaseOperator):
         self.on_active_run = on_active_run
         self.timeouts = timeouts
         self.functions = list(functions)
-        self.max_rounds = max_rounds
-        self.max_tool_errors = max_tool_errors
+        self.max_rounds = checks.count("max_rounds", max_rounds)
+        self.max_tool_errors = checks.count("max_tool_errors", max_tool_errors)
         self.on_tool_calls = on_tool_calls
         self.approve = approve
-        self.approval_timeout = approval_timeout
+        self.approval_timeout = (
+            None if approval_timeout is None else checks.seconds("approval_timeout", approval_timeout)
+        )
         self.on_approval_timeout = on_approval_timeout
         self.on_second_approval = on_second_approval
         self.output_type = output_type

@@ -138,12 +138,11 @@ class Parts:
         """Return what puts the calls before a person."""
         operator, store = self._operator, self._context["task_state_store"]
         ref, calls = needed.run.ref, needed.calls
-        timeout = operator.approval_timeout
         return Asking(
             page=ApprovalPage(ti=self._ti, ref=ref, calls=calls, store=store, log=operator.log),
             needed=needed,
             progress=progress,
-            timeout=None if timeout is None else checks.seconds("approval_timeout", timeout),
+            timeout=operator.approval_timeout,
             on_timeout=operator.on_approval_timeout,
             on_second=operator.on_second_approval,
         )
@@ -168,8 +167,8 @@ class Parts:
             functions=functions,
             outputs=operator.given_outputs(),
             needing_approval=needing,
-            max_rounds=checks.count("max_rounds", operator.max_rounds),
-            max_tool_errors=checks.count("max_tool_errors", operator.max_tool_errors),
+            max_rounds=operator.max_rounds,
+            max_tool_errors=operator.max_tool_errors,
             read_budget=self.timeouts["read"],
             log=operator.log,
         )

@@ -1,0 +1,512 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that call Python functions: what is called, what the model is told, and what ends the task."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_openai_runs.exceptions import (
+    LostCreateError,
+    RunExpiredError,
+    RunRequestError,
+    RunTimeoutError,
+    ToolCallsFailedError,
+    ToolCallsPendingError,
+)
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
+
+CALLED: list[tuple[str, Any]] = []
+
+
+def weather(city: str, days: int = 1) -> dict[str, Any]:
+    """Forecast the weather of a city."""
+    CALLED.append((city, days))
+    return {"city": city, "sky": "blue"}
+
+
+def broken(city: str) -> str:
+    """Fail."""
+    CALLED.append((city, "broken"))
+    raise LookupError(f"no such city: {city}, api_key=sk-verysecret")
+
+
+def slow() -> str:
+    """Take longer than anybody waits."""
+    time.sleep(30)
+    return "late"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_called() -> None:
+    CALLED.clear()
+
+
+def calls(*rounds: Any, **more: Any) -> Scenario:
+    """Make a scenario that calls in rounds; each is a call, or a list of them."""
+    listed = [tuple(r) if isinstance(r, list) else (r,) for r in rounds]
+    return Scenario(function_calls=listed, **{"queued": 0.01, "in_progress": 0.02, "times": None} | more)
+
+
+def call(name: str = "weather", **arguments: Any) -> FunctionCall:
+    return FunctionCall(name=name, arguments=arguments)
+
+
+def told(simulator: Simulator) -> list[str]:
+    """Return what the model was told, in order."""
+    found = []
+    for request in simulator.requests:
+        body = request.body if isinstance(request.body, dict) else {}
+        found += [item["output"] for item in body.get("tool_outputs", [])]
+        items = body.get("input")
+        found += [item["output"] for item in items if "output" in item] if isinstance(items, list) else []
+    return found
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_a_function_is_called_and_the_run_goes_on_with_its_result(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+    *,
+    deferrable: bool,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo", days=2), text="Blue."))
+    found = run_task(create(functions=[weather], deferrable=deferrable), context)
+
+    assert CALLED == [("Oslo", 2)]
+    assert [json.loads(text) for text in told(openai_runs_simulator)] == [{"city": "Oslo", "sky": "blue"}]
+    assert found["status"] == "completed"
+    assert found["output_text"] == "Blue."
+    assert context["ti"].xcoms["ref"] == found["ref"]
+
+
+def test_the_model_is_offered_the_functions_beside_the_tools(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo")))
+    own = {"type": "function", "function": {"name": "weather", "description": "Mine."}}
+    tools = [own, {"type": "code_interpreter", "container": {"type": "auto"}}]
+    run_task(create(functions=[weather, broken], tools=tools[:1]), context)
+    sent = next(r.body["tools"] for r in openai_runs_simulator.requests if "tools" in (r.body or {}))
+    flat = [tool.get("function", tool) for tool in sent]
+
+    assert [tool["name"] for tool in flat] == ["weather", "broken"]
+    assert [tool["description"] for tool in flat] == ["Mine.", "Fail."]
+
+
+def test_all_calls_of_a_round_are_answered_in_order_and_at_once(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    cities = ["Oslo", "Rome", "Lima"]
+    openai_runs_simulator.script(calls([call(city=city) for city in cities]))
+    found = run_task(create(functions=[weather]), context)
+
+    assert [city for city, _ in CALLED] == cities
+    assert [json.loads(text)["city"] for text in told(openai_runs_simulator)] == cities
+    assert found["status"] == "completed"
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_five_rounds_are_one_run_for_the_user(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+    *,
+    deferrable: bool,
+) -> None:
+    cities = ["Oslo", "Rome", "Lima", "Bonn", "Cork"]
+    openai_runs_simulator.script(calls(*(call(city=city) for city in cities), usage=(100, 10)))
+    found = run_task(create(functions=[weather], deferrable=deferrable), context)
+    kinds = [step["type"] for step in found["steps"]]
+
+    assert [city for city, _ in CALLED] == cities
+    assert found["status"] == "completed"
+    assert kinds.count("tool_calls" if found["ref"]["kind"] == "thread_run" else "function_call") == 5
+    if found["ref"]["kind"] == "response":
+        assert found["usage"]["total_tokens"] == 6 * 110
+        assert len(found["raw"]["response_ids"]) == 6
+        assert found["raw"]["response_ids"][-1] == found["id"]
+
+
+def test_more_rounds_than_max_rounds_end_the_run(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(*(call(city="Oslo") for _ in range(4))))
+    with pytest.raises(ToolCallsFailedError, match=r"after 2 rounds \(max_rounds=2\)") as caught:
+        run_task(create(functions=[weather], max_rounds=2), context)
+
+    assert not caught.value.retryable
+    assert len(CALLED) == 2
+    assert openai_runs_simulator.active() == []
+    assert context["ti"].xcoms["return_value"]["tool_calls"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (call(name="nonsense"), "There is no function 'nonsense'. There are: weather, broken"),
+        (call(days=1), "city"),
+        (FunctionCall(name="weather", arguments="{not json"), "JSON"),
+        (call(name="broken", city="Oslo"), "LookupError: no such city: Oslo"),
+    ],
+    ids=["unknown function", "missing argument", "no JSON", "exception"],
+)
+def test_what_goes_wrong_is_told_to_the_model_and_the_run_goes_on(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+    asked: FunctionCall,
+    answer: str,
+) -> None:
+    openai_runs_simulator.script(calls(asked, call(city="Rome")))
+    found = run_task(create(functions=[weather, broken]), context)
+    first, second = told(openai_runs_simulator)
+
+    assert found["status"] == "completed"
+    assert first.startswith("Error: ")
+    assert answer in first
+    assert "Traceback" not in first
+    assert "sk-verysecret" not in first
+    assert "blue" in second
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_three_errors_in_a_row_end_the_run_with_all_of_them_in_the_message(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+    *,
+    deferrable: bool,
+) -> None:
+    bad = [call(name="broken", city=city) for city in ("Oslo", "Rome", "Lima", "Bonn")]
+    openai_runs_simulator.script(calls(bad[0], call(city="Cork"), *bad[1:]))
+    with pytest.raises(ToolCallsFailedError) as caught:
+        run_task(create(functions=[weather, broken], deferrable=deferrable), context)
+
+    assert [city for city in ("Oslo", "Rome", "Lima", "Bonn") if city in str(caught.value)] == [
+        "Rome",
+        "Lima",
+        "Bonn",
+    ]
+    assert openai_runs_simulator.active() == []
+
+
+def test_a_function_that_is_slower_than_expires_at_fails_early_and_ends_the_run(
+    run_on: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(name="slow"), expires_after=4))
+    began = time.monotonic()
+    with pytest.raises(RunTimeoutError, match=r"'slow' was not ready when expires_at of the run was over"):
+        run_task(run_on(functions=[slow]), context)
+
+    assert time.monotonic() - began < 20
+    assert openai_runs_simulator.active() == []
+
+
+def test_a_function_that_is_slower_than_the_window_ends_the_run(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(name="slow")))
+    with pytest.raises(RunTimeoutError, match=r"completion_window=3 was over"):
+        run_task(create(functions=[slow], completion_window=3), context)
+
+    assert openai_runs_simulator.active() == []
+
+
+def test_a_run_that_expired_before_it_was_answered_fails_as_expired(
+    run_on: Callable[..., Any],
+    fire: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo"), expires_after=60))
+    operator = run_on(functions=[weather], deferrable=True, completion_window=600)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    event = fire(deferred.value.trigger)
+    openai_runs_simulator.advance(120)
+    with pytest.raises(TaskDeferred) as again:
+        operator.execute_complete(context, event)
+    with pytest.raises(RunExpiredError):
+        operator.execute_complete(context, fire(again.value.trigger))
+
+    assert CALLED == []
+
+
+def test_context_and_call_id_are_passed_to_a_function_that_asks_for_them(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    def lookup(city: str, context: Any, call_id: str) -> str:
+        """Look up a city."""
+        CALLED.append((context["ti"].task_id, call_id))
+        return city
+
+    openai_runs_simulator.script(calls(call(name="lookup", city="Oslo")))
+    run_task(create(functions=[lookup]), context)
+
+    assert CALLED[0][0] == "ask"
+    assert CALLED[0][1].startswith("call_")
+
+
+# -- crashes -------------------------------------------------------------------------------------------------
+
+
+def test_a_retry_after_the_function_ran_runs_it_again_and_answers_the_same_run(
+    create: Callable[..., Any],
+    creates: Callable[[], int],
+    fire: Callable[..., Any],
+    run_task: Callable[..., Any],
+    kept: dict[str, Any],
+    retry: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    class WorkerLost(BaseException):
+        pass
+
+    def dies(city: str) -> str:
+        """Take the worker along, once."""
+        CALLED.append((city, len(CALLED)))
+        if len(CALLED) == 1:
+            raise WorkerLost
+        return city
+
+    openai_runs_simulator.script(calls(call(name="dies", city="Oslo")))
+    operator = create(functions=[dies], deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(kept)
+    with pytest.raises(WorkerLost):
+        operator.execute_complete(kept, fire(deferred.value.trigger))
+    found = run_task(create(functions=[dies], deferrable=True), retry(kept))
+
+    assert found["status"] == "completed"
+    assert len(CALLED) == 2
+    assert creates() == (1 if found["ref"]["kind"] == "thread_run" else 2)
+
+
+def test_a_retry_after_the_answer_was_sent_runs_no_function_again(
+    create: Callable[..., Any],
+    creates: Callable[[], int],
+    fire: Callable[..., Any],
+    run_task: Callable[..., Any],
+    kept: dict[str, Any],
+    retry: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo"), call(city="Rome"), usage=(100, 10)))
+    operator = create(functions=[weather], deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(kept)
+    with pytest.raises(TaskDeferred):
+        operator.execute_complete(kept, fire(deferred.value.trigger))
+    found = run_task(create(functions=[weather], deferrable=True), retry(kept))
+
+    assert [city for city, _ in CALLED] == ["Oslo", "Rome"]
+    assert found["status"] == "completed"
+    assert creates() == (1 if found["ref"]["kind"] == "thread_run" else 3)
+    if found["ref"]["kind"] == "response":
+        assert found["usage"]["total_tokens"] == 330
+
+
+def test_a_lost_answer_to_the_next_response_is_never_sent_twice(
+    respond: Callable[..., Any],
+    creates: Callable[[], int],
+    fire: Callable[..., Any],
+    kept: dict[str, Any],
+    retry: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo")))
+    operator = respond(functions=[weather], deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(kept)
+    openai_runs_simulator.fault(Fault(path="^/responses$", method="POST", kind="lost"))
+    with pytest.raises(LostCreateError, match=r"was not answered"):
+        operator.execute_complete(kept, fire(deferred.value.trigger))
+    with pytest.raises(LostCreateError):
+        respond(functions=[weather], deferrable=True).execute(retry(kept))
+
+    assert creates() == 2
+    assert len(CALLED) == 1
+
+
+def test_resubmit_after_a_crash_in_between_goes_back_to_the_response_that_asked(
+    respond: Callable[..., Any],
+    fire: Callable[..., Any],
+    run_task: Callable[..., Any],
+    kept: dict[str, Any],
+    retry: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo"), usage=(100, 10)))
+    operator = respond(functions=[weather], deferrable=True, on_lost_create="resubmit")
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(kept)
+    with pytest.raises(TaskDeferred):
+        operator.execute_complete(kept, fire(deferred.value.trigger))
+    # As if the worker had died between the intent and the ref of the second response.
+    record = kept["task_state_store"].values["openai_run"]
+    for name in ("ref", "created_at"):
+        del record[name]
+    found = run_task(operator, retry(kept))
+
+    assert found["status"] == "completed"
+    assert len(CALLED) == 2
+    assert found["usage"]["total_tokens"] == 220
+
+
+def test_a_lost_answer_of_submitted_outputs_is_looked_at_and_not_failed(
+    run_on: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo")))
+    openai_runs_simulator.fault(Fault(path="submit_tool_outputs$", method="POST", kind="lost"))
+    found = run_task(run_on(functions=[weather]), context)
+
+    assert found["status"] == "completed"
+    assert len(CALLED) == 1
+    assert openai_runs_simulator.count("POST", "submit_tool_outputs$") == 1
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_trouble_with_submitted_outputs_is_tried_again(
+    run_on: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+    status: int,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo")))
+    openai_runs_simulator.fault(Fault(path="submit_tool_outputs$", method="POST", status=status))
+    found = run_task(run_on(functions=[weather]), context)
+
+    assert found["status"] == "completed"
+    assert len(CALLED) == 1
+
+
+def test_a_clear_between_rounds_starts_the_conversation_anew(
+    create: Callable[..., Any],
+    fire: Callable[..., Any],
+    run_task: Callable[..., Any],
+    kept: dict[str, Any],
+    clear: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo")))
+    operator = create(functions=[weather], deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(kept)
+    with pytest.raises(TaskDeferred):
+        operator.execute_complete(kept, fire(deferred.value.trigger))
+    found = run_task(create(functions=[weather], deferrable=True), clear(kept))
+
+    assert found["status"] == "completed"
+    assert len(CALLED) == 2
+    assert openai_runs_simulator.active() == []
+
+
+def test_the_trigger_of_a_run_that_waits_for_a_call_may_die(
+    create: Callable[..., Any],
+    fire: Callable[..., Any],
+    kept: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo")))
+    operator = create(functions=[weather], deferrable=True)
+    with pytest.raises(TaskDeferred):
+        operator.execute(kept)
+    time.sleep(0.3)
+    with pytest.raises(TaskDeferred) as again:
+        operator.resume_execution("__fail__", {"error": "the trigger died"}, kept)
+    found = operator.execute_complete(kept, fire(again.value.trigger))
+
+    assert found["status"] == "completed"
+    assert len(CALLED) == 1
+
+
+# -- without functions ---------------------------------------------------------------------------------------
+
+
+def test_on_tool_calls_return_ends_the_task_with_the_calls(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Oslo")))
+    found = run_task(create(on_tool_calls="return"), context)
+
+    assert [c["name"] for c in found["tool_calls"]] == ["weather"]
+    assert found["status"] in {"requires_action", "completed"}
+    cancels = openai_runs_simulator.count("POST", "/cancel$")
+    assert cancels == 0
+
+
+def test_a_call_that_is_no_function_fails_the_task_even_with_functions(
+    respond: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(mcp_approval=call(name="roll_dice"), queued=0.01, in_progress=0.01))
+    with pytest.raises(ToolCallsPendingError, match="roll_dice"):
+        run_task(respond(functions=[weather]), context)
+
+
+# -- bad input -----------------------------------------------------------------------------------------------
+
+
+def test_functions_without_a_window_are_refused_when_the_dag_is_parsed(create: Callable[..., Any]) -> None:
+    with pytest.raises(RunRequestError, match="completion_window"):
+        create(functions=[weather], completion_window=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_rounds", 0), ("max_tool_errors", "x"), ("approval_timeout", -1)]
+)
+def test_limits_that_make_no_sense_are_refused_when_the_dag_is_parsed(
+    create: Callable[..., Any], name: str, value: Any
+) -> None:
+    with pytest.raises(RunRequestError, match=name):
+        create(functions=[weather], **{name: value})
+
+
+def test_a_choice_that_there_is_not_is_refused_before_anything_is_sent(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    creates: Callable[[], int],
+    context: dict[str, Any],
+) -> None:
+    with pytest.raises(RunRequestError, match=r"on_tool_calls='ask': must be one of 'fail', 'return'"):
+        run_task(create(on_tool_calls="ask"), context)
+
+    assert creates() == 0

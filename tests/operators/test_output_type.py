@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers that have to fit a type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from airflow_provider_openai_runs.exceptions import RunOutputError, RunRequestError
+from airflow_provider_openai_runs.simulator import Scenario, Simulator
+
+
+class Weather(BaseModel):
+    city: str
+    degrees: int
+
+
+SCHEMA = {
+    "title": "Weather",
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}},
+    "required": ["city", "degrees"],
+    "additionalProperties": False,
+}
+FITS = '{"city": "Oslo", "degrees": -3}'
+
+
+def quick(text: str) -> Scenario:
+    return Scenario(text=text, queued=0.01, in_progress=0.02)
+
+
+@pytest.mark.parametrize("output_type", [Weather, SCHEMA], ids=["pydantic", "JSON Schema"])
+def test_the_answer_is_asked_for_in_that_type_and_returned_parsed(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+    output_type: Any,
+) -> None:
+    openai_runs_simulator.script(quick(FITS))
+    found = run_task(create(output_type=output_type), context)
+    bodies = [r.body for r in openai_runs_simulator.requests if isinstance(r.body, dict)]
+    sent = next(
+        b.get("response_format", {}).get("json_schema") or b["text"]["format"]
+        for b in bodies
+        if "response_format" in b or "text" in b
+    )
+
+    assert found["output"] == {"city": "Oslo", "degrees": -3}
+    assert found["output_text"] == FITS
+    assert sent["name"] == "Weather"
+    assert sent["schema"]["required"] == ["city", "degrees"]
+    assert sent["strict"] is True
+
+
+@pytest.mark.parametrize("text", ["It is cold.", '{"city": "Oslo"}', '{"city": "Oslo", "degrees": "cold"}'])
+@pytest.mark.parametrize("output_type", [Weather, SCHEMA], ids=["pydantic", "JSON Schema"])
+def test_an_answer_that_does_not_fit_fails_with_its_text_kept_and_a_retry_starts_anew(
+    create: Callable[..., Any],
+    creates: Callable[[], int],
+    run_task: Callable[..., Any],
+    kept: dict[str, Any],
+    retry: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+    text: str,
+    output_type: Any,
+) -> None:
+    openai_runs_simulator.script(quick(text), quick(FITS))
+    with pytest.raises(RunOutputError, match="does not fit output_type") as caught:
+        run_task(create(output_type=output_type), kept)
+    found = run_task(create(output_type=output_type), retry(kept))
+
+    assert caught.value.retryable
+    assert kept["ti"].xcoms["return_value"]["output_text"] == text
+    assert found["output"] == {"city": "Oslo", "degrees": -3}
+    assert creates() == 2
+
+
+def test_a_type_and_a_format_at_once_are_refused_when_the_dag_is_parsed(
+    respond: Callable[..., Any], run_on: Callable[..., Any]
+) -> None:
+    with pytest.raises(RunRequestError, match="text"):
+        respond(output_type=Weather, text={"format": {"type": "text"}})
+    with pytest.raises(RunRequestError, match="response_format"):
+        run_on(output_type=Weather, response_format="auto")
+
+
+def test_other_words_of_text_are_kept(
+    respond: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(quick(FITS))
+    run_task(respond(output_type=Weather, text={"verbosity": "low"}), context)
+    body = next(r.body for r in openai_runs_simulator.requests if r.path == "/responses")
+
+    assert body["text"]["verbosity"] == "low"
+    assert body["text"]["format"]["name"] == "Weather"
+
+
+@pytest.mark.parametrize("output_type", [Weather(city="Oslo", degrees=1), "Weather", int])
+def test_what_is_no_type_is_refused_when_the_dag_is_parsed(
+    create: Callable[..., Any], output_type: Any
+) -> None:
+    with pytest.raises(RunRequestError, match="output_type"):
+        create(output_type=output_type)
