@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_openai_runs.runs.model import Run, RunRef, Step, Usage
+from airflow_provider_openai_runs.runs.ownership import Adopt, GiveUp, SearchResult, decide
+from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+
+REFS = [RunRef(kind=RunKind.RESPONSE, id=f"resp_{n}", conn_id="c", thread_id="conv_1") for n in range(4)]
+THREAD_RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", conn_id="c", thread_id="thread_1")
+ROUNDS = st.builds(
+    Rounds,
+    answered=st.integers(min_value=0, max_value=99),
+    errors=st.lists(st.text(), max_size=3).map(tuple),
+    earlier=st.lists(st.sampled_from(REFS), max_size=4, unique=True).map(tuple),
+)
+
+
+def a_run(ref: RunRef, **more: Any) -> Run:
+    return Run(ref=ref, status=RunStatus.COMPLETED, word="completed", object="response", **more)
+
+
+@given(rounds=ROUNDS)
+def test_rounds_are_the_same_after_their_way_through_a_database(rounds: Rounds) -> None:
+    assert Rounds.from_json(json.loads(json.dumps(rounds.to_json()))) == rounds
+
+
+@pytest.mark.parametrize("stored", [None, [], "x", 1, {"answered": "x", "errors": None, "earlier": {}}])
+def test_whatever_else_is_stored_says_that_nothing_was_answered(stored: Any) -> None:
+    assert Rounds.from_json(stored) == Rounds()
+
+
+def test_a_response_is_followed_by_another_one_and_a_thread_run_by_itself() -> None:
+    response = Rounds().after(a_run(REFS[0]), []).after(a_run(REFS[1]), ["oops"])
+    thread_run = Rounds().after(a_run(THREAD_RUN), ["oops"]).after(a_run(THREAD_RUN), [])
+
+    assert response == Rounds(answered=2, errors=("oops",), earlier=(REFS[0], REFS[1]))
+    assert thread_run == Rounds(answered=2)
+
+
+def test_going_back_to_an_earlier_response_forgets_what_came_after_it() -> None:
+    rounds = Rounds(answered=3, earlier=(REFS[0], REFS[1], REFS[2]))
+
+    assert rounds.before(REFS[1]) == Rounds(answered=1, earlier=(REFS[0],))
+    assert rounds.before(REFS[3]) == rounds
+
+
+def test_a_chain_is_shown_as_one_run_that_began_with_the_first_and_ended_with_the_last() -> None:
+    usage = Usage(prompt_tokens=10, completion_tokens=2, total_tokens=12)
+    chain = [
+        a_run(ref, created_at=100 + n, usage=usage, steps=(Step(id=f"s{n}", type="message"),))
+        for n, ref in enumerate(REFS[:3])
+    ]
+    found = as_one(chain[:2], chain[2])
+
+    assert found.ref == REFS[2]
+    assert found.created_at == 100
+    assert found.usage == Usage(prompt_tokens=30, completion_tokens=6, total_tokens=36)
+    assert [step.id for step in found.steps or ()] == ["s0", "s1", "s2"]
+    assert found.raw["response_ids"] == ["resp_0", "resp_1", "resp_2"]
+    assert as_one([], chain[0]) is chain[0]
+
+
+def test_the_record_keeps_the_rounds_and_one_without_them_still_loads() -> None:
+    record = Record(cycle=1, token="t/1", intent_at=5.0, rounds=Rounds(answered=1, earlier=(REFS[0],)))
+    stored = json.loads(json.dumps(record.to_json()))
+    before = {name: value for name, value in stored.items() if name != "rounds"}
+    loaded = Record.from_json(before)
+
+    assert Record.from_json(stored) == record
+    assert loaded is not None
+    assert loaded.rounds == Rounds()
+
+
+def test_a_lost_answer_goes_back_to_the_response_that_asked_only_if_the_user_accepts_the_risk() -> None:
+    record = Record(cycle=1, token="t/1", intent_at=5.0, rounds=Rounds(answered=1, earlier=(REFS[0],)))
+    seen = SearchResult(ref=None, conclusive=False)
+
+    assert isinstance(decide(record, cycle=1, seen=seen, now=999.0), GiveUp)
+    assert decide(record, cycle=1, seen=seen, now=999.0, on_lost_create="resubmit") == Adopt(ref=REFS[0])
+    assert record.back_at(REFS[0]).rounds == Rounds()
