@@ -211,7 +211,7 @@ def test_every_other_request_is_documented(
     assistant_id: str,
     thread_id: str,
     run_task: Callable[..., Any],
-    kept: dict[str, Any],
+    context: dict[str, Any],
 ) -> None:
     """Looks, lists and their pages, a search, cancels, and answers to calls of every kind."""
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415 - Airflow is set up by then
@@ -234,7 +234,7 @@ def test_every_other_request_is_documented(
     hook.cancel(hook.create_thread_run(thread_id=thread_id, assistant_id=assistant_id).ref)
 
     simulator.fault(Fault(method="POST", path="/runs$", kind="lost"))
-    run_task(CreateRunOperator(**WAITING, thread_id=thread_id, assistant_id=assistant_id), kept)
+    run_task(CreateRunOperator(**WAITING, thread_id=thread_id, assistant_id=assistant_id), context)
 
     asked = {
         f"{r.method} {re.sub('(?<=/)(thread|run|resp)_[^/]+', 'ID', r.path)}" for r in simulator.requests

@@ -8,6 +8,7 @@ idempotency key, so that a time-out on create would start a second run, and a fl
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -34,6 +35,7 @@ if logging.getLogger("httpx2").level == logging.NOTSET:
 _CONNECT_TIMEOUT = 10.0
 _DEFAULT_TIMEOUT = 60.0
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+_LARGE = 256 * 1024
 _BUSY = frozenset({409, 429, 503})
 _KEY_REFUSED = frozenset({401, 403})
 _REQUEST_TIMEOUT = 408
@@ -72,7 +74,7 @@ async def asend(client: openai.AsyncOpenAI, call: Call[T]) -> T:
             )
     except openai.OpenAIError as error:
         raise CallFailed(_trouble(error), pays=call.pays) from error
-    return _read(call, response)
+    return await _aread(call, response)
 
 
 async def direct_get(direct: DirectGets, call: Call[T]) -> T:
@@ -97,7 +99,7 @@ async def direct_get(direct: DirectGets, call: Call[T]) -> T:
         raise CallFailed(_trouble(error), pays=call.pays) from error
     except ValueError as error:
         raise _unreadable(call, error) from error
-    return _read(call, reply)
+    return await _aread(call, reply)
 
 
 def not_sent(error: Exception) -> CallFailed:
@@ -123,6 +125,13 @@ def _read(call: Call[T], response: httpx2.Response | PlainReply) -> T:
         return call.read(Reply(data=data, headers=response.headers))
     except (ValueError, RecursionError) as error:
         raise _unreadable(call, error, response.status_code) from error
+
+
+async def _aread(call: Call[T], response: httpx2.Response | PlainReply) -> T:
+    """Read a large answer beside the event loop, which other waits need; a small one is quicker read here."""
+    if len(response.content) <= _LARGE:
+        return _read(call, response)
+    return await asyncio.to_thread(_read, call, response)
 
 
 def _unreadable(call: Call[Any], error: Exception, status: int | None = None) -> CallFailed:
@@ -155,9 +164,17 @@ def _trouble(error: openai.OpenAIError) -> Trouble:
     if isinstance(error, openai.APIStatusError):
         return _refusal(error)
     cause = error.__cause__
-    sent = isinstance(error, openai.APIError) and not isinstance(cause, _NEVER_SENT)
+    sent = isinstance(error, openai.APIError) and (not isinstance(cause, _NEVER_SENT) or _redirected(error))
     text = f"{error} ({type(cause).__name__}: {cause})" if cause else str(error)
     return Trouble(kind=TroubleKind.NO_ANSWER if sent else TroubleKind.NOT_SENT, text=safe_text(text))
+
+
+def _redirected(error: openai.APIError) -> bool:
+    """Tell whether a server had answered with a redirect, and may have acted on the request."""
+    cause = error.__cause__
+    with contextlib.suppress(RuntimeError):  # nobody knows what was asked last
+        return isinstance(cause, httpx2.RequestError) and cause.request.url != error.request.url
+    return False
 
 
 def _refusal(error: openai.APIStatusError) -> Trouble:
