@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
-#: Airflow sends SIGTERM, and SIGKILL 5 s later: 1 s to ask for the state, 3 s to cancel.
-_ASK_SECONDS = 1.0
-_CANCEL_SECONDS = 3.0
+#: Airflow sends SIGTERM, and SIGKILL 5 s later. A busy API server takes more than a second to say what the
+#: state is, and a run that is cancelled because nobody knows is paid for again.
+_ASK_SECONDS = 2.0
+_CANCEL_SECONDS = 2.5
+_LOOK_SECONDS = 1.0
 #: How soon a sleeping task notices that it was killed.
 _NAP_SECONDS = 0.25
 #: A later attempt has the run, or will have it; a user's mark or clear shows as another state.
@@ -137,7 +139,7 @@ class RunKiller:
             if failed.trouble.kind is not TroubleKind.REFUSED:
                 return not_cancelled
             try:
-                look = transport.send(self._client, replace(wire.look(ref), timeout=_ASK_SECONDS))
+                look = transport.send(self._client, replace(wire.look(ref), timeout=_LOOK_SECONDS))
             except CallFailed:
                 return not_cancelled
             if look.status.is_active:
