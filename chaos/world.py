@@ -69,7 +69,7 @@ class World:
             # Its event loop may wait for a lock that one of its own threads can only give up with its help;
             # who asked asks again after an error.
             server = self.airflow.components["api-server"]
-            server.env = {**server.env, DATABASE: f"sqlite:///{folder}/airflow.db?timeout=3"}
+            server.env = {**server.env, DATABASE: f"sqlite:///{folder}/airflow.db?timeout=1"}
         self.api = self.airflow.api
         self.assistant = ""
         self.folder = folder
