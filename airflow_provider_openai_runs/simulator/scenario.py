@@ -41,7 +41,8 @@ class Scenario:
     input, instructions or last thread message serves `times` runs (None for all) and is then used up. It
     goes on serving a response that answers the function calls or the approval request of one of its own.
 
-    How long: `queued`, then `in_progress`; or `statuses`, pairs of status and seconds, in their place.
+    How long: `queued`, then `in_progress`; or `statuses`, pairs of status and seconds, in their place
+    (`requires_action` is none of them: it comes with `function_calls`).
     After each submit of tool outputs the same again. A thread run expires `expires_after` its creation.
 
     What: each entry of `function_calls` is one round of parallel calls. A thread run stops there in
@@ -91,6 +92,11 @@ class Scenario:
                 raise ValueError(f"Scenario.{name}: {getattr(self, name)} is negative.")
         if self.times is not None and self.times < 1:
             raise ValueError(f"Scenario.times: {self.times} runs is not a number of runs; None means all.")
+        if self.statuses is not None and Status.REQUIRES_ACTION in {status for status, _ in self.statuses}:
+            raise ValueError(
+                "Scenario.statuses: a run stops in 'requires_action' for its function_calls, after its "
+                "statuses; leave it out and give function_calls."
+            )
         if not all(self.function_calls):
             raise ValueError("Scenario.function_calls: a round needs at least one call.")
         if self.when is not None:

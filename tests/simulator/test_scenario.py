@@ -48,6 +48,7 @@ def test_a_scenario_is_read_from_json_with_everything_in_it() -> None:
         ({"queued": -1}, "Scenario.queued: -1 is negative"),
         ({"queued": "soon"}, "Scenario: "),
         ({"times": 0}, "Scenario.times: 0 runs"),
+        ({"statuses": [["requires_action", 1]]}, "Scenario.statuses: .* give function_calls"),
         ({"when": "("}, "Scenario: "),
         ({"function_calls": [[]]}, "a round needs at least one call"),
         ({"function_calls": [[{"nam": "f"}]]}, r"FunctionCall: unknown keys \['nam'\]"),
