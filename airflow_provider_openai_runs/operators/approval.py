@@ -146,19 +146,18 @@ class ApprovalPage:
 
     def show(self) -> None:
         """
-        Write the page. One that stands already with these calls stays as it is, with its answer.
+        Write the page, so that it waits for an answer. One that shows these calls already is opened again.
 
         :raises SecondApprovalError: if this task instance has shown other calls.
         """
         note = self._note()
-        if note.get("page") == self._id:
-            self._log.info("The page about these calls of %s stands already", self._ref)
-            return
-        if note:
-            raise SecondApprovalError(is_open=not note.get("answered"))
+        page = note.get("page", self._id)
+        if page != self._id and note.get("answered"):
+            raise SecondApprovalError(is_open=False)
+        # Also a page of the past is opened: a pause on an answered one ends at once, and Airflow 3.3 may take
+        # the exit of the worker that paused for the end of the task (apache/airflow#67287).
         if not self._write():
-            # The note is lost, the page is not: it had other calls, and to write it has opened it again.
-            self._keep(page=_UNKNOWN, answered=False)
+            self._keep(page=page if page != self._id else _UNKNOWN, answered=False)
             raise SecondApprovalError(is_open=True)
         self._keep(answered=False)
         self._log.info("Asking a person about %d calls of %s", len(self._calls), self._ref)

@@ -356,15 +356,27 @@ def test_the_end_of_the_time_is_known_in_each_form_that_airflow_tells_it(
 # -- one page for a task instance ----------------------------------------------------------------------------
 
 
-def test_the_same_calls_asked_about_again_find_their_page_with_its_answer(
+def test_the_same_calls_asked_about_again_open_their_page_again(
     page_of: Callable[..., ApprovalPage], pages: Pages
 ) -> None:
     page_of(REFUND).show()
-    answer = pages.answered("Reject")
+    pages.answered()
     page_of(REFUND).show()
 
-    assert pages.written == 1
-    assert pages.answer == answer
+    assert pages.answer is None
+    assert not page_of(REFUND).decisions(pages.answered("Reject"))["call_1"].approved
+
+
+def test_a_page_of_the_past_answered_behind_the_tasks_back_is_open_before_airflow_closes_it(
+    page_of: Callable[..., ApprovalPage], pages: Pages
+) -> None:
+    page_of(REFUND).show()
+    pages.answered()
+    with pytest.raises(SecondApprovalError) as refused:
+        page_of(MAIL).show()
+
+    assert refused.value.is_open
+    assert pages.answer is None
 
 
 def test_a_second_round_is_refused_and_leaves_the_first_answer_alone(
