@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Connections to one server. The pool of httpx2 gets slower with each, so most of them are for looks, which
-#: go past it; where they cannot, it gets all.
+#: Connections to one server, most of them for looks, which go past the SDK's; where they cannot, it gets all.
 _CONNECTIONS = 100
 _CONNECTIONS_BESIDE_LOOKS = 20
 #: How long a connection's settings are believed before they are read again: keys rotate.
@@ -98,6 +97,7 @@ class SharedClient:
         self._read_at = 0.0
         self._client: Client | None = None
         self._lock = asyncio.Lock()
+        self._looks = asyncio.Semaphore(_CONNECTIONS - _CONNECTIONS_BESIDE_LOOKS)
         self._pace = Pace()
 
     async def send(self, call: Call[T]) -> T:
@@ -106,12 +106,19 @@ class SharedClient:
 
         :raises CallFailed: with what went wrong.
         """
+        if call.method != "GET":
+            return await self._sent(call)
+        async with self._looks:
+            # Asked only now: the server may have lost its patience while this one stood in line.
+            if (held := self._pace.hold(time.monotonic())) is not None:
+                raise CallFailed(held)
+            return await self._sent(call)
+
+    async def _sent(self, call: Call[T]) -> T:
         try:
             client = await self._current()
         except Exception as error:
             raise transport.not_sent(error) from error
-        if call.method == "GET" and (held := self._pace.hold(time.monotonic())) is not None:
-            raise CallFailed(held)
         try:
             answer = await client.send(call)
         except CallFailed as failed:
@@ -189,7 +196,7 @@ class SharedClient:
         sdk = self._hook.build_async_client(connection, extras, http_client)
         if not DirectGets.can_serve(sdk):
             return Client(sdk, None)
-        return Client(sdk, DirectGets(sdk, tls=tls, connections=_CONNECTIONS - _CONNECTIONS_BESIDE_LOOKS))
+        return Client(sdk, DirectGets(sdk, tls=tls))
 
 
 @asynccontextmanager

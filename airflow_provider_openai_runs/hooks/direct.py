@@ -71,20 +71,18 @@ class _Template:
 
 class DirectGets:
     """
-    Sends GET requests as one client of the SDK would.
+    Sends GET requests as one client of the SDK would. It opens as many connections as it is used at once.
 
     :param tls: what the client's own connections are checked with.
-    :param connections: how many are open at the most.
     """
 
-    def __init__(self, client: openai.AsyncOpenAI, *, tls: ssl.SSLContext, connections: int) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, *, tls: ssl.SSLContext) -> None:
         self._tls = tls if client.base_url.scheme == "https" else None
         self._host, self._port = client.base_url.host, client.base_url.port or (443 if self._tls else 80)
         # A copy that takes its requests down instead of sending them.
         self._writer = client.with_options(http_client=httpx2.AsyncClient(transport=_Taker()), max_retries=0)
         self._templates: dict[tuple[tuple[str, str], ...], _Template] = {}
         self._writing = asyncio.Lock()
-        self._gate = asyncio.Semaphore(connections)
         self._idle: deque[_Connection] = deque()
         self._closed = False
 
@@ -109,14 +107,13 @@ class DirectGets:
         """
         if call.query:
             raise NotPlain
-        async with self._gate:
-            template = await self._template(call)
-            target = template.before + call.path.lstrip("/").encode() + template.after
-            reply = await self._reply(target, template.headers, within, connect_within)
+        template = await self._template(call)
+        target = template.before + call.path.lstrip("/").encode() + template.after
+        reply = await self._reply(target, template.headers, within, connect_within)
         if reply.status_code in _KEY_REFUSED:
             self._templates.clear()
             raise NotPlain
-        if reply.status_code in _REDIRECTS or reply.headers.get("content-encoding", "identity") != "identity":
+        if reply.status_code in _REDIRECTS:
             raise NotPlain
         return reply
 
@@ -224,6 +221,7 @@ class _Connection:
                 http.receive_data(received)
             elif isinstance(event, h11.Response):
                 head = event
+                _refuse_packed(head)
             elif isinstance(event, h11.Data):
                 body += event.data
                 if head is not None and head.status_code >= _ERROR and len(body) > _MAX_ERROR:
@@ -242,6 +240,12 @@ class _Connection:
     def close(self) -> None:
         """Close it, without waiting for the server to agree."""
         self._writer.close()
+
+
+def _refuse_packed(head: h11.Response) -> None:
+    """Leave a packed body to the SDK's client unread: it may be a bomb."""
+    if any(name == b"content-encoding" and value != b"identity" for name, value in head.headers):
+        raise NotPlain
 
 
 class _Taker(httpx2.AsyncBaseTransport):
