@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators import results
 from airflow_provider_openai_runs.operators.busy import BusyThreadError, BusyWait
 from airflow_provider_openai_runs.operators.creating import Owned
+from airflow_provider_openai_runs.operators.from_trigger import end_of
 from airflow_provider_openai_runs.operators.kill import RunKiller
 from airflow_provider_openai_runs.operators.owner import RunOwner
 from airflow_provider_openai_runs.operators.parts import Parts
@@ -255,6 +256,7 @@ class Attempt:
             cancel_on_timeout=operator.cancel_on_timeout,
             deferred_at=time.time(),
             rounds=owned.rounds.to_json(),
+            end=end_of(operator),
         )
         # No timeout here: Airflow's would kill the task without a word to the server.
         operator.defer(trigger=trigger, method_name="execute_complete", timeout=None)

@@ -67,6 +67,10 @@ class BaseCreateOperator(BaseOperator):
     :param on_approval_timeout: then ``"reject"`` the calls, or ``"fail"``.
     :param on_second_approval: Airflow shows one approval page in the life of a task instance; what a further
         round that needs one gets: ``"reject"``, or ``"fail"``.
+    :param end_from_trigger: let the triggerer finish the task of a deferred run that completes, so that a
+        worker is used once instead of twice; every other end is a worker's. Without effect where something
+        would be lost, which the log says: outlets, ``post_execute``, ``functions``, ``approve``,
+        ``output_type``, an XCom backend of your own, a task that is mapped over the result.
     :param output_type: a pydantic model or a JSON Schema that the answer has to fit; the result holds it as
         ``output``.
     """
@@ -95,6 +99,7 @@ class BaseCreateOperator(BaseOperator):
         on_approval_timeout: OnApproval = "reject",
         on_second_approval: OnApproval = "reject",
         output_type: Any = None,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -128,6 +133,7 @@ class BaseCreateOperator(BaseOperator):
         self.on_approval_timeout = on_approval_timeout
         self.on_second_approval = on_second_approval
         self.output_type = output_type
+        self.end_from_trigger = end_from_trigger
         #: Where a person can look at the run; the link reads it.
         self.run_url = ""
         self._attempt: Attempt | None = None

@@ -94,7 +94,7 @@ class RunFinisher:
         except CallFailed as failed:
             raise self.hook.error_of(failed, doing=f"read {ref}", kind=ref.kind) from failed
         run = as_one(self._earlier(rounds), run)
-        self.log.info("%s", _summary(run))
+        self.log.info("%s", results.summary(run))
         error = error_of_run(run, on_incomplete=self.on_incomplete)
         if error is None:
             return self._result(run)
@@ -194,10 +194,3 @@ class RunFinisher:
             retryable=error.retryable,
             retry_after=error.retry_after,
         )
-
-
-def _summary(run: Run) -> str:
-    ended = run.completed_at or run.failed_at or run.cancelled_at
-    seconds = f" after {ended - run.created_at} s" if ended and run.created_at else ""
-    tokens = f", {run.usage.total_tokens} tokens" if run.usage else ""
-    return f"Finished: {run.ref} is {run.word}{seconds}{tokens}"

@@ -56,3 +56,11 @@ def push(context: Any, values: Mapping[str, Any], *, multiple_outputs: bool) -> 
         for name, value in values.items():
             ti.xcom_push(key=name, value=value)
     ti.xcom_push(key="return_value", value=dict(values))
+
+
+def summary(run: Run) -> str:
+    """Return the line for the log of a run that has ended."""
+    ended = run.completed_at or run.failed_at or run.cancelled_at
+    seconds = f" after {ended - run.created_at} s" if ended and run.created_at else ""
+    tokens = f", {run.usage.total_tokens} tokens" if run.usage else ""
+    return f"Finished: {run.ref} is {run.word}{seconds}{tokens}"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE, WaitLimits
@@ -52,6 +52,8 @@ class RunCompletionTrigger(BaseTrigger):
     :param target_statuses: end the wait in one of these statuses, for sensors.
     :param rounds: the rounds of calls that were answered so far; handed back in the event, as the deadlines
         are, for the worker that answers the next one.
+    :param end: ``{"push", "multiple_outputs"}``: finish the task here if the run completes and needs nothing
+        from a worker, and push its dict. None lets a worker finish it.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class RunCompletionTrigger(BaseTrigger):
         deferred_at: float = 0.0,
         target_statuses: Sequence[str] = (),
         rounds: dict[str, Any] | None = None,
+        end: dict[str, bool] | None = None,
         **_of_a_later_version: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it untyped
@@ -80,6 +83,7 @@ class RunCompletionTrigger(BaseTrigger):
         self.deferred_at = deferred_at
         self.target_statuses = list(target_statuses)
         self.rounds = rounds
+        self.end = end
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""
@@ -96,11 +100,12 @@ class RunCompletionTrigger(BaseTrigger):
                 "deferred_at": self.deferred_at,
                 "target_statuses": self.target_statuses,
                 **({"rounds": self.rounds} if self.rounds else {}),
+                **({"end": self.end} if self.end else {}),
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Fire one event when the wait is over; it says how, and carries no output."""
+        """Fire one event when the wait is over; it says how, and carries no output, or ends the task."""
         hook = await self._hook()
         waits = importlib.import_module("airflow_provider_openai_runs.hooks.waits")
         limits = WaitLimits(
@@ -116,13 +121,20 @@ class RunCompletionTrigger(BaseTrigger):
             limits,
             cancel_on_timeout=self.cancel_on_timeout,
             cancel_wait=_CANCEL_WAIT,
-            note=self.log.info,
+            note=self._note,
         )
         result = await hook.arun_flow(flow)
+        success: TaskSuccessEvent | None = None
         if self.task_instance is not None:  # there is none in dag.test(), which has no executor
+            if self.end and not self.rounds:
+                ending = importlib.import_module("airflow_provider_openai_runs.triggers.ending")
+                success = await ending.success_event(hook, result, log=self.log, **self.end)
             held_back = self.deferred_at + _EARLIEST_EVENT - time.time()
             await asyncio.sleep(min(max(0.0, held_back), _EARLIEST_EVENT))
-        yield TriggerEvent(result.to_json() | self._handed_back())
+        yield success or TriggerEvent(result.to_json() | self._handed_back())
+
+    def _note(self, line: str) -> None:
+        self.log.info(line)  # not before there is a line: ten thousand loggers take half a second
 
     def _handed_back(self) -> dict[str, Any]:
         limits = {"deadline": self.deadline, "attempt_deadline": self.attempt_deadline}

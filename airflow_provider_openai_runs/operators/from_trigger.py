@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a task may be finished in the triggerer, without a worker, and what would be lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_openai_runs.operators.base import BaseCreateOperator
+
+
+def end_of(operator: BaseCreateOperator) -> dict[str, bool] | None:
+    """
+    Return how the triggerer is to end a task whose run completes; None leaves it to a worker.
+
+    A worker also where it was asked otherwise, and something would be lost: a Dag may set
+    ``end_from_trigger`` for all of its tasks.
+    """
+    if not operator.end_from_trigger:
+        return None
+    if reason := _needs_a_worker(operator):
+        operator.log.info("A worker finishes this task in spite of end_from_trigger=True: %s", reason)
+        return None
+    push = bool(operator.do_xcom_push)
+    return {"push": push, "multiple_outputs": push and bool(operator.multiple_outputs)}
+
+
+def _needs_a_worker(operator: Any) -> str:
+    """Return what Airflow does in a worker only, or this package; an empty text if there is nothing."""
+    if operator.outlets:
+        return "it has outlets, whose asset events Airflow registers only there"
+    own = type(operator).post_execute is not BaseOperator.post_execute
+    if own or getattr(operator, "_post_execute_hook", None) is not None:
+        return "it has a post_execute, which Airflow calls only there"
+    if getattr(operator, "output_type", None) is not None:
+        return "its output_type is checked there"
+    if getattr(operator, "answers_calls", False):
+        return "the model's calls are answered there"
+    if _has_own_xcom_backend():
+        return "Airflow would push past the XCom backend of [core] xcom_backend"
+    if operator.has_dag() and next(operator.iter_mapped_dependants(), None) is not None:
+        return "a task is mapped over its result, whose length Airflow notes only there"
+    return ""
+
+
+def _has_own_xcom_backend() -> bool:
+    from airflow.sdk.bases.xcom import BaseXCom  # noqa: PLC0415 # a Dag file need not pay for it
+    from airflow.sdk.execution_time.xcom import XCom  # noqa: PLC0415
+
+    return XCom is not BaseXCom

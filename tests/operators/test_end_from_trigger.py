@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A deferred run that completes may end its task in the triggerer; whatever else happens is a worker's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.module_loading import import_string
+from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk import DAG, Asset, task
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+from pydantic import BaseModel
+
+from airflow_provider_openai_runs.operators import CreateResponseOperator
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
+from airflow_provider_openai_runs.triggers import completion
+
+QUICK = Scenario(queued=0, in_progress=0.1, text="Rayleigh scattering.")
+
+
+@pytest.fixture
+def event_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TriggerEvent]:
+    """Defer a task and run its trigger as a triggerer does; return the event."""
+    monkeypatch.setattr(completion, "_EARLIEST_EVENT", 0.0)
+
+    def run(operator: Any, context: dict[str, Any], *, in_a_triggerer: bool = True) -> TriggerEvent:
+        with pytest.raises(TaskDeferred) as deferred:
+            operator.execute(context)
+        path, kwargs = deferred.value.trigger.serialize()
+        trigger = import_string(path)(**json.loads(json.dumps(kwargs)))
+        if in_a_triggerer:
+            trigger.task_instance = SimpleNamespace(task_id="ask")
+
+        async def events() -> list[TriggerEvent]:
+            return [event async for event in trigger.run()]
+
+        (event,) = asyncio.run(events())
+        return event
+
+    return run
+
+
+def test_a_run_that_completes_ends_its_task_with_what_a_worker_would_push(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    event_of: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(QUICK)
+    event = event_of(create(deferrable=True, end_from_trigger=True), context)
+
+    assert isinstance(event, TaskSuccessEvent)
+    assert event.xcoms is not None
+    pushed = event.xcoms["return_value"]
+    assert set(event.xcoms) == {"return_value"}
+    assert pushed["output_text"] == "Rayleigh scattering."
+    # A worker that adopts the same run returns the same.
+    assert pushed == run_task(create(deferrable=True), context)
+    assert "Rayleigh" not in repr(event)
+
+
+def test_multiple_outputs_are_pushed_one_by_one_too(
+    create: Callable[..., Any],
+    event_of: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(QUICK)
+    event = event_of(create(deferrable=True, end_from_trigger=True, multiple_outputs=True), context)
+    values = dict(event.xcoms)
+    assert values.pop("return_value") == values
+    assert values["output_text"] == "Rayleigh scattering."
+
+
+def test_a_task_that_pushes_nothing_ends_without_reading_the_run(
+    create: Callable[..., Any],
+    event_of: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(QUICK)
+    event = event_of(create(deferrable=True, end_from_trigger=True, do_xcom_push=False), context)
+    assert (type(event), event.xcoms) == (TaskSuccessEvent, None)
+
+
+@pytest.mark.parametrize("ends", ["failed", "incomplete", "cancelled", "expired"])
+def test_every_other_end_is_a_workers(
+    run_on: Callable[..., Any],
+    event_of: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+    ends: str,
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, ends=ends))
+    event = event_of(run_on(deferrable=True, end_from_trigger=True), context)
+    assert not isinstance(event, TaskSuccessEvent)
+    assert event.payload["status"] == ends
+
+
+def test_a_completed_response_with_a_call_is_a_workers(
+    respond: Callable[..., Any],
+    event_of: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(
+        Scenario(queued=0, in_progress=0.1, function_calls=((FunctionCall(name="look_up"),),))
+    )
+    event = event_of(respond(deferrable=True, end_from_trigger=True), context)
+    assert not isinstance(event, TaskSuccessEvent)
+    assert event.payload["outcome"] == "needs_action"
+
+
+def test_a_run_that_cannot_be_read_is_a_workers(
+    respond: Callable[..., Any],
+    event_of: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    openai_runs_simulator.script(QUICK)
+    # Of the looks, the last one sees the end; what comes after it is the read.
+    openai_runs_simulator.fault(Fault(method="GET", status=404, skip=1, times=None))
+    event = event_of(respond(deferrable=True, end_from_trigger=True, poll_interval=0.5), context)
+    assert not isinstance(event, TaskSuccessEvent)
+
+
+def test_a_dag_test_finishes_in_its_worker(
+    create: Callable[..., Any],
+    event_of: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(QUICK)
+    event = event_of(create(deferrable=True, end_from_trigger=True), context, in_a_triggerer=False)
+    assert not isinstance(event, TaskSuccessEvent)
+
+
+def test_a_retry_and_a_clear_find_the_record_as_a_worker_leaves_it(
+    create: Callable[..., Any],
+    creates: Callable[[], int],
+    event_of: Callable[..., Any],
+    kept: dict[str, Any],
+    retry: Callable[..., Any],
+    clear: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, times=2))
+    operator = create(deferrable=True, end_from_trigger=True)
+    assert isinstance(event_of(operator, kept), TaskSuccessEvent)
+    # A retry of a task that has succeeded is odd, but must not pay.
+    assert operator.execute(retry(kept))["status"] == "completed"
+    assert creates() == 1
+    assert isinstance(event_of(operator, clear(kept)), TaskSuccessEvent)
+    assert creates() == 2
+
+
+class Answer(BaseModel):
+    city: str
+
+
+def look_up(city: str) -> str:
+    """Look a city up."""
+    return city
+
+
+class WithPostExecute(CreateResponseOperator):
+    def post_execute(self, context: Any, result: Any = None) -> None:
+        """Do something."""
+
+
+LOST: dict[str, tuple[dict[str, Any], str]] = {
+    "outlets": ({"outlets": [Asset("answers")]}, "outlets"),
+    "post_execute": ({"post_execute": lambda *_: None}, "post_execute"),
+    "output_type": ({"output_type": Answer}, "output_type"),
+    "functions": ({"functions": [look_up]}, "calls"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "reason"), LOST.values(), ids=LOST)
+def test_where_something_would_be_lost_a_worker_finishes_and_the_log_says_why(
+    respond: Callable[..., Any],
+    context: dict[str, Any],
+    capture_log: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+    arguments: dict[str, Any],
+    reason: str,
+) -> None:
+    openai_runs_simulator.script(QUICK)
+    _stays_with_a_worker(
+        respond(deferrable=True, end_from_trigger=True, **arguments), context, capture_log, reason
+    )
+
+
+def test_a_post_execute_of_a_subclass_is_not_lost(
+    context: dict[str, Any], capture_log: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(QUICK)
+    operator = WithPostExecute(
+        task_id="ask", model="m", input="Why?", completion_window=30, deferrable=True, end_from_trigger=True
+    )
+    _stays_with_a_worker(operator, context, capture_log, "post_execute")
+
+
+def test_an_xcom_backend_is_not_passed_by(
+    respond: Callable[..., Any],
+    context: dict[str, Any],
+    capture_log: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow.sdk.bases.xcom import BaseXCom  # noqa: PLC0415 # after the environment is set
+
+    openai_runs_simulator.script(QUICK)
+    own = type("OwnXCom", (BaseXCom,), {})
+    monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom", own)
+    _stays_with_a_worker(
+        respond(deferrable=True, end_from_trigger=True), context, capture_log, "XCom backend"
+    )
+
+
+def test_a_task_that_is_mapped_over_the_result_finds_its_length(
+    respond: Callable[..., Any],
+    context: dict[str, Any],
+    capture_log: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(QUICK)
+    with DAG("mapped", schedule=None):
+        operator = respond(deferrable=True, end_from_trigger=True)
+
+        @task
+        def each(item: Any) -> None:
+            """Take one."""
+
+        each.expand(item=operator.output)
+    _stays_with_a_worker(operator, context, capture_log, "mapped over")
+
+
+def _stays_with_a_worker(
+    operator: Any, context: dict[str, Any], capture_log: Callable[..., Any], reason: str
+) -> None:
+    lines = capture_log(operator)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    assert "end" not in deferred.value.trigger.serialize()[1]
+    (line,) = [line for line in lines if "end_from_trigger" in line]
+    assert reason in line
