@@ -72,8 +72,10 @@ lint: $(STAMP) ## Check style and format
 types: $(STAMP) ## Check types
 	@$(RUN) mypy airflow_provider_openai_runs chaos demo conformance
 
-coverage: $(STAMP) ## Run the tests and measure what they cover
-	@$(RUN) pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+coverage: $(STAMP) ## Fail if the tests of runs/ and wire/ miss more than one branch in twenty
+	@$(RUN) pytest tests/runs tests/wire --cov=airflow_provider_openai_runs/runs \
+		--cov=airflow_provider_openai_runs/wire --cov-branch --cov-fail-under=95 \
+		--cov-report=term-missing:skip-covered $(ARGS)
 
 AIOHTTP := $(VENV)/.aiohttp
 
@@ -123,4 +125,4 @@ constraints: $(STAMP) ## Pin the newest versions again, within the .in files
 	done
 
 clean: ## Remove the environments and caches
-	rm -rf .venv .venv-airflow-* .venv-conformance-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf .venv .venv-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
