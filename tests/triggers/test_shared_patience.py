@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one wait hears from a server counts for all waits on the connection, and none of them ends of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+
+WAITS = 20
+
+
+def start(post: Callable[..., Any], simulator: Simulator, seconds: float) -> list[RunCompletionTrigger]:
+    simulator.script(Scenario(queued=0, in_progress=seconds, times=WAITS))
+    now = time.time()
+    return [
+        RunCompletionTrigger(
+            ref={
+                "kind": "response",
+                "id": post("/responses", model="m", input="Why?", background=True)["id"],
+                "conn_id": "openai_default",
+            },
+            created_at=now,
+            deadline=now + 60,
+            poll_interval=0.2,
+        )
+        for _ in range(WAITS)
+    ]
+
+
+def run(triggers: list[RunCompletionTrigger]) -> list[Any]:
+    async def one(trigger: RunCompletionTrigger) -> Any:
+        return [event.payload["status"] async for event in trigger.run()]
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*map(one, triggers))
+
+    return asyncio.run(all_of_them())
+
+
+def test_after_one_429_no_look_leaves_before_the_time_it_names(
+    post: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.fault(Fault(method="GET", status=429, retry_after=2, skip=2 * WAITS))
+    assert run(start(post, openai_runs_simulator, 1)) == [["completed"]] * WAITS
+
+    looks = [request for request in openai_runs_simulator.requests if request.method == "GET"]
+    (refused,) = [look for look in looks if look.status == 429]
+    # Those that were on their way when it was refused arrive a moment later.
+    after = [look.at - refused.at for look in looks if look.at > refused.at + 0.2]
+    assert min(after) >= 1.9
+    # They come back one after another, not all at once.
+    assert max(after) - min(after) > 0.5
+
+
+def test_a_server_that_answers_nobody_for_a_while_ends_no_wait(
+    post: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    triggers = start(post, openai_runs_simulator, 1)
+    openai_runs_simulator.fault(Fault(method="GET", kind="reset", times=12, skip=WAITS))
+    assert run(triggers) == [["completed"]] * WAITS
+
+
+def test_the_end_of_the_window_is_kept_while_looks_are_held_back(
+    post: Callable[..., Any], openai_runs_simulator: Simulator
+) -> None:
+    triggers = start(post, openai_runs_simulator, 500)[:3]
+    for trigger in triggers:
+        trigger.deadline = time.time() + 2
+    openai_runs_simulator.fault(Fault(method="GET", status=429, retry_after=60, skip=3))
+    began = time.monotonic()
+
+    # A cancel is no look: it leaves at once, and says how the run ended.
+    assert run(triggers) == [["cancelled"]] * 3
+    assert time.monotonic() - began < 30
