@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 DELETED = "deleted"
-SECONDS_TO_HAPPEN = 120.0
+SECONDS_TO_HAPPEN = 180.0
 WINDOW = 1800
 LONG = 3000.0
 """Longer than a play may take: a run that is to be ended by somebody."""
