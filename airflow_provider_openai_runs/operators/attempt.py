@@ -58,6 +58,7 @@ class Attempt:
         self._records = RunRecords(context.get("task_state_store"), log=operator.log)
         self._parts = Parts(operator, context, self._records)
         self._killer: RunKiller | None = None
+        self._hook: OpenAIRunsHook | None = None
         #: Unix seconds at which execution_timeout is over.
         self._attempt_deadline: float | None = None
 
@@ -129,7 +130,7 @@ class Attempt:
     # -- before the wait ----------------------------------------------------------------------------------
 
     def _watched_hook(self, conn_id: str) -> OpenAIRunsHook:
-        """Return a hook that a kill interrupts."""
+        """Return a hook that a kill interrupts, one for each connection."""
         if self._killer is None:
             kind = self._parts.request.kind
             self._killer = RunKiller(
@@ -138,9 +139,11 @@ class Attempt:
                 adoptable=self._records.is_kept or kind is RunKind.THREAD_RUN,
                 log=self._log,
             )
-        hook = OpenAIRunsHook(conn_id, sleep=self._killer.sleep)
-        self._killer.arm(hook)
-        return hook
+            self._hook = None  # one that was only to read with
+        if self._hook is None or self._hook.conn_id != conn_id:
+            self._hook = OpenAIRunsHook(conn_id, sleep=self._killer.sleep)
+            self._killer.arm(self._hook)
+        return self._hook
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -283,9 +286,11 @@ class Attempt:
         )
 
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
-        hook = OpenAIRunsHook(ref.conn_id)
-        self._operator.run_url = hook.run_url(ref)
-        return hook
+        """Return a hook to read a run with that has ended, and make the link known."""
+        if self._hook is None or self._hook.conn_id != ref.conn_id:
+            self._hook = OpenAIRunsHook(ref.conn_id)
+        self._operator.run_url = self._hook.run_url(ref)
+        return self._hook
 
     def _recorded_ref(self, record: Record | None) -> RunRef | None:
         """Return the run of this attempt, from the record or, below Airflow 3.3, from XCom."""
