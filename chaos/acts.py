@@ -12,6 +12,7 @@ from datetime import datetime
 from chaos import faults
 from chaos.play import Play
 
+SECONDS_OF_A_DAG_RUN = 60.0
 SECONDS_TO_CANCEL = 5.0
 """After a deadline, beside one look, which comes after a tenth of the run's age."""
 
@@ -130,6 +131,12 @@ def limit(seconds: float) -> Callable[[Play], None]:
         play.excuse((began if "timeout" in play.variant else run.created_at) + seconds - 1)
 
     return act
+
+
+def outlive_dag_run(play: Play) -> None:
+    """Expect the end of the run when the Dag run's time is over, which may be as early as its create."""
+    play.excuse(time.time() + SECONDS_OF_A_DAG_RUN - 5)
+    play.until_run()
 
 
 def ended_in_time(seconds: float) -> Callable[[Play], str | None]:

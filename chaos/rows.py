@@ -107,7 +107,7 @@ ROWS = [
     Row(name="Dag run failed and deleted", act=acts.delete, results=frozenset({"deleted"}), play={}),
     Row(
         name="dagrun_timeout",
-        act=lambda play: play.excuse(play.until_run().created_at),
+        act=acts.outlive_dag_run,
         results=frozenset({"skipped", "failed"}),
         play={"variant": "dagrun"},
         at_most=2,
