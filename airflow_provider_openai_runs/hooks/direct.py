@@ -79,8 +79,9 @@ class DirectGets:
     def __init__(self, client: openai.AsyncOpenAI, *, tls: ssl.SSLContext) -> None:
         self._tls = tls if client.base_url.scheme == "https" else None
         self._host, self._port = client.base_url.host, client.base_url.port or (443 if self._tls else 80)
-        # A copy that takes its requests down instead of sending them.
-        self._writer = client.with_options(http_client=httpx2.AsyncClient(transport=_Taker()), max_retries=0)
+        # A copy that takes its requests down instead of sending them, through no proxy either.
+        taker = httpx2.AsyncClient(transport=_Taker(), trust_env=False)
+        self._writer = client.with_options(http_client=taker, max_retries=0)
         self._templates: dict[tuple[tuple[str, str], ...], _Template] = {}
         self._writing = asyncio.Lock()
         self._idle: deque[_Connection] = deque()

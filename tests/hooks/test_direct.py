@@ -215,6 +215,15 @@ def test_behind_a_proxy_the_sdk_looks(
     assert raw.heads[0].startswith("GET http://far-away.invalid/v1/responses/")
 
 
+def test_a_server_that_no_proxy_excepts_is_asked_directly(
+    raw: RawServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert look(RESPONSE)[0].word == "in_progress"
+    assert "accept-encoding: identity" in raw.heads[0].lower()
+
+
 def test_a_provided_key_is_asked_for_again_when_it_is_refused(
     raw: RawServer,
     connection: Callable[..., None],
