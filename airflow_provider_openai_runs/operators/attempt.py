@@ -226,7 +226,8 @@ class Attempt:
                 decisions = asking.decisions(approval) if approval else asking.ask()
                 return answerer.answer(replace(owned, run=needed.run), limits, decisions=decisions)
         except UnansweredError as unanswered:
-            raise self._parts.finisher(hook).give_up(unanswered.run, unanswered.error) from unanswered
+            finisher = self._parts.finisher(hook)
+            raise finisher.give_up(unanswered.run, unanswered.error, owned.rounds) from unanswered
 
     def _show(self, owned: Owned, hook: OpenAIRunsHook) -> None:
         """Make the run known: to a kill, to XCom, to the link and to whoever reads the log."""

@@ -17,7 +17,7 @@ from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record, new_token
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.rounds import Rounds
-from airflow_provider_openai_runs.wire import Answer, Flow
+from airflow_provider_openai_runs.wire import Answer, Flow, wire_of
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
@@ -109,9 +109,11 @@ class RunCreator:
         :raises NotCreatedError: if the call failed.
         """
         intent = replace(self._intent(thread_id=None), rounds=rounds, deadline=deadline)
+        is_first_of_another = self.request.answers is not None and rounds.answered == 1
+        request = self.request if is_first_of_another else _free_to_answer(self.request)
 
         def flow(token: str) -> Flow[Run]:
-            return flows.answer(parent, outputs, self.request, token=token)
+            return flows.answer(parent, outputs, request, token=token)
 
         return self._send(intent, flow, gives_up_at)
 
@@ -176,8 +178,8 @@ class RunCreator:
     def _taken_over(self, ref: RunRef) -> Owned:
         """Own a run that somebody else has created and that waits for its answer; nothing is paid yet."""
         try:
-            flow = flows.patiently(flows.read(ref, steps=False), budget=self.timeouts["read"])
-            run = self.hook.run_flow(flow)
+            flow = flows.single(wire_of(ref.kind).retrieve(ref))
+            run = self.hook.run_flow(flows.patiently(flow, budget=self.timeouts["read"]))
         except CallFailed as failed:
             raise self.error_of(failed, f"read {ref}") from failed
         if not run.needs_action:
@@ -188,3 +190,13 @@ class RunCreator:
         deadline = None if self.window is None else now + self.window
         self.records.save(self._intent(thread_id=None).with_run(ref, created_at=now, deadline=deadline))
         return Owned(ref=ref, created_at=now, deadline=deadline, run=run)
+
+
+def _free_to_answer(request: RunRequest) -> RunRequest:
+    """Let the model choose: one that has to call a function would do so again, and never come to an end."""
+    choice = request.body.get("tool_choice")
+    if choice is None or choice in ("auto", "none"):
+        return request
+    allows = isinstance(choice, Mapping) and choice.get("type") == "allowed_tools"
+    free = {**choice, "mode": "auto"} if allows else "auto"
+    return replace(request, body={**request.body, "tool_choice": free})

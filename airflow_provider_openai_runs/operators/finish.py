@@ -11,7 +11,7 @@ from airflow_provider_openai_runs.hooks.waits import WaitResult, fate_of
 from airflow_provider_openai_runs.operators import results
 from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.runs.ending import Fate, error_of_run, error_of_wait
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunOutputError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunOutputError, RunTimeoutError
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnToolCalls
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
@@ -41,6 +41,7 @@ class RunFinisher:
     :param on_tool_calls: what a run is that waits for the answer to a call.
     :param output_type: what the answer has to fit; None takes any text.
     :param taken_over: a run of another task, which its own task has counted.
+    :param cancel_on_timeout: whether a run is ended that waits for calls when its time is over.
     :param limits: how the task's limits read in an error, by the outcome that they cause.
     :param timeouts: budgets in seconds, of which ``read`` counts here.
     """
@@ -52,6 +53,7 @@ class RunFinisher:
     on_tool_calls: OnToolCalls
     output_type: OutputType | None
     taken_over: RunRef | None
+    cancel_on_timeout: bool
     limits: dict[Outcome, str]
     timeouts: dict[str, float]
     multiple_outputs: bool
@@ -81,9 +83,15 @@ class RunFinisher:
         )
         raise self._pushed(error, self._last_read(result.ref))
 
-    def give_up(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
+    def give_up(self, run: Run, error: OpenAIRunError, rounds: Rounds) -> OpenAIRunError:
         """End a run whose calls are not going to be answered, and return the error that says so."""
-        return self._pushed(self._without_answer(run, error), run)
+        error = self._without_answer(run, error)
+        try:
+            flow = flows.complete(run, steps=True)
+            run = self.hook.run_flow(flows.patiently(flow, budget=_LAST_READ_BUDGET))
+        except CallFailed as failed:
+            self.log.warning("Could not read the steps of %s: %s", run.ref, failed.trouble)
+        return self._pushed(error, as_one(self._earlier(rounds), run))
 
     def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
         # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
@@ -145,25 +153,33 @@ class RunFinisher:
             if look.status.is_terminal:
                 return Outcome.ENDED
         if is_last_try and cancel:
-            fate = self._cancel(ref)
+            became = self._cancel(ref)
             self._update_record(ended_by_us=True)
-            self.log.warning("The trigger of %s died and no retry is left. %s", ref, fate.sentence())
+            self.log.warning("The trigger of %s died and no retry is left. %s", ref, became)
         else:
             self.log.warning("The trigger of %s died. %s", ref, Fate.LEFT_RUNNING.sentence())
         return None
 
     def _without_answer(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
         """End a thread run that waits for an answer: it would go on waiting and block its thread."""
+        if isinstance(error, RunTimeoutError) and not self.cancel_on_timeout:
+            left = "It goes on waiting (cancel_on_timeout=False); a retry answers it in a window of its own."
+            return type(error)(f"{error} {left}", retryable=error.retryable)
         if run.status is RunStatus.COMPLETED:
             self._update_record(refused=True)
             return error
-        fate = self._cancel(run.ref)
-        self._update_record(ended_by_us=True)
-        return type(error)(f"{error} {fate.sentence(word=run.word)}", retryable=error.retryable)
+        # Before the cancel: it may be the run of a later attempt by now, which has an answer.
+        if self._update_record(ended_by_us=True):
+            became = self._cancel(run.ref)
+        else:
+            became = f"{run.ref} was left to the attempt that has taken over."
+        return type(error)(f"{error} {became}", retryable=error.retryable)
 
-    def _cancel(self, ref: RunRef) -> Fate:
+    def _cancel(self, ref: RunRef) -> str:
+        """End a run, and say what became of it."""
         flow = flows.cancel(ref, wait=_CANCEL_WAIT)
-        return fate_of(self.hook.run_flow(flows.patiently(flow, budget=_CANCEL_WAIT)))
+        ended = self.hook.run_flow(flows.patiently(flow, budget=_CANCEL_WAIT))
+        return fate_of(ended).sentence(word=ended.look.word if ended.look else None)
 
     def _last_read(self, ref: RunRef) -> Run | None:
         try:
@@ -173,15 +189,18 @@ class RunFinisher:
             self.log.warning("Could not read %s once more: %s", ref, failed.trouble)
             return None
 
-    def _update_record(self, **changes: bool) -> None:
+    def _update_record(self, **changes: bool) -> bool:
+        """Change the record of the run; return False if it is another attempt's by now."""
         try:
             record = self.records.load()
             if record is not None:
                 self.records.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
         except NoLongerOwnerError:
             self.log.warning("A later attempt has taken over; its record is left as it is")
+            return False
         except Exception as error:  # noqa: BLE001 # why the task fails matters more
             self.log.warning("Could not read the record of the run to update it: %s", error)
+        return True
 
     def _pushed(self, error: OpenAIRunError, run: Run | None) -> OpenAIRunError:
         """Push what is known of the run, and return the error that says so."""

@@ -52,6 +52,7 @@ class RunKiller:
         self._client: Any = None
         self._killed = False
         self._fate: str | None = None
+        self._ended: RunRef | None = None
         self._ending = threading.Lock()
         self.ref: RunRef | None = None
         #: execution_timeout is over: Airflow then calls ``on_kill`` too, but nobody evicted the worker.
@@ -116,7 +117,8 @@ class RunKiller:
 
     def _end(self) -> None:
         ref = self.ref
-        if ref is None or self._fate is not None:
+        # Another one may have been created meanwhile: the response that answers the calls of this one.
+        if ref is None or self._ended == ref:
             return
         if not self._cancel:
             self._fate = f"{ref}: {Fate.LEFT_RUNNING.sentence()} (cancel_on_kill=False)"
@@ -124,6 +126,7 @@ class RunKiller:
             self._fate = f"{ref}: the worker goes away, not the task; the run is left to the retry."
         else:
             self._fate = f"{ref}: {self._cancelled(ref)}"
+        self._ended = ref
         self._log.warning("The task was killed. %s", self._fate)
 
     def _cancelled(self, ref: RunRef) -> str:

@@ -50,6 +50,8 @@ class Parts:
         self._context = context
         self._ti: Any = context["ti"]
         self._records = records
+        #: For all rounds, so that what is bound to a thread lasts as long as the attempt does in its worker.
+        self._functions: FunctionCaller | None = None
 
     @cached_property
     def request(self) -> RunRequest:
@@ -121,6 +123,7 @@ class Parts:
             on_tool_calls=operator.on_tool_calls,
             output_type=None if operator.output_type is None else OutputType(operator.output_type),
             taken_over=operator.taken_over(),
+            cancel_on_timeout=operator.cancel_on_timeout,
             limits=self.limits,
             timeouts=self.timeouts,
             multiple_outputs=operator.multiple_outputs,
@@ -150,11 +153,10 @@ class Parts:
     def answerer(self, hook: OpenAIRunsHook, killer: RunKiller) -> ToolCallAnswerer:
         """Return what answers the calls of a run."""
         operator = self._operator
-        functions = (
-            FunctionCaller(operator.functions, context=self._context, log=operator.log, check=killer.check)
-            if operator.functions
-            else None
-        )
+        if operator.functions and self._functions is None:
+            self._functions = FunctionCaller(
+                operator.functions, context=self._context, log=operator.log, check=killer.check
+            )
 
         def needing(calls: Sequence[ToolCall]) -> list[ToolCall]:
             return needing_approval(calls, operator.approve)
@@ -164,7 +166,7 @@ class Parts:
             sender=AnswerSender(
                 hook=hook, creator=self.creator(hook), on_lost_create=operator.on_lost_create
             ),
-            functions=functions,
+            functions=self._functions,
             outputs=operator.given_outputs(),
             needing_approval=needing,
             max_rounds=operator.max_rounds,

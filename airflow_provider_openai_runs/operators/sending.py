@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.operators.creating import NotCreatedError, Owned, RunCreator
 from airflow_provider_openai_runs.operators.record import NoLongerOwnerError
-from airflow_provider_openai_runs.runs.errors import RunCallError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.ownership import lost_create_error
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
-from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.trouble import TroubleKind
 from airflow_provider_openai_runs.wire import Answer
+from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 if TYPE_CHECKING:
@@ -28,6 +28,32 @@ if TYPE_CHECKING:
 #: Seconds between two tries.
 _PAUSE = 2.0
 _READ_BUDGET = 30.0
+#: The answer itself is wrong, or there is nobody to take it; a key may be mended.
+_REFUSALS = frozenset({TroubleKind.REFUSED, TroubleKind.NOT_FOUND})
+
+
+class AnswerRefusedError(Exception):
+    """
+    The server takes no such answer to calls that still wait, whoever sends it again.
+
+    :param error: what the user is to read.
+    """
+
+    def __init__(self, error: OpenAIRunError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _TroubleError(Exception):
+    """They could not be answered for now, or not by this attempt."""
+
+    def __init__(self, failed: CallFailed) -> None:
+        super().__init__(str(failed.trouble))
+        self.failed = failed
+
+
+class AnswerTooLateError(Exception):
+    """The time to answer was over before the server had taken the answer."""
 
 
 @dataclass(kw_only=True)
@@ -58,12 +84,24 @@ class AnswerSender:
 
         :param rounds: what is to be remembered once they are answered.
         :param until: Unix seconds after which an answer is of no use.
-        :raises OpenAIRunError: if they could not be answered; a retry then answers them.
+        :raises OpenAIRunError: if they could not be answered for now; a retry then answers them.
+        :raises AnswerRefusedError: if a retry cannot, either.
+        :raises AnswerTooLateError: if ``until`` was over.
         """
+        self.hook.sleep(0)  # which goes no further once the task is killed
         gives_up_at = self.clock() + self.creator.timeouts["create"]
         gives_up_at = gives_up_at if until is None else min(gives_up_at, until)
         send = self._to_thread if run.ref.kind is RunKind.THREAD_RUN else self._as_response
-        return send(run, answers, rounds, deadline, gives_up_at)
+        try:
+            return send(run, answers, rounds, deadline, gives_up_at)
+        except NoLongerOwnerError as error:
+            raise RunCallError(
+                "This attempt is no longer the task's: a later one has taken over, and goes on with its run."
+            ) from error
+        except _TroubleError as error:
+            if until is not None and self.clock() + _PAUSE >= until:
+                raise AnswerTooLateError from error.failed
+            raise self.creator.error_of(error.failed, f"answer the calls of {run.ref}") from error.failed
 
     def _to_thread(
         self,
@@ -82,22 +120,29 @@ class AnswerSender:
             except CallFailed as failed:
                 if not self._still_waits(run):
                     break
+                if failed.trouble.kind in _REFUSALS:
+                    error = self.creator.error_of(failed, f"answer the calls of {run.ref}")
+                    raise AnswerRefusedError(error) from failed
                 if not failed.trouble.is_transient or self.clock() + _PAUSE >= gives_up_at:
-                    raise self.creator.error_of(failed, f"answer the calls of {run.ref}") from failed
+                    raise _TroubleError(failed) from failed
             self.hook.sleep(_PAUSE)
         record = self.creator.records.load()
         if record is not None:
-            self._keep(replace(record, rounds=rounds))
+            self.creator.records.save(replace(record, rounds=rounds))
         return Owned(ref=run.ref, created_at=self.clock(), deadline=deadline, rounds=rounds)
 
     def _still_waits(self, run: Run) -> bool:
-        """Whether the run waits for these very calls; unknown counts as yes, the server refuses the rest."""
+        """
+        Whether the run waits for these very calls; unknown counts as yes, the server refuses the rest.
+
+        Not by their ids alone: some servers use them again in the next round.
+        """
         try:
-            flow = flows.patiently(flows.read(run.ref, steps=False), budget=_READ_BUDGET)
-            now = self.hook.run_flow(flow)
+            flow = flows.single(THREADS.retrieve(run.ref))
+            now = self.hook.run_flow(flows.patiently(flow, budget=_READ_BUDGET))
         except CallFailed:
             return True
-        return now.needs_action and {call.id for call in now.tool_calls} == {c.id for c in run.tool_calls}
+        return now.needs_action and set(now.tool_calls) == set(run.tool_calls)
 
     def _as_response(
         self,
@@ -109,7 +154,6 @@ class AnswerSender:
     ) -> Owned:
         """Create the response that goes on; one whose answer was lost may be running, and is paid for."""
         before = self.creator.records.load()
-        doing = f"answer the calls of {run.ref}"
         while True:
             try:
                 return self.creator.answer(
@@ -121,22 +165,15 @@ class AnswerSender:
                     if self.on_lost_create == "fail" or not has_time:
                         raise lost_create_error(error.intent, f"was not answered ({trouble})") from error
                     self.creator.log.warning(
-                        "To %s was not answered (%s); it is sent again (on_lost_create='resubmit')",
-                        doing,
+                        "To answer the calls of %s was not answered (%s); it is sent again "
+                        "(on_lost_create='resubmit')",
+                        run.ref,
                         trouble,
                     )
                 else:
                     # Nothing was created: a retry goes on where this attempt was.
-                    self._keep(before)
+                    if before is not None:
+                        self.creator.records.save(before)
                     if not trouble.conversation_locked or not has_time:
-                        raise self.creator.error_of(error.failed, doing) from error
+                        raise _TroubleError(error.failed) from error
             self.hook.sleep(_PAUSE)
-
-    def _keep(self, record: Record | None) -> None:
-        try:
-            if record is not None:
-                self.creator.records.save(record)
-        except NoLongerOwnerError as error:
-            raise RunCallError(
-                "This attempt is no longer the task's: a later one has taken over, and goes on with its run."
-            ) from error

@@ -12,7 +12,11 @@ from airflow_provider_openai_runs.functions.calls import CallAnswer, FunctionCal
 from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.operators.approval import Decision
 from airflow_provider_openai_runs.operators.creating import Owned
-from airflow_provider_openai_runs.operators.sending import AnswerSender
+from airflow_provider_openai_runs.operators.sending import (
+    AnswerRefusedError,
+    AnswerSender,
+    AnswerTooLateError,
+)
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
     RunRequestError,
@@ -20,7 +24,8 @@ from airflow_provider_openai_runs.runs.errors import (
     ToolCallsFailedError,
 )
 from airflow_provider_openai_runs.runs.model import Run, ToolCall
-from airflow_provider_openai_runs.wire import Answer
+from airflow_provider_openai_runs.runs.tools import told
+from airflow_provider_openai_runs.wire import Answer, wire_of
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 if TYPE_CHECKING:
@@ -72,7 +77,7 @@ class ToolCallAnswerer:
 
     :param hook: of the run's connection.
     :param functions: None where there are none.
-    :param outputs: given by the user, by call id; they go before any function.
+    :param outputs: given by the user, by call id, for the first round; they go before any function.
     :param needing_approval: picks the calls that a person has to see.
     """
 
@@ -100,30 +105,40 @@ class ToolCallAnswerer:
         run = owned.run if owned.run is not None and owned.run.tool_calls else self._read(owned)
         if not run.needs_action:
             return Owned(ref=owned.ref, created_at=self.clock(), deadline=owned.deadline, rounds=owned.rounds)
-        if self.outputs and owned.rounds.answered == 0:
+        # They are for the calls that another task has seen; a server may use an id again in a later round.
+        given = self.outputs if owned.rounds.answered == 0 else {}
+        if given:
             self._check_outputs(run)
-        if not run.tool_calls or not all(map(self._is_answerable, run.tool_calls)):
+        if not run.tool_calls or not all(self._is_answerable(call, given) for call in run.tool_calls):
             return None
+        _check_ids(run)
         limit = self._first_limit(run, limits)
         self._check_rounds(owned, run)
         self._check_time(run, limit)
         until = None if limit is None else limit.ends_at
         decided = dict(decisions or {})
-        asked = [call for call in run.tool_calls if call.id not in self.outputs]
+        asked = [call for call in run.tool_calls if call.id not in given]
         if undecided := [call for call in self.needing_approval(asked) if call.id not in decided]:
             raise ApprovalNeededError(run, undecided, until=until)
-        answers, errors = self._answers(run, limit, decided, list(owned.rounds.errors))
+        answers, errors = self._answers(run, limit, decided, given, list(owned.rounds.errors))
         if len(errors) >= self.max_tool_errors:
             raise UnansweredError(run, _too_many_errors(run, errors))
         self._check_time(run, limit)
         rounds = owned.rounds.after(run, errors)
-        again = self.sender.send(run, answers, rounds=rounds, deadline=owned.deadline, until=until)
-        names = ", ".join(call.name for call in run.tool_calls)
-        self.log.info("Answered the calls of %s (round %d): %s", run.ref, rounds.answered, names)
+        try:
+            again = self.sender.send(run, answers, rounds=rounds, deadline=owned.deadline, until=until)
+        except AnswerRefusedError as refused:
+            raise UnansweredError(run, refused.error) from refused
+        except AnswerTooLateError as late:
+            raise UnansweredError(run, _out_of_time(run, limit, "the answer to its calls")) from late
+        self.log.info("Answered %s of %s (round %d)", told(run.tool_calls), run.ref, rounds.answered)
         return again
 
     def _read(self, owned: Owned) -> Run:
-        flow = flows.patiently(flows.read(owned.ref, steps=True), budget=self.read_budget)
+        # The run alone: what its API keeps elsewhere is not needed to answer.
+        flow = flows.patiently(
+            flows.single(wire_of(owned.ref.kind).retrieve(owned.ref)), budget=self.read_budget
+        )
         try:
             return self.hook.run_flow(flow)
         except CallFailed as failed:
@@ -137,22 +152,27 @@ class ToolCallAnswerer:
                 "calls of a round are answered at once. Nothing was sent, and the run goes on waiting."
             )
 
-    def _is_answerable(self, call: ToolCall) -> bool:
-        if call.id in self.outputs:
+    def _is_answerable(self, call: ToolCall, given: Mapping[str, Answer]) -> bool:
+        if call.id in given:
             return True
         if call.type == MCP_APPROVAL:
             return bool(self.needing_approval([call]))
         return call.type == FUNCTION and self.functions is not None
 
     def _answers(
-        self, run: Run, limit: Limit | None, decided: Mapping[str, Decision], errors: list[str]
+        self,
+        run: Run,
+        limit: Limit | None,
+        decided: Mapping[str, Decision],
+        given: Mapping[str, Answer],
+        errors: list[str],
     ) -> tuple[dict[str, Answer], list[str]]:
         """Return the answers, and what has gone wrong since the last call that went well."""
         answers: dict[str, Answer] = {}
         for call in run.tool_calls:
             decision = decided.get(call.id)
-            if call.id in self.outputs:
-                answers[call.id] = self.outputs[call.id]
+            if call.id in given:
+                answers[call.id] = given[call.id]
             elif call.type == MCP_APPROVAL:
                 answers[call.id] = _approval_item(call, decision)
             elif decision is not None and not decision.approved:
@@ -175,7 +195,9 @@ class ToolCallAnswerer:
             raise UnansweredError(run, _out_of_time(run, limit, f"the function {call.name!r}")) from error
 
     def _first_limit(self, run: Run, limits: Sequence[Limit]) -> Limit | None:
-        own = [] if run.expires_at is None else [Limit(ends_at=run.expires_at, text="expires_at of the run")]
+        ends = run.expires_at
+        # It is of the server's clock. Over by ours, with a run that waits all the same, it says nothing.
+        own = [Limit(ends_at=ends, text="expires_at of the run")] if ends and ends > self.clock() else []
         first = min([*limits, *own], key=lambda limit: limit.ends_at, default=None)
         return first and Limit(ends_at=first.ends_at - _TO_SEND, text=first.text)
 
@@ -193,6 +215,18 @@ class ToolCallAnswerer:
     def _check_time(self, run: Run, limit: Limit | None) -> None:
         if limit is not None and self.clock() >= limit.ends_at:
             raise UnansweredError(run, _out_of_time(run, limit, "the answer to its calls"))
+
+
+def _check_ids(run: Run) -> None:
+    """Refuse calls that no answer can name, before a function runs for nothing."""
+    ids = [call.id for call in run.tool_calls]
+    if all(ids) and len(set(ids)) == len(ids):
+        return
+    error = ToolCallsFailedError(
+        f"{run.ref} asks for {told(run.tool_calls)}, and not each call has an id of its own: the server "
+        "could not tell the answers apart. No function was called."
+    )
+    raise UnansweredError(run, error)
 
 
 def _approval_item(call: ToolCall, decision: Decision | None) -> Answer:

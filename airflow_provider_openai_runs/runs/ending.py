@@ -21,6 +21,7 @@ from airflow_provider_openai_runs.runs.errors import (
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.policies import OnIncomplete
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.tools import told
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind, safe_text
 from airflow_provider_openai_runs.runs.waiting import Outcome
 
@@ -77,8 +78,7 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
     """Return the kind of error, what happened, and what to do next."""
     seconds = _seconds_of(run)
     if run.needs_action:
-        calls = ", ".join(f"{c.name}({safe_text(c.arguments)[:100]})" for c in run.tool_calls) or "unnamed"
-        what = f"waits for the answer to {calls}, and this task has nobody to answer"
+        what = f"waits for the answer to {told(run.tool_calls)}, and this task has nobody to answer"
         completed = "It was completed with the call as its output."
         return ToolCallsPendingError, what, completed if run.status is RunStatus.COMPLETED else ""
     match run.status:

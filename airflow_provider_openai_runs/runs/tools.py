@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.model import ToolCall
+from airflow_provider_openai_runs.runs.trouble import safe_text
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
+#: So many calls are told in a log line or an error.
+_MAX_TOLD = 5
 
 
 def checked_tools(tools: object, *, warnings: list[str]) -> list[dict[str, Any]]:
@@ -66,3 +70,10 @@ def _checked_function(name: str, tool: dict[str, Any]) -> dict[str, Any]:
             f"{name}['function']['parameters']", function["parameters"]
         )
     return function
+
+
+def told(calls: Sequence[ToolCall]) -> str:
+    """Tell calls with their arguments, cut to what a person reads."""
+    some = [f"{safe_text(call.name)[:100]}({safe_text(call.arguments)[:100]})" for call in calls[:_MAX_TOLD]]
+    more = len(calls) - len(some)
+    return (", ".join(some) or "unnamed") + (f" and {more} more" if more else "")
