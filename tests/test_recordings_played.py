@@ -8,13 +8,21 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
 
-from airflow_provider_openai_runs.exceptions import RunIncompleteError, ToolCallsPendingError
-from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from airflow_provider_openai_runs.exceptions import (
+    RunIncompleteError,
+    ToolCallsFailedError,
+    ToolCallsPendingError,
+)
+from airflow_provider_openai_runs.operators import (
+    CreateResponseOperator,
+    CreateRunOperator,
+    SubmitToolOutputsOperator,
+)
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "recordings"
 WAITING = {"task_id": "ask", "conn_id": "recorded", "completion_window": 60, "poll_interval": 0.01}
@@ -34,22 +42,43 @@ class Recording:
     """
     Answers as recorded: each request moves time on to its own entry, and none goes back behind it.
 
-    The last answer to a request is given for ever; what was never asked is not known (404).
+    The last answer to a request is given for ever; what was never asked is not known (404), but a response
+    that was answered in full to its create can be read.
+
+    :param stands_for: a request that was not recorded, to the one whose answer it gets.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, stands_for: dict[tuple[str, str], tuple[str, str]] | None = None) -> None:
         entries = json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))["Entries"]
         self.entries = [entry for entry in entries if isinstance(entry["ResponseBody"], dict)]
         self.asked: list[str] = []
+        self.sent: list[Any] = []
+        self._stands_for = stands_for or {}
         self._now = -1
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
         return [e["ResponseBody"] for e in self.entries if e["ResponseBody"].get("object") == kind]
 
-    def answer(self, method: str, path: str) -> tuple[int, Any]:
+    def requests(self, ends_with: str) -> list[Any]:
+        return [
+            e["RequestBody"] for e in self.entries if _asks(e)[1].endswith(ends_with) and e["RequestBody"]
+        ]
+
+    def go_back_to(self, status: str) -> None:
+        """Let the next look be the first one that saw this status."""
+        self._now = (
+            next(n for n, e in enumerate(self.entries) if e["ResponseBody"].get("status") == status) - 1
+        )
+
+    def answer(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         self.asked.append(f"{method} {path}")
-        known = [n for n, entry in enumerate(self.entries) if _asks(entry) == (method, path)]
+        self.sent.append(body)
+        asked = self._stands_for.get((method, path), (method, path))
+        known = [n for n, entry in enumerate(self.entries) if _asks(entry) == asked]
         if not known:
+            for created in self.bodies("response"):
+                if (method, path) == ("GET", f"/v1/responses/{created['id']}"):
+                    return 200, created
             return 404, {"error": {"message": "This was never recorded.", "type": "invalid_request_error"}}
         self._now = next((number for number in known if number > self._now), known[-1])
         entry = self.entries[self._now]
@@ -61,7 +90,7 @@ def _asks(entry: dict[str, Any]) -> tuple[str, str]:
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Recording]]:
+def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Recording]]:
     """Serve a recording; the connection `recorded` leads to it."""
     if not RECORDINGS.is_dir():
         pytest.skip("the recordings of real traffic are not here")
@@ -71,8 +100,9 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Recording]
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
-            status, body = playing[-1].answer(self.command, urlsplit(self.path).path)
+            read = self.rfile.read(int(self.headers.get("content-length") or 0))
+            given = json.loads(read) if read else None
+            status, body = playing[-1].answer(self.command, urlsplit(self.path).path, given)
             sent = json.dumps(body).encode()
             self.send_response_only(status)
             self.send_header("Content-Type", "application/json")
@@ -93,8 +123,8 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Recording]
         "AIRFLOW_CONN_RECORDED", json.dumps({"conn_type": "openai", "password": "k", "host": host})
     )
 
-    def serve(name: str) -> Recording:
-        playing.append(Recording(name))
+    def serve(name: str, **more: Any) -> Recording:
+        playing.append(Recording(name, **more))
         return playing[-1]
 
     yield serve
@@ -131,7 +161,7 @@ def check(found: dict[str, Any], recorded: dict[str, Any]) -> None:
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 @pytest.mark.parametrize("name", THREAD_RUNS)
 def test_a_recorded_run_ends_as_it_did(
-    play: Callable[[str], Recording],
+    play: Callable[..., Recording],
     run_task: Callable[..., Any],
     context: dict[str, Any],
     name: str,
@@ -156,7 +186,7 @@ def test_a_recorded_run_ends_as_it_did(
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_a_recorded_response_ends_as_it_did(
-    play: Callable[[str], Recording], run_task: Callable[..., Any], context: dict[str, Any], name: str
+    play: Callable[..., Recording], run_task: Callable[..., Any], context: dict[str, Any], name: str
 ) -> None:
     (recorded,) = play(name).bodies("response")
     found = run_task(CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello."), context)
@@ -167,7 +197,7 @@ def test_a_recorded_response_ends_as_it_did(
 
 
 def test_recorded_calls_are_answered_and_the_run_goes_on_to_its_end(
-    play: Callable[[str], Recording], watch: Callable[[dict[str, Any]], Any]
+    play: Callable[..., Recording], watch: Callable[[dict[str, Any]], Any]
 ) -> None:
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415 - Airflow is set up by then
 
@@ -192,7 +222,7 @@ def test_recorded_calls_are_answered_and_the_run_goes_on_to_its_end(
 
 
 def test_a_recorded_background_response_is_read_and_another_cancelled(
-    play: Callable[[str], Recording], watch: Callable[[dict[str, Any]], Any]
+    play: Callable[..., Recording], watch: Callable[[dict[str, Any]], Any]
 ) -> None:
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook, flows  # noqa: PLC0415
     from airflow_provider_openai_runs.runs.model import RunRef  # noqa: PLC0415
@@ -220,9 +250,130 @@ def test_a_recorded_background_response_is_read_and_another_cancelled(
     ],
 )
 def test_a_recorded_end_without_an_answer_is_told_with_its_reason(
-    play: Callable[[str], Recording], context: dict[str, Any], name: str, kind: type[Exception], words: str
+    play: Callable[..., Recording], context: dict[str, Any], name: str, kind: type[Exception], words: str
 ) -> None:
     recorded = play(name).bodies("response")[0]
     with pytest.raises(kind, match=words):
         CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello.").execute(context)
     check(context["ti"].xcoms["return_value"], recorded)
+
+
+# -- tool loops ----------------------------------------------------------------------------------------------
+
+FUNCTION_LOOP, MCP_LOOP = (
+    "AssistantsTests/FunctionToolsWork",
+    "ResponsesToolTests/MCPToolAlwaysRequiresApproval_False",
+)
+ONE_CALL = "ResponsesTests/FunctionToolChoiceWorks"
+
+
+def get_favorite_food_for_day_of_week(day_of_week: str) -> str:
+    """Get the user's favorite food for a given day of the week, like Tuesday."""
+    assert day_of_week == "Thursday"
+    return "tacos"
+
+
+def get_weather_at_location(location: str, unit: Literal["C", "F", "K"] = "C") -> str:
+    """Get the weather at a specified location, optionally specifying units for temperature."""
+    return f"25 {unit} in {location}"
+
+
+@pytest.fixture
+def play_loop(play: Callable[..., Recording]) -> tuple[Recording, dict[str, Any]]:
+    """Serve the thread run that calls a function; also to a client that makes its thread first."""
+    (entry,) = [e for e in play(FUNCTION_LOOP).entries if _asks(e) == ("POST", "/v1/threads/runs")]
+    runs = f"/v1/threads/{entry['ResponseBody']['thread_id']}/runs"
+    return play(FUNCTION_LOOP, stands_for={("POST", runs): ("POST", "/v1/threads/runs")}), entry[
+        "ResponseBody"
+    ]
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_a_recorded_run_calls_the_function_and_ends_as_it_did(
+    play_loop: tuple[Recording, dict[str, Any]],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    *,
+    deferrable: bool,
+) -> None:
+    recording, run = play_loop
+    functions = [get_favorite_food_for_day_of_week]
+    created = {key: run[key] for key in ("thread_id", "assistant_id")}
+    create = CreateRunOperator(**WAITING, **created, functions=functions, deferrable=deferrable)
+    found = run_task(create, context)
+
+    check(found, recording.bodies("thread.run")[-1])
+    assert found["output_text"] == "You should eat tacos on Thursday! \U0001f32e"
+    offered = recording.sent[0]["tools"][0]["function"]["parameters"]["properties"]
+    assert list(offered) == ["day_of_week"]
+    (submitted,) = [body for body in recording.sent if body and "tool_outputs" in body]
+    assert [submitted] == recording.requests("submit_tool_outputs")
+
+
+def test_another_task_answers_the_call_of_a_recorded_run(
+    play_loop: tuple[Recording, dict[str, Any]], run_task: Callable[..., Any], context_of: Callable[..., Any]
+) -> None:
+    recording, run = play_loop
+    created = {key: run[key] for key in ("thread_id", "assistant_id")}
+    create = CreateRunOperator(**WAITING, **created, on_tool_calls="return")
+    waiting = run_task(create, context_of(None))
+    recording.go_back_to("requires_action")  # the messages, which the first task reads, came at the end
+    outputs = {waiting["tool_calls"][0]["id"]: "tacos"}
+    submit = SubmitToolOutputsOperator(
+        **{**WAITING, "conn_id": None}, ref=waiting["ref"], outputs=outputs, deferrable=True
+    )
+    found = run_task(submit, context_of(None))
+
+    assert waiting["status"] == "requires_action"
+    check(found, recording.bodies("thread.run")[-1])
+    assert [b for b in recording.sent if b and "tool_outputs" in b] == recording.requests(
+        "submit_tool_outputs"
+    )
+
+
+def test_a_recorded_mcp_tool_is_approved_by_another_task(
+    play: Callable[..., Recording], run_task: Callable[..., Any], context_of: Callable[..., Any]
+) -> None:
+    recording = play(MCP_LOOP)
+    first, second = recording.requests("/responses")
+    asks = {"model": first["model"], "tools": first["tools"], "input": first["input"]}
+    create = CreateResponseOperator(**WAITING, **asks, on_tool_calls="return")
+    waiting = run_task(create, context_of(None))
+    (call,) = waiting["tool_calls"]
+    submit = SubmitToolOutputsOperator(
+        **{**WAITING, "conn_id": None},
+        ref=waiting["ref"],
+        outputs={call["id"]: True},
+        model=first["model"],
+        tools=first["tools"],
+    )
+    found = run_task(submit, context_of(None))
+
+    check(found, recording.bodies("response")[-1])
+    assert (call["name"], call["type"]) == ("roll", "mcp_approval_request")
+    assert found["output_text"] == "6"
+    (answered,) = [body for body in recording.sent if body and "previous_response_id" in body]
+    assert {name: answered[name] for name in second} == second
+
+
+def test_a_recorded_call_of_a_response_is_answered_by_its_call_id(
+    play: Callable[..., Recording], context: dict[str, Any]
+) -> None:
+    recording = play(ONE_CALL)  # how it went on was not recorded: the call comes again and again
+    (asked,) = recording.requests("/responses")
+    create = CreateResponseOperator(
+        **WAITING,
+        **{name: asked[name] for name in ("model", "tools", "input")},
+        extra_body={"tool_choice": asked["tool_choice"]},
+        functions=[get_weather_at_location],
+        max_rounds=2,
+    )
+    with pytest.raises(ToolCallsFailedError, match="max_rounds=2"):
+        create.execute(context)
+
+    first, *answers = [body for body in recording.sent if body]
+    (call,) = recording.bodies("response")[0]["output"]
+    told = {"call_id": call["call_id"], "output": "25 C in San Francisco, CA"}
+    assert first["tools"] == asked["tools"]
+    assert [body["tool_choice"] for body in [first, *answers]] == [asked["tool_choice"], "auto", "auto"]
+    assert [body["input"] for body in answers] == [[{"type": "function_call_output", **told}]] * 2
