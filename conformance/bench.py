@@ -31,6 +31,7 @@ CREATES = {
 }
 CANCELS = r"^POST .*/cancel$"
 _KEY = "conformance-key"
+_AZURE = {"default_headers": {"api-key": _KEY}, "default_query": {"api-version": "preview"}}
 _BETA = {"OpenAI-Beta": "assistants=v2"}
 _SECONDS_FOR_A_RUN = 60.0
 
@@ -52,7 +53,8 @@ class Bench:
     @property
     def connection(self) -> dict[str, Any]:
         """The Airflow connection to the server."""
-        return {"conn_type": "openai", "password": _KEY, "host": self.proxy.base_url}
+        made = {"conn_type": "openai", "password": _KEY, "host": self.proxy.base_url}
+        return made | ({"extra": {"openai_client_kwargs": _AZURE}} if self.server.azure else {})
 
     @cached_property
     def hook(self) -> OpenAIRunsHook:
@@ -65,7 +67,8 @@ class Bench:
     @cached_property
     def sdk(self) -> openai.OpenAI:
         """The plain SDK, for what this package does not do, and to prove what a server cannot."""
-        return openai.OpenAI(base_url=self.proxy.base_url, api_key=_KEY, max_retries=0)
+        more: Any = _AZURE if self.server.azure else {}
+        return openai.OpenAI(base_url=self.proxy.base_url, api_key=_KEY, max_retries=0, **more)
 
     @cached_property
     def assistant_id(self) -> str:

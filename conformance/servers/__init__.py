@@ -9,10 +9,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import Scenario, Simulator
@@ -50,6 +51,9 @@ class Server:
     :param ready: a path that is answered with 503, or not at all, until it can work.
     :param too_quick: a cancel may come too late, since its runs last less than a second.
     :param cannot: by API and by the name of the case.
+    :param environment: whose Python its command is for, if not its own.
+    :param behind: the server that this one stands before.
+    :param azure: it wants Azure's header for the key, and a version in the query.
     """
 
     name: str
@@ -61,11 +65,14 @@ class Server:
     too_quick: bool = False
     model: str = "gpt-4o-mini"
     cannot: Mapping[tuple[RunKind, str], Cannot] = field(default_factory=dict)
+    environment: str = ""
+    behind: Server | None = None
+    azure: bool = False
 
     @property
     def python(self) -> Path:
         """The Python of its own environment, which ``make conformance`` has made."""
-        return ROOT / f".venv-conformance-{self.name}" / "bin" / "python"
+        return ROOT / f".venv-conformance-{self.environment or self.name}" / "bin" / "python"
 
 
 def _retrieves(client: openai.OpenAI, model: str) -> bool:
@@ -155,6 +162,33 @@ SERVERS = {
     )
 }
 
+
+def _faulty(name: str, behind: Server, api: RunKind) -> Server:
+    """Put mitmproxy before a server, which lets every second look go wrong."""
+    return replace(
+        behind,
+        name=name,
+        title=f"{behind.name} behind mitmproxy 11.0.2, as Azure, with faults",
+        apis=(api,),
+        command=(
+            *("-c", "from mitmproxy.tools.main import mitmdump; mitmdump()"),
+            *("--quiet", "--mode", "reverse:{upstream}"),
+            *("--listen-host", "127.0.0.1", "--listen-port", "{port}", "--set", "confdir={folder}"),
+            *("--script", str(HERE / "mitmproxy_faults.py")),
+        ),
+        base_path="/openai/v1",
+        environment="mitmproxy",
+        behind=behind,
+        azure=True,
+    )
+
+
+for _server in (
+    _faulty("faulty_fakeai", SERVERS["fakeai"], RUN),
+    _faulty("faulty_fastresponses", SERVERS["fastresponses"], RESPONSE),
+):
+    SERVERS[_server.name] = _server
+
 #: Background responses with a language model behind them, whose server it is told in ``LLM_URL``.
 LLM_FRONT = Server(
     name="fastresponses",
@@ -172,9 +206,17 @@ def started(server: Server, **env: str) -> Iterator[str]:
             simulator.script(Scenario(when="sleep=", in_progress=20, times=None))
             yield simulator.base_url
         return
+    if server.behind is not None and "UPSTREAM" not in env:
+        with started(server.behind) as url:
+            upstream = urlsplit(url)
+            told = {"UPSTREAM": f"http://{upstream.netloc}", "UPSTREAM_PATH": upstream.path}
+            with started(server, **told) as front:
+                yield front
+        return
     port = free_port()
     with tempfile.TemporaryDirectory(prefix=f"conformance-{server.name}-") as folder:
-        words = [word.format(port=port, folder=folder) for word in server.command]
+        places = {"port": port, "folder": folder, "upstream": env.get("UPSTREAM", "")}
+        words = [word.format(**places) for word in server.command]
         process = Process(
             server.name,
             [str(server.python), *words],
