@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from demo import agent
 from demo.live import PASSWORD, USER, LiveAirflow
 from demo.rest import FINISHED_RUN
 from demo.services import Simulator, environment, real_service, service_name
@@ -16,7 +17,7 @@ from demo.show import Story, label, print_table, row
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "example_dags"
 DAGS = ("openai_response", "openai_thread_run", "openai_mapped_prompts")
-"""What ``make demo`` runs, all at once."""
+"""What ``make demo`` runs, all at once; with the agent where Airflow's tasks can wait for a person."""
 
 TIMEOUT = 300.0
 """Seconds after which Dag runs that have not ended are given up."""
@@ -31,14 +32,17 @@ def run(options: argparse.Namespace) -> int:
     story = Story()
     simulator = Simulator()
     airflow = live_airflow(options, simulator)
+    dag_ids = options.dag or (DAGS + (agent.DAG_ID,) * agent.can_ask_a_person())
     story.tell("openai_default", service_name(simulator))
     story.tell("airflow", f"starting at {airflow.address}")
     with airflow:
         simulator.wait_healthy(airflow.components["simulator"])
         story.tell("airflow", "healthy")
-        for dag_id in options.dag or DAGS:
+        if not real_service():
+            simulator.script(agent.SCRIPT)
+        for dag_id in dag_ids:
             airflow.api.wait_for_dag(dag_id)
-        runs = {dag_id: airflow.api.trigger(dag_id) for dag_id in options.dag or DAGS}
+        runs = {dag_id: airflow.api.trigger(dag_id) for dag_id in dag_ids}
         try:
             states = follow(airflow, simulator, runs, story)
         finally:
@@ -65,10 +69,13 @@ def follow(airflow: LiveAirflow, simulator: Simulator, runs: dict[str, str], sto
     states: dict[str, str] = {}
     asked, asked_at = simulator.asked(), story.seconds
     deadline = story.seconds + TIMEOUT
+    person = agent.Person(airflow.api, story)
     for instance in airflow.api.changes():
         if instance:
             story.tell_state(instance)
+            person.notice(instance)
             continue
+        person.decide()
         if story.seconds > asked_at + 3 and asked != (asked := simulator.asked()):
             asked_at = story.seconds
             story.tell("simulator", asked)
@@ -136,6 +143,8 @@ def serve(options: argparse.Namespace) -> int:
     print(f"Starting Airflow; its files are in {airflow.home}", flush=True)
     with airflow:
         simulator.wait_healthy(airflow.components["simulator"])
+        if not real_service():
+            simulator.script(agent.SCRIPT)
         print(f"""
   Airflow         {airflow.address}   log in as {USER} / {PASSWORD}
   Dags            {airflow.dags_folders[0]}

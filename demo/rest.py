@@ -205,6 +205,15 @@ class Rest:
         """Set a task instance to ``success``, ``failed`` or ``skipped``, as a user does in the browser."""
         self.call("PATCH", _task(dag_id, run_id, task_id, map_index), {"new_state": new_state})
 
+    def question(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
+        """Read what a task asks a person."""
+        return dict(self.call("GET", _question(dag_id, run_id, task_id, map_index)))
+
+    def decide(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, *, option: str) -> None:
+        """Answer a task that asks a person."""
+        body = {"chosen_options": [option], "params_input": {}}
+        self.call("PATCH", _question(dag_id, run_id, task_id, map_index), body)
+
     def logs(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Read the log of one attempt, one line an event."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/logs/{try_number}"
@@ -219,3 +228,7 @@ def _run(dag_id: str, run_id: str) -> str:
 def _task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
     suffix = "" if map_index < 0 else f"/{map_index}"
     return f"{_run(dag_id, run_id)}/taskInstances/{task_id}{suffix}"
+
+
+def _question(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    return f"{_run(dag_id, run_id)}/taskInstances/{task_id}/{map_index}/hitlDetails"

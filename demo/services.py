@@ -8,9 +8,13 @@ import os
 import re
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
 from demo.processes import Process, free_port
 from demo.rest import RestError, fetch_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 COUNTED = {
     "runs created": re.compile(r"^POST .*/(runs|responses)$"),
@@ -48,6 +52,10 @@ class Simulator:
                 time.sleep(0.1)
             else:
                 return
+
+    def script(self, scenario: Mapping[str, Any]) -> None:
+        """Say what its runs are to do; the keys are those of ``simulator.Scenario``."""
+        fetch_json(f"{self.address}/simulator/scenarios", method="POST", body=scenario)
 
     def asked(self) -> str:
         """Sum up what it was asked."""

@@ -23,8 +23,12 @@ COLUMNS = {
 
 EXPLAINED = {
     "deferred": "deferred: no worker is held while the run goes on",
+    "awaiting_input": "awaiting_input: a person is to decide; no worker and no trigger is held",
     "up_for_retry": "up_for_retry: failed, will be tried again",
 }
+
+WAITS = {"deferred": "the triggerer", "awaiting_input": "the person's answer"}
+"""States in which no worker is held, and what resumes the task."""
 
 
 class Story:
@@ -32,7 +36,7 @@ class Story:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._deferred: set[str] = set()
+        self._waited: dict[str, str] = {}
 
     @property
     def seconds(self) -> float:
@@ -49,10 +53,10 @@ class Story:
         if state in {None, "scheduled"}:  # not yet anywhere; the queue comes next
             return
         what = EXPLAINED.get(state, state)
-        if state == "deferred":
-            self._deferred.add(instance["id"])
-        elif state == "running" and instance["id"] in self._deferred:
-            what = "running: resumed by the triggerer"
+        if state in WAITS:
+            self._waited[instance["id"]] = state
+        elif state == "running" and instance["id"] in self._waited:
+            what = f"running: resumed by {WAITS[self._waited[instance['id']]]}"
         self.tell(label(instance), what)
 
 

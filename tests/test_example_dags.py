@@ -1,28 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLC0415 - Airflow is imported by those who need it, after conftest.py has set its environment
+
 from __future__ import annotations
 
+import logging
 import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.simulator import Scenario, Simulator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simulator
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "example_dags").glob("*.py"))
 #: How many runs each example pays for.
 PAID = {"openai_mapped_prompts": 20, "openai_conversation": 2}
+AGENT = Path(__file__).parents[1] / "example_dags" / "openai_agent.py"
+
+
+def skip_unless_a_person_can_be_asked() -> None:
+    import airflow.sdk.exceptions
+
+    if not hasattr(airflow.sdk.exceptions, "TaskAwaitingInput"):
+        pytest.skip("Airflow's tasks can wait for a person from 3.3 on")
 
 
 def parse(path: Path) -> Any:
     """Parse a file as Airflow does; return its one Dag."""
     try:
-        from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415 - where this Airflow has it
+        from airflow.dag_processing.dagbag import DagBag
     except ImportError:  # Airflow 3.1
-        from airflow.models.dagbag import DagBag  # type: ignore[no-redef] # noqa: PLC0415
+        from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
     bag = DagBag(path)
     assert bag.import_errors == {}
@@ -36,6 +47,8 @@ def fetch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Any]:
     """Parse an example where there are no credentials."""
 
     def run(path: Path) -> Any:
+        if path == AGENT:
+            skip_unless_a_person_can_be_asked()
         with monkeypatch.context() as bare:
             for name in [n for n in os.environ if n.startswith(("AIRFLOW_CONN_", "OPENAI_"))]:
                 bare.delenv(name)
@@ -71,3 +84,122 @@ def test_an_example_succeeds_and_pays_for_no_run_twice(
     assert run.state == "success"
     assert len(openai_runs_simulator.runs()) == PAID.get(path.stem, 1)
     assert openai_runs_simulator.active() == []
+
+
+# -- the agent, which asks a person --------------------------------------------------------------------------
+
+REFUND = FunctionCall(name="refund", arguments={"order_id": 1001, "cents": 1200, "reason": "broken"})
+
+
+@pytest.fixture
+def decide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Answer what a Dag asks while ``dag.test()`` waits; return a list that the questions will be in."""
+    skip_unless_a_person_can_be_asked()
+
+    def prepare(*, option: str, **entered: Any) -> list[str]:
+        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+        from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
+        from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
+        from airflow.models.hitl import HITLDetail
+        from airflow.utils.session import create_session
+
+        asked: list[str] = []
+
+        def answer(_: logging.LogRecord) -> bool:
+            # The thread that waits logs that it does, and so answers itself: there is nothing to race with.
+            with create_session() as session:
+                for page in session.query(HITLDetail).filter(HITLDetail.responded_at.is_(None)).all():
+                    asked.append(page.body)
+                    ti = page.task_instance
+                    payload = UpdateHITLDetailPayload(chosen_options=[option], params_input=entered)
+                    user = SimpleAuthManagerUser(username="ada", role="admin")
+                    update_hitl_detail(ti.dag_id, ti.run_id, ti.task_id, payload, user, session)
+            return True
+
+        waits = logging.getLogger("airflow.sdk.definitions.dag")
+        monkeypatch.setattr(waits, "filters", [answer])
+        monkeypatch.setattr(waits, "level", logging.INFO)
+        monkeypatch.setattr(waits, "_cache", {})
+        return asked
+
+    return prepare
+
+
+@pytest.fixture
+def ask_agent(
+    fetch: Callable[[Path], Any], openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], tuple[Any, list[Any]]]:
+    """Run the agent, whose model finds, looks up and refunds; return its Dag run and the refunds."""
+
+    def run() -> tuple[Any, list[Any]]:
+        monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.INTERVAL_BOUNDS", (0.1, 30.0))
+        find = FunctionCall(name="find_orders", arguments={"customer": "ada@example.com"})
+        look_up = FunctionCall(name="look_up_order", arguments={"order_id": 1001})
+        rounds = ((find,), (look_up,), (REFUND,))
+        openai_runs_simulator.script(
+            Scenario(queued=0.05, in_progress=0.1, times=None, function_calls=rounds, text="Done.")
+        )
+        dag_run = fetch(AGENT).test()
+        with closing(sqlite3.connect(Path(os.environ["AIRFLOW_HOME"], "openai_agent.db"))) as database:
+            return dag_run, database.execute("SELECT order_id, cents, reason FROM refunds").fetchall()
+
+    return run
+
+
+def told(simulator: Simulator) -> list[str]:
+    """Return what the model was told, in order."""
+    inputs = [request.body["input"] for request in simulator.requests if request.method == "POST"]
+    return [item["output"] for items in inputs if isinstance(items, list) for item in items]
+
+
+@pytest.mark.usefixtures("airflow_db")
+def test_the_agent_looks_up_asks_and_refunds_what_a_person_approves(
+    ask_agent: Callable[[], tuple[Any, list[Any]]],
+    decide: Callable[..., list[str]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    asked = decide(option="Approve")
+    run, refunds = ask_agent()
+    found, looked_up, refunded = told(openai_runs_simulator)
+
+    assert run.state == "success"
+    assert refunds == [(1001, 1200, "broken")]
+    (page,) = asked
+    assert "refund" in page
+    assert '"cents": 1200' in page
+    assert "espresso cup" in found
+    assert '"refunded":0' in looked_up
+    assert refunded == "Refunded."
+    assert len(openai_runs_simulator.runs()) == 4
+
+
+@pytest.mark.usefixtures("airflow_db")
+def test_the_agent_writes_nothing_that_a_person_rejects(
+    ask_agent: Callable[[], tuple[Any, list[Any]]],
+    decide: Callable[..., list[str]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    decide(option="Reject", comment="Ask for a photo first.")
+    run, refunds = ask_agent()
+
+    assert run.state == "success"
+    assert refunds == []
+    assert told(openai_runs_simulator)[-1].endswith("The person says: Ask for a photo first.")
+
+
+def test_the_agent_refunds_once_for_a_call_and_never_more_than_was_paid(
+    fetch: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dag = fetch(AGENT)
+    functions = {function.__name__: function for function in dag.get_task("agent").functions}
+    refund = functions["refund"]
+    monkeypatch.setitem(refund.__globals__, "DATABASE", tmp_path / "shop.db")
+    dag.get_task("prepare").python_callable()
+
+    for _ in range(2):
+        refund(1001, 700, "broken", "call_1")
+    with pytest.raises(ValueError, match="500 cents can be refunded"):
+        refund(1001, 501, "broken", "call_2")
+    with pytest.raises(LookupError, match="no order 7"):
+        refund(7, 1, "broken", "call_3")
+    assert functions["look_up_order"](1001)["refunded"] == 700
