@@ -192,6 +192,8 @@ class RunOwner:
             token=self._token_prefix,
             intent_at=self.run_began_at,
             thread_id=self.request.thread_id,
+            # Of another task: it may have been answered by the attempt before.
+            ref=self.request.answers,
         )
 
     def _look(self, ref: RunRef) -> ownership.Seen:

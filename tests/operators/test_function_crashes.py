@@ -14,6 +14,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunCallError, RunTimeoutError
+from airflow_provider_openai_runs.operators import SubmitToolOutputsOperator
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
 
 CALLED: list[str] = []
@@ -400,6 +401,32 @@ def test_a_run_that_somebody_else_answers_meanwhile_goes_on(
 
 
 # -- below Airflow 3.3 ---------------------------------------------------------------------------------------
+
+
+def test_without_a_store_a_retry_waits_for_the_run_that_the_attempt_before_has_answered(
+    run_on: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context_of: Callable[..., Any],
+    retry: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls("Oslo", in_progress=0.5))
+    waiting = run_task(run_on(on_tool_calls="return"), context_of(None))
+    submit = SubmitToolOutputsOperator(
+        task_id="answer",
+        ref=waiting["ref"],
+        outputs={call["id"]: "blue" for call in waiting["tool_calls"]},
+        completion_window=30,
+        poll_interval=0.05,
+        deferrable=True,
+    )
+    first = context_of(None, task_id="answer")
+    with pytest.raises(TaskDeferred):
+        submit.execute(first)
+    found = run_task(submit, retry(first))
+
+    assert found["status"] == "completed"
+    assert openai_runs_simulator.count("POST", "submit_tool_outputs$") == 1
 
 
 def test_without_a_store_a_retry_answers_a_thread_run_and_starts_a_response_anew(
