@@ -47,7 +47,6 @@ def event_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TriggerEvent]:
 
 def test_a_run_that_completes_ends_its_task_with_what_a_worker_would_push(
     create: Callable[..., Any],
-    run_task: Callable[..., Any],
     event_of: Callable[..., Any],
     context: dict[str, Any],
     openai_runs_simulator: Simulator,
@@ -60,8 +59,8 @@ def test_a_run_that_completes_ends_its_task_with_what_a_worker_would_push(
     pushed = event.xcoms["return_value"]
     assert set(event.xcoms) == {"return_value"}
     assert pushed["output_text"] == "Rayleigh scattering."
-    # A worker that adopts the same run returns the same.
-    assert pushed == run_task(create(deferrable=True), context)
+    ended = {"ref": pushed["ref"], "outcome": "ended", "fate": "ended", "status": "completed"}
+    assert pushed == create(deferrable=True).execute_complete(context, ended)
     assert "Rayleigh" not in repr(event)
 
 
