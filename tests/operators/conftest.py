@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -61,3 +63,43 @@ CREATES = r"^/(responses|threads/[^/]+/runs)$"
 def creates(openai_runs_simulator: Any) -> Callable[[], int]:
     """Count the creates of runs of either kind that were sent."""
     return lambda: int(openai_runs_simulator.count("POST", CREATES))
+
+
+class Pages:
+    """What Airflow keeps: the first page of a task instance stays, and to write it again wipes the answer."""
+
+    def __init__(self) -> None:
+        self.page: Any = None
+        self.answer: dict[str, Any] | None = None
+        self.written = 0
+
+    def send(self, msg: Any) -> Any:
+        if msg.type != "CreateHITLDetailPayload":
+            return None
+        self.written += 1
+        self.page = self.page or msg
+        self.answer = None
+        return self.page
+
+    def answered(self, option: str = "Approve", **entered: Any) -> dict[str, Any]:
+        """Answer as a person does in a browser, which sends every field; return the event."""
+        untouched = {name: field["value"] for name, field in self.page.params.items()}
+        self.answer = {
+            "chosen_options": [option],
+            "params_input": json.loads(json.dumps(untouched | entered)),
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": {"id": "ann", "name": "Ann"},
+            "timedout": False,
+        }
+        return self.answer
+
+    def timed_out(self) -> dict[str, Any]:
+        """Answer as the scheduler does at the end of the time."""
+        return {**self.answered(*self.page.defaults), "responded_by_user": None, "timedout": True}
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> Pages:
+    found = Pages()
+    monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", found, raising=False)
+    return found

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page by which a person decides about calls; Airflow's side of it is played as its 3.3 server acts."""
+"""The page by which a person decides about calls, beside the play of Airflow's side in conftest.py."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,46 +34,8 @@ MCP = ToolCall(id="mcpr_1", name="roll_dice", arguments='{"sides": 6}', type="mc
 PERSON = {"id": "ann", "name": "Ann"}
 
 
-class Pages:
-    """What Airflow keeps: the first page of a task instance stays, and to write it again wipes the answer."""
-
-    def __init__(self) -> None:
-        self.page: Any = None
-        self.answer: dict[str, Any] | None = None
-        self.written = 0
-
-    def send(self, msg: Any) -> Any:
-        self.written += 1
-        self.page = self.page or msg
-        self.answer = None
-        return self.page
-
-    def answered(self, option: str = "Approve", **entered: Any) -> dict[str, Any]:
-        """Answer as a person does in a browser, which sends every field; return the event."""
-        untouched = {name: field["value"] for name, field in self.page.params.items()}
-        self.answer = {
-            "chosen_options": [option],
-            "params_input": json.loads(json.dumps(untouched | entered)),
-            "responded_at": datetime.now(UTC),
-            "responded_by_user": PERSON,
-            "timedout": False,
-        }
-        return self.answer
-
-    def timed_out(self) -> dict[str, Any]:
-        """Answer as the scheduler does at the end of the time."""
-        return {**self.answered(*self.page.defaults), "responded_by_user": None, "timedout": True}
-
-
 @pytest.fixture
-def pages(monkeypatch: pytest.MonkeyPatch) -> Pages:
-    found = Pages()
-    monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", found, raising=False)
-    return found
-
-
-@pytest.fixture
-def page_of(store: Any, pages: Pages) -> Callable[..., ApprovalPage]:
+def page_of(store: Any, pages: Any) -> Callable[..., ApprovalPage]:
     """Make a page about calls, as each worker does anew."""
     ti = SimpleNamespace(id="01936d3e-0000-7000-8000-000000000001", dag_id="shop", task_id="ask")
 
@@ -129,7 +90,7 @@ def test_an_airflow_without_the_page_is_refused_with_the_way_that_there_is(
 
 
 def test_the_page_shows_run_task_functions_and_arguments(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND, MAIL).show()
 
@@ -141,7 +102,7 @@ def test_the_page_shows_run_task_functions_and_arguments(
 
 
 def test_the_form_holds_arguments_to_edit_a_choice_for_each_of_several_calls_and_a_comment(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND, MCP, BROKEN).show()
 
@@ -156,7 +117,7 @@ def test_the_form_holds_arguments_to_edit_a_choice_for_each_of_several_calls_and
 
 
 def test_a_single_call_needs_no_choice_beside_the_pages_own(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
 
@@ -190,7 +151,7 @@ def test_what_the_model_writes_cannot_leave_its_code(name: str, text: str, as_js
 
 
 def test_long_arguments_are_cut_with_a_note_and_the_form_holds_them_whole(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     text = "x" * 20_000
     page_of(ToolCall(id="c", name="note", arguments=json.dumps({"text": text}))).show()
@@ -200,7 +161,7 @@ def test_long_arguments_are_cut_with_a_note_and_the_form_holds_them_whole(
 
 
 def test_arguments_too_long_for_a_form_cannot_be_edited_and_the_page_says_so(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(ToolCall(id="c", name="note", arguments=json.dumps({"text": "x" * 70_000}))).show()
 
@@ -209,7 +170,7 @@ def test_arguments_too_long_for_a_form_cannot_be_edited_and_the_page_says_so(
 
 
 def test_the_text_of_many_calls_fits_into_what_every_database_takes(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     arguments = json.dumps({"text": "\U0001f600" * 9_000})
     page_of(*(ToolCall(id=f"c{n}", name="note" * 50, arguments=arguments) for n in range(128))).show()
@@ -218,7 +179,7 @@ def test_the_text_of_many_calls_fits_into_what_every_database_takes(
 
 
 def test_secrets_are_masked_and_come_back_where_a_person_leaves_them(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     call = ToolCall(id="c", name="join", arguments='{"user": "ann", "password": "hunter2"}')
     page_of(call).show()
@@ -234,7 +195,7 @@ def test_secrets_are_masked_and_come_back_where_a_person_leaves_them(
 
 
 def test_an_approved_page_makes_the_calls_as_they_are(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND, MAIL, MCP, BROKEN).show()
 
@@ -243,7 +204,7 @@ def test_an_approved_page_makes_the_calls_as_they_are(
 
 
 def test_a_rejected_page_rejects_every_call_with_the_comment(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND, MAIL).show()
 
@@ -254,7 +215,7 @@ def test_a_rejected_page_rejects_every_call_with_the_comment(
 
 
 def test_one_call_of_an_approved_page_can_be_rejected(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND, MAIL).show()
 
@@ -264,7 +225,7 @@ def test_one_call_of_an_approved_page_can_be_rejected(
 
 @pytest.mark.parametrize("entered", [None, "true", 1, "yes"])
 def test_only_a_plain_yes_approves_a_call(
-    page_of: Callable[..., ApprovalPage], pages: Pages, entered: Any
+    page_of: Callable[..., ApprovalPage], pages: Any, entered: Any
 ) -> None:
     page_of(REFUND, MAIL).show()
 
@@ -273,7 +234,7 @@ def test_only_a_plain_yes_approves_a_call(
 
 
 def test_edited_arguments_take_the_place_of_the_models(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
 
@@ -282,7 +243,7 @@ def test_edited_arguments_take_the_place_of_the_models(
 
 
 def test_arguments_edited_into_something_else_than_an_object_reject_the_call(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
 
@@ -292,7 +253,7 @@ def test_arguments_edited_into_something_else_than_an_object_reject_the_call(
 
 
 def test_numbers_that_a_browser_rounds_or_writes_in_its_way_are_not_taken_for_edited(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     call = ToolCall(
         id="c", name="f", arguments='{"id": 12345678901234567891, "rate": 1.0, "of": [{"a": 2.0}]}'
@@ -306,7 +267,7 @@ def test_numbers_that_a_browser_rounds_or_writes_in_its_way_are_not_taken_for_ed
 
 
 def test_an_answer_without_the_form_and_one_with_untouched_fields_as_descriptions_count(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND, MAIL).show()
     bare = {**pages.answered(), "params_input": {}}
@@ -318,7 +279,7 @@ def test_an_answer_without_the_form_and_one_with_untouched_fields_as_description
 
 
 def test_a_call_of_an_mcp_tool_is_decided_but_not_edited(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(MCP).show()
 
@@ -327,7 +288,7 @@ def test_a_call_of_an_mcp_tool_is_decided_but_not_edited(
 
 
 def test_when_the_time_is_over_every_call_is_rejected_and_the_model_hears_why(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
     event = pages.timed_out()
@@ -357,7 +318,7 @@ def test_the_end_of_the_time_is_known_in_each_form_that_airflow_tells_it(
 
 
 def test_the_same_calls_asked_about_again_open_their_page_again(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
     pages.answered()
@@ -368,7 +329,7 @@ def test_the_same_calls_asked_about_again_open_their_page_again(
 
 
 def test_a_page_of_the_past_answered_behind_the_tasks_back_is_open_before_airflow_closes_it(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
     pages.answered()
@@ -380,7 +341,7 @@ def test_a_page_of_the_past_answered_behind_the_tasks_back_is_open_before_airflo
 
 
 def test_a_second_round_is_refused_and_leaves_the_first_answer_alone(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
     answer = pages.answered()
@@ -393,7 +354,7 @@ def test_a_second_round_is_refused_and_leaves_the_first_answer_alone(
 
 
 def test_a_page_that_nobody_answered_is_told_to_be_open_until_airflow_has_closed_it(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
     later = RunRef(kind=RunKind.THREAD_RUN, id="run_2", thread_id="thread_1", conn_id="openai_default")
@@ -410,7 +371,7 @@ def test_a_page_that_nobody_answered_is_told_to_be_open_until_airflow_has_closed
 
 
 def test_an_approval_meant_for_other_calls_approves_nothing(
-    page_of: Callable[..., ApprovalPage], pages: Pages
+    page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
     with pytest.raises(SecondApprovalError):
@@ -418,7 +379,7 @@ def test_an_approval_meant_for_other_calls_approves_nothing(
 
 
 def test_a_page_whose_note_was_lost_is_known_by_its_text(
-    page_of: Callable[..., ApprovalPage], pages: Pages, store: Any
+    page_of: Callable[..., ApprovalPage], pages: Any, store: Any
 ) -> None:
     page_of(REFUND).show()
     store.values.clear()
@@ -434,7 +395,7 @@ def test_a_page_whose_note_was_lost_is_known_by_its_text(
 
 
 def test_a_note_that_cannot_be_written_does_not_lose_the_decision(
-    page_of: Callable[..., ApprovalPage], pages: Pages, store: Any
+    page_of: Callable[..., ApprovalPage], pages: Any, store: Any
 ) -> None:
     page_of(REFUND).show()
     store.fail("set", ConnectionError("the API server is down"))

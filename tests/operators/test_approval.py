@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls that wait for a person, through the operators, on the simulator."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.exceptions import RunRequestError, ToolCallsPendingError
+from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simulator
+
+QUICK = {"queued": 0.02, "in_progress": 0.05}
+
+
+def refund(amount: float) -> FunctionCall:
+    return FunctionCall(name="refund_order", arguments={"amount": amount})
+
+
+@pytest.fixture
+def made() -> list[float]:
+    """Collect the amounts that the function has paid."""
+    return []
+
+
+@pytest.fixture
+def asking(kept: dict[str, Any], pages: Any, made: list[float]) -> dict[str, Any]:
+    """Give the arguments of an operator whose function a person has to approve."""
+    del pages
+    kept["ti"].id = uuid.uuid4()
+
+    def refund_order(amount: float) -> str:
+        """Pay money back."""
+        made.append(amount)
+        return f"refunded {amount:g}"
+
+    return {"functions": [refund_order], "approve": True}
+
+
+@pytest.fixture
+def pause(kept: dict[str, Any]) -> Callable[..., Any]:
+    """Run an operator until it waits for a person; return how it paused."""
+
+    def run(operator: Any, context: dict[str, Any] = kept) -> Any:
+        from airflow.sdk.exceptions import TaskAwaitingInput  # noqa: PLC0415 # 3.3+, as the store
+
+        with pytest.raises(TaskAwaitingInput) as paused:
+            operator.execute(context)
+        return paused.value
+
+    return run
+
+
+@pytest.fixture
+def resume(kept: dict[str, Any]) -> Callable[..., Any]:
+    """Go on as another worker does, with the answer that Airflow hands over."""
+
+    def run(operator: Any, paused: Any, event: dict[str, Any], context: dict[str, Any] = kept) -> Any:
+        kwargs = json.loads(json.dumps(paused.kwargs))
+        return operator.resume_execution(paused.method_name, {**kwargs, "event": event}, context)
+
+    return run
+
+
+@pytest.fixture
+def told(openai_runs_simulator: Simulator) -> Callable[[], list[Any]]:
+    """Return what the model was told in answer to its calls."""
+
+    def answers() -> list[Any]:
+        bodies = [
+            request.body or {} for request in openai_runs_simulator.requests if request.method == "POST"
+        ]
+        items = [item for body in bodies for item in body.get("tool_outputs") or body.get("input") or []]
+        return [item["output"] for item in items if isinstance(item, dict) and "output" in item]
+
+    return answers
+
+
+def test_approved_calls_are_made_and_the_run_goes_on(
+    create: Any, asking: Any, pause: Any, resume: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]], text="Done."))
+    paused = pause(create(**asking))
+    assert made == []
+
+    found = resume(create(**asking), paused, pages.answered())
+    assert (found["status"], found["output_text"], made) == ("completed", "Done.", [42.5])
+
+
+def test_a_rejection_goes_to_the_model_and_nothing_is_made(
+    create: Any,
+    asking: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    made: Any,
+    told: Any,
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]]))
+    paused = pause(create(**asking))
+
+    found = resume(create(**asking), paused, pages.answered("Reject", comment="Too much."))
+    assert found["status"] == "completed"
+    assert made == []
+    assert [text for text in told() if "rejected" in text and "Too much." in text] == told()
+
+
+def test_of_two_calls_one_is_made_with_edited_arguments_and_the_other_rejected(
+    create: Any,
+    asking: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    made: Any,
+    told: Any,
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5), refund(99)]]))
+    paused = pause(create(**asking))
+
+    resume(create(**asking), paused, pages.answered(arguments_1={"amount": 5}, approve_2=False))
+    assert made == [5.0]
+    assert told()[0] == "refunded 5"
+    assert "rejected" in told()[1]
+
+
+def test_nobody_is_asked_about_calls_that_need_nobody(
+    create: Any, asking: Any, kept: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+
+    asking["approve"] = ["delete_order"]
+    assert create(**asking).execute(kept)["status"] == "completed"
+    assert (made, pages.written) == ([7.0], 0)
+
+
+def test_the_wait_for_a_person_ends_with_approval_timeout(
+    create: Any, asking: Any, pause: Any, openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+
+    assert pause(create(**asking, approval_timeout=5)).timeout == timedelta(seconds=5)
+
+
+def test_without_approval_timeout_the_window_bounds_the_wait(
+    create: Any, asking: Any, pause: Any, openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+
+    assert timedelta() < pause(create(**asking)).timeout < timedelta(seconds=30)
+
+
+def test_when_nobody_decides_the_model_is_told(
+    create: Any,
+    asking: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    made: Any,
+    told: Any,
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+    paused = pause(create(**asking))
+
+    assert resume(create(**asking), paused, pages.timed_out())["status"] == "completed"
+    assert made == []
+    assert "nobody decided in time" in told()[0]
+
+
+def test_when_nobody_decides_and_that_is_to_fail_the_task_fails(
+    create: Any, asking: Any, pause: Any, resume: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+    asking["on_approval_timeout"] = "fail"
+    paused = pause(create(**asking))
+    with pytest.raises(ToolCallsPendingError, match="nobody decided in time"):
+        resume(create(**asking), paused, pages.timed_out())
+
+    assert made == []
+    assert openai_runs_simulator.active() == []
+
+
+def test_a_second_round_is_rejected_to_the_model_without_a_page(
+    create: Any,
+    asking: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    made: Any,
+    told: Any,
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
+    paused = pause(create(**asking))
+
+    assert resume(create(**asking), paused, pages.answered())["status"] == "completed"
+    assert (made, pages.written) == ([1.0], 1)
+    assert "nobody can be asked a second time" in told()[-1]
+
+
+def test_a_second_round_that_is_to_fail_fails_and_names_the_way_for_many_rounds(
+    create: Any, asking: Any, pause: Any, resume: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
+    asking["on_second_approval"] = "fail"
+    paused = pause(create(**asking))
+    with pytest.raises(ToolCallsPendingError, match="SubmitToolOutputsOperator"):
+        resume(create(**asking), paused, pages.answered())
+
+    assert made == [1.0]
+
+
+def test_a_task_cleared_while_a_person_decides_ends_its_run_and_has_the_old_page_closed_first(
+    create: Any,
+    asking: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    made: Any,
+    told: Any,
+    kept: Any,
+    clear: Any,
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]], times=2))
+    pause(create(**asking))
+    cleared = clear(kept)
+    cleared["ti"].id = kept["ti"].id
+    closing = pause(create(**asking), cleared)
+    assert closing.timeout == timedelta(seconds=1)
+    assert openai_runs_simulator.runs()[0]["status"] in {"cancelled", "completed"}
+
+    assert resume(create(**asking), closing, pages.timed_out(), cleared)["status"] == "completed"
+    assert made == []
+    assert "nobody can be asked a second time" in told()[-1]
+
+
+def test_an_old_page_that_is_answered_while_the_task_waits_for_its_run_makes_no_call(
+    create: Any,
+    asking: Any,
+    pause: Any,
+    pages: Any,
+    made: Any,
+    kept: Any,
+    clear: Any,
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]]))
+    openai_runs_simulator.script(Scenario(**QUICK, text="No calls."))
+    pause(create(**asking))
+
+    found = create(**asking).resume_execution("execute_complete", {"event": pages.answered()}, clear(kept))
+    assert (found["output_text"], made) == ("No calls.", [])
+
+
+@pytest.mark.parametrize(("option", "approve"), [("Approve", True), ("Reject", False)])
+def test_an_approval_request_of_an_mcp_tool_takes_the_same_way(
+    respond: Any,
+    asking: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    option: str,
+    approve: bool,
+    openai_runs_simulator: Simulator,
+) -> None:
+    del asking
+    call = FunctionCall(name="roll_dice", arguments={"sides": 6})
+    openai_runs_simulator.script(Scenario(**QUICK, mcp_approval=call, text="Done."))
+    paused = pause(respond(approve=["roll_dice"]))
+
+    assert resume(respond(approve=["roll_dice"]), paused, pages.answered(option))["output_text"] == "Done."
+    sent = [
+        item for request in openai_runs_simulator.requests for item in (request.body or {}).get("input") or []
+    ]
+    decided = [item["approve"] for item in sent if isinstance(item, dict) and "approve" in item]
+    assert decided == [approve]
+
+
+def test_a_wrong_approve_is_refused_when_the_dag_is_parsed(create: Any) -> None:
+    with pytest.raises(RunRequestError, match="approve"):
+        create(approve="refund_order")
