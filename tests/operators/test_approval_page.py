@@ -266,6 +266,16 @@ def test_numbers_that_a_browser_rounds_or_writes_in_its_way_are_not_taken_for_ed
     assert other.arguments == {"id": 12345678901234567891, "rate": 2, "of": [{"a": 2.0}]}
 
 
+def test_a_number_beyond_every_float_is_compared_as_it_is(
+    page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    call = ToolCall(id="c", name="f", arguments=json.dumps({"n": 10**400}))
+    page_of(call).show()
+
+    assert page_of(call).decisions(pages.answered())["c"].arguments is None
+    assert page_of(call).decisions(pages.answered(arguments_1={"n": 1}))["c"].arguments == {"n": 1}
+
+
 def test_an_answer_without_the_form_and_one_with_untouched_fields_as_descriptions_count(
     page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
