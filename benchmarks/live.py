@@ -129,7 +129,7 @@ def main() -> None:
                     f"{dag_id:17} until all are deferred {found['create_wall']:6.1f} s, worker seconds "
                     f"{found['create_busy']:6.1f} | last end to last success {found['end_wall']:6.1f} s, "
                     f"worker seconds {found['end_busy']:6.1f}, CPU {found['end_cpu']:6.1f} s | "
-                    f"{found['states']}, XCom {sorted(found['xcom'])[:3]}...",
+                    f"{found['states']}, XCom is a {type(found['xcom']).__name__} of {len(found['xcom'])}",
                     flush=True,
                 )
 

@@ -40,6 +40,8 @@ def _needs_a_worker(operator: Any) -> str:
         return "the model's calls are answered there"
     if _has_own_xcom_backend():
         return "Airflow would push past the XCom backend of [core] xcom_backend"
+    if getattr(operator, "returns_dag_result", False):
+        return "its result is the Dag's, which Airflow notes only there"
     if operator.has_dag() and next(operator.iter_mapped_dependants(), None) is not None:
         return "a task is mapped over its result, whose length Airflow notes only there"
     return ""

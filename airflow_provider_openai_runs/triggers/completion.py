@@ -128,7 +128,9 @@ class RunCompletionTrigger(BaseTrigger):
         if self.task_instance is not None:  # there is none in dag.test(), which has no executor
             if self.end and not self.rounds:
                 ending = importlib.import_module("airflow_provider_openai_runs.triggers.ending")
-                success = await ending.success_event(hook, result, log=self.log, **self.end)
+                success = await ending.success_event(
+                    hook, result, task_instance=self.task_instance, log=self.log, **self.end
+                )
             held_back = self.deferred_at + _EARLIEST_EVENT - time.time()
             await asyncio.sleep(min(max(0.0, held_back), _EARLIEST_EVENT))
         yield success or TriggerEvent(result.to_json() | self._handed_back())

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ends a task in the triggerer, if its run has completed and needs nothing from a worker."""
+"""
+Ends a task in the triggerer, if its run has completed and needs nothing from a worker.
+
+The result is pushed before the event, in the way in which a worker pushes. Airflow (3.1 to 3.3) would write
+what a ``TaskSuccessEvent`` brings along as a text of JSON, which the next task would pull in place of a dict.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TaskSuccessEvent
 
@@ -24,10 +29,16 @@ _READ_BUDGET = 60.0
 
 
 async def success_event(
-    hook: OpenAIRunsHook, result: WaitResult, *, push: bool, multiple_outputs: bool, log: Logger
+    hook: OpenAIRunsHook,
+    result: WaitResult,
+    *,
+    task_instance: Any,
+    push: bool,
+    multiple_outputs: bool,
+    log: Logger,
 ) -> TaskSuccessEvent | None:
     """
-    Return the event that ends the task, with what a worker would push; None where a worker has to decide.
+    Push what a worker would push, and return the event that ends the task; None where a worker has to decide.
 
     :param push: whether the task pushes its result at all.
     :param multiple_outputs: push each value under its own name, too.
@@ -44,6 +55,28 @@ async def success_event(
         return None
     if run.status is not RunStatus.COMPLETED or run.needs_action:
         return None
-    log.info("%s", results.summary(run))
     values = results.to_xcom(run, log=log)
-    return TaskSuccessEvent(xcoms={**(values if multiple_outputs else {}), "return_value": values})
+    try:
+        await _push(task_instance, {**(values if multiple_outputs else {}), "return_value": values})
+    except Exception as error:  # noqa: BLE001 # a worker can do it again
+        log.warning("Could not push the result of %s, so a worker finishes its task: %s", result.ref, error)
+        return None
+    log.info("%s", results.summary(run))
+    return TaskSuccessEvent()
+
+
+async def _push(task_instance: Any, values: dict[str, Any]) -> None:
+    # Taken at call time: Airflow sets it when the triggerer starts.
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+    from airflow.sdk.execution_time.comms import SetXCom  # noqa: PLC0415
+
+    for name, value in values.items():
+        message = SetXCom(
+            key=name,
+            value=value,
+            dag_id=task_instance.dag_id,
+            run_id=task_instance.run_id,
+            task_id=task_instance.task_id,
+            map_index=task_instance.map_index,
+        )
+        await task_runner.SUPERVISOR_COMMS.asend(message)
