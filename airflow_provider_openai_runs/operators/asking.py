@@ -14,6 +14,9 @@ from airflow_provider_openai_runs.operators.tool_calls import ApprovalNeededErro
 from airflow_provider_openai_runs.runs.errors import ToolCallsPendingError
 from airflow_provider_openai_runs.runs.policies import OnApproval
 
+#: The scheduler looks every 15 s whether the time of a page is over; then the answer still has to be sent.
+_TO_NOTICE = 20.0
+
 
 @dataclass(kw_only=True)
 class Asking:
@@ -46,7 +49,7 @@ class Asking:
             if second.is_open:
                 self._pause(self.page.CLOSING_TIMEOUT)
             return self._nobody_can(second)
-        ends = [] if self.needed.until is None else [self.needed.until - self.clock()]
+        ends = [] if self.needed.until is None else [self.needed.until - _TO_NOTICE - self.clock()]
         if self.timeout is not None:
             ends.append(self.timeout)
         return self._pause(timedelta(seconds=max(1.0, min(ends))) if ends else None)
