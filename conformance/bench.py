@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -29,6 +30,12 @@ CREATES = {
     RunKind.THREAD_RUN: r"^POST .*/threads/[^/]+/runs$",
     RunKind.RESPONSE: r"^POST .*/responses$",
 }
+#: Agents of ours call a function in as many rounds.
+ROUNDS = 5
+ROUNDS_PROMPT = f"{PROMPT} rounds={ROUNDS}"
+#: And those answer in the form that is asked for, which a real model would read off the request.
+TYPED_PROMPT = "Which colour is the sky? Answer in JSON."
+SUBMITS = r"^POST .*/submit_tool_outputs$"
 CANCELS = r"^POST .*/cancel$"
 _KEY = "conformance-key"
 _AZURE = {"default_headers": {"api-key": _KEY}, "default_query": {"api-version": "preview"}}
@@ -118,6 +125,13 @@ class Bench:
     def finished(self) -> Run:
         """A run that has completed."""
         return self.until_over(self.create(metadata={"team": "data"}))
+
+    def called(self) -> list[str]:
+        """Return the cities that the function of the suite's Dags was asked about since the last time."""
+        path = Path(os.environ["AIRFLOW_HOME"], "called.txt")
+        found = path.read_text().split("\n")[:-1] if path.exists() else []
+        path.unlink(missing_ok=True)
+        return found
 
     def creates(self) -> int:
         """Count the paid calls until now."""

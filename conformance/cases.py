@@ -9,7 +9,17 @@ from typing import Any
 from airflow_provider_openai_runs.exceptions import RunNotFoundError
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
-from conformance.bench import CANCELS, CREATES, SLOW_PROMPT, Bench
+from conformance.bench import (
+    CANCELS,
+    CREATES,
+    PROMPT,
+    ROUNDS,
+    ROUNDS_PROMPT,
+    SLOW_PROMPT,
+    SUBMITS,
+    TYPED_PROMPT,
+    Bench,
+)
 from conformance.dags.suite import TOOL
 
 Case = Callable[[Bench], None]
@@ -196,6 +206,47 @@ def tool_answered(bench: Bench) -> None:
     going_on = bench.hook.submit_tool_outputs(run, outputs, tools=[TOOL] if bench.kind is RESPONSE else None)
     ended = bench.hook.retrieve(bench.until_over(going_on).ref)
     check(ended.word == "completed" and ended.output_text, "run", (ended.word, ended.output_text))
+
+
+def _answered_rounds(bench: Bench, prompt: str, rounds: int) -> None:
+    bench.called()
+    creates, submits = bench.creates(), bench.proxy.count(SUBMITS)
+    result = bench.run_dag("function", prompt)
+    check(result.state == "success", "Dag run", f"{result.state} {result.errors}")
+    check_completed(result.xcoms["ask"], result.log)
+    called = bench.called()
+    check(len(called) == rounds and all(called), "calls of the function", called)
+    sent = bench.creates() - creates, bench.proxy.count(SUBMITS) - submits
+    check(sent == ((1, rounds) if bench.kind is RUN else (1 + rounds, 0)), "creates, submits", sent)
+
+
+@case("function called in the worker")
+def function_called(bench: Bench) -> None:
+    """A deferred task wakes, runs the function, answers, and waits again."""
+    _answered_rounds(bench, PROMPT, 1)
+
+
+@case("five rounds")
+def five_rounds(bench: Bench) -> None:
+    """The model calls again and again, and all of it is one run."""
+    _answered_rounds(bench, ROUNDS_PROMPT, ROUNDS)
+
+
+@case("outputs submitted by another task")
+def outputs_submitted(bench: Bench) -> None:
+    """One task ends with the calls, the next one answers them and waits."""
+    result = bench.run_dag("submit")
+    check(result.state == "success", "Dag run", f"{result.state} {result.errors}")
+    check(len(result.xcoms["ask"]["tool_calls"]) == 1, "tool_calls", result.xcoms["ask"])
+    check_completed(result.xcoms["answer"], result.log)
+
+
+@case("typed output")
+def typed_output(bench: Bench) -> None:
+    """The answer fits a JSON Schema, and is in XCom as an object."""
+    result = bench.run_dag("typed", TYPED_PROMPT)
+    check(result.state == "success", "Dag run", f"{result.state} {result.errors}")
+    check(result.xcoms["ask"]["output"]["sky"] in {"blue", "red"}, "output", result.xcoms["ask"])
 
 
 @case("lost create")

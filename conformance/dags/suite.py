@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG
@@ -14,6 +16,7 @@ from airflow_provider_openai_runs.operators import (
     CreateRunOperator,
     GetResponseOperator,
     GetThreadRunOperator,
+    SubmitToolOutputsOperator,
 )
 from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
 
@@ -25,6 +28,21 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
+SKY = {
+    "type": "object",
+    "properties": {"sky": {"enum": ["blue", "red"]}},
+    "required": ["sky"],
+    "additionalProperties": False,
+}
+
+
+def weather(city: str = "", location: str = "") -> str:
+    """Tell the weather of a city; one server calls it by the other name, whatever it is offered."""
+    with Path(os.environ["AIRFLOW_HOME"], "called.txt").open("a") as file:
+        file.write(f"{city or location}\n")
+    return f"18 degrees in {city or location}"
+
+
 KINDS: dict[str, tuple[Any, Any, Any, tuple[str, ...], str]] = {
     "thread_run": (
         CreateRunOperator,
@@ -65,6 +83,8 @@ for kind, (create, get, sensor, arguments, its_id) in KINDS.items():
         "wait": {"deferrable": False},
         "wait_deferred": {"deferrable": True},
         "tool": {"deferrable": False, "tools": [TOOL]},
+        "function": {"deferrable": True, "functions": [weather]},
+        "typed": {"deferrable": True, "output_type": SKY},
         "window_over": {"deferrable": True, "completion_window": timedelta(seconds=0.4)},
         "forget": {"completion_window": None},
     }
@@ -81,6 +101,18 @@ for kind, (create, get, sensor, arguments, its_id) in KINDS.items():
 
     with suite_dag(kind, "cancel") as dag:
         create(**wait | {"completion_window": None}) >> CancelRunOperator(task_id="end", ref=REF, wait=30)
+    globals()[dag.dag_id] = dag
+
+    with suite_dag(kind, "submit") as dag:
+        answer: dict[str, Any] = {
+            "ref": REF,
+            "outputs": "{{ {ti.xcom_pull(task_ids='ask')['tool_calls'][0]['id']: '18 degrees'} }}",
+            **({"tools": [TOOL]} if kind == "response" else {}),
+        }
+        returns = create(**wait | {"tools": [TOOL], "on_tool_calls": "return"})
+        returns >> SubmitToolOutputsOperator(
+            task_id="answer", completion_window=60, poll_interval=0.2, **answer
+        )
     globals()[dag.dag_id] = dag
 
     with suite_dag(kind, "read") as dag:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 import urllib.error
@@ -12,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simulator
 from demo.processes import Process, free_port, stop
 
 if TYPE_CHECKING:
@@ -96,6 +97,68 @@ def _goes_on(client: openai.OpenAI, model: str) -> bool:
     return bool(client.responses.create(model=model, input="Go on.", previous_response_id=first.id).output)
 
 
+def _answers_thread(client: openai.OpenAI, model: str, answers: int, **more: object) -> str:
+    """Run a thread, answer its calls so often, and return its status or, if it has completed, its text."""
+    headers = {"OpenAI-Beta": "assistants=v2"}
+
+    def ask(path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+        options: Any = {"headers": headers}
+        if body is None:
+            return client.get(path, cast_to=dict[str, Any], options=options)
+        return client.post(path, cast_to=dict[str, Any], body=body, options=options)
+
+    assistant, thread = ask("/assistants", {"model": model})["id"], ask("/threads", {})["id"]
+    ask(f"/threads/{thread}/messages", {"role": "user", "content": "What is the weather in Paris?"})
+    run = ask(f"/threads/{thread}/runs", {"assistant_id": assistant, **more})
+    while run["status"] not in {"completed", "failed", "cancelled", "expired"}:
+        time.sleep(0.2)
+        run = ask(f"/threads/{thread}/runs/{run['id']}")
+        if run["status"] == "requires_action":
+            if not answers:
+                return "requires_action"
+            answers -= 1
+            calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+            told = [{"tool_call_id": call["id"], "output": "sunny"} for call in calls]
+            run = ask(f"/threads/{thread}/runs/{run['id']}/submit_tool_outputs", {"tool_outputs": told})
+    said = ask(f"/threads/{thread}/messages")["data"]
+    return next(str(m["content"][0]["text"]["value"]) for m in said if m["role"] == "assistant")
+
+
+def _calls_again(client: openai.OpenAI, model: str) -> bool:
+    function = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
+    tools = [{"type": "function", "function": function}]
+    return _answers_thread(client, model, 1, tools=tools) == "requires_action"
+
+
+def _thread_heeds_a_format(client: openai.OpenAI, model: str) -> bool:
+    return _is_json(_answers_thread(client, model, 0, response_format={"type": "json_object"}))
+
+
+def _heeds_a_format(client: openai.OpenAI, model: str) -> bool:
+    schema: dict[str, object] = {"type": "object", "properties": {"sky": {"enum": ["blue", "red"]}}}
+    made = client.responses.create(
+        model=model,
+        input="Which colour is the sky? Answer in JSON.",
+        text={"format": {"type": "json_schema", "name": "sky", "schema": schema}},
+    )
+    return _is_json("".join(part.text for item in made.output for part in item.content))  # type: ignore[union-attr]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+_ONE_ROUND = Cannot(reason="asks for a function once in a run, whatever it is told", proof=_calls_again)
+_FIXED_THREAD_TEXT = Cannot(
+    reason="says one and the same, and does not heed response_format", proof=_thread_heeds_a_format
+)
+_FIXED_TEXT = Cannot(reason="makes text up, and does not heed text.format", proof=_heeds_a_format)
+_NO_FORMAT = Cannot(
+    reason="does not heed text.format of responses, only that of chat completions", proof=_heeds_a_format
+)
 _STATELESS = Cannot(reason="keeps no responses: every look at one is answered with 404", proof=_retrieves)
 _OTHER_FUNCTIONS = Cannot(
     reason="refuses functions in the form of this API: it wants that of chat completions",
@@ -106,7 +169,10 @@ _READS = (
     *("wait in a sensor", "read", "steps", "output", "cancel", "cancel what has ended"),
     "window over",
 )
-_CALLS = ("tool call pending", "tool call answered")
+_CALLS = (
+    *("tool call pending", "tool call answered", "function called in the worker", "five rounds"),
+    "outputs submitted by another task",
+)
 
 
 def _fastresponses(agent: str) -> tuple[str, ...]:
@@ -130,6 +196,9 @@ SERVERS = {
             cannot={
                 **{(RESPONSE, name): _STATELESS for name in _READS},
                 **{(RESPONSE, name): _OTHER_FUNCTIONS for name in _CALLS},
+                (RUN, "five rounds"): _ONE_ROUND,
+                (RUN, "typed output"): _FIXED_THREAD_TEXT,
+                (RESPONSE, "typed output"): _FIXED_TEXT,
             },
         ),
         Server(
@@ -154,6 +223,7 @@ SERVERS = {
             cannot={
                 **{(RESPONSE, name): _STATELESS for name in _READS},
                 **{(RESPONSE, name): _SMALL for name in _CALLS},
+                (RESPONSE, "typed output"): _NO_FORMAT,
                 (RESPONSE, "next turn"): Cannot(
                     reason="keeps no responses, and refuses previous_response_id", proof=_goes_on
                 ),
@@ -203,7 +273,12 @@ def started(server: Server, **env: str) -> Iterator[str]:
     """Run a server inside the block, with more in its environment; give its base URL."""
     if not server.command:
         with Simulator() as simulator:
-            simulator.script(Scenario(when="sleep=", in_progress=20, times=None))
+            weather = (FunctionCall(name="weather", arguments={"city": "Paris"}),)
+            simulator.script(
+                Scenario(when="sleep=", in_progress=20, times=None),
+                Scenario(when="rounds=5", function_calls=[weather] * 5, times=None),
+                Scenario(when="JSON", text='{"sky": "blue"}', times=None),
+            )
             yield simulator.base_url
         return
     if server.behind is not None and "UPSTREAM" not in env:

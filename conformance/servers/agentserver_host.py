@@ -15,7 +15,7 @@ host = ResponsesAgentServerHost()
 
 @host.response_handler  # type: ignore[untyped-decorator]  # where it is not installed
 async def answer(request: Any, context: Any, cancelled: asyncio.Event) -> AsyncIterator[Any]:
-    """Play the agent: "sleep=5" in the prompt takes as long, a function on offer is called once."""
+    """Play the agent: "sleep=5" in the prompt takes as long, a function is called once or in "rounds=5"."""
     stream = ResponseEventStream(response_id=context.response_id, request=request)
     yield stream.emit_created()
     yield stream.emit_in_progress()
@@ -26,10 +26,16 @@ async def answer(request: Any, context: Any, cancelled: asyncio.Event) -> AsyncI
         pass
     else:
         return
-    answered = any(item.get("type") == "function_call_output" for item in await context.get_input_items())
+    items = [*await context.get_history(), *await context.get_input_items()]
+    answered = sum(item.get("type") == "function_call_output" for item in items)
+    rounds = re.search(r"rounds=(\d+)", str(items))
     tools = request.get("tools") or []
-    if tools and not answered:
-        for event in stream.output_item_function_call(tools[0]["name"], "call_1", '{"city": "Paris"}'):
+    if tools and answered < (int(rounds.group(1)) if rounds else 1):
+        call = f"call_{answered}"
+        for event in stream.output_item_function_call(tools[0]["name"], call, '{"city": "Paris"}'):
+            yield event
+    elif "JSON" in (await context.get_input_text() or ""):
+        for event in stream.output_item_message('{"sky": "blue"}'):
             yield event
     else:
         for event in stream.output_item_message("Small molecules scatter short waves."):
