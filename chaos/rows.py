@@ -9,6 +9,7 @@ from typing import Any
 
 from chaos import acts, faults
 from chaos.play import LONG, WINDOW, Play
+from chaos.tool_rows import CALLS, TOOL_ROWS, was_paid_for_once
 from chaos.world import World
 
 BOTH = ("deferred", "worker")
@@ -217,4 +218,5 @@ ROWS = [
     Row(name="restart of the api-server", strike=faults.restart_api_server, play={"seconds": 45.0}),
     Row(name="simulator frozen for a minute", strike=faults.freeze_simulator, play={"seconds": 90.0}),
     Row(name="30 % of looks: 429, 5xx, reset, cut", before=faults.bad_looks, play={"seconds": 25.0}),
+    *(Row(runs=None, check=was_paid_for_once, play=CALLS, **row) for row in TOOL_ROWS),
 ]

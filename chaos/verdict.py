@@ -13,17 +13,23 @@ SECONDS_TO_END = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as the simulator knows it; ``ended_at`` is None while it is active."""
+    """
+    A run as the simulator knows it; ``ended_at`` is None while it is active.
+
+    :param answers: the response whose calls it answers; with that one it counts as one run.
+    """
 
     id: str
     status: str
     created_at: float
     ended_at: float | None
+    answers: str | None = None
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Run:
         """Read one entry of ``/simulator/runs``."""
-        return cls(value["id"], value["status"], value["created_at"], value["ended_at"])
+        previous = value.get("previous_response_id")
+        return cls(value["id"], value["status"], value["created_at"], value["ended_at"], previous)
 
     def was_alive_at(self, moment: float) -> bool:
         """Tell whether it was paid for at that moment."""
@@ -53,11 +59,20 @@ class Story:
 
 def duplicates(story: Story, runs: list[Run]) -> list[str]:
     """Name the runs of one cycle of which the later one was created while the other lived or was complete."""
+    before = {run.id: run.answers for run in runs}
+
+    def goes_on_from(run: Run, other: Run) -> bool:
+        earlier = run.answers
+        while earlier not in {None, other.id}:
+            earlier = before.get(earlier)
+        return earlier is not None
+
     return [
         f"{second.id} was created while {first.id} of the same cycle was alive or completed"
         for first, second in combinations(sorted(runs, key=lambda run: run.created_at), 2)
         if story.cycle(first.created_at) == story.cycle(second.created_at)
         and (first.was_alive_at(second.created_at) or first.status == "completed")
+        and not (goes_on_from(second, first) and not first.was_alive_at(second.created_at))
     ]
 
 

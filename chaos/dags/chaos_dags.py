@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from datetime import timedelta
 from typing import Any
@@ -11,6 +13,7 @@ from airflow.sdk import DAG, BaseOperator, Context
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from chaos.dying import DyingResponseOperator, DyingRunOperator
+from chaos.tool_rows import SECONDS_OF_A_CALL
 
 PROMPT = "{{ dag_run.conf['prompt'] }}"
 ASSISTANT = "{{ dag_run.conf['assistant'] }}"
@@ -38,6 +41,21 @@ def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **
         )
 
 
+def look(number: int) -> str:
+    """Look something up."""
+    return f"found {number}"
+
+
+def take_time(number: int, context: Context) -> str:
+    """Take some time; the first attempt of a play that says so does not live that long."""
+    dies_after = (context["dag_run"].conf or {}).get("dies_after")
+    if dies_after is not None and context["ti"].try_number == 1:
+        time.sleep(dies_after)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(SECONDS_OF_A_CALL)
+    return f"done {number}"
+
+
 class Blocker(BaseOperator):
     """Keeps a worker busy."""
 
@@ -61,6 +79,7 @@ for waits in ("deferred", "worker"):
         limit = timedelta(seconds=60)
         dag(f"{kind}_{waits}_busy_timeout", create, deferrable=deferrable, execution_timeout=limit, retries=0)
         dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=60))
+        dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look, take_time])
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)

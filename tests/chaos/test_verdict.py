@@ -32,3 +32,14 @@ def test_a_cancel_needs_an_excuse_from_before_it() -> None:
     assert wrongly_cancelled(Story(), runs)
     assert wrongly_cancelled(Story(excuses=[(16.0, 99.0)]), runs)
     assert not wrongly_cancelled(Story(excuses=[(14.0, 99.0)]), runs)
+
+
+def test_a_response_goes_on_from_the_one_whose_calls_it_answers_and_only_once() -> None:
+    chain = [
+        Run("resp_1", "completed", 10.0, 12.0),
+        Run("resp_2", "completed", 13.0, 15.0, "resp_1"),
+        Run("resp_3", "completed", 16.0, 18.0, "resp_2"),
+    ]
+    assert not duplicates(Story(), chain)
+    assert len(duplicates(Story(), [*chain, Run("resp_4", "completed", 17.0, 19.0, "resp_2")])) == 1
+    assert duplicates(Story(), [chain[0], Run("resp_2", "completed", 11.0, 15.0, "resp_1")])

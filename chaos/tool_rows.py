@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows about function calls: two rounds, and a worker that is killed at the wrong moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chaos.play import Play
+
+ROUNDS = 2
+SECONDS_OF_A_CALL = 2.0
+"""Longer than the watch takes to see that a thread run waits for it."""
+
+
+def one_round(number: int) -> list[dict[str, Any]]:
+    """Call both functions of the Dag: one that is done at once, and one that may not come to its end."""
+    return [{"name": name, "arguments": {"number": number}} for name in ("look", "take_time")]
+
+
+CALLS: dict[str, Any] = {
+    "variant": "calls",
+    "seconds": 3.0,
+    "script": {"function_calls": [one_round(number) for number in range(ROUNDS)]},
+}
+
+
+def die_after_a_function(play: Play) -> None:
+    """Let the first attempt kill itself after its first function has run, before anything is submitted."""
+    play.conf["dies_after"] = play.dice.uniform(0, SECONDS_OF_A_CALL)
+
+
+def kill_between_rounds(play: Play) -> None:
+    """Kill the task, wherever it is, once the calls of the first round are answered."""
+    if play.kind == "response":
+        play.until_run(2)
+    else:
+        first = play.until_run()
+        play.until("asked", lambda: _waits(play, first.id))
+        play.until("answered", lambda: not _waits(play, first.id))
+    play.pause(0.2, 1.0)
+    play.kill_task()
+
+
+def _waits(play: Play, run_id: str) -> bool:
+    return any(run.id == run_id and run.status == "requires_action" for run in play.runs)
+
+
+def was_paid_for_once(play: Play) -> str | None:
+    """Check that there is one thread run, or one response for each round and one for the answer."""
+    wanted = 1 if play.kind == "thread_run" else ROUNDS + 1
+    found = [(run.id, run.status) for run in play.runs]
+    right = len(found) == wanted and all(status == "completed" for _, status in found)
+    return None if right else f"{wanted} runs should have completed: {found}"
+
+
+TOOL_ROWS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "kill -9 between 'function ran' and 'outputs submitted'",
+        "prepare": die_after_a_function,
+    },
+    {"name": "kill -9 between two rounds of calls", "act": kill_between_rounds},
+)
+"""What ``chaos.rows`` makes its rows of."""
