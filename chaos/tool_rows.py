@@ -30,13 +30,17 @@ def die_after_a_function(play: Play) -> None:
 
 
 def kill_between_rounds(play: Play) -> None:
-    """Kill the task, wherever it is, once the calls of the first round are answered."""
+    """Kill the task once the calls of the first round are answered, in the next worker if it has deferred."""
     if play.kind == "response":
         play.until_run(2)
     else:
         first = play.until_run()
         play.until("asked", lambda: _waits(play, first.id))
         play.until("answered", lambda: not _waits(play, first.id))
+    if play.waits == "deferred":
+        play.until_state("deferred")
+        play.until_state("running")
+        play.task_process()
     play.pause(0.2, 1.0)
     play.kill_task()
 
