@@ -152,7 +152,9 @@ class OpenAIRunsHook(FlowHook):
         """
         return self._sync(_answer(run, outputs, tools), "create", f"answer {run.ref}", run.ref.kind)
 
-    async def asubmit_tool_outputs(self, run: Run, outputs: Mapping[str, Answer], *, tools: Any = None) -> Run:
+    async def asubmit_tool_outputs(
+        self, run: Run, outputs: Mapping[str, Answer], *, tools: Any = None
+    ) -> Run:
         """Answer all pending calls of a run in one request."""
         return await self._async(_answer(run, outputs, tools), "create", f"answer {run.ref}", run.ref.kind)
 
