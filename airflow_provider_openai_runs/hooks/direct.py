@@ -22,15 +22,12 @@ from urllib.request import getproxies, proxy_bypass
 import h11
 import httpx2
 
+from airflow_provider_openai_runs.hooks.bounded import MAX_BODY, MAX_ERROR
 from airflow_provider_openai_runs.wire.call import Call
 
 if TYPE_CHECKING:
     import openai
 
-#: A reply larger than this is not a run.
-MAX_BODY = 16 * 1024 * 1024
-#: What is read of an error; the rest is left unread, so that its status still counts.
-_MAX_ERROR = 64 * 1024
 #: How long the SDK's headers are repeated: a key that a function provides changes.
 _TEMPLATE_SECONDS = 10.0
 #: Longer than a poll interval, so that connections are used again.
@@ -225,7 +222,7 @@ class _Connection:
                 _refuse_packed(head)
             elif isinstance(event, h11.Data):
                 body += event.data
-                if head is not None and head.status_code >= _ERROR and len(body) > _MAX_ERROR:
+                if head is not None and head.status_code >= _ERROR and len(body) > MAX_ERROR:
                     break
                 if len(body) > MAX_BODY:
                     raise ValueError(f"its body has more than {MAX_BODY} bytes")

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import httpx2
 import openai
 
-from airflow_provider_openai_runs.hooks.direct import MAX_BODY, DirectGets, PlainReply
+from airflow_provider_openai_runs.hooks.bounded import MAX_BODY
+from airflow_provider_openai_runs.hooks.direct import DirectGets, PlainReply
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind, safe_text
 from airflow_provider_openai_runs.wire import reading
