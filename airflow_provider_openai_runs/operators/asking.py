@@ -70,8 +70,8 @@ class Asking:
             raise UnansweredError(
                 self.needed.run,
                 ToolCallsPendingError(
-                    f"{self.needed.run.ref} waits for calls that need a person's approval ({names}), and "
-                    "nobody decided in time (approval_timeout, completion_window or the run's own end)."
+                    f"{self.needed.run.ref.subject} waits for calls that need a person's approval ({names}), "
+                    "and nobody decided in time (approval_timeout, completion_window or the run's own end)."
                 ),
             )
         return decided
@@ -82,7 +82,8 @@ class Asking:
             "a person is to approve more than one round."
         )
         if self.on_second == "fail":
-            error = ToolCallsPendingError(f"{self.needed.run.ref} waits for an approval. {second}. {way}")
+            what = f"{self.needed.run.ref.subject} waits for an approval"
+            error = ToolCallsPendingError(f"{what}. {second}. {way}")
             raise UnansweredError(self.needed.run, error) from second
         why = "The call was not made: it needs a person's approval, and nobody can be asked a second time."
         return {call.id: Decision(approved=False, reason=why) for call in self.needed.calls}

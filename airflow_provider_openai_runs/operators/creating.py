@@ -184,7 +184,8 @@ class RunCreator:
             raise self.error_of(failed, f"read {ref}") from failed
         if not run.needs_action:
             raise error_of_run(run, is_ours=False) or RunCallError(
-                f"{run.ref} waits for no answer: its status is {run.word}. Nothing was sent.", retryable=False
+                f"{run.ref.subject} waits for no answer: its status is {run.word}. Nothing was sent.",
+                retryable=False,
             )
         now = self.clock()
         deadline = None if self.window is None else now + self.window

@@ -205,7 +205,7 @@ class ToolCallAnswerer:
         if owned.rounds.answered < self.max_rounds:
             return
         error = ToolCallsFailedError(
-            f"{run.ref} asked for calls again after {owned.rounds.answered} rounds (max_rounds="
+            f"{run.ref.subject} asked for calls again after {owned.rounds.answered} round(s) (max_rounds="
             f"{self.max_rounds}). The same request would probably do the same again: raise the limit, or say "
             "in the instructions when to stop.",
             retryable=False,
@@ -223,8 +223,8 @@ def _check_ids(run: Run) -> None:
     if all(ids) and len(set(ids)) == len(ids):
         return
     error = ToolCallsFailedError(
-        f"{run.ref} asks for {told(run.tool_calls)}, and not each call has an id of its own: the server "
-        "could not tell the answers apart. No function was called."
+        f"{run.ref.subject} asks for {told(run.tool_calls)}, and not each call has an id of its own: the "
+        "server could not tell the answers apart. No function was called."
     )
     raise UnansweredError(run, error)
 
@@ -239,8 +239,8 @@ def _approval_item(call: ToolCall, decision: Decision | None) -> Answer:
 def _out_of_time(run: Run, limit: Limit | None, what: str) -> OpenAIRunError:
     end = "the time" if limit is None else limit.text
     return RunTimeoutError(
-        f"{run.ref} waits for calls, and {what} was not ready when {end} was over; an answer after that is "
-        "of no use."
+        f"{run.ref.subject} waits for calls, and {what} was not ready when {end} was over; an answer after "
+        "that is of no use."
     )
 
 

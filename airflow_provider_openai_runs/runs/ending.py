@@ -69,9 +69,9 @@ def error_of_run(
     if kind is None:
         return None
     if not is_ours:
-        return kind(f"{_subject(run.ref)} {what}. This task only waited for it.", retryable=False)
+        return kind(f"{run.ref.subject} {what}. This task only waited for it.", retryable=False)
     healable = run.status is not RunStatus.FAILED or not _PERMANENT_CODE.search(_code(run))
-    return kind(f"{_subject(run.ref)} {what}. {next_step}", retryable=None if healable else False)
+    return kind(f"{run.ref.subject} {what}. {next_step}", retryable=None if healable else False)
 
 
 def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
@@ -127,7 +127,7 @@ def error_of_wait(
             "the connection; a retry then goes on with the same run."
         )
     return RunTimeoutError(
-        f"{_subject(ref)} did not end within {limit}{seen}. {fate.sentence(word=word)} {after}"
+        f"{ref.subject} did not end within {limit}{seen}. {fate.sentence(word=word)} {after}"
     )
 
 
@@ -161,8 +161,3 @@ def _reason(run: Run) -> str:
 def _seconds_of(run: Run) -> str:
     ended = run.completed_at or run.failed_at or run.cancelled_at
     return f" after {ended - run.created_at} s" if ended and run.created_at else ""
-
-
-def _subject(ref: RunRef) -> str:
-    words = str(ref)
-    return words[0].upper() + words[1:]

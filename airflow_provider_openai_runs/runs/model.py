@@ -113,6 +113,12 @@ class RunRef:
             {"kind": RunKind.THREAD_RUN, "id": run_id, "thread_id": thread_id, "conn_id": conn_id}
         )
 
+    @property
+    def subject(self) -> str:
+        """Return what people read at the beginning of a sentence."""
+        words = str(self)
+        return words[0].upper() + words[1:]
+
     def __str__(self) -> str:
         where = f" of thread {self.thread_id}" if self.kind is RunKind.THREAD_RUN else ""
         return f"{self.kind.noun} {self.id}{where}"

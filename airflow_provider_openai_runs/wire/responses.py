@@ -107,8 +107,8 @@ class ResponsesWire:
 
 
 def _answer(call: str, kind: str, answer: Answer) -> dict[str, Any]:
-    """Return the input item that answers a call; a mapping is one already."""
-    if isinstance(answer, Mapping):
+    """Return the input item that answers a call; a mapping with a type is one already."""
+    if isinstance(answer, Mapping) and "type" in answer:
         return dict(answer)
     if kind == _APPROVAL:
         return {"type": "mcp_approval_response", "approval_request_id": call, "approve": answer is True}

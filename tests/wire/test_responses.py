@@ -291,3 +291,15 @@ def test_output_without_a_status_is_an_answer() -> None:
     assert (run.word, run.status, run.output_text) == ("completed", RunStatus.COMPLETED, "Hi")
     with pytest.raises(ValueError, match="no status"):
         WIRE.look(REF).read(Reply(data={**data, "output": []}))
+
+
+def test_an_answer_that_is_no_text_is_sent_as_json_unless_it_is_an_item_itself() -> None:
+    item = {"type": "computer_call_output", "call_id": "c2", "output": {"type": "computer_screenshot"}}
+    call = WIRE.answer(run_of(), {"c1": {"rows": 912}, "c2": item, "c3": True}, None, token=None)
+
+    assert call.body is not None
+    assert call.body["input"] == [
+        {"type": "function_call_output", "call_id": "c1", "output": '{"rows": 912}'},
+        item,
+        {"type": "function_call_output", "call_id": "c3", "output": "true"},
+    ]
