@@ -205,7 +205,7 @@ class ToolCallAnswerer:
         if owned.rounds.answered < self.max_rounds:
             return
         error = ToolCallsFailedError(
-            f"{run.ref.subject} asked for calls again after {owned.rounds.answered} round(s) (max_rounds="
+            f"{run.ref.subject} asked for calls again after {_rounds(owned)} (max_rounds="
             f"{self.max_rounds}). The same request would probably do the same again: raise the limit, or say "
             "in the instructions when to stop.",
             retryable=False,
@@ -248,3 +248,7 @@ def _too_many_errors(run: Run, errors: Sequence[str]) -> OpenAIRunError:
     return ToolCallsFailedError(
         f"The last {len(errors)} calls of {run.ref} went wrong (max_tool_errors): " + "; ".join(errors) + "."
     )
+
+
+def _rounds(owned: Owned) -> str:
+    return "1 round" if owned.rounds.answered == 1 else f"{owned.rounds.answered} rounds"
