@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
 
+from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.attempts.approval import check_approval
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.functions.checks import check_functions, check_output_type
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators import results
-from airflow_provider_openai_runs.operators.approval import check_approval
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.policies import (
@@ -29,7 +29,7 @@ from airflow_provider_openai_runs.runs.tools import names_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_openai_runs.operators.attempt import Attempt
+    from airflow_provider_openai_runs.attempts.attempt import Attempt
     from airflow_provider_openai_runs.runs.model import RunRef
     from airflow_provider_openai_runs.runs.request import RunRequest
     from airflow_provider_openai_runs.runs.status import RunKind
@@ -218,7 +218,7 @@ class BaseCreateOperator(BaseOperator):
 
     def _attempt_in(self, context: Context) -> Attempt:
         # Imported here and nowhere above: it brings the SDK, and a Dag file is parsed every few seconds.
-        from airflow_provider_openai_runs.operators.attempt import Attempt  # noqa: PLC0415
+        from airflow_provider_openai_runs.attempts.attempt import Attempt  # noqa: PLC0415
 
         self._attempt = Attempt(self, context)
         return self._attempt

@@ -14,9 +14,9 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators import results
 from airflow_provider_openai_runs.operators.named import NamesRun
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.ending import error_of_run, error_of_unknown_run

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TaskSuccessEvent
 
+from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.hooks.waits import WaitResult
-from airflow_provider_openai_runs.operators import results
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.waiting import Outcome
 from airflow_provider_openai_runs.wire.troubled import CallFailed

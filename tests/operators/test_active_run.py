@@ -110,7 +110,7 @@ def test_a_locked_conversation_is_waited_for(
     openai_runs_simulator: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.operators.busy._ASK_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.busy._ASK_AGAIN_SECONDS", 0.3)
     openai_runs_simulator.script(Scenario(queued=0, in_progress=0.6), Scenario(queued=0, in_progress=0.1))
     conversation = post("/conversations")["id"]
     post("/responses", model="m", input="first", background=True, conversation=conversation)

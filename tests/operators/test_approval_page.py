@@ -14,15 +14,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from airflow_provider_openai_runs.exceptions import RunRequestError
-from airflow_provider_openai_runs.operators import approval_text
-from airflow_provider_openai_runs.operators.approval import (
+from airflow_provider_openai_runs.attempts import approval_text
+from airflow_provider_openai_runs.attempts.approval import (
     ApprovalPage,
     Decision,
     SecondApprovalError,
     check_approval,
     needing_approval,
 )
+from airflow_provider_openai_runs.exceptions import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef, ToolCall
 from airflow_provider_openai_runs.runs.status import RunKind
 

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
+from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.attempts.busy import BusyThreadError, BusyWait
+from airflow_provider_openai_runs.attempts.creating import Owned
+from airflow_provider_openai_runs.attempts.from_trigger import end_of
+from airflow_provider_openai_runs.attempts.kill import RunKiller
+from airflow_provider_openai_runs.attempts.owner import RunOwner
+from airflow_provider_openai_runs.attempts.parts import Parts
+from airflow_provider_openai_runs.attempts.record import RunRecords
+from airflow_provider_openai_runs.attempts.tool_calls import ApprovalNeededError, UnansweredError
 from airflow_provider_openai_runs.hooks import waits
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.hooks.waits import WaitResult
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators import results
-from airflow_provider_openai_runs.operators.busy import BusyThreadError, BusyWait
-from airflow_provider_openai_runs.operators.creating import Owned
-from airflow_provider_openai_runs.operators.from_trigger import end_of
-from airflow_provider_openai_runs.operators.kill import RunKiller
-from airflow_provider_openai_runs.operators.owner import RunOwner
-from airflow_provider_openai_runs.operators.parts import Parts
-from airflow_provider_openai_runs.operators.record import RunRecords
-from airflow_provider_openai_runs.operators.tool_calls import ApprovalNeededError, UnansweredError
 from airflow_provider_openai_runs.runs.ending import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from airflow_provider_openai_runs.attempts.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.hooks import flows
-from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.runs.ending import error_of_run
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.model import Run, RunRef

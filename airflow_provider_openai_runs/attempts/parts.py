@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
+from airflow_provider_openai_runs.attempts.approval import ApprovalPage, needing_approval
+from airflow_provider_openai_runs.attempts.asking import Asking
+from airflow_provider_openai_runs.attempts.creating import Owned, RunCreator
+from airflow_provider_openai_runs.attempts.finish import RunFinisher
+from airflow_provider_openai_runs.attempts.owner import RunOwner
+from airflow_provider_openai_runs.attempts.sending import AnswerSender
+from airflow_provider_openai_runs.attempts.tool_calls import ApprovalNeededError, Limit, ToolCallAnswerer
 from airflow_provider_openai_runs.functions.calls import FunctionCaller
 from airflow_provider_openai_runs.functions.output import OutputType
-from airflow_provider_openai_runs.operators.approval import ApprovalPage, needing_approval
-from airflow_provider_openai_runs.operators.asking import Asking
-from airflow_provider_openai_runs.operators.creating import Owned, RunCreator
-from airflow_provider_openai_runs.operators.finish import RunFinisher
-from airflow_provider_openai_runs.operators.owner import RunOwner
-from airflow_provider_openai_runs.operators.sending import AnswerSender
-from airflow_provider_openai_runs.operators.tool_calls import ApprovalNeededError, Limit, ToolCallAnswerer
 from airflow_provider_openai_runs.runs import checks, policies
 from airflow_provider_openai_runs.runs.model import ToolCall
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
 from airflow_provider_openai_runs.runs.waiting import Outcome
 
 if TYPE_CHECKING:
+    from airflow_provider_openai_runs.attempts.kill import RunKiller
+    from airflow_provider_openai_runs.attempts.record import RunRecords
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
     from airflow_provider_openai_runs.operators.base import BaseCreateOperator
-    from airflow_provider_openai_runs.operators.kill import RunKiller
-    from airflow_provider_openai_runs.operators.record import RunRecords
 
 _CHOICES = {
     "on_incomplete": policies.OnIncomplete,

@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.attempts.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.hooks.waits import WaitResult, fate_of
-from airflow_provider_openai_runs.operators import results
-from airflow_provider_openai_runs.operators.record import NoLongerOwnerError, RunRecords
 from airflow_provider_openai_runs.runs.ending import Fate, error_of_run, error_of_wait
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunOutputError, RunTimeoutError
 from airflow_provider_openai_runs.runs.model import Run, RunRef

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_provider_openai_runs.functions.calls import CallAnswer, FunctionCaller, OutOfTimeError
-from airflow_provider_openai_runs.hooks import flows
-from airflow_provider_openai_runs.operators.approval import Decision
-from airflow_provider_openai_runs.operators.creating import Owned
-from airflow_provider_openai_runs.operators.sending import (
+from airflow_provider_openai_runs.attempts.approval import Decision
+from airflow_provider_openai_runs.attempts.creating import Owned
+from airflow_provider_openai_runs.attempts.sending import (
     AnswerRefusedError,
     AnswerSender,
     AnswerTooLateError,
 )
+from airflow_provider_openai_runs.functions.calls import CallAnswer, FunctionCaller, OutOfTimeError
+from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
     RunRequestError,

@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
+from airflow_provider_openai_runs.attempts.busy import BusyThreadError
+from airflow_provider_openai_runs.attempts.creating import NotCreatedError, Owned, RunCreator
+from airflow_provider_openai_runs.attempts.record import NoLongerOwnerError
 from airflow_provider_openai_runs.hooks import flows
-from airflow_provider_openai_runs.operators.busy import BusyThreadError
-from airflow_provider_openai_runs.operators.creating import NotCreatedError, Owned, RunCreator
-from airflow_provider_openai_runs.operators.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs import ownership
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.errors import RunCallError

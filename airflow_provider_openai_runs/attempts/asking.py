@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from airflow_provider_openai_runs.operators.approval import ApprovalPage, Decision, SecondApprovalError
-from airflow_provider_openai_runs.operators.tool_calls import ApprovalNeededError, UnansweredError
+from airflow_provider_openai_runs.attempts.approval import ApprovalPage, Decision, SecondApprovalError
+from airflow_provider_openai_runs.attempts.tool_calls import ApprovalNeededError, UnansweredError
 from airflow_provider_openai_runs.runs.errors import ToolCallsPendingError
 from airflow_provider_openai_runs.runs.policies import OnApproval
 

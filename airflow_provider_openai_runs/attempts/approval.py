@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import redact
 
-from airflow_provider_openai_runs.operators import approval_text
-from airflow_provider_openai_runs.operators.approval_form import arguments_of, changed, entered
+from airflow_provider_openai_runs.attempts import approval_text
+from airflow_provider_openai_runs.attempts.approval_form import arguments_of, changed, entered
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef, ToolCall, plain

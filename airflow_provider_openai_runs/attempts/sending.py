@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from airflow_provider_openai_runs.attempts.creating import NotCreatedError, Owned, RunCreator
+from airflow_provider_openai_runs.attempts.record import NoLongerOwnerError
 from airflow_provider_openai_runs.hooks import flows
-from airflow_provider_openai_runs.operators.creating import NotCreatedError, Owned, RunCreator
-from airflow_provider_openai_runs.operators.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.ownership import lost_create_error
