@@ -22,7 +22,7 @@ DRIVERS := $(VENV)/.postgres-drivers
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow simulator test chaos chaos-short conformance steady demo-llm lint types coverage bench bench-short test-matrix constraints clean
+.PHONY: help setup demo airflow simulator test chaos chaos-short conformance steady demo-llm lint types coverage bench bench-short bench-live test-matrix constraints clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -85,6 +85,10 @@ bench: $(AIOHTTP) ## Measure what imports and ten thousand waits cost, beside th
 
 bench-short: $(AIOHTTP) ## The same with a thousand waits, in a minute
 	@$(RUN) benchmarks.waits --short
+
+bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on a live Airflow (half an hour)
+	@$(RUN) benchmarks.triggerer
+	@$(RUN) benchmarks.live
 
 $(AIOHTTP): $(STAMP)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check aiohttp

@@ -26,6 +26,10 @@ from benchmarks.contenders import CONTENDERS, Plan, Wait
 
 #: Seconds between two looks at the clock by the watch on the loop.
 _TICK = 0.01
+#: Seconds after which every wait has looked once, on a machine that keeps up.
+_STARTED = 20.0
+#: Airflow warns of blocks that are longer.
+_WARNED = 0.2
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -52,7 +56,7 @@ class Setup:
 
 def measure(setup: Setup) -> dict[str, Any]:
     """Run one contender against a server and return what both have counted."""
-    server = _python("benchmarks.server", json.dumps(setup.server))
+    server = start_module("benchmarks.server", json.dumps(setup.server))
     assert server.stdout is not None  # noqa: S101 # for mypy
     base_url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
     with tempfile.TemporaryDirectory() as home:
@@ -64,7 +68,7 @@ def measure(setup: Setup) -> dict[str, Any]:
             "BENCH_BASE_URL": base_url,
         }
         asked = json.dumps(dataclasses.asdict(setup))
-        contender = _python("benchmarks.measuring", asked, **environment)
+        contender = start_module("benchmarks.measuring", asked, **environment)
         found, _ = contender.communicate()
     counts, _ = server.communicate()
     if contender.returncode:
@@ -74,7 +78,8 @@ def measure(setup: Setup) -> dict[str, Any]:
     return figures | {"looks": looks, "cpu_ms_a_look": 1000 * figures["cpu"] / max(1, looks)}
 
 
-def _python(module: str, argument: str, **environment: str) -> subprocess.Popen[str]:
+def start_module(module: str, argument: str, **environment: str) -> subprocess.Popen[str]:
+    """Start a module of the bench; it ends when its standard input is closed, or before."""
     command = [sys.executable, "-W", "ignore", "-m", module, argument]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=os.environ | environment)  # noqa: S603
@@ -87,17 +92,18 @@ class Watch:
     """Watches the event loop and the memory of this process."""
 
     def __init__(self) -> None:
-        self.blocks: list[float] = []
+        #: Seconds since the start, and for how long.
+        self.blocks: list[tuple[float, float]] = []
         self.peak = 0
 
     async def run(self) -> None:
         """Note every hold-up of the loop, until cancelled."""
         turn = 0
-        before = time.monotonic()
+        began = before = time.monotonic()
         while True:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
-            self.blocks.append(now - before - _TICK)
+            self.blocks.append((before - began, now - before - _TICK))
             before, turn = now, turn + 1
             if turn % 20 == 0:
                 self.peak = max(self.peak, resident())
@@ -171,8 +177,9 @@ async def _all(setup: Setup, wait: Wait, plans: list[Plan]) -> dict[str, Any]:
         "seconds": seconds,
         "cpu": cpu,
         "bytes_a_wait": (watch.peak - memory) / setup.waits,
-        "longest_block": max(watch.blocks, default=0.0),
-        "blocked": sum(block for block in watch.blocks if block > 0.2),  # noqa: PLR2004 # Airflow warns above
+        "longest_block": max((block for _, block in watch.blocks), default=0.0),
+        "later_block": max((block for since, block in watch.blocks if since > _STARTED), default=0.0),
+        "blocked": sum(block for _, block in watch.blocks if block > _WARNED),
         "lag_p50": statistics.median(lags) if lags else None,
         "lag_p95": lags[int(len(lags) * 0.95)] if lags else None,
         "lag_max": lags[-1] if lags else None,

@@ -7,6 +7,9 @@ can be computed from the id alone. Besides, it can go away and come back, and re
 
     python -m benchmarks.server '{"delay": 0.05, "away": [60, 360], "busy": [60, 10]}'
 
+With ``"ends_from": null`` the ids count from a moment that is not known yet: ``GET /ends_from/<Unix time>``
+names it. ``GET /first_looks`` says when each run was first asked for.
+
 It prints its port, and its counts as JSON when its standard input is closed.
 """
 
@@ -76,6 +79,8 @@ class Counts:
     delay: float
     #: From when until when nobody answers.
     away: tuple[float, float] | None = None
+    #: From when on the ids count, in Unix seconds; None: no run ends before it is named.
+    ends_from: float | None = 0.0
     #: When one look is refused, and the seconds of its ``Retry-After``.
     busy: tuple[float, float] | None = None
     began: float = 0.0
@@ -87,6 +92,8 @@ class Counts:
     #: Looks between a 429 and the end of its ``Retry-After``, without those that were on their way.
     too_early: int = 0
     refused_at: float | None = None
+    #: Unix seconds, by run.
+    first_looks: dict[bytes, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts."""
@@ -124,8 +131,16 @@ class Connection(asyncio.Protocol):
             return
         path = self._received.split(b" ", 2)[1]
         self._received = b""
+        if path.startswith((b"/ends_from/", b"/first_looks")):
+            self._send(self._told(path))
+            return
         answer = self._answer(path)
         asyncio.get_running_loop().call_later(self._counts.delay, self._send, answer)
+
+    def _told(self, path: bytes) -> bytes:
+        if path.startswith(b"/ends_from/"):
+            self._counts.ends_from = float(path.rsplit(b"/", 1)[1])
+        return _http("200 OK", {"first_looks": sorted(self._counts.first_looks.values())})
 
     def _answer(self, path: bytes) -> bytes:
         counts, now = self._counts, time.time()
@@ -148,7 +163,9 @@ class Connection(asyncio.Protocol):
                 counts.too_early += 2 * counts.delay + 0.1 < since < retry_after
         pieces = path.partition(b"?")[0].split(b"/")
         run = pieces[-2] if pieces[-1] == b"turns" else pieces[-1]
-        return _ANSWERS[pieces[-1][:4]][now >= int(run.rsplit(b"_", 1)[1]) / 1000]
+        counts.first_looks.setdefault(run, now)
+        ends_from = float("inf") if counts.ends_from is None else counts.ends_from
+        return _ANSWERS[pieces[-1][:4]][now >= ends_from + int(run.rsplit(b"_", 1)[1]) / 1000]
 
     def _send(self, answer: bytes) -> None:
         if not self.transport.is_closing():

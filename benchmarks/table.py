@@ -7,7 +7,7 @@ from typing import Any
 
 _HEAD = (
     f"{'waits':>6} {'contender':9} {'interval':>8} | {'lag p50':>7} {'p95':>6} {'max':>6} {'late':>5} "
-    f"{'lost':>5} | {'block s':>7} {'total':>6} | {'KB/wait':>7} {'floor+':>6} | "
+    f"{'lost':>5} | {'block s':>7} {'later':>5} {'total':>6} | {'KB/wait':>7} {'floor+':>6} | "
     f"{'ms/look':>7} {'/floor':>6} {'/sdk':>5} | {'conns':>5} {'looks':>7}"
 )
 
@@ -34,9 +34,9 @@ class Table:
         print(
             f"{waits:6} {figures['contender']:9} {interval:>8} | {lags} {figures['beyond']:5} "
             f"{figures['unfinished'] + len(figures['errors']):5} | {figures['longest_block']:7.2f} "
-            f"{figures['blocked']:6.1f} | {kilobytes:7.1f} {more} | {figures['cpu_ms_a_look']:7.2f} "
-            f"{_ratio(figures, floor):>6} {_ratio(figures, sdk):>5} | {figures['server']['most']:5} "
-            f"{figures['looks']:7}",
+            f"{figures['later_block']:5.2f} {figures['blocked']:6.1f} | {kilobytes:7.1f} {more} | "
+            f"{figures['cpu_ms_a_look']:7.2f} {_ratio(figures, floor):>6} {_ratio(figures, sdk):>5} | "
+            f"{figures['server']['most']:5} {figures['looks']:7}",
             flush=True,
         )
         for error in figures["errors"]:

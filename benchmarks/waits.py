@@ -5,11 +5,13 @@ What thousands of waits in one process cost: ours, the official triggers', and t
     python -m benchmarks.waits            everything, about 45 minutes
     python -m benchmarks.waits --short    1,000 waits and the contenders they compare with, a minute
     python -m benchmarks.waits --only away,busy
+    python -m benchmarks.waits --only sizes,away --contenders floor,ours --waits 5000,10000
 
 Needs aiohttp for the floor; see ``benchmarks.contenders`` for who is compared and ``benchmarks.server`` for
 what is asked. In the table: "late" counts the waits whose lag is above a tenth of the run's age and above one
 interval + 1 s; "lost" those that had no event, or a wrong one, when the measurement ended; "block" is the
-longest time in which the event loop did nothing else, "total" the sum of those above 0.2 s.
+longest time in which the event loop did nothing else, at all and later than 20 s after the start, "total" the
+sum of those above 0.2 s.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ import argparse
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from airflow_provider_openai_runs.runs.model import Look
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.waiting import KeepWaiting, Waiting, WaitLimits
+from benchmarks.contenders import CONTENDERS
 from benchmarks.measuring import Setup, measure
 from benchmarks.table import Table, rates
 
@@ -29,6 +33,14 @@ SIZES = (1_000, 5_000, 10_000, 20_000)
 MANY = 10_000
 _RUN = 1800.0
 _DELAY = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What to leave the parts that compare down to."""
+
+    contenders: frozenset[str]
+    waits: frozenset[int]
 
 
 def short() -> None:
@@ -39,29 +51,27 @@ def short() -> None:
         table.row(measure(setup))
 
 
-def sizes() -> None:
+def sizes(asked: Asked) -> None:
     """Compare at every size that a contender bears, with a look every ten seconds."""
     table = Table()
-    for waits in SIZES:
-        for contender in ("floor", "sdk", "ours"):
+    bears = [(contender, waits) for waits in SIZES for contender in ("floor", "sdk", "ours")]
+    bears += [("session", 1_000), ("batch", 100), ("session", 100), ("batch", 1_000)]
+    for contender, waits in bears:
+        if contender in asked.contenders and waits in asked.waits:
             table.row(measure(Setup(contender=contender, waits=waits)))
-        if waits == SIZES[0]:
-            table.row(measure(Setup(contender="session", waits=waits)))
-    for contender in ("batch", "session"):
-        table.row(measure(Setup(contender=contender, waits=100)))
-    table.row(measure(Setup(contender="batch", waits=1_000)))
     table.growth(SIZES[0], SIZES[-1])
 
 
-def growing() -> None:
+def growing(asked: Asked) -> None:
     """Measure the interval that grows with the run's age, which is the default."""
     table = Table()
     for waits in SIZES:
-        table.row(measure(Setup(contender="ours", waits=waits, interval=None)))
+        if waits in asked.waits:
+            table.row(measure(Setup(contender="ours", waits=waits, interval=None)))
     table.growth(SIZES[0], SIZES[-1])
 
 
-def busy() -> None:
+def busy(_: Asked) -> None:
     """Answer one of 10,000 waits with a 429 that asks for 20 s of patience."""
     at, seconds = 25.0, 20.0
     setup = Setup(
@@ -79,25 +89,35 @@ def busy() -> None:
     print("looks a second, mean (highest) of each ten seconds: " + rates(server["per_second"]))
 
 
-def away() -> None:
-    """Take the server away from 10,000 waits: for a minute beside the floor, then for five minutes."""
+def away(asked: Asked) -> None:
+    """Take the server away from 10,000 waits for a minute, beside the floor."""
     table = Table()
-    for contender, gone in (("floor", 60.0), ("ours", 60.0), ("ours", 300.0)):
-        back = 30.0 + gone
-        setup = Setup(
-            contender=contender,
-            waits=MANY,
-            ending=(20.0, back + 90),
-            settled=back + 60,
-            server={"delay": _DELAY, "away": [30.0, back]},
-        )
-        figures = measure(setup)
-        table.row(figures)
-        print(f"away for {gone:.0f} s; lags of the runs that ended later than 60 s after its return")
-        print("looks a second, mean (highest) of each ten seconds: " + rates(figures["server"]["per_second"]))
+    for contender in ("floor", "ours"):
+        if contender in asked.contenders:
+            _away(table, contender, 60.0)
 
 
-def looks() -> None:
+def away_long(_: Asked) -> None:
+    """Take the server away from 10,000 waits for five minutes."""
+    _away(Table(), "ours", 300.0)
+
+
+def _away(table: Table, contender: str, gone: float) -> None:
+    back = 30.0 + gone
+    setup = Setup(
+        contender=contender,
+        waits=MANY,
+        ending=(20.0, back + 90),
+        settled=back + 60,
+        server={"delay": _DELAY, "away": [30.0, back]},
+    )
+    figures = measure(setup)
+    table.row(figures)
+    print(f"away for {gone:.0f} s; lags of the runs that ended later than 60 s after its return")
+    print("looks a second, mean (highest) of each ten seconds: " + rates(figures["server"]["per_second"]))
+
+
+def looks(_: Asked) -> None:
     """Count the looks at a run of half an hour, by the same object that a wait is driven by."""
     ours, fixed = _looks(None), _looks(5.0)
     print(f"looks at a run of 30 minutes: ours {ours:.0f}, every 5 s {fixed:.0f}, ratio {fixed / ours:.2f}")
@@ -116,12 +136,13 @@ def _looks(interval: float | None, runs: int = 500) -> float:
     return made / runs
 
 
-PARTS: dict[str, Callable[[], None]] = {
+PARTS: dict[str, Callable[[Asked], None]] = {
     "looks": looks,
     "sizes": sizes,
     "growing": growing,
     "busy": busy,
     "away": away,
+    "away-long": away_long,
 }
 
 
@@ -130,15 +151,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What thousands of waits in one process cost")
     parser.add_argument("--short", action="store_true", help="1,000 waits, a minute")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--contenders", default=",".join(CONTENDERS), help="of sizes and away")
+    parser.add_argument("--waits", default=",".join(map(str, (100, *SIZES))), help="of sizes and growing")
     arguments = parser.parse_args()
+    asked = Asked(
+        contenders=frozenset(arguments.contenders.split(",")),
+        waits=frozenset(map(int, arguments.waits.split(","))),
+    )
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
     if arguments.short:
-        looks()
+        looks(asked)
         short()
         return
     for name in arguments.only.split(","):
         print(f"\n{name}: {(PARTS[name].__doc__ or '').strip()}")
-        PARTS[name]()
+        PARTS[name](asked)
 
 
 if __name__ == "__main__":
