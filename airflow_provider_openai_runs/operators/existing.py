@@ -50,8 +50,8 @@ class _GetOperator(ExistingRunOperator):
         """Read the run."""
         del context
         with airflow_errors():
-            ref = self.named_run()
-            run = self.hook_of(ref).retrieve(ref, include_steps=self.include_steps)
+            ref, steps = self.named_run(), checks.flag("include_steps", self.include_steps)
+            run = self.hook_of(ref).retrieve(ref, include_steps=steps)
             return results.to_xcom(run, log=self.log)
 
 

@@ -97,6 +97,14 @@ def metadata(value: object) -> dict[str, str]:
     return dict(value)
 
 
+def flag(name: str, value: object) -> bool:
+    """Require true or false; a template renders them to text, where any text would count as true."""
+    found = {"true": True, "false": False}.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise bad(name, value, "must be true or false")
+    return found
+
+
 def choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Require one of the words that there are."""
     if value not in choices:

@@ -82,6 +82,8 @@ class _Checked:
                 return checked_tools(value, warnings=self.warnings)
             case "reasoning" | "text" | "background_options" | "truncation_strategy":
                 return checks.mapping(name, value)
+            case "background" | "store" | "parallel_tool_calls":
+                return checks.flag(name, value)
             case "additional_messages" | "include":
                 return checks.sequence(name, value)
             case "assistant_id" | "model" | "previous_response_id":

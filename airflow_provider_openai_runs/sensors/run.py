@@ -169,7 +169,8 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
         return self.reschedule and patience_is_over and not trouble.is_transient
 
     def _finished(self, ref: RunRef, *, reached: bool) -> PokeReturnValue:
-        run = self.hook_of(ref).retrieve(ref, include_steps=self.include_steps)
+        steps = checks.flag("include_steps", self.include_steps)
+        run = self.hook_of(ref).retrieve(ref, include_steps=steps)
         if reached:
             return PokeReturnValue(is_done=True, xcom_value=results.to_xcom(run, log=self.log))
         error = error_of_run(run, is_ours=False) or RunEndedError(

@@ -20,6 +20,7 @@ json_values = st.recursive(
 )
 CHECKS: list[Callable[[Any], Any]] = [
     lambda value: checks.text("some_name", value),
+    lambda value: checks.flag("some_name", value),
     lambda value: checks.number("some_name", value, low=0, high=2),
     lambda value: checks.count("some_name", value),
     lambda value: checks.seconds("some_name", value),
@@ -179,3 +180,19 @@ def test_a_key_inside_a_wrong_value_is_not_shown() -> None:
     told = refusal(lambda: checks.sequence("tools", {"headers": {"Authorization": "Bearer s3cr3tw0rd"}}))
     assert "s3cr3tw0rd" not in told
     assert "headers" in told
+
+
+@pytest.mark.parametrize("value", [True, "True", " true "])
+def test_what_a_template_rendered_to_true_is_true(value: object) -> None:
+    assert checks.flag("store", value) is True
+
+
+@pytest.mark.parametrize("value", [False, "False", "false"])
+def test_what_a_template_rendered_to_false_is_false(value: object) -> None:
+    assert checks.flag("store", value) is False
+
+
+@pytest.mark.parametrize("value", ["", "no", 0, 1, None, []])
+def test_what_is_neither_true_nor_false_is_refused(value: object) -> None:
+    with pytest.raises(RunRequestError, match="store=.*must be true or false"):
+        checks.flag("store", value)
