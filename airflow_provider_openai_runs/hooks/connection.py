@@ -85,6 +85,9 @@ class FlowHook(OpenAIHook):
     def _client_kwargs(self, conn: Connection, extras: dict[str, Any]) -> dict[str, Any]:
         """Build the client's keyword arguments, with the key of ``api_key_provider`` where one is named."""
         settings = super()._client_kwargs(conn, extras)
+        if isinstance(settings.get("api_key"), str):
+            # A key read from a file ends with a line break, which no header may hold.
+            settings["api_key"] = settings["api_key"].strip() or None
         path = extras.get("api_key_provider")
         return settings if path is None else settings | {"api_key": key_provider(path)}
 

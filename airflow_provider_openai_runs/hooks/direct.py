@@ -137,7 +137,13 @@ class DirectGets:
         taken = await self._writer.get(f"/{_ANY_PATH}", cast_to=httpx2.Response, options={"headers": headers})
         before, _, after = taken.request.url.raw_path.partition(_ANY_PATH.encode())
         plain = [pair for pair in taken.request.headers.raw if pair[0].lower() not in _NOT_REPEATED]
-        return _Template(before, after, [*plain, (b"accept-encoding", b"identity")], written_at)
+        plain.append((b"accept-encoding", b"identity"))
+        try:
+            h11.Request(method="GET", target=b"/", headers=plain)
+        except h11.LocalProtocolError:
+            # Its text shows the header, which may be the key.
+            raise httpx2.LocalProtocolError("a header cannot be written") from None
+        return _Template(before, after, plain, written_at)
 
     async def _reply(
         self, target: bytes, headers: _Headers, within: float, connect_within: float
@@ -154,7 +160,7 @@ class DirectGets:
                 return await self._over(connection, target, headers)
         except TimeoutError as error:
             raise httpx2.ReadTimeout(f"no reply within {within:.0f} s") from error
-        except (OSError, _Stale, h11.RemoteProtocolError) as error:
+        except (OSError, _Stale, h11.ProtocolError) as error:
             raise httpx2.ReadError(str(error) or type(error).__name__) from error
 
     async def _over(self, connection: _Connection, target: bytes, headers: _Headers) -> PlainReply:

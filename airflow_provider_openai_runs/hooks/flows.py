@@ -143,7 +143,13 @@ def _ask_to_end(ref: RunRef) -> Flow[tuple[Look, Trouble | None]]:
     return seen, None
 
 
-def patiently(flow: Flow[T], *, budget: float, before_paying: Callable[[], None] = lambda: None) -> Flow[T]:
+def patiently(
+    flow: Flow[T],
+    *,
+    budget: float,
+    before_paying: Callable[[], None] = lambda: None,
+    after_refusal: Callable[[], None] = lambda: None,
+) -> Flow[T]:
     """
     Run a flow within a budget in seconds, and send again what may be sent again.
 
@@ -151,6 +157,7 @@ def patiently(flow: Flow[T], *, budget: float, before_paying: Callable[[], None]
     accept (connect errors, 429, 409, 503): a time-out or a 500 may have started the run.
 
     :param before_paying: called before each time that a call that pays is sent.
+    :param after_refusal: called once the server surely did not accept it, before the pause.
     """
     ends = time.monotonic() + budget
     advance: Callable[[], Call[Any] | Pause] = partial(next, flow)
@@ -162,7 +169,9 @@ def patiently(flow: Flow[T], *, budget: float, before_paying: Callable[[], None]
             return result
         try:
             found = (
-                (yield step) if isinstance(step, Pause) else (yield from _answered(step, ends, before_paying))
+                (yield step)
+                if isinstance(step, Pause)
+                else (yield from _answered(step, ends, before_paying, after_refusal))
             )
         except CallFailed as failed:
             advance = partial(flow.throw, failed)
@@ -170,7 +179,9 @@ def patiently(flow: Flow[T], *, budget: float, before_paying: Callable[[], None]
             advance = partial(flow.send, found)
 
 
-def _answered(call: Call[T], ends: float, before_paying: Callable[[], None]) -> Flow[T]:
+def _answered(
+    call: Call[T], ends: float, before_paying: Callable[[], None], after_refusal: Callable[[], None]
+) -> Flow[T]:
     tries = 0
     while True:
         left = max(1.0, ends - time.monotonic())
@@ -186,6 +197,8 @@ def _answered(call: Call[T], ends: float, before_paying: Callable[[], None]) -> 
             again = trouble.is_transient and (trouble.surely_not_accepted or not call.pays)
             if not again or time.monotonic() + pause >= ends:
                 raise
+            if call.pays:
+                after_refusal()
             yield Pause(pause)
         else:
             return found

@@ -33,9 +33,9 @@ def key_provider(path: object) -> Callable[[], str]:
         except Exception as error:
             # The SDK's own kind, so that a call without a key is a call that failed.
             raise openai.OpenAIError(f"api_key_provider {path}: {type(error).__name__}: {error}") from error
-        if not isinstance(found, str) or not found:
+        if not isinstance(found, str) or not found.strip():
             raise openai.OpenAIError(f"api_key_provider {path} returned no text but {type(found).__name__}")
-        return found
+        return found.strip()
 
     return key
 

@@ -12,14 +12,17 @@ import asyncio
 import contextlib
 import json
 import logging
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import httpx2
 import openai
 
 from airflow_provider_openai_runs.hooks.bounded import MAX_BODY
-from airflow_provider_openai_runs.hooks.direct import DirectGets, PlainReply
+from airflow_provider_openai_runs.hooks.direct import DirectGets, NotPlain, PlainReply
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind, safe_text
 from airflow_provider_openai_runs.wire import reading
@@ -27,6 +30,7 @@ from airflow_provider_openai_runs.wire.call import Call, Reply
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 # httpx2 writes an INFO line for each request, which in a triggerer is one for each look at each run. A level
 # that a deployment has set itself stays.
@@ -36,6 +40,11 @@ if logging.getLogger("httpx2").level == logging.NOTSET:
 _CONNECT_TIMEOUT = 10.0
 _DEFAULT_TIMEOUT = 60.0
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+_UNWRITABLE = (
+    "The connection's key, or one of its headers, holds a character that no HTTP header may hold, such as a "
+    "line break or a curly quote (it is not shown here, since it may be the key). Nothing was sent. Mend the "
+    "connection"
+)
 _LARGE = 256 * 1024
 _BUSY = frozenset({409, 429, 503})
 _KEY_REFUSED = frozenset({401, 403})
@@ -52,20 +61,18 @@ def send(client: openai.OpenAI, call: Call[T]) -> T:
 
     :raises CallFailed: with what went wrong.
     """
-    try:
+    with _failing(call):
         if call.method == "GET":
             response = client.get(call.path, cast_to=httpx2.Response, options=_options(call))
         else:
             send_body = client.delete if call.method == "DELETE" else client.post
             response = send_body(call.path, cast_to=httpx2.Response, body=call.body, options=_options(call))
-    except openai.OpenAIError as error:
-        raise CallFailed(_trouble(error), pays=call.pays) from error
-    return _read(call, response)
+        return _read(call, response)
 
 
 async def asend(client: openai.AsyncOpenAI, call: Call[T]) -> T:
     """Send one call and read its answer, without blocking the event loop."""
-    try:
+    with _failing(call):
         if call.method == "GET":
             response = await client.get(call.path, cast_to=httpx2.Response, options=_options(call))
         else:
@@ -73,9 +80,7 @@ async def asend(client: openai.AsyncOpenAI, call: Call[T]) -> T:
             response = await send_body(
                 call.path, cast_to=httpx2.Response, body=call.body, options=_options(call)
             )
-    except openai.OpenAIError as error:
-        raise CallFailed(_trouble(error), pays=call.pays) from error
-    return await _aread(call, response)
+        return await _aread(call, response)
 
 
 async def direct_get(direct: DirectGets, call: Call[T]) -> T:
@@ -86,21 +91,52 @@ async def direct_get(direct: DirectGets, call: Call[T]) -> T:
     :raises NotPlain: if the SDK's client has to send it.
     """
     timeout = call.timeout or _DEFAULT_TIMEOUT
-    try:
-        reply = await direct.get(call, within=timeout, connect_within=min(timeout, _CONNECT_TIMEOUT))
+    with _failing(call):
+        try:
+            reply = await direct.get(call, within=timeout, connect_within=min(timeout, _CONNECT_TIMEOUT))
+        except httpx2.TransportError as error:
+            late = isinstance(error, httpx2.TimeoutException)
+            kind = openai.APITimeoutError if late else openai.APIConnectionError
+            raise kind(request=httpx2.Request("GET", call.path)) from error
         if reply.status_code >= _REFUSED:
             raise _status_error(call, reply)
-    except httpx2.TransportError as error:
-        late = isinstance(error, httpx2.TimeoutException)
-        kind = openai.APITimeoutError if late else openai.APIConnectionError
-        failed = kind(request=httpx2.Request("GET", call.path))
-        failed.__cause__ = error
-        raise CallFailed(_trouble(failed), pays=call.pays) from error
-    except openai.OpenAIError as error:
-        raise CallFailed(_trouble(error), pays=call.pays) from error
-    except ValueError as error:
-        raise _unreadable(call, error) from error
-    return await _aread(call, reply)
+        return await _aread(call, reply)
+
+
+@contextmanager
+def _failing(call: Call[Any]) -> Iterator[None]:
+    """Let nothing but ``CallFailed`` out of a call: a wait goes on after it, and any other error ends it."""
+    try:
+        yield
+    except (CallFailed, NotPlain):
+        raise
+    except Exception as error:
+        if _cannot_be_written(error):
+            # Without its cause, whose text is the header: it would be logged with the traceback.
+            trouble = Trouble(kind=TroubleKind.KEY_REFUSED, text=_UNWRITABLE)
+            raise CallFailed(trouble, pays=call.pays) from None
+        if isinstance(error, openai.OpenAIError):
+            raise CallFailed(_trouble(error), pays=call.pays) from error
+        if isinstance(error, ValueError | RecursionError):
+            raise _unreadable(call, error) from error
+        _report_once(type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+        text = f"{call.method} {call.path} ended in {type(error).__name__}; the log says where"
+        raise CallFailed(Trouble(kind=TroubleKind.NO_ANSWER, text=safe_text(text)), pays=call.pays) from None
+
+
+def _cannot_be_written(error: Exception) -> bool:
+    """Whether HTTP has no way to write a header, such as one with a line break."""
+    cause = error.__cause__
+    illegal = isinstance(cause, httpx2.LocalProtocolError) and "header" in str(cause).lower()
+    return illegal or isinstance(error, UnicodeEncodeError)
+
+
+@lru_cache(maxsize=100)
+def _report_once(name: str, where: str) -> None:
+    """Log where an error came from, but not what it says, which may be a secret."""
+    _log.error(
+        "A call ended in %s, which should not happen. Please report it. It came from:\n%s", name, where
+    )
 
 
 def not_sent(error: Exception) -> CallFailed:

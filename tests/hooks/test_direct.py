@@ -8,19 +8,21 @@ import json
 import socketserver
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, direct
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, direct, flows
 from airflow_provider_openai_runs.hooks.direct import DirectGets
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import Fault, Simulator
 from airflow_provider_openai_runs.wire import wire_of
+from airflow_provider_openai_runs.wire.call import Reply
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 BODY = json.dumps({"id": "resp_1", "status": "in_progress"}).encode()
@@ -120,6 +122,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "a key without a password": {"openai_client_kwargs": {"api_key": "sk-other"}},
     "a key that a function provides": {"api_key_provider": "company_keys.token"},
+}
+
+UNWRITABLE: dict[str, dict[str, Any]] = {
+    "a key with a line break": {"password": "sk-one\nsecret"},
+    "a key with a curly quote": {"password": "secret\u2019"},
+    "a header with a line break": {
+        "extra": {"openai_client_kwargs": {"default_headers": {"key": "secret\n"}}}
+    },
 }
 
 
@@ -278,3 +288,74 @@ def test_a_server_that_is_not_there_was_not_reached(
     (trouble,) = look(RESPONSE)
     assert trouble.kind == "not_sent"
     assert "ConnectError" in trouble.text
+
+
+def test_white_space_around_a_key_is_not_part_of_it(
+    raw: RawServer, connection: Callable[..., None], company_keys: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection(password=" sk-stray\n")
+    assert look(RESPONSE)[0].word == "in_progress"
+    monkeypatch.setattr(company_keys, "token", lambda: "sk-stray\n")
+    connection({"api_key_provider": "company_keys.token"})
+    assert look(RESPONSE)[0].word == "in_progress"
+    assert all("bearer sk-stray\r\n" in head.lower() for head in raw.heads)
+
+
+@pytest.mark.parametrize("directly", [True, False], ids=["directly", "by the SDK"])
+@pytest.mark.parametrize("settings", UNWRITABLE.values(), ids=UNWRITABLE)
+def test_a_header_that_cannot_be_written_is_trouble_that_does_not_show_it(
+    raw: RawServer,
+    connection: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    *,
+    directly: bool,
+) -> None:
+    connection(**settings)
+    if not directly:
+        without_direct(monkeypatch)
+    (trouble,) = look(RESPONSE)
+    assert (trouble.kind, trouble.http_status) == ("key_refused", None)
+    assert "Mend the connection" in trouble.text
+    assert "secret" not in trouble.text
+    assert not raw.heads
+
+    with pytest.raises(CallFailed) as caught:
+        OpenAIRunsHook("raw").run_flow(flows.single(wire_of(RESPONSE.kind).look(RESPONSE)))
+    assert caught.value.trouble == trouble
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("directly", [True, False], ids=["directly", "by the SDK"])
+def test_an_error_that_nobody_expects_is_no_answer_and_logged_once_without_its_text(
+    raw: RawServer,
+    connection: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    directly: bool,
+) -> None:
+    if not directly:
+        without_direct(monkeypatch)
+
+    def read(_reply: Reply) -> Any:
+        raise KeyError("secret")
+
+    call = replace(wire_of(RESPONSE.kind).look(RESPONSE), read=read)
+
+    async def twice() -> list[CallFailed]:
+        found = []
+        async with clients.shared(OpenAIRunsHook("raw")) as client:
+            for _ in range(2):
+                with pytest.raises(CallFailed) as caught:
+                    await client.send(call)
+                found.append(caught.value)
+        return found
+
+    for failed in asyncio.run(twice()):
+        assert failed.trouble.kind == "no_answer"
+        assert "KeyError" in failed.trouble.text
+        assert "secret" not in "".join(traceback.format_exception(failed))
+    (line,) = [record.getMessage() for record in caplog.records if "KeyError" in record.getMessage()]
+    assert "test_direct.py" in line
+    assert "secret" not in line.replace('KeyError("secret")', "")
