@@ -76,11 +76,11 @@ class Attempt:
             self._log.warning(_NO_STORE)
         if operator.execution_timeout:
             self._attempt_deadline = started_at + operator.execution_timeout.total_seconds()
-        hook = self._watched_hook(operator.connection_of_run())
+        hook, killer = self._watched(operator.connection_of_run())
         with self._timed():
-            owned = self._acquire(self._parts.owner(hook), started_at)
+            owned = self._acquire(self._parts.owner(hook, killer), started_at)
             if self._parts.window is None:
-                self._show(owned, hook)
+                self._show(owned, hook, killer)
                 return results.to_xcom(owned.run or hook.retrieve(owned.ref), log=self._log)
             return self._go_on(owned, self._waited(owned))
 
@@ -129,8 +129,8 @@ class Attempt:
 
     # -- before the wait ----------------------------------------------------------------------------------
 
-    def _watched_hook(self, conn_id: str) -> OpenAIRunsHook:
-        """Return a hook that a kill interrupts, one for each connection."""
+    def _watched(self, conn_id: str) -> tuple[OpenAIRunsHook, RunKiller]:
+        """Return a hook that a kill interrupts, one for each connection, and who watches for the kill."""
         if self._killer is None:
             kind = self._parts.request.kind
             self._killer = RunKiller(
@@ -143,7 +143,7 @@ class Attempt:
         if self._hook is None or self._hook.conn_id != conn_id:
             self._hook = OpenAIRunsHook(conn_id, sleep=self._killer.sleep)
             self._killer.arm(self._hook)
-        return self._hook
+        return self._hook, self._killer
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -186,8 +186,8 @@ class Attempt:
 
     def _waited(self, owned: Owned) -> WaitResult:
         """Wait for the end of the run or for its next calls; in the triggerer, unless told otherwise."""
-        hook = self._watched_hook(owned.ref.conn_id)
-        self._show(owned, hook)
+        hook, killer = self._watched(owned.ref.conn_id)
+        self._show(owned, hook, killer)
         if (run := _ended(owned)) is not None:
             outcome = Outcome.NEEDS_ACTION if run.needs_action else Outcome.ENDED
             return WaitResult(ref=owned.ref, outcome=outcome, fate=Fate.ENDED, word=run.word)
@@ -201,7 +201,7 @@ class Attempt:
             not_found_grace_until=owned.created_at + NOT_FOUND_GRACE,
         )
         if self._operator.deferrable:
-            self._defer(owned, limits)
+            self._defer(owned, limits, killer)
         flow = waits.wait(
             owned.ref,
             limits,
@@ -213,10 +213,9 @@ class Attempt:
 
     def _answered(self, owned: Owned, *, approval: Any = None) -> Owned | None:
         """Answer the calls the run waits for; None if nobody here can."""
-        hook = self._watched_hook(owned.ref.conn_id)
-        assert self._killer is not None  # noqa: S101 # for mypy: the hook is watched
-        self._killer.ref = owned.ref
-        answerer = self._parts.answerer(hook, self._killer)
+        hook, killer = self._watched(owned.ref.conn_id)
+        killer.take(owned.ref)
+        answerer = self._parts.answerer(hook, killer)
         limits = self._parts.time_limits(owned, self._attempt_deadline)
         try:
             try:
@@ -229,11 +228,10 @@ class Attempt:
             finisher = self._parts.finisher(hook)
             raise finisher.give_up(unanswered.run, unanswered.error, owned.rounds) from unanswered
 
-    def _show(self, owned: Owned, hook: OpenAIRunsHook) -> None:
+    def _show(self, owned: Owned, hook: OpenAIRunsHook, killer: RunKiller) -> None:
         """Make the run known: to a kill, to XCom, to the link and to whoever reads the log."""
-        if self._killer is not None:
-            self._killer.ref = owned.ref
-            self._killer.check()
+        killer.take(owned.ref)
+        killer.check()
         url = self._operator.run_url = hook.run_url(owned.ref)
         self._ti.xcom_push(key="ref", value=owned.ref.to_json())
         self._ti.xcom_push(key=OpenAIRunLink().xcom_key, value=url)
@@ -241,10 +239,9 @@ class Attempt:
         until = f"waiting until {_utc(owned.deadline)}" if owned.deadline else "not waiting for it"
         self._log.info("%s %s, %s%s", verb, owned.ref, until, url and f": {url}")
 
-    def _defer(self, owned: Owned, limits: WaitLimits) -> None:
+    def _defer(self, owned: Owned, limits: WaitLimits, killer: RunKiller) -> None:
         operator = self._operator
-        if self._killer is not None:
-            self._killer.check_before_defer()
+        killer.check_before_defer()
         self._log.info(
             "The triggerer waits from here. A task that is still deferred long after %s has no triggerer: "
             "check with 'airflow jobs check --job-type TriggererJob'",

@@ -64,6 +64,7 @@ class RunCreator:
     :param cycle: ``max_tries``, which a clear changes and a retry does not.
     :param window: seconds to wait for the run; None is fire and forget.
     :param timeouts: budgets in seconds, of which ``create`` counts here.
+    :param on_created: told of a run as soon as it exists, before anything else.
     """
 
     hook: OpenAIRunsHook
@@ -74,6 +75,7 @@ class RunCreator:
     window: float | None
     timeouts: dict[str, float]
     log: Logger
+    on_created: Callable[[RunRef], None]
     clock: Callable[[], float] = time.time
 
     def create(self, record: Record | None, *, gives_up_at: float) -> Owned:
@@ -91,7 +93,7 @@ class RunCreator:
         def flow(token: str) -> Flow[Run]:
             return flows.create(request, token=token, conn_id=self.hook.conn_id)
 
-        return self._send(self._intent(thread_id=request.thread_id), flow, gives_up_at)
+        return self._send(self._intent(thread_id=request.thread_id), flow, record, gives_up_at)
 
     def answer(
         self,
@@ -100,12 +102,14 @@ class RunCreator:
         *,
         rounds: Rounds,
         deadline: float | None,
+        before: Record | None,
         gives_up_at: float,
     ) -> Owned:
         """
         Create the response that answers the calls of ``parent``.
 
         :param rounds: what is to be remembered then.
+        :param before: what was remembered until now.
         :raises NotCreatedError: if the call failed.
         """
         intent = replace(self._intent(thread_id=None), rounds=rounds, deadline=deadline)
@@ -115,7 +119,7 @@ class RunCreator:
         def flow(token: str) -> Flow[Run]:
             return flows.answer(parent, outputs, request, token=token)
 
-        return self._send(intent, flow, gives_up_at)
+        return self._send(intent, flow, before, gives_up_at)
 
     def error_of(self, failed: CallFailed, doing: str) -> OpenAIRunError:
         """Return the public error for a call that failed for good."""
@@ -130,15 +134,30 @@ class RunCreator:
             fingerprint=self.request.fingerprint(),
         )
 
-    def _send(self, intent: Record, flow: Callable[[str], Flow[Run]], gives_up_at: float) -> Owned:
+    def _send(
+        self,
+        intent: Record,
+        flow: Callable[[str], Flow[Run]],
+        before: Record | None,
+        gives_up_at: float,
+    ) -> Owned:
         def write_intent() -> None:
             # Anew before each send: a lost answer is searched for from the last time on.
             nonlocal intent
             intent = replace(intent, intent_at=self.clock())
             self.records.save(intent, is_intent=True)
 
+        def take_back() -> None:
+            # Whoever dies in the pause has created nothing, and his retry must not take it for a lost create.
+            if before is None:
+                self.records.drop()
+            else:
+                self.records.save(before)
+
         budget = max(1.0, gives_up_at - self.clock())
-        patient = flows.patiently(flow(intent.token), budget=budget, before_paying=write_intent)
+        patient = flows.patiently(
+            flow(intent.token), budget=budget, before_paying=write_intent, after_refusal=take_back
+        )
         try:
             run = self.hook.run_flow(patient)
         except CallFailed as failed:
@@ -146,6 +165,7 @@ class RunCreator:
         return self._created(intent, run)
 
     def _created(self, intent: Record, run: Run) -> Owned:
+        self.on_created(run.ref)
         now = self.clock()
         window_ends = None if self.window is None else now + self.window
         deadline = window_ends if intent.deadline is None else intent.deadline

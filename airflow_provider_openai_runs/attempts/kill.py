@@ -62,6 +62,10 @@ class RunKiller:
         """Build the client that a kill will need."""
         self._client = hook.get_conn()
 
+    def take(self, ref: RunRef) -> None:
+        """Watch over this run from now on."""
+        self.ref = ref
+
     def sleep(self, seconds: float) -> None:
         """
         Sleep, unless the task is killed.

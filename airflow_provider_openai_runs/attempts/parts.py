@@ -85,7 +85,7 @@ class Parts:
             Outcome.EXECUTION_TIMEOUT: f"execution_timeout={self._operator.execution_timeout}",
         }
 
-    def creator(self, hook: OpenAIRunsHook) -> RunCreator:
+    def creator(self, hook: OpenAIRunsHook, killer: RunKiller) -> RunCreator:
         """Return what creates runs."""
         ti = self._ti
         return RunCreator(
@@ -97,14 +97,15 @@ class Parts:
             window=self.window,
             timeouts=self.timeouts,
             log=self._operator.log,
+            on_created=killer.take,
         )
 
-    def owner(self, hook: OpenAIRunsHook) -> RunOwner:
+    def owner(self, hook: OpenAIRunsHook, killer: RunKiller) -> RunOwner:
         """Return what finds the run of an earlier attempt."""
         operator = self._operator
         began = getattr(self._context.get("dag_run"), "start_date", None)
         return RunOwner(
-            creator=self.creator(hook),
+            creator=self.creator(hook, killer),
             retries_without_record=not self._records.is_kept and self._ti.try_number > 1,
             run_began_at=began.timestamp() if began else 0.0,
             cancel_on_timeout=operator.cancel_on_timeout,
@@ -164,7 +165,7 @@ class Parts:
         return ToolCallAnswerer(
             hook=hook,
             sender=AnswerSender(
-                hook=hook, creator=self.creator(hook), on_lost_create=operator.on_lost_create
+                hook=hook, creator=self.creator(hook, killer), on_lost_create=operator.on_lost_create
             ),
             functions=self._functions,
             outputs=operator.given_outputs(),

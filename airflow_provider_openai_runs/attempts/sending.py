@@ -157,7 +157,12 @@ class AnswerSender:
         while True:
             try:
                 return self.creator.answer(
-                    run, answers, rounds=rounds, deadline=deadline, gives_up_at=gives_up_at
+                    run,
+                    answers,
+                    rounds=rounds,
+                    deadline=deadline,
+                    before=before,
+                    gives_up_at=gives_up_at,
                 )
             except NotCreatedError as error:
                 trouble, has_time = error.failed.trouble, self.clock() + _PAUSE < gives_up_at

@@ -25,6 +25,7 @@ from airflow_provider_openai_runs.runs.errors import (
 )
 from airflow_provider_openai_runs.runs.model import Run, ToolCall
 from airflow_provider_openai_runs.runs.tools import told
+from airflow_provider_openai_runs.runs.trouble import safe_text
 from airflow_provider_openai_runs.wire import Answer, wire_of
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
@@ -37,6 +38,10 @@ FUNCTION = "function"
 MCP_APPROVAL = "mcp_approval_request"
 #: Seconds before the end of a limit in which an answer still has to reach the server.
 _TO_SEND = 1.0
+#: Seconds until a server is asked again that does not show yet what it has taken.
+_NOT_SHOWN_YET = 2.0
+_MAX_NAMED = 5
+_NOBODY_ASKED = "The call was not made: it needs a person's approval, and none was asked for."
 
 
 class UnansweredError(Exception):
@@ -105,6 +110,10 @@ class ToolCallAnswerer:
         run = owned.run if owned.run is not None and owned.run.tool_calls else self._read(owned)
         if not run.needs_action:
             return Owned(ref=owned.ref, created_at=self.clock(), deadline=owned.deadline, rounds=owned.rounds)
+        if owned.rounds.just_answered(run, now=self.clock()):
+            # Another replica has the answer. To make the calls again would make them twice.
+            self.hook.sleep(_NOT_SHOWN_YET)
+            return Owned(ref=owned.ref, created_at=self.clock(), deadline=owned.deadline, rounds=owned.rounds)
         # They are for the calls that another task has seen; a server may use an id again in a later round.
         given = self.outputs if owned.rounds.answered == 0 else {}
         if given:
@@ -119,19 +128,22 @@ class ToolCallAnswerer:
         decided = dict(decisions or {})
         asked = [call for call in run.tool_calls if call.id not in given]
         if undecided := [call for call in self.needing_approval(asked) if call.id not in decided]:
-            raise ApprovalNeededError(run, undecided, until=until)
+            if decisions is None:
+                raise ApprovalNeededError(run, undecided, until=until)
+            # A callable that has changed its mind since the person was asked.
+            decided |= {call.id: Decision(approved=False, reason=_NOBODY_ASKED) for call in undecided}
         answers, errors = self._answers(run, limit, decided, given, list(owned.rounds.errors))
         if len(errors) >= self.max_tool_errors:
             raise UnansweredError(run, _too_many_errors(run, errors))
         self._check_time(run, limit)
-        rounds = owned.rounds.after(run, errors)
+        rounds = owned.rounds.after(run, errors, now=self.clock())
         try:
             again = self.sender.send(run, answers, rounds=rounds, deadline=owned.deadline, until=until)
         except AnswerRefusedError as refused:
             raise UnansweredError(run, refused.error) from refused
         except AnswerTooLateError as late:
             raise UnansweredError(run, _out_of_time(run, limit, "the answer to its calls")) from late
-        self.log.info("Answered %s of %s (round %d)", told(run.tool_calls), run.ref, rounds.answered)
+        self.log.info("Answered %s (round %d): %s", run.ref, rounds.answered, _named(run.tool_calls))
         return again
 
     def _read(self, owned: Owned) -> Run:
@@ -230,10 +242,10 @@ def _check_ids(run: Run) -> None:
 
 
 def _approval_item(call: ToolCall, decision: Decision | None) -> Answer:
-    if decision is None or decision.approved:
+    if decision is not None and decision.approved:
         return True
     item = {"type": "mcp_approval_response", "approval_request_id": call.id, "approve": False}
-    return {**item, "reason": decision.rejection()}
+    return {**item, "reason": _NOBODY_ASKED if decision is None else decision.rejection()}
 
 
 def _out_of_time(run: Run, limit: Limit | None, what: str) -> OpenAIRunError:
@@ -252,3 +264,9 @@ def _too_many_errors(run: Run, errors: Sequence[str]) -> OpenAIRunError:
 
 def _rounds(owned: Owned) -> str:
     return "1 round" if owned.rounds.answered == 1 else f"{owned.rounds.answered} rounds"
+
+
+def _named(calls: Sequence[ToolCall]) -> str:
+    """Name calls without their arguments, which do not belong into a log."""
+    names = [f"{safe_text(call.name)[:100]} ({safe_text(call.id)[:100]})" for call in calls[:_MAX_NAMED]]
+    return ", ".join(names) + (f" and {len(calls) - _MAX_NAMED} more" if len(calls) > _MAX_NAMED else "")

@@ -226,5 +226,7 @@ class BaseCreateOperator(BaseOperator):
     def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
         # Airflow stores the rendered fields right after this, also those of a mapped task.
         super()._do_render_template_fields(*args, **kwargs)
-        for secret in results.secrets_of(getattr(self, "tools", None)):
-            mask_secret(secret)
+        more = getattr(self, "extra_body", None)
+        for tools in (getattr(self, "tools", None), more.get("tools") if isinstance(more, Mapping) else None):
+            for secret in results.secrets_of(tools):
+                mask_secret(secret)

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
+from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall, Usage
 from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,17 +24,29 @@ class Rounds:
 
     :param answered: how many rounds.
     :param errors: what went wrong with the calls since the last one that went well, oldest first.
+    :param calls: of a thread run, which calls were answered last, as a short hash.
+    :param answered_at: when that was, in Unix seconds.
     :param earlier: of a response, those before the present one, oldest first.
     """
 
     answered: int = 0
     errors: tuple[str, ...] = ()
+    calls: str = ""
+    answered_at: float = 0.0
     earlier: tuple[RunRef, ...] = ()
 
-    def after(self, run: Run, errors: Sequence[str]) -> Rounds:
+    def after(self, run: Run, errors: Sequence[str], *, now: float) -> Rounds:
         """Return what is to be remembered once the calls of ``run`` are answered."""
-        earlier = (*self.earlier, run.ref) if run.ref.kind is RunKind.RESPONSE else ()
-        return Rounds(answered=self.answered + 1, errors=tuple(errors), earlier=earlier)
+        if run.ref.kind is RunKind.RESPONSE:
+            earlier = (*self.earlier, run.ref)
+            return Rounds(answered=self.answered + 1, errors=tuple(errors), earlier=earlier)
+        return Rounds(
+            answered=self.answered + 1, errors=tuple(errors), calls=_hash(run.tool_calls), answered_at=now
+        )
+
+    def just_answered(self, run: Run, *, now: float) -> bool:
+        """Whether the run waits for calls whose answer its server has taken, and does not show yet."""
+        return now < self.answered_at + NOT_FOUND_GRACE and self.calls == _hash(run.tool_calls)
 
     def before(self, ref: RunRef) -> Rounds:
         """Return what was remembered when ``ref`` was the present response."""
@@ -46,6 +61,8 @@ class Rounds:
         values = {
             "answered": self.answered,
             "errors": list(self.errors),
+            "calls": self.calls,
+            "answered_at": self.answered_at,
             "earlier": [ref.to_json() for ref in self.earlier],
         }
         return {name: value for name, value in values.items() if value}
@@ -56,11 +73,19 @@ class Rounds:
         if not isinstance(value, dict):
             return cls()
         answered, errors, earlier = (value.get(name) for name in ("answered", "errors", "earlier"))
+        answered_at = value.get("answered_at")
         return cls(
             answered=answered if isinstance(answered, int) else 0,
             errors=tuple(map(str, errors)) if isinstance(errors, list) else (),
+            calls=str(value.get("calls") or ""),
+            answered_at=float(answered_at) if isinstance(answered_at, (int, float)) else 0.0,
             earlier=tuple(map(RunRef.from_json, earlier)) if isinstance(earlier, list) else (),
         )
+
+
+def _hash(calls: Sequence[ToolCall]) -> str:
+    told = json.dumps([[call.id, call.name, call.arguments] for call in calls])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def as_one(earlier: Sequence[Run], last: Run) -> Run:

@@ -372,3 +372,32 @@ def test_a_response_that_goes_on_from_another_one_is_answered_by_its_own_id(
         first["id"],
         found["raw"]["response_ids"][0],
     ]
+
+
+def test_calls_that_a_server_shows_again_right_after_their_answer_are_not_made_twice(
+    serve: Callable[[Server], list[Any]], run_task: Callable[..., Any], context: dict[str, Any]
+) -> None:
+    class Stale(ThreadRuns):
+        """Goes on showing the calls for three looks after it has taken their answer."""
+
+        looks = 0
+
+        def __call__(self, method: str, path: str, body: Any) -> Reply:
+            if path.endswith("/submit_tool_outputs"):
+                self.looks = 3
+                return super().__call__(method, path, body)
+            if self.looks and method == "GET" and path.endswith("/run_1"):
+                self.looks -= 1
+                fresh = self.rounds
+                self.rounds = [[call("Oslo")]]
+                shown = super().__call__(method, path, body)
+                self.rounds = fresh
+                return shown
+            return super().__call__(method, path, body)
+
+    sent = serve(Stale([call("Oslo")]))
+    found = run_task(run_on(), context)
+
+    assert found["status"] == "completed"
+    assert CALLED == ["Oslo"]
+    assert sum("tool_outputs" in (body or {}) for body in sent) == 1

@@ -276,6 +276,22 @@ def test_context_and_call_id_are_passed_to_a_function_that_asks_for_them(
     assert CALLED[0][1].startswith("call_")
 
 
+def test_the_log_names_the_calls_without_their_arguments(
+    create: Callable[..., Any],
+    run_task: Callable[..., Any],
+    context: dict[str, Any],
+    capture_log: Callable[..., list[str]],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(calls(call(city="Secret Harbour")))
+    operator = create(functions=[weather])
+    lines = capture_log(operator)
+    run_task(operator, context)
+
+    assert any("weather" in line for line in lines)
+    assert not any("Secret Harbour" in line for line in lines)
+
+
 # -- crashes -------------------------------------------------------------------------------------------------
 
 

@@ -251,3 +251,40 @@ def test_a_task_that_was_ended_before_it_could_defer_cancels_its_run(
         run_on(deferrable=True).execute(context_of(None, state="skipped"))
 
     assert openai_runs_simulator.active() == []
+
+
+def test_a_worker_that_goes_away_in_the_pause_after_a_refused_create_leaves_no_lost_create(
+    create: Callable[..., Any],
+    creates: Callable[[], int],
+    start: Callable[..., Future[Any]],
+    run_task: Callable[..., Any],
+    kept: dict[str, Any],
+    retry: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0.02, in_progress=0.05))
+    openai_runs_simulator.fault(Fault(method="POST", path=CREATES, status=429, retry_after=60))
+    operator = create()
+    working = start(operator, kept)
+    wait_until(creates)
+    wait_until(lambda: not kept["task_state_store"].record)
+    operator.on_kill()
+    with pytest.raises(OpenAIRunError, match="Nothing had been created"):
+        working.result(timeout=5)
+
+    assert run_task(create(), retry(kept))["status"] == "completed"
+    assert creates() == 2
+
+
+def test_execution_timeout_right_after_the_create_was_answered_cancels_the_run(
+    create: Callable[..., Any], kept: dict[str, Any], openai_runs_simulator: Simulator
+) -> None:
+    openai_runs_simulator.script(LONG)
+    operator = create()
+    # The second write of the record, with the run's ref, is where the time is over.
+    kept["task_state_store"].fail("set", AirflowTaskTimeout("over"), skip=1)
+    with pytest.raises(AirflowTaskTimeout):
+        operator.execute(kept)
+    operator.on_kill()
+
+    assert openai_runs_simulator.active() == []

@@ -28,6 +28,16 @@ def test_the_credentials_of_a_tool_do_not_get_into_the_rendered_fields(respond: 
     assert "tickets.example.com" in shown
 
 
+def test_the_credentials_of_a_tool_in_extra_body_do_not_get_into_the_rendered_fields(
+    respond: Callable[..., Any],
+) -> None:
+    tool = {**MCP, "headers": {"X-Tenant-Key": "tenant-key-of-extra"}}
+    operator = respond(extra_body={"tools": [tool]})
+    operator.render_template_fields({})
+
+    assert "tenant-key-of-extra" not in str(redact(operator.extra_body, "extra_body"))
+
+
 def test_the_credentials_of_a_tool_do_not_get_into_xcom(
     respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
 ) -> None:

@@ -194,5 +194,5 @@ def test_what_a_template_rendered_to_false_is_false(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["", "no", 0, 1, None, []])
 def test_what_is_neither_true_nor_false_is_refused(value: object) -> None:
-    with pytest.raises(RunRequestError, match="store=.*must be true or false"):
+    with pytest.raises(RunRequestError, match=r"store=.*must be true or false"):
         checks.flag("store", value)

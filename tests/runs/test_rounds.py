@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_openai_runs.runs.model import Run, RunRef, Step, Usage
+from airflow_provider_openai_runs.runs.model import Run, RunRef, Step, ToolCall, Usage
 from airflow_provider_openai_runs.runs.ownership import Adopt, GiveUp, SearchResult, decide
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
@@ -20,6 +21,8 @@ ROUNDS = st.builds(
     Rounds,
     answered=st.integers(min_value=0, max_value=99),
     errors=st.lists(st.text(), max_size=3).map(tuple),
+    calls=st.text(max_size=16),
+    answered_at=st.floats(min_value=0, max_value=2e9),
     earlier=st.lists(st.sampled_from(REFS), max_size=4, unique=True).map(tuple),
 )
 
@@ -39,11 +42,24 @@ def test_whatever_else_is_stored_says_that_nothing_was_answered(stored: Any) -> 
 
 
 def test_a_response_is_followed_by_another_one_and_a_thread_run_by_itself() -> None:
-    response = Rounds().after(a_run(REFS[0]), []).after(a_run(REFS[1]), ["oops"])
-    thread_run = Rounds().after(a_run(THREAD_RUN), ["oops"]).after(a_run(THREAD_RUN), [])
+    response = Rounds().after(a_run(REFS[0]), [], now=5.0).after(a_run(REFS[1]), ["oops"], now=9.0)
+    thread_run = Rounds().after(a_run(THREAD_RUN), ["oops"], now=5.0).after(a_run(THREAD_RUN), [], now=9.0)
 
     assert response == Rounds(answered=2, errors=("oops",), earlier=(REFS[0], REFS[1]))
-    assert thread_run == Rounds(answered=2)
+    assert (thread_run.answered, thread_run.errors, thread_run.earlier) == (2, (), ())
+    assert thread_run.answered_at == 9.0
+
+
+def test_calls_that_a_server_shows_again_right_after_their_answer_were_just_answered() -> None:
+    call = ToolCall(id="c1", name="pay", arguments='{"n": 1}')
+    waits = a_run(THREAD_RUN, tool_calls=(call,))
+    other = a_run(THREAD_RUN, tool_calls=(replace(call, arguments='{"n": 2}'),))
+    rounds = Rounds().after(waits, [], now=100.0)
+
+    assert rounds.just_answered(waits, now=159.0)
+    assert not rounds.just_answered(waits, now=161.0)
+    assert not rounds.just_answered(other, now=101.0)
+    assert not Rounds().just_answered(a_run(THREAD_RUN), now=1.7e9)
 
 
 def test_going_back_to_an_earlier_response_forgets_what_came_after_it() -> None:
