@@ -75,15 +75,6 @@ class FunctionCaller:
         self._check = check
         self._worker = Worker(name="openai-run-functions")
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The functions that there are."""
-        return frozenset(self._tools)
-
-    def definitions(self) -> list[dict[str, Any]]:
-        """Return the functions as tools, in the nested form."""
-        return [tool.definition() for tool in self._tools.values()]
-
     def answer(
         self,
         calls: Sequence[ToolCall],

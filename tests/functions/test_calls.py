@@ -125,12 +125,6 @@ def test_calls_are_answered_in_order_under_their_ids(caller: Callable[..., Funct
     assert [answer.call_id for answer in answers] == ["call_c", "call_a", "call_b"]
 
 
-def test_a_caller_tells_its_functions(caller: Callable[..., FunctionCaller]) -> None:
-    found = caller(double)
-    assert found.names == {"double"}
-    assert [tool["function"]["name"] for tool in found.definitions()] == ["double"]
-
-
 @pytest.mark.parametrize(
     ("result", "text"),
     [
