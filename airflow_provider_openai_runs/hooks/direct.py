@@ -33,6 +33,10 @@ _TEMPLATE_SECONDS = 10.0
 #: Longer than a poll interval, so that connections are used again.
 KEEPALIVE_SECONDS = 120.0
 _CHUNK = 64 * 1024
+#: As much as the SDK's own HTTP client takes of headers.
+_MAX_HEAD = 100 * 1024
+#: Seconds after which a host's next address is tried beside the one that does not answer.
+_NEXT_ADDRESS_AFTER = 0.25
 #: Stands where a path goes when the SDK is asked how it would look.
 _ANY_PATH = "look-at-this"
 _ERROR = 400
@@ -118,6 +122,9 @@ class DirectGets:
     def close(self) -> None:
         """Close the connections; one that is in use closes when its reply is there."""
         self._closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
@@ -159,8 +166,11 @@ class DirectGets:
                 connection = await self._open(connect_within)
                 return await self._over(connection, target, headers)
         except TimeoutError as error:
+            self._close_idle()
             raise httpx2.ReadTimeout(f"no reply within {within:.0f} s") from error
         except (OSError, _Stale, h11.ProtocolError) as error:
+            # What broke this connection may have broken all of them, and the next look should not find out.
+            self._close_idle()
             raise httpx2.ReadError(str(error) or type(error).__name__) from error
 
     async def _over(self, connection: _Connection, target: bytes, headers: _Headers) -> PlainReply:
@@ -179,12 +189,19 @@ class DirectGets:
         """Return the connection that was used last, so that those which are not needed grow old and close."""
         while self._idle and self._idle[0].used_at < time.monotonic() - KEEPALIVE_SECONDS:
             self._idle.popleft().close()
-        return self._idle.pop() if self._idle else None
+        while self._idle:
+            if (connection := self._idle.pop()).can_go_on:
+                return connection
+            connection.close()
+        return None
 
     async def _open(self, within: float) -> _Connection:
         try:
             async with asyncio.timeout(within):
-                return _Connection(*await asyncio.open_connection(self._host, self._port, ssl=self._tls))
+                streams = await asyncio.open_connection(
+                    self._host, self._port, ssl=self._tls, happy_eyeballs_delay=_NEXT_ADDRESS_AFTER
+                )
+                return _Connection(*streams)
         except TimeoutError as error:
             raise httpx2.ConnectTimeout(f"no connection within {within:.0f} s") from error
         except OSError as error:
@@ -192,7 +209,7 @@ class DirectGets:
 
 
 class _Stale(Exception):  # noqa: N818 # a connection, not an error
-    """The server closed the connection without a word."""
+    """The connection ended without a word of the server's."""
 
 
 class _Connection:
@@ -202,12 +219,16 @@ class _Connection:
         self.used_at = 0.0
         self._reader = reader
         self._writer = writer
-        self._http = h11.Connection(h11.CLIENT)
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
 
     @property
     def can_go_on(self) -> bool:
-        """Whether the server lets it be used again."""
-        return self._http.our_state is h11.IDLE
+        """Whether the server lets it be used again, and has sent nothing that would be taken for a reply."""
+        has_ended = self._reader.at_eof() or self._reader.exception() is not None
+        # There is no public way to ask a stream whether it holds something.
+        unread = self._reader._buffer  # type: ignore[attr-defined] # noqa: SLF001
+        unasked = self._http.trailing_data[0] or unread
+        return self._http.our_state is h11.IDLE and not has_ended and not unasked
 
     async def get(self, target: bytes, headers: _Headers) -> PlainReply:
         """Send a request and read the whole reply."""
@@ -219,10 +240,7 @@ class _Connection:
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
-                received = await self._reader.read(_CHUNK)
-                if not received and head is None and http.trailing_data[0] == b"":
-                    raise _Stale("the server closed the connection")
-                http.receive_data(received)
+                http.receive_data(await self._read(is_first=head is None and not http.trailing_data[0]))
             elif isinstance(event, h11.Response):
                 head = event
                 _refuse_packed(head)
@@ -240,6 +258,17 @@ class _Connection:
         self.used_at = time.monotonic()
         named = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
         return PlainReply(head.status_code, named, bytes(body))
+
+    async def _read(self, *, is_first: bool) -> bytes:
+        try:
+            received = await self._reader.read(_CHUNK)
+        except OSError as error:
+            if is_first:
+                raise _Stale(f"the connection broke: {error}") from error
+            raise
+        if is_first and not received:
+            raise _Stale("the server closed the connection")
+        return received
 
     def close(self) -> None:
         """Close it, without waiting for the server to agree."""

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import socketserver
+import struct
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -39,6 +43,10 @@ class RawServer:
     replies: list[bytes] = field(default_factory=lambda: [PLAIN])
     #: Close the connection after each reply, without having said so.
     hangs_up: bool = False
+    #: Hang up with a reset in place of an orderly end.
+    resets: bool = False
+    #: Say this some time after a reply, without having been asked.
+    last_words: bytes = b""
     heads: list[str] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -56,7 +64,14 @@ def raw() -> Iterator[RawServer]:
                 server.heads.append(head)
                 reply = server.replies.pop(0) if len(server.replies) > 1 else server.replies[0]
                 self.wfile.write(reply)
-                if server.hangs_up:
+                if server.last_words:
+                    time.sleep(0.05)  # not together with the reply
+                    self.wfile.write(server.last_words)
+                if server.resets:
+                    at_once = struct.pack("ii", 1, 0)
+                    self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                    self.request.close()
+                if server.hangs_up or server.resets:
                     return
 
         def _head(self) -> str:
@@ -180,6 +195,86 @@ def test_a_connection_that_the_server_has_closed_is_replaced_without_trouble(
     raw.hangs_up = True
     assert [seen.word for seen in look(*[RESPONSE] * 3, pause=0.05)] == ["in_progress"] * 3
     assert len(raw.heads) == 3
+
+
+def test_a_connection_that_was_reset_while_idle_is_replaced_without_trouble(
+    raw: RawServer, connection: Callable[..., None]
+) -> None:
+    raw.resets = True
+    assert [seen.word for seen in look(*[RESPONSE] * 3, pause=0.05)] == ["in_progress"] * 3
+    assert len(raw.heads) == 3
+
+
+def test_a_failure_closes_the_idle_connections_which_may_have_broken_with_it(
+    raw: RawServer, connection: Callable[..., None]
+) -> None:
+    async def idle_after_a_failure() -> list[int]:
+        async with clients.shared(OpenAIRunsHook("raw")) as client:
+            call = wire_of(RESPONSE.kind).look(RESPONSE)
+            await asyncio.gather(*(client.send(call) for _ in range(3)))
+            assert client._client is not None
+            assert client._client._direct is not None
+            idle = client._client._direct._idle
+            found = [len(idle)]
+            raw.replies = [b"no HTTP\r\n\r\n"]
+            with pytest.raises(CallFailed):
+                await client.send(call)
+            return [*found, len(idle)]
+
+    assert asyncio.run(idle_after_a_failure()) == [3, 0]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["with the reply", "after it"])
+def test_what_a_server_says_unasked_is_not_the_answer_to_the_next_look(
+    raw: RawServer, connection: Callable[..., None], *, together: bool
+) -> None:
+    unasked = PLAIN.replace(b"in_progress", b"cancelled!!")
+    if together:
+        raw.replies = [PLAIN + unasked]
+    else:
+        raw.last_words = unasked
+    assert [seen.word for seen in look(*[RESPONSE] * 3, pause=0.2)] == ["in_progress"] * 3
+    assert raw.connections == 3
+
+
+def test_a_goodbye_to_an_idle_connection_is_no_failed_look(
+    raw: RawServer, connection: Callable[..., None]
+) -> None:
+    raw.last_words = b"HTTP/1.1 408 Request Time-out\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    raw.hangs_up = True
+    assert [seen.word for seen in look(*[RESPONSE] * 3, pause=0.2)] == ["in_progress"] * 3
+
+
+def test_headers_are_read_that_the_sdk_would_read(raw: RawServer, connection: Callable[..., None]) -> None:
+    raw.replies = [PLAIN.replace(b"\r\n", b"\r\nx-long: " + b"x" * 80_000 + b"\r\n", 1)]
+    assert look(RESPONSE)[0].word == "in_progress"
+
+
+def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
+    raw: RawServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection(host=f"http://two-addresses.test:{raw.port}/v1")
+    call = replace(wire_of(RESPONSE.kind).look(RESPONSE), timeout=5)
+    dead, alive = ((socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", raw.port)) for n in (2, 1))
+
+    async def resolve(*_args: Any, **_kwargs: Any) -> list[Any]:
+        return [dead, alive]
+
+    async def find() -> Any:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        async with clients.shared(OpenAIRunsHook("raw")) as client:
+            return await client.send(call)
+
+    with contextlib.ExitStack() as stack:
+        # A listener whose queue is full leaves who knocks without an answer.
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.2", raw.port))
+        full.listen(0)
+        for _ in range(4):
+            knocking = stack.enter_context(socket.socket())
+            knocking.setblocking(False)
+            knocking.connect_ex(full.getsockname())
+        assert asyncio.run(find()).word == "in_progress"
 
 
 def test_a_body_in_chunks_is_read(raw: RawServer, connection: Callable[..., None]) -> None:
