@@ -79,7 +79,7 @@ ROWS = [
         act=acts.freeze,
         waits=("worker",),
         play={"seconds": 75.0},
-        at_most=3,
+        at_most=1,  # a frozen worker keeps its slot until it comes back
     ),
     *(
         Row(
