@@ -41,6 +41,8 @@ _CONNECTIONS = 100
 _CONNECTIONS_BESIDE_LOOKS = 20
 #: How long a connection's settings are believed before they are read again: keys rotate.
 SETTINGS_SECONDS = 60.0
+#: How long reading them may take.
+_SETTINGS_WITHIN = 30.0
 #: Not more often than this, also when a thousand waits meet a refused key at once.
 _FRESH_SECONDS = 5.0
 
@@ -95,8 +97,10 @@ class SharedClient:
         self._hook = hook
         self._source: Any = None
         self._read_at = 0.0
+        #: Whether its key was refused since.
+        self._is_distrusted = False
         self._client: Client | None = None
-        self._lock = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
         self._looks = asyncio.Semaphore(_CONNECTIONS - _CONNECTIONS_BESIDE_LOOKS)
         self._pace = Pace()
 
@@ -150,40 +154,47 @@ class SharedClient:
     def _reconnect(self) -> None:
         if time.monotonic() - self._read_at > _FRESH_SECONDS:
             self._read_at = 0.0
+            self._is_distrusted = True
 
     async def close(self) -> None:
         """Close the client, if one was built."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         if self._client is not None:
             await self._client.retire()
             self._client = None
 
     async def _current(self) -> Client:
-        if self._client is not None and time.monotonic() - self._read_at < SETTINGS_SECONDS:
-            return self._client
-        async with self._lock:
-            if self._client is None or time.monotonic() - self._read_at >= SETTINGS_SECONDS:
-                await self._refresh()
+        if self._client is None or time.monotonic() - self._read_at >= SETTINGS_SECONDS:
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._refresh())
+            if self._client is None or self._is_distrusted:
+                await asyncio.shield(self._refreshing)
+            # Else a look goes on with what there is: a slow look-up must not hold it back.
         assert self._client is not None  # noqa: S101 # for mypy: _refresh sets it or raises
         return self._client
 
     async def _refresh(self) -> None:
         try:
-            connection, extras = await self._hook.aread_connection()
-        except Exception:
+            async with asyncio.timeout(_SETTINGS_WITHIN):
+                connection, extras = await self._hook.aread_connection()
+                source = (connection.host, connection.password, extras)
+                if self._client is not None and source == self._source:
+                    return
+                built = await asyncio.to_thread(self._build, connection, extras)
+        except Exception as error:
             # A look-up that fails once must not end a wait that a working client can go on with.
             if self._client is None:
                 raise
-            self._hook.log.warning("Could not read connection %s again; going on", self._hook.conn_id)
+            name, kind = self._hook.conn_id, type(error).__name__
+            self._hook.log.warning("Could not read connection %s again (%s); going on", name, kind)
+            return
+        finally:
             self._read_at = time.monotonic()
-            return
-        self._read_at = time.monotonic()
-        source = (connection.host, connection.password, extras)
-        if self._client is not None and source == self._source:
-            return
-        built = await asyncio.to_thread(self._build, connection, extras)
-        if self._client is not None:
-            await self._client.retire()
-        self._client, self._source = built, source
+            self._is_distrusted = False
+        old, self._client, self._source = self._client, built, source
+        if old is not None:
+            await old.retire()
 
     def _build(self, connection: Connection, extras: dict[str, Any]) -> Client:
         tls = httpx2.create_ssl_context()

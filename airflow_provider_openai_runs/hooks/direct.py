@@ -83,8 +83,7 @@ class DirectGets:
         # A copy that takes its requests down instead of sending them, through no proxy either.
         taker = httpx2.AsyncClient(transport=_Taker(), trust_env=False)
         self._writer = client.with_options(http_client=taker, max_retries=0)
-        self._templates: dict[tuple[tuple[str, str], ...], _Template] = {}
-        self._writing = asyncio.Lock()
+        self._templates: dict[tuple[tuple[str, str], ...], asyncio.Task[_Template]] = {}
         self._idle: deque[_Connection] = deque()
         self._closed = False
 
@@ -100,7 +99,7 @@ class DirectGets:
         """
         Send a GET request without a query of its own.
 
-        :param within: seconds for the whole reply.
+        :param within: seconds for the whole reply, and for the key if a function provides it.
         :param connect_within: seconds for a new connection, of those.
         :raises NotPlain: if the SDK has to do it.
         :raises httpx2.TransportError: if there was no reply.
@@ -109,9 +108,16 @@ class DirectGets:
         """
         if call.query:
             raise NotPlain
-        template = await self._template(call)
-        target = template.before + call.path.lstrip("/").encode() + template.after
-        reply = await self._reply(target, template.headers, within, connect_within)
+        try:
+            async with asyncio.timeout(within):
+                reply = await self._reply(call, connect_within)
+        except TimeoutError as error:
+            self._close_idle()
+            raise httpx2.ReadTimeout(f"no reply within {within:.0f} s") from error
+        except (OSError, _Stale, h11.ProtocolError) as error:
+            # What broke this connection may have broken all of them, and the next look should not find out.
+            self._close_idle()
+            raise httpx2.ReadError(str(error) or type(error).__name__) from error
         if reply.status_code in _KEY_REFUSED:
             self._templates.clear()
             raise NotPlain
@@ -123,6 +129,8 @@ class DirectGets:
         """Close the connections; one that is in use closes when its reply is there."""
         self._closed = True
         self._close_idle()
+        for writing in self._templates.values():
+            writing.cancel()
 
     def _close_idle(self) -> None:
         while self._idle:
@@ -130,14 +138,11 @@ class DirectGets:
 
     async def _template(self, call: Call[Any]) -> _Template:
         wanted = tuple(call.headers.items())
-        found = self._templates.get(wanted)
-        if found is not None and time.monotonic() - found.written_at < _TEMPLATE_SECONDS:
-            return found
-        async with self._writing:
-            found = self._templates.get(wanted)
-            if found is None or time.monotonic() - found.written_at >= _TEMPLATE_SECONDS:
-                found = self._templates[wanted] = await self._write(dict(call.headers))
-            return found
+        writing = self._templates.get(wanted)
+        if writing is None or (writing.done() and not _is_fresh(writing)):
+            writing = self._templates[wanted] = asyncio.create_task(self._write(dict(call.headers)))
+        # One look that loses patience must not end it for the others.
+        return await asyncio.shield(writing)
 
     async def _write(self, headers: dict[str, str]) -> _Template:
         written_at = time.monotonic()
@@ -152,26 +157,16 @@ class DirectGets:
             raise httpx2.LocalProtocolError("a header cannot be written") from None
         return _Template(before, after, plain, written_at)
 
-    async def _reply(
-        self, target: bytes, headers: _Headers, within: float, connect_within: float
-    ) -> PlainReply:
-        try:
-            async with asyncio.timeout(within):
-                while connection := self._take():
-                    try:
-                        return await self._over(connection, target, headers)
-                    except _Stale:
-                        # The server had closed it, and has not read the request.
-                        continue
-                connection = await self._open(connect_within)
-                return await self._over(connection, target, headers)
-        except TimeoutError as error:
-            self._close_idle()
-            raise httpx2.ReadTimeout(f"no reply within {within:.0f} s") from error
-        except (OSError, _Stale, h11.ProtocolError) as error:
-            # What broke this connection may have broken all of them, and the next look should not find out.
-            self._close_idle()
-            raise httpx2.ReadError(str(error) or type(error).__name__) from error
+    async def _reply(self, call: Call[Any], connect_within: float) -> PlainReply:
+        template = await self._template(call)
+        target = template.before + call.path.lstrip("/").encode() + template.after
+        while connection := self._take():
+            try:
+                return await self._over(connection, target, template.headers)
+            except _Stale:
+                # The server had closed it, and has not read the request.
+                continue
+        return await self._over(await self._open(connect_within), target, template.headers)
 
     async def _over(self, connection: _Connection, target: bytes, headers: _Headers) -> PlainReply:
         try:
@@ -206,6 +201,12 @@ class DirectGets:
             raise httpx2.ConnectTimeout(f"no connection within {within:.0f} s") from error
         except OSError as error:
             raise httpx2.ConnectError(str(error)) from error
+
+
+def _is_fresh(written: asyncio.Task[_Template]) -> bool:
+    if written.exception() is not None:
+        return False
+    return time.monotonic() - written.result().written_at < _TEMPLATE_SECONDS
 
 
 class _Stale(Exception):  # noqa: N818 # a connection, not an error

@@ -10,6 +10,9 @@ from typing import Any
 import openai
 from airflow.providers.common.compat.module_loading import import_string
 
+#: How long a call waits for its key; its wait has a deadline of its own.
+_KEY_SECONDS = 30.0
+
 
 def key_provider(path: object) -> Callable[[], str]:
     """
@@ -44,6 +47,10 @@ def in_a_thread(key: Callable[[], str]) -> Callable[[], Awaitable[str]]:
     """Return the same for an asynchronous client, whose event loop it must not block."""
 
     async def provide() -> str:
-        return await asyncio.to_thread(key)
+        try:
+            async with asyncio.timeout(_KEY_SECONDS):
+                return await asyncio.to_thread(key)
+        except TimeoutError as error:
+            raise openai.OpenAIError(f"api_key_provider gave no key within {_KEY_SECONDS:.0f} s") from error
 
     return provide

@@ -143,7 +143,7 @@ def not_sent(error: Exception) -> CallFailed:
     """Return the trouble of a call for which there is no client: its connection cannot be used just now."""
     unusable = isinstance(error, OpenAIRunError)
     kind = TroubleKind.KEY_REFUSED if unusable else TroubleKind.NOT_SENT
-    return CallFailed(Trouble(kind=kind, text=safe_text(error)))
+    return CallFailed(Trouble(kind=kind, text=safe_text(error) or type(error).__name__))
 
 
 def _options(call: Call[Any]) -> Any:
