@@ -83,15 +83,26 @@ class BusyWait:
     def in_worker(self, hook: OpenAIRunsHook) -> None:
         """Wait in the worker."""
         from airflow_provider_openai_runs.hooks import waits  # noqa: PLC0415 # brings the SDK
-        from airflow_provider_openai_runs.runs.waiting import WaitLimits  # noqa: PLC0415
+        from airflow_provider_openai_runs.runs.waiting import (  # noqa: PLC0415
+            NOT_FOUND_GRACE,
+            Outcome,
+            WaitLimits,
+        )
 
         now = time.time()
         if self.busy.ref is None:
             hook.sleep(min(_ASK_AGAIN_SECONDS, max(0.0, self.until - now)))
             return
         limits = WaitLimits(
-            created_at=now, deadline=self.until, poll_interval=self.poll_interval, targets=frozenset(_ENDS)
+            created_at=now,
+            deadline=self.until,
+            poll_interval=self.poll_interval,
+            not_found_grace_until=now + NOT_FOUND_GRACE,
+            targets=frozenset(_ENDS),
         )
-        hook.run_flow(
+        found = hook.run_flow(
             waits.wait(self.busy.ref, limits, cancel_on_timeout=False, cancel_wait=0, note=self.log.info)
         )
+        if found.outcome is Outcome.UNREACHABLE:
+            # Nobody can say when it ends, so the create itself has to ask.
+            hook.sleep(min(_ASK_AGAIN_SECONDS, max(0.0, self.until - time.time())))

@@ -8,6 +8,8 @@ what a ``TaskSuccessEvent`` brings along as a text of JSON, which the next task 
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TaskSuccessEvent
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+    from airflow_provider_openai_runs.runs.model import Run
 
 #: Seconds for reading the run; a worker has more.
 _READ_BUDGET = 60.0
@@ -55,7 +58,11 @@ async def success_event(
         return None
     if run.status is not RunStatus.COMPLETED or run.needs_action:
         return None
-    values = results.to_xcom(run, log=log)
+    # Beside the event loop, which other waits need: the result may be large.
+    values = await asyncio.to_thread(_small_values, run, log)
+    if values is None:
+        log.info("The result of %s is large, so a worker finishes its task", result.ref)
+        return None
     try:
         await _push(task_instance, {**(values if multiple_outputs else {}), "return_value": values})
     except Exception as error:  # noqa: BLE001 # a worker can do it again
@@ -63,6 +70,11 @@ async def success_event(
         return None
     log.info("%s", results.summary(run))
     return TaskSuccessEvent()
+
+
+def _small_values(run: Run, log: Logger) -> dict[str, Any] | None:
+    values = results.to_xcom(run, log=log)
+    return values if len(json.dumps(values, default=str)) <= results.MAX_XCOM_BYTES else None
 
 
 async def _push(task_instance: Any, values: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,12 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_openai_runs.attempts.busy import BusyThreadError, BusyWait
 from airflow_provider_openai_runs.exceptions import RunRequestError, ThreadBusyError
-from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
 
 
@@ -55,6 +60,37 @@ def test_waiting_in_the_worker_creates_the_run_when_the_other_one_has_ended(
     assert found["status"] == "completed"
     assert statuses(openai_runs_simulator) == {other: "completed", found["id"]: "completed"}
     assert openai_runs_simulator.count("POST", "/cancel$") == 0
+
+
+def test_a_busy_run_that_is_not_visible_yet_is_looked_at_again_before_the_next_create(
+    run_on: Callable[..., Any], busy_for: Callable[[float], str], context: Any, openai_runs_simulator: Any
+) -> None:
+    other = busy_for(1)
+    openai_runs_simulator.fault(Fault(method="GET", path=f"/runs/{other}$", status=404, times=2))
+    before = openai_runs_simulator.count("POST", "/runs$")
+    assert run_on(on_active_run="wait").execute(context)["status"] == "completed"
+    assert openai_runs_simulator.count("POST", "/runs$") - before == 2
+
+
+def test_a_busy_run_that_nobody_can_see_does_not_make_creates_follow_at_once(
+    busy_for: Callable[[float], str],
+    thread_id: str,
+    openai_runs_simulator: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.NOT_FOUND_GRACE", -1.0)
+    other = busy_for(60)
+    openai_runs_simulator.fault(Fault(method="GET", status=404, times=None))
+    ref = RunRef(kind=RunKind.THREAD_RUN, id=other, thread_id=thread_id, conn_id="openai_default")
+    pauses: list[float] = []
+    wait = BusyWait(
+        busy=BusyThreadError(ThreadBusyError("busy"), ref),
+        until=time.time() + 600,
+        poll_interval=None,
+        log=logging.getLogger(__name__),  # type: ignore[arg-type]
+    )
+    wait.in_worker(OpenAIRunsHook(sleep=pauses.append))
+    assert pauses == [15.0]
 
 
 def test_a_deferrable_task_waits_for_the_thread_without_a_worker(

@@ -171,6 +171,20 @@ def test_a_result_that_cannot_be_pushed_is_a_workers(
     assert event.payload["status"] == "completed"
 
 
+def test_a_result_too_large_for_the_triggerer_is_a_workers(
+    supervisor: Supervisor,
+    respond: Callable[..., Any],
+    event_of: Callable[..., Any],
+    context: dict[str, Any],
+    openai_runs_simulator: Simulator,
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, text="x" * 1_000_001))
+    event = event_of(respond(deferrable=True, end_from_trigger=True), context)
+    assert not isinstance(event, TaskSuccessEvent)
+    assert event.payload["status"] == "completed"
+    assert supervisor.xcoms == {}
+
+
 def test_a_dag_test_finishes_in_its_worker(
     create: Callable[..., Any],
     event_of: Callable[..., Any],
