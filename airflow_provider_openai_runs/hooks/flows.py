@@ -42,10 +42,12 @@ class Cancelled:
 
     :param look: the last look at it; None when nobody could say, or it is gone.
     :param trouble: why not.
+    :param accepted: the server took the cancel, whatever became of the looks after it.
     """
 
     look: Look | None
     trouble: Trouble | None = None
+    accepted: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -123,12 +125,17 @@ def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[Cancell
                 seen = yield wire_of(ref.kind).look(ref)
             cannot = refused is not None and refused.http_status in _NO_CANCEL and time.time() >= visible_by
             if seen.status.is_terminal or cannot or time.monotonic() + pause >= ends:
-                return Cancelled(look=seen, trouble=refused if seen.status.is_active else None)
+                return Cancelled(
+                    look=seen,
+                    trouble=refused if seen.status.is_active else None,
+                    accepted=refused is None,
+                )
             yield Pause(pause)
             pause = min(pause * 2, 5.0)
     except CallFailed as failed:
         gone = failed.trouble.kind is TroubleKind.NOT_FOUND
-        return Cancelled(look=None if gone else seen, trouble=failed.trouble)
+        accepted = seen is not None and refused is None
+        return Cancelled(look=None if gone else seen, trouble=failed.trouble, accepted=accepted)
 
 
 def _ask_to_end(ref: RunRef) -> Flow[tuple[Look, Trouble | None]]:

@@ -198,11 +198,10 @@ class OpenAIRunsHook(FlowHook):
                 raise self.error_of(failed, doing=f"cancel {ref}", kind=ref.kind)
         if not ended.has_ended:
             word = ended.look.word if ended.look else "unknown"
+            why = ended.trouble or "it did not end in time"
+            done = f"{ref} is being cancelled, but" if ended.accepted else f"Could not cancel {ref}:"
             with airflow_errors():
-                raise RunCallError(
-                    f"Could not cancel {ref}: {ended.trouble or 'it did not end in time'} (status {word}). "
-                    "It may be running and billing; try again."
-                )
+                raise RunCallError(f"{done} {why} (status {word}). It may be running and billing; try again.")
 
 
 def _thread(messages: list[Mapping[str, Any]] | None, more: Mapping[str, Any]) -> Flow[str]:

@@ -132,4 +132,4 @@ def fate_of(ended: flows.Cancelled) -> Fate:
         return Fate.GONE
     if ended.has_ended:
         return Fate.ENDED
-    return Fate.CANCELLING if status is not None and ended.trouble is None else Fate.NOT_CANCELLED
+    return Fate.CANCELLING if ended.accepted else Fate.NOT_CANCELLED

@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.module_loading import import_string
 
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
-from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+from airflow_provider_openai_runs.triggers import RunCompletionTrigger, completion
 
 QUICK = Scenario(queued=0.02, in_progress=0.1)
 LONG = Scenario(queued=0.02, in_progress=500)
@@ -100,6 +100,22 @@ def test_the_run_is_cancelled_at_the_deadline_before_the_event_is_fired(
 
     assert (event["outcome"], event["fate"], event["status"]) == ("window_over", "cancelled", "cancelled")
     assert openai_runs_simulator.active() == []
+
+
+def test_a_cancel_that_was_accepted_counts_though_nobody_can_look_after_it(
+    trigger: Callable[..., Any],
+    fire: Callable[..., Any],
+    openai_runs_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(completion, "_CANCEL_WAIT", 0.5)
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=500, cancelling=60))
+    # The first look sees that its time is over; the server fails after the cancel.
+    openai_runs_simulator.fault(Fault(method="GET", status=401, skip=1, times=None))
+    event = fire(trigger(deadline=time.time() - 1))
+
+    assert (event["outcome"], event["fate"]) == ("window_over", "cancelling")
+    assert openai_runs_simulator.count("POST", "/cancel$") == 1
 
 
 def test_cancel_on_timeout_false_leaves_the_run_at_the_deadline(
