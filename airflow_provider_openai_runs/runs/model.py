@@ -167,8 +167,6 @@ class Look:
     poll_after: float | None = None
     #: Whether the model waits for somebody to answer a call. A response is then ``completed`` all the same.
     needs_action: bool = False
-    #: Unix seconds at which the server itself gives the run up.
-    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

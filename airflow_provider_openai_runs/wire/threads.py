@@ -201,7 +201,6 @@ def _look(reply: Reply) -> Look:
         word=word,
         poll_after=reading.poll_after(reply.headers),
         needs_action=status is RunStatus.REQUIRES_ACTION,
-        expires_at=reading.unix_time(reply.data.get("expires_at")),
     )
 
 
