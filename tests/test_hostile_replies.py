@@ -72,6 +72,13 @@ def bomb(status: str = "200 OK") -> Pieces:
         yield packer.compress(b"x" * MIB) + packer.flush(zlib.Z_SYNC_FLUSH)
 
 
+def tailed(status: str = "200 OK") -> Pieces:
+    """A packed object that ends, and whatever comes after it."""
+    yield f"HTTP/1.1 {status}\r\nContent-Encoding: gzip\r\n\r\n".encode() + gzip.compress(b"{}")
+    for _ in range(60):
+        yield b"x" * MIB
+
+
 def dripping() -> Pieces:
     yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     while True:
@@ -228,7 +235,7 @@ def test_a_status_counts_however_much_is_said_with_it(
 
 
 @pytest.mark.parametrize("status", ["200 OK", "404 No"])
-@pytest.mark.parametrize("answer", [huge, endless, bomb])
+@pytest.mark.parametrize("answer", [huge, endless, bomb, tailed])
 @pytest.mark.parametrize("way", ["sync", "async"])
 def test_memory_stays_bounded(
     hostile: Hostile, hook: Any, answer: Callable[[str], Pieces], status: str, way: str

@@ -98,6 +98,9 @@ class _Measure:
                 found = self._packed.decompress(received, self._left + 1)
             except zlib.error as error:
                 raise httpx2.DecodingError(f"it cannot be unpacked: {error}") from error
+            if self._packed.unused_data:
+                # It would gather there, uncounted.
+                raise httpx2.DecodingError("more came after its packed end")
             received = self._packed.unconsumed_tail
             yield self._within(found)
 
