@@ -191,11 +191,12 @@ class DirectGets:
         return None
 
     async def _open(self, within: float) -> _Connection:
+        # Other event loops than asyncio's own, such as uvloop, do not know the option.
+        knows = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+        options: dict[str, Any] = {"happy_eyeballs_delay": _NEXT_ADDRESS_AFTER} if knows else {}
         try:
             async with asyncio.timeout(within):
-                streams = await asyncio.open_connection(
-                    self._host, self._port, ssl=self._tls, happy_eyeballs_delay=_NEXT_ADDRESS_AFTER
-                )
+                streams = await asyncio.open_connection(self._host, self._port, ssl=self._tls, **options)
                 return _Connection(*streams)
         except TimeoutError as error:
             raise httpx2.ConnectTimeout(f"no connection within {within:.0f} s") from error
