@@ -3,6 +3,7 @@
 The ways to wait that are compared. Each starts its waits at once, in a process of its own.
 
     floor    a bare aiohttp session, one loop for each wait: the least that these looks cost
+    heap     the same where Airflow and the SDK are imported, whose objects the garbage collector passes over
     ours     RunCompletionTrigger.run(), as a triggerer drives it
     sdk      one AsyncOpenAI client with 100 connections, shared by naive loops
     batch    the official provider's OpenAIBatchTrigger
@@ -68,6 +69,15 @@ async def floor(base_url: str) -> AsyncIterator[Wait]:
                             return
                 await asyncio.sleep(plan.interval or 10.0)
 
+        yield wait
+
+
+@asynccontextmanager
+async def heap(base_url: str) -> AsyncIterator[Wait]:
+    """Look with a bare aiohttp session, in a process that holds what a triggerer holds."""
+    for module in ("triggers", "hooks.openai_runs"):
+        importlib.import_module(f"airflow_provider_openai_runs.{module}")
+    async with floor(base_url) as wait:
         yield wait
 
 
@@ -161,6 +171,7 @@ def _check(event: Any) -> None:
 
 CONTENDERS: dict[str, Callable[[str], AbstractAsyncContextManager[Wait]]] = {
     "floor": floor,
+    "heap": heap,
     "ours": ours,
     "sdk": sdk,
     "batch": batch,

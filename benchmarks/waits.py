@@ -54,7 +54,7 @@ def short() -> None:
 def sizes(asked: Asked) -> None:
     """Compare at every size that a contender bears, with a look every ten seconds."""
     table = Table()
-    bears = [(contender, waits) for waits in SIZES for contender in ("floor", "sdk", "ours")]
+    bears = [(contender, waits) for waits in SIZES for contender in ("floor", "heap", "sdk", "ours")]
     bears += [("session", 1_000), ("batch", 100), ("session", 100), ("batch", 1_000)]
     for contender, waits in bears:
         if contender in asked.contenders and waits in asked.waits:
