@@ -14,6 +14,7 @@ from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.trouble import TroubleKind
+from airflow_provider_openai_runs.triggers.task_state import ENDED, state_among
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -29,7 +30,6 @@ _LOOK_SECONDS = 1.0
 _NAP_SECONDS = 0.25
 #: A later attempt has the run, or will have it; a user's mark or clear shows as another state.
 _GOES_ON = frozenset({"running", "up_for_retry", "scheduled", "queued", "deferred"})
-_ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
 
 
 class RunKiller:
@@ -99,7 +99,7 @@ class RunKiller:
         :raises OpenAIRunError: when it was.
         """
         with suppress(Exception):  # unknown counts as wanted
-            self._killed = self._killed or self._state() in _ENDED
+            self._killed = self._killed or self._state() in ENDED
         self.check()
 
     def kill(self) -> None:
@@ -181,4 +181,4 @@ class RunKiller:
         states = ti.get_task_states(
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
         ).get(ti.run_id, {})
-        return states.get(f"{ti.task_id}_{ti.map_index}", states.get(ti.task_id))
+        return state_among(states, ti)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 log = logging.getLogger(__name__)
 
-_ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
+ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class TaskState:
     @property
     def ended(self) -> bool:
         """Whether nobody waits for the run any more, for certain."""
-        return self.known and (self.word is None or self.word in _ENDED)
+        return self.known and (self.word is None or self.word in ENDED)
 
 
 async def task_was_ended(task_instance: Any) -> TaskState:
@@ -46,5 +47,10 @@ async def task_was_ended(task_instance: Any) -> TaskState:
     except Exception:
         log.warning("Could not ask for the state of %s", task_instance.task_id, exc_info=True)
         return TaskState("unknown", known=False)
+    return TaskState(state_among(states, task_instance))
+
+
+def state_among(states: Mapping[str, Any], task_instance: Any) -> Any:
+    """Pick the state of a task instance; Airflow appends the map index to the name of a mapped one."""
     name = task_instance.task_id
-    return TaskState(states.get(f"{name}_{task_instance.map_index}", states.get(name)))
+    return states.get(f"{name}_{task_instance.map_index}", states.get(name))
