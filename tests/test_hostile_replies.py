@@ -287,6 +287,25 @@ def test_a_wait_goes_on_after_any_answer(
     assert run_task(operator, context)["status"] == "completed"
 
 
+def test_an_event_can_be_encoded_whatever_the_server_says(
+    hostile: Hostile, fire: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot kills the triggerer, with every wait in it."""
+    from airflow_provider_openai_runs.triggers import RunCompletionTrigger, completion  # noqa: PLC0415
+
+    monkeypatch.setattr(completion, "_CANCEL_WAIT", 0.1)
+    half_an_emoji = {"id": "resp_1", "status": "thinking \ud83d\0"}
+    monkeypatch.setitem(GOOD, ("GET", "/v1/responses/resp_1"), half_an_emoji)
+    refusal = json.dumps({"error": {"message": "cannot cancel \ud83d\0"}}).encode()
+    hostile.plan("POST", *[lambda: reply(refusal, status="500 Oh")] * 50)
+
+    event = fire(RunCompletionTrigger(ref=REFS[0], deadline=1.0, rounds={"errors": ["half \ud83d"]}))
+
+    json.dumps(event, ensure_ascii=False).encode()
+    assert "cannot cancel" in event["trouble"]
+    assert event["status"].startswith("thinking ")
+
+
 def as_large_as_can_be() -> Pieces:
     """Just within the limit, and of many small things."""
     item = b'{"type": "message", "content": [{"type": "output_text", "text": "x"}]},'

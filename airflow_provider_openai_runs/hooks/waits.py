@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.runs.ending import Fate
-from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.waiting import Finish, KeepWaiting, Outcome, Waiting, WaitLimits
 from airflow_provider_openai_runs.wire import Flow, wire_of
@@ -40,7 +40,9 @@ class WaitResult:
     def to_json(self) -> dict[str, Any]:
         """Return the payload of a trigger's event."""
         values = {"ref": self.ref.to_json(), "outcome": self.outcome.value, "fate": self.fate.value}
-        return values | {"status": self.word, "trouble": self.trouble}
+        # An event that cannot be encoded kills the triggerer, with every wait in it.
+        payload: dict[str, Any] = plain(values | {"status": self.word, "trouble": self.trouble})
+        return payload
 
     @classmethod
     def from_json(cls, payload: Any) -> WaitResult:

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.text import encodable
 
 #: JSON nested deeper than this is cut in XCom; Python's own JSON gives up at some hundreds.
 MAX_DEPTH = 100
-_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +227,7 @@ def plain(value: Any, *, _depth: int = 0) -> Any:
     nested deeper than ``MAX_DEPTH`` an ellipsis.
     """
     if isinstance(value, str):
-        return _NOT_STORABLE.sub("\ufffd", value)
+        return encodable(value)
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):

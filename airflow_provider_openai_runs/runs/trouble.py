@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from airflow_provider_openai_runs.runs.text import encodable
+
 #: Text of a server that may enter an exception, an event or a log is cut to this many characters.
 MAX_SERVER_TEXT = 500
 
@@ -80,7 +82,7 @@ class Trouble:
 
 
 def safe_text(text: object) -> str:
-    """Cut a server's text to ``MAX_SERVER_TEXT`` and take out what looks like a key."""
-    head = str(text)[: 2 * MAX_SERVER_TEXT]
+    """Cut a server's text to ``MAX_SERVER_TEXT``, take out what looks like a key, and make it encodable."""
+    head = encodable(str(text)[: 2 * MAX_SERVER_TEXT])
     clean = " ".join(_SECRETS.sub(lambda found: f"{found.group(1) or ''}***", head).split())
     return clean if len(clean) <= MAX_SERVER_TEXT else clean[: MAX_SERVER_TEXT - 1] + "…"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE, WaitLimits
 from airflow_provider_openai_runs.triggers.task_state import task_was_ended
 
@@ -140,7 +140,8 @@ class RunCompletionTrigger(BaseTrigger):
 
     def _handed_back(self) -> dict[str, Any]:
         limits = {"deadline": self.deadline, "attempt_deadline": self.attempt_deadline}
-        return limits | {"created_at": self.created_at, "rounds": self.rounds}
+        handed_back: dict[str, Any] = plain(limits | {"created_at": self.created_at, "rounds": self.rounds})
+        return handed_back
 
     async def on_kill(self) -> None:
         """

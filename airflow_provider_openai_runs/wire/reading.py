@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.model import Usage, plain
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.text import encodable
 
 #: A Unix time above this is in milliseconds (as seconds it would lie beyond the year 5000).
 _MILLISECONDS = 1e11
@@ -96,7 +97,7 @@ def status_word(data: Mapping[str, Any]) -> str:
     found = data.get("status")
     if not isinstance(found, str) or not found:
         raise ValueError(f"the answer has no status, only {sorted(map(str, data))[:8]}")
-    return _SAME_STATUS.get(found.lower(), found)
+    return _SAME_STATUS.get(found.lower(), encodable(found))
 
 
 def usage(value: object) -> Usage | None:
