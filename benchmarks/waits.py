@@ -23,8 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_openai_runs.runs.model import Look
+from airflow_provider_openai_runs.runs.polling import KeepWaiting, Waiting, WaitLimits
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.waiting import KeepWaiting, Waiting, WaitLimits
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measuring import Setup, measure
 from benchmarks.table import Table, rates

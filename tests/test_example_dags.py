@@ -74,7 +74,7 @@ def test_an_example_succeeds_and_pays_for_no_run_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_OPENAI_THREADS", openai_runs_simulator.connection_json)
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.INTERVAL_BOUNDS", (0.1, 30.0))
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
     openai_runs_simulator.script(Scenario(queued=0.05, in_progress=0.15, times=None))
     dag = fetch(path)
     for sensor in (task for task in dag.tasks if hasattr(task, "poke_interval")):
@@ -132,7 +132,7 @@ def ask_agent(
     """Run the agent, whose model finds, looks up and refunds; return its Dag run and the refunds."""
 
     def run() -> tuple[Any, list[Any]]:
-        monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.INTERVAL_BOUNDS", (0.1, 30.0))
+        monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
         find = FunctionCall(name="find_orders", arguments={"customer": "ada@example.com"})
         look_up = FunctionCall(name="look_up_order", arguments={"order_id": 1001})
         rounds = ((find,), (look_up,), (REFUND,))

@@ -318,7 +318,7 @@ def test_the_event_loop_is_never_held_for_long(
     hostile: Hostile, hook: Any, answer: Callable[[], Pieces]
 ) -> None:
     """What is read at the most, 16 MiB, takes seconds to parse on a busy machine; the bound is generous."""
-    from airflow_provider_openai_runs.hooks import flows  # noqa: PLC0415 - Airflow is set up by then
+    from airflow_provider_openai_runs.wire import flows  # noqa: PLC0415 - Airflow is set up by then
 
     hostile.plan("GET", answer, answer)
 

@@ -135,9 +135,10 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Recording]]:
 @pytest.fixture
 def watch() -> Callable[[dict[str, Any]], Any]:
     """Wait for a run as an operator does in its worker."""
-    from airflow_provider_openai_runs.hooks import OpenAIRunsHook, waits  # noqa: PLC0415
+    from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415
     from airflow_provider_openai_runs.runs.model import RunRef  # noqa: PLC0415
-    from airflow_provider_openai_runs.runs.waiting import WaitLimits  # noqa: PLC0415
+    from airflow_provider_openai_runs.runs.polling import WaitLimits  # noqa: PLC0415
+    from airflow_provider_openai_runs.wire import wait as waits  # noqa: PLC0415
 
     def wait(ref: dict[str, Any]) -> Any:
         limits = WaitLimits(created_at=0, poll_interval=0.01)
@@ -224,8 +225,9 @@ def test_recorded_calls_are_answered_and_the_run_goes_on_to_its_end(
 def test_a_recorded_background_response_is_read_and_another_cancelled(
     play: Callable[..., Recording], watch: Callable[[dict[str, Any]], Any]
 ) -> None:
-    from airflow_provider_openai_runs.hooks import OpenAIRunsHook, flows  # noqa: PLC0415
+    from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415
     from airflow_provider_openai_runs.runs.model import RunRef  # noqa: PLC0415
+    from airflow_provider_openai_runs.wire import flows  # noqa: PLC0415
 
     hook = OpenAIRunsHook("recorded")
     (recorded,) = play("ResponsesTests/CanStreamBackgroundResponses").bodies("response")

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.module_loading import import_string
 
-from airflow_provider_openai_runs.hooks.waits import WaitResult
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
+from airflow_provider_openai_runs.wire.wait import WaitResult
 
 #: The methods by which Airflow resumes a task that an earlier version has deferred or paused.
 RESUMED_BY = {

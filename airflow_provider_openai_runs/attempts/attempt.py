@@ -13,25 +13,25 @@ import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs import results
-from airflow_provider_openai_runs.attempts.busy import BusyThreadError, BusyWait
-from airflow_provider_openai_runs.attempts.creating import Owned
-from airflow_provider_openai_runs.attempts.from_trigger import end_of
+from airflow_provider_openai_runs.attempts.acquire import RunOwner
+from airflow_provider_openai_runs.attempts.busy_thread import BusyThreadError, BusyWait
+from airflow_provider_openai_runs.attempts.create import Owned
 from airflow_provider_openai_runs.attempts.kill import RunKiller
-from airflow_provider_openai_runs.attempts.owner import RunOwner
 from airflow_provider_openai_runs.attempts.parts import Parts
-from airflow_provider_openai_runs.attempts.record import RunRecords
-from airflow_provider_openai_runs.attempts.tool_calls import ApprovalNeededError, UnansweredError
-from airflow_provider_openai_runs.hooks import waits
+from airflow_provider_openai_runs.attempts.record_store import RunRecords
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.hooks.waits import WaitResult
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.runs.ending import Fate
+from airflow_provider_openai_runs.operators.end_from_trigger import end_of
+from airflow_provider_openai_runs.runs.error_of_run import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.polling import NOT_FOUND_GRACE, Outcome, WaitLimits
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE, Outcome, WaitLimits
+from airflow_provider_openai_runs.tool_calls.answering import ApprovalNeededError, UnansweredError
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+from airflow_provider_openai_runs.wire import wait as waits
+from airflow_provider_openai_runs.wire.wait import WaitResult
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.operators.base import BaseCreateOperator

@@ -7,24 +7,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs import results
-from airflow_provider_openai_runs.attempts.record import NoLongerOwnerError, RunRecords
-from airflow_provider_openai_runs.hooks import flows
-from airflow_provider_openai_runs.hooks.waits import WaitResult, fate_of
-from airflow_provider_openai_runs.runs.ending import Fate, error_of_run, error_of_wait
+from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RunRecords
+from airflow_provider_openai_runs.runs.error_of_run import Fate, error_of_run, error_of_wait
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunOutputError, RunTimeoutError
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnToolCalls
+from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.waiting import Outcome
-from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.wait import WaitResult, fate_of
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-    from airflow_provider_openai_runs.functions.output import OutputType
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+    from airflow_provider_openai_runs.typed.output import OutputType
 
 _NO_ROUNDS = Rounds()
 #: Seconds for reading a run whose wait was over anyway.

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs.runs.ending import Fate
+from airflow_provider_openai_runs.attempts.task_state import ENDED, state_among
+from airflow_provider_openai_runs.runs.error_of_run import Fate
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.failure import TroubleKind
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.trouble import TroubleKind
-from airflow_provider_openai_runs.triggers.task_state import ENDED, state_among
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -136,7 +136,7 @@ class RunKiller:
     def _cancelled(self, ref: RunRef) -> str:
         from airflow_provider_openai_runs.hooks import transport  # noqa: PLC0415 # brings the SDK
         from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
-        from airflow_provider_openai_runs.wire.troubled import CallFailed  # noqa: PLC0415
+        from airflow_provider_openai_runs.wire.errors import CallFailed  # noqa: PLC0415
 
         wire = wire_of(ref.kind)
         try:

@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_provider_openai_runs.attempts.approval import ApprovalPage, needing_approval
-from airflow_provider_openai_runs.attempts.asking import Asking
-from airflow_provider_openai_runs.attempts.creating import Owned, RunCreator
+from airflow_provider_openai_runs.attempts.acquire import RunOwner
+from airflow_provider_openai_runs.attempts.answers import AnswerSender
+from airflow_provider_openai_runs.attempts.create import Owned, RunCreator
 from airflow_provider_openai_runs.attempts.finish import RunFinisher
-from airflow_provider_openai_runs.attempts.owner import RunOwner
-from airflow_provider_openai_runs.attempts.sending import AnswerSender
-from airflow_provider_openai_runs.attempts.tool_calls import ApprovalNeededError, Limit, ToolCallAnswerer
-from airflow_provider_openai_runs.functions.calls import FunctionCaller
-from airflow_provider_openai_runs.functions.output import OutputType
 from airflow_provider_openai_runs.runs import checks, policies
 from airflow_provider_openai_runs.runs.model import ToolCall
+from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
-from airflow_provider_openai_runs.runs.waiting import Outcome
+from airflow_provider_openai_runs.tool_calls.answering import ApprovalNeededError, Limit, ToolCallAnswerer
+from airflow_provider_openai_runs.tool_calls.approval_page import ApprovalPage, needing_approval
+from airflow_provider_openai_runs.tool_calls.approval_request import Asking
+from airflow_provider_openai_runs.tool_calls.function_caller import FunctionCaller
+from airflow_provider_openai_runs.typed.output import OutputType
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.attempts.kill import RunKiller
-    from airflow_provider_openai_runs.attempts.record import RunRecords
+    from airflow_provider_openai_runs.attempts.record_store import RunRecords
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
     from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 

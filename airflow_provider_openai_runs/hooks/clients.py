@@ -26,8 +26,8 @@ from airflow_provider_openai_runs.hooks import transport
 from airflow_provider_openai_runs.hooks.direct import KEEPALIVE_SECONDS, DirectGets, NotPlain
 from airflow_provider_openai_runs.hooks.pace import Pace
 from airflow_provider_openai_runs.wire import Flow
-from airflow_provider_openai_runs.wire.call import Call, Pause
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.protocol import Call, Pause
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection

@@ -19,13 +19,13 @@ from airflow_provider_openai_runs.hooks import clients, transport
 from airflow_provider_openai_runs.hooks.bounded import BoundedClient, bound_async
 from airflow_provider_openai_runs.hooks.keys import in_a_thread, key_provider
 from airflow_provider_openai_runs.hooks.urls import run_url
+from airflow_provider_openai_runs.runs.error_of_request import error_of_call
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.refusal import error_of_call
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import Flow
-from airflow_provider_openai_runs.wire.call import Call, Pause
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.protocol import Call, Pause
 
 if TYPE_CHECKING:
     import httpx2

@@ -23,7 +23,7 @@ import h11
 import httpx2
 
 from airflow_provider_openai_runs.hooks.bounded import MAX_BODY, MAX_ERROR
-from airflow_provider_openai_runs.wire.call import Call
+from airflow_provider_openai_runs.wire.protocol import Call
 
 if TYPE_CHECKING:
     import openai

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
-from airflow_provider_openai_runs.hooks import flows
 from airflow_provider_openai_runs.hooks.connection import FlowHook
 from airflow_provider_openai_runs.runs.errors import LostCreateError, OpenAIRunError, RunCallError
+from airflow_provider_openai_runs.runs.failure import TroubleKind
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Step
 from airflow_provider_openai_runs.runs.request import (
     DEFAULT_TIMEOUTS,
@@ -18,11 +18,10 @@ from airflow_provider_openai_runs.runs.request import (
     thread_run_request,
 )
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.runs.trouble import TroubleKind
-from airflow_provider_openai_runs.wire import Answer, Flow
+from airflow_provider_openai_runs.wire import Answer, Flow, flows
+from airflow_provider_openai_runs.wire.errors import CallFailed
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.threads import list_runs
-from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 T = TypeVar("T")
 

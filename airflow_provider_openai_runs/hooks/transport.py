@@ -24,10 +24,10 @@ import openai
 from airflow_provider_openai_runs.hooks.bounded import MAX_BODY
 from airflow_provider_openai_runs.hooks.direct import DirectGets, NotPlain, PlainReply
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind, safe_text
+from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind, safe_text
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.call import Call, Reply
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.protocol import Call, Reply
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

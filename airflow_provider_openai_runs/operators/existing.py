@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators.named import NamesRun
+from airflow_provider_openai_runs.operators.named_run import NamesRun
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.request import DEFAULT_TIMEOUTS

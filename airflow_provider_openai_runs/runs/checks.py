@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.trouble import safe_text
+from airflow_provider_openai_runs.runs.failure import safe_text
 
 #: OpenAI takes 16 pairs; one carries the token by which a lost run is found again.
 MAX_METADATA_PAIRS = 15

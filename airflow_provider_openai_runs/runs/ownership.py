@@ -18,12 +18,12 @@ from airflow_provider_openai_runs.runs.errors import (
     RunCallError,
     RunConnectionError,
 )
+from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind
 from airflow_provider_openai_runs.runs.model import Look, RunRef
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
+from airflow_provider_openai_runs.runs.polling import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
-from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
 
 #: How long after it was accepted a run may still be missing from a list.
 SEARCH_SECONDS = 60.0

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.failure import safe_text
 from airflow_provider_openai_runs.runs.model import ToolCall
-from airflow_provider_openai_runs.runs.trouble import safe_text
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 #: So many calls are told in a log line or an error.

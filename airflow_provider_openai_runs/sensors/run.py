@@ -17,14 +17,13 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators.named import NamesRun
+from airflow_provider_openai_runs.operators.named_run import NamesRun
 from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.ending import error_of_run, error_of_unknown_run
+from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_unknown_run
 from airflow_provider_openai_runs.runs.errors import RunEndedError, RunUnreachableError
+from airflow_provider_openai_runs.runs.failure import Trouble
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.trouble import Trouble
-from airflow_provider_openai_runs.runs.waiting import (
+from airflow_provider_openai_runs.runs.polling import (
     NOT_FOUND_GRACE,
     PERMANENT_TROUBLE_PATIENCE,
     KeepWaiting,
@@ -32,6 +31,10 @@ from airflow_provider_openai_runs.runs.waiting import (
     Waiting,
     WaitLimits,
 )
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.wait import WaitResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -101,8 +104,6 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Finish after the wait in the triggerer."""
-        from airflow_provider_openai_runs.hooks.waits import WaitResult  # noqa: PLC0415 # brings the SDK
-
         del context
         with airflow_errors():
             result = WaitResult.from_json(event)
@@ -124,10 +125,6 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once at the run."""
-        from airflow_provider_openai_runs.hooks import flows  # noqa: PLC0415 # brings the SDK
-        from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
-        from airflow_provider_openai_runs.wire.troubled import CallFailed  # noqa: PLC0415
-
         with airflow_errors():
             ref = self.named_run()
             waiting = self._waiting_for(context)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from airflow_provider_openai_runs.attempts.task_state import task_was_ended
 from airflow_provider_openai_runs.runs.model import RunRef, plain
-from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE, WaitLimits
-from airflow_provider_openai_runs.triggers.task_state import task_was_ended
+from airflow_provider_openai_runs.runs.polling import NOT_FOUND_GRACE, WaitLimits
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
@@ -107,7 +107,7 @@ class RunCompletionTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when the wait is over; it says how, and carries no output, or ends the task."""
         hook = await self._hook()
-        waits = importlib.import_module("airflow_provider_openai_runs.hooks.waits")
+        waits = importlib.import_module("airflow_provider_openai_runs.wire.wait")
         limits = WaitLimits(
             created_at=self.created_at,
             deadline=self.deadline,
@@ -127,7 +127,7 @@ class RunCompletionTrigger(BaseTrigger):
         success: TaskSuccessEvent | None = None
         if self.task_instance is not None:  # there is none in dag.test(), which has no executor
             if self.end and not self.rounds:
-                ending = importlib.import_module("airflow_provider_openai_runs.triggers.ending")
+                ending = importlib.import_module("airflow_provider_openai_runs.triggers.success")
                 success = await ending.success_event(
                     hook, result, task_instance=self.task_instance, log=self.log, **self.end
                 )
@@ -164,7 +164,7 @@ class RunCompletionTrigger(BaseTrigger):
             self.log.info("%s: left alone, its task is %s", self.ref, state.word)
             return
         hook = await self._hook()
-        flows = importlib.import_module("airflow_provider_openai_runs.hooks.flows")
+        flows = importlib.import_module("airflow_provider_openai_runs.wire.flows")
         flow = flows.cancel(self.ref, wait=_KILL_WAIT, visible_by=self.created_at + NOT_FOUND_GRACE)
         flow = flows.patiently(flow, budget=_KILL_WAIT)
         ended = await hook.arun_flow(flow)

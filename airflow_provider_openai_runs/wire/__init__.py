@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import responses, threads
-from airflow_provider_openai_runs.wire.call import Answer, Call, Flow, Wire
+from airflow_provider_openai_runs.wire.protocol import Answer, Call, Flow, Wire
 
 _WIRES: dict[RunKind, Wire] = {RunKind.THREAD_RUN: threads.WIRE, RunKind.RESPONSE: responses.WIRE}
 

@@ -15,7 +15,7 @@ from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.call import Answer, Call, Flow, Reply
+from airflow_provider_openai_runs.wire.protocol import Answer, Call, Flow, Reply
 
 _LIMITS = ("max_output_tokens", "max_tool_calls")
 #: The call of an MCP tool that waits for somebody's word rather than for an output.

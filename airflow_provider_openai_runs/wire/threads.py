@@ -15,8 +15,8 @@ from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.call import Answer, Call, Flow, Reply
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.protocol import Answer, Call, Flow, Reply
 
 _HEADERS = {"OpenAI-Beta": "assistants=v2"}
 _PAGE_SIZE = 100

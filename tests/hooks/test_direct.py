@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, direct, flows
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, direct
 from airflow_provider_openai_runs.hooks.direct import DirectGets
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import Fault, Simulator
-from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.call import Reply
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.protocol import Reply
 
 BODY = json.dumps({"id": "resp_1", "status": "in_progress"}).encode()
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from airflow_provider_openai_runs.hooks.pace import Pace
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
+from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind
 
 NOW = 1000.0
 

@@ -17,14 +17,15 @@ import openai
 import psutil
 import pytest
 
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, keys, waits
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, keys
 from airflow_provider_openai_runs.hooks.direct import DirectGets
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.polling import WaitLimits
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.runs.waiting import WaitLimits
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.wire import wait as waits
 from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import CallFailed
 
 if TYPE_CHECKING:
     from pytest_mock import MockerFixture

@@ -14,17 +14,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from airflow_provider_openai_runs.attempts import approval_text
-from airflow_provider_openai_runs.attempts.approval import (
+from airflow_provider_openai_runs.exceptions import RunRequestError
+from airflow_provider_openai_runs.runs.model import RunRef, ToolCall
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.tool_calls import approval_text
+from airflow_provider_openai_runs.tool_calls.approval_page import (
     ApprovalPage,
     Decision,
     SecondApprovalError,
     check_approval,
     needing_approval,
 )
-from airflow_provider_openai_runs.exceptions import RunRequestError
-from airflow_provider_openai_runs.runs.model import RunRef, ToolCall
-from airflow_provider_openai_runs.runs.status import RunKind
 
 RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="openai_default")
 REFUND = ToolCall(id="call_1", name="refund", arguments='{"order": "A-17", "amount": 12.5}')

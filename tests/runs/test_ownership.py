@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.errors import LostCreateError, RunConnectionError, RunRequestError
+from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind
 from airflow_provider_openai_runs.runs.model import Look, RunRef
 from airflow_provider_openai_runs.runs.ownership import (
     Adopt,
@@ -25,7 +26,6 @@ from airflow_provider_openai_runs.runs.ownership import (
 )
 from airflow_provider_openai_runs.runs.record import Record, new_token, token_prefix
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 
 NOW = 1_700_000_000.0
 REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")

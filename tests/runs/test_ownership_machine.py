@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind
 from airflow_provider_openai_runs.runs.model import Look, RunRef
 from airflow_provider_openai_runs.runs.ownership import (
     Adopt,
@@ -28,7 +29,6 @@ from airflow_provider_openai_runs.runs.ownership import (
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 
 ENDS = [status for status in RunStatus if status.is_terminal]
 #: How long an accepted run may be missing from a list, and the server's slowest answer to a create.

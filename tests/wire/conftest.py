@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
+from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind
 from airflow_provider_openai_runs.wire import Call, Flow
-from airflow_provider_openai_runs.wire.call import Reply
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.protocol import Reply
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
-from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.protocol import Call, Reply
 from airflow_provider_openai_runs.wire.responses import WIRE as RESPONSES
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 

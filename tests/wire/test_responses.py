@@ -11,7 +11,7 @@ from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import response_request
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.protocol import Call, Reply
 from airflow_provider_openai_runs.wire.responses import WIRE
 
 REF = RunRef(kind=RunKind.RESPONSE, id="resp_1", conn_id="ai")

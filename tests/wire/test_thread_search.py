@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.runs.ownership import SearchResult
-from airflow_provider_openai_runs.wire.call import Call
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.protocol import Call
 from airflow_provider_openai_runs.wire.threads import WIRE
-from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 SINCE = 1_700_000_000
 Drive = Callable[..., tuple[Any, list[Call[Any]]]]

@@ -10,9 +10,9 @@ from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
 from airflow_provider_openai_runs.runs.request import thread_run_request
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.protocol import Call, Reply
 from airflow_provider_openai_runs.wire.threads import WIRE, list_runs
-from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 BETA = {"OpenAI-Beta": "assistants=v2"}
 REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")
