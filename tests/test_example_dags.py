@@ -146,7 +146,7 @@ def ask_agent(
     return run
 
 
-def told(simulator: Simulator) -> list[str]:
+def describe_calls(simulator: Simulator) -> list[str]:
     """Return what the model was told, in order."""
     inputs = [request.body["input"] for request in simulator.requests if request.method == "POST"]
     return [item["output"] for items in inputs if isinstance(items, list) for item in items]
@@ -160,7 +160,7 @@ def test_the_agent_looks_up_asks_and_refunds_what_a_person_approves(
 ) -> None:
     asked = decide(option="Approve")
     run, refunds = ask_agent()
-    found, looked_up, refunded = told(openai_runs_simulator)
+    found, looked_up, refunded = describe_calls(openai_runs_simulator)
 
     assert run.state == "success"
     assert refunds == [(1001, 1200, "broken")]
@@ -184,7 +184,7 @@ def test_the_agent_writes_nothing_that_a_person_rejects(
 
     assert run.state == "success"
     assert refunds == []
-    assert told(openai_runs_simulator)[-1].endswith("The person says: Ask for a photo first.")
+    assert describe_calls(openai_runs_simulator)[-1].endswith("The person says: Ask for a photo first.")
 
 
 def test_the_agent_refunds_once_for_a_call_and_never_more_than_was_paid(

@@ -205,7 +205,7 @@ def hook() -> Any:
 @pytest.mark.parametrize("ref", REFS, ids=["response", "thread run"])
 def test_a_read_goes_on_after_any_answer(hostile: Hostile, hook: Any, ref: dict[str, Any], name: str) -> None:
     hostile.plan("GET", HOSTILE[name])
-    assert hook.retrieve(ref, include_steps=True).word == "completed"
+    assert hook.retrieve(ref, include_steps=True).raw_status == "completed"
     assert hostile.sent < 2 * LIMIT
 
 
@@ -331,8 +331,8 @@ def test_the_event_loop_is_never_held_for_long(
                 beats.append(time.monotonic())
 
         beating = asyncio.create_task(beat())
-        look = wire_of(RunKind.RESPONSE).look(RunRef.from_json(REFS[0]))
-        await hook.arun_flow(flows.patiently(flows.single(look), budget=60))
+        polled = wire_of(RunKind.RESPONSE).poll(RunRef.from_json(REFS[0]))
+        await hook.arun_flow(flows.with_retries(flows.single(polled), budget=60))
         beating.cancel()
         beats.append(time.monotonic())
         return max(after - before for before, after in pairwise(beats))

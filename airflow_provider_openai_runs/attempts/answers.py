@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_openai_runs.attempts.create import NotCreatedError, Owned, RunCreator
+from airflow_provider_openai_runs.attempts.create import NotCreatedError, RunCreator, TrackedRun
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
-from airflow_provider_openai_runs.runs.failure import TroubleKind
+from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.ownership import lost_create_error
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import Answer, flows
-from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PAUSE = 2.0
 _READ_BUDGET = 30.0
 #: The answer itself is wrong, or there is nobody to take it; a key may be mended.
-_REFUSALS = frozenset({TroubleKind.REFUSED, TroubleKind.NOT_FOUND})
+_REFUSALS = frozenset({FailureKind.REJECTED, FailureKind.NOT_FOUND})
 
 
 class AnswerRefusedError(Exception):
@@ -43,11 +43,11 @@ class AnswerRefusedError(Exception):
         self.error = error
 
 
-class _TroubleError(Exception):
+class _NotAnsweredError(Exception):
     """They could not be answered for now, or not by this attempt."""
 
-    def __init__(self, failed: CallFailed) -> None:
-        super().__init__(str(failed.trouble))
+    def __init__(self, failed: ApiRequestFailed) -> None:
+        super().__init__(str(failed.failure))
         self.failed = failed
 
 
@@ -77,7 +77,7 @@ class AnswerSender:
         rounds: Rounds,
         deadline: float | None,
         until: float | None,
-    ) -> Owned:
+    ) -> TrackedRun:
         """
         Answer all calls of a run in one request, and return the run that goes on.
 
@@ -97,7 +97,7 @@ class AnswerSender:
             raise RunCallError(
                 "This attempt is no longer the task's: a later one has taken over, and goes on with its run."
             ) from error
-        except _TroubleError as error:
+        except _NotAnsweredError as error:
             if until is not None and self.clock() + _PAUSE >= until:
                 raise AnswerTooLateError from error.failed
             raise self.creator.error_of(error.failed, f"answer the calls of {run.ref}") from error.failed
@@ -109,26 +109,26 @@ class AnswerSender:
         rounds: Rounds,
         deadline: float | None,
         gives_up_at: float,
-    ) -> Owned:
+    ) -> TrackedRun:
         """Submit until the run no longer waits: it takes the outputs of a call only once."""
         while True:
             try:
                 budget = max(1.0, gives_up_at - self.clock())
-                self.hook.run_flow(flows.patiently(flows.answer(run, answers, None), budget=budget))
+                self.hook.run_flow(flows.with_retries(flows.answer(run, answers, None), budget=budget))
                 break
-            except CallFailed as failed:
+            except ApiRequestFailed as failed:
                 if not self._still_waits(run):
                     break
-                if failed.trouble.kind in _REFUSALS:
+                if failed.failure.kind in _REFUSALS:
                     error = self.creator.error_of(failed, f"answer the calls of {run.ref}")
                     raise AnswerRefusedError(error) from failed
-                if not failed.trouble.is_transient or self.clock() + _PAUSE >= gives_up_at:
-                    raise _TroubleError(failed) from failed
+                if not failed.failure.is_transient or self.clock() + _PAUSE >= gives_up_at:
+                    raise _NotAnsweredError(failed) from failed
             self.hook.sleep(_PAUSE)
         record = self.creator.records.load()
         if record is not None:
             self.creator.records.save(replace(record, rounds=rounds))
-        return Owned(ref=run.ref, created_at=self.clock(), deadline=deadline, rounds=rounds)
+        return TrackedRun(ref=run.ref, created_at=self.clock(), deadline=deadline, rounds=rounds)
 
     def _still_waits(self, run: Run) -> bool:
         """
@@ -138,8 +138,8 @@ class AnswerSender:
         """
         try:
             flow = flows.single(THREADS.retrieve(run.ref))
-            now = self.hook.run_flow(flows.patiently(flow, budget=_READ_BUDGET))
-        except CallFailed:
+            now = self.hook.run_flow(flows.with_retries(flow, budget=_READ_BUDGET))
+        except ApiRequestFailed:
             return True
         return now.needs_action and set(now.tool_calls) == set(run.tool_calls)
 
@@ -150,7 +150,7 @@ class AnswerSender:
         rounds: Rounds,
         deadline: float | None,
         gives_up_at: float,
-    ) -> Owned:
+    ) -> TrackedRun:
         """Create the response that goes on; one whose answer was lost may be running, and is paid for."""
         before = self.creator.records.load()
         while True:
@@ -164,20 +164,20 @@ class AnswerSender:
                     gives_up_at=gives_up_at,
                 )
             except NotCreatedError as error:
-                trouble, has_time = error.failed.trouble, self.clock() + _PAUSE < gives_up_at
-                if trouble.kind is TroubleKind.NO_ANSWER:
+                failure, has_time = error.failed.failure, self.clock() + _PAUSE < gives_up_at
+                if failure.kind is FailureKind.OUTCOME_UNKNOWN:
                     if self.on_lost_create == "fail" or not has_time:
-                        raise lost_create_error(error.intent, f"was not answered ({trouble})") from error
+                        raise lost_create_error(error.intent, f"was not answered ({failure})") from error
                     self.creator.log.warning(
                         "To answer the calls of %s was not answered (%s); it is sent again "
                         "(on_lost_create='resubmit')",
                         run.ref,
-                        trouble,
+                        failure,
                     )
                 else:
                     # Nothing was created: a retry goes on where this attempt was.
                     if before is not None:
                         self.creator.records.save(before)
-                    if not trouble.conversation_locked or not has_time:
-                        raise _TroubleError(error.failed) from error
+                    if not failure.conversation_locked or not has_time:
+                        raise _NotAnsweredError(error.failed) from error
             self.hook.sleep(_PAUSE)

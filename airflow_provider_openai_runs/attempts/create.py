@@ -17,7 +17,7 @@ from airflow_provider_openai_runs.runs.record import Record, new_token
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.wire import Answer, Flow, flows, wire_of
-from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owned:
+class TrackedRun:
     """
     The run that belongs to this task instance. Times are Unix seconds.
 
@@ -48,8 +48,8 @@ class Owned:
 class NotCreatedError(Exception):
     """The create failed for now; whether it was accepted all the same, ``failed`` tells."""
 
-    def __init__(self, intent: Record, failed: CallFailed) -> None:
-        super().__init__(str(failed.trouble))
+    def __init__(self, intent: Record, failed: ApiRequestFailed) -> None:
+        super().__init__(str(failed.failure))
         self.intent = intent
         self.failed = failed
 
@@ -70,14 +70,14 @@ class RunCreator:
     request: RunRequest
     records: RunRecords
     identity: tuple[object, ...]
-    cycle: int
+    generation: int
     window: float | None
     timeouts: dict[str, float]
     log: Logger
     on_created: Callable[[RunRef], None]
     clock: Callable[[], float] = time.time
 
-    def create(self, record: Record | None, *, gives_up_at: float) -> Owned:
+    def create(self, record: Record | None, *, gives_up_at: float) -> TrackedRun:
         """
         Create the run, or take over the one whose calls the request answers.
 
@@ -103,7 +103,7 @@ class RunCreator:
         deadline: float | None,
         before: Record | None,
         gives_up_at: float,
-    ) -> Owned:
+    ) -> TrackedRun:
         """
         Create the response that answers the calls of ``parent``.
 
@@ -120,14 +120,14 @@ class RunCreator:
 
         return self._send(intent, flow, before, gives_up_at)
 
-    def error_of(self, failed: CallFailed, doing: str) -> OpenAIRunError:
+    def error_of(self, failed: ApiRequestFailed, doing: str) -> OpenAIRunError:
         """Return the public error for a call that failed for good."""
         return self.hook.error_of(failed, doing=doing, kind=self.request.kind)
 
     def _intent(self, *, thread_id: str | None) -> Record:
         return Record(
-            cycle=self.cycle,
-            token=new_token((*self.identity, self.cycle), random_part=secrets.token_hex(8)),
+            generation=self.generation,
+            token=new_token((*self.identity, self.generation), random_part=secrets.token_hex(8)),
             intent_at=self.clock(),
             thread_id=thread_id,
             fingerprint=self.request.fingerprint(),
@@ -139,7 +139,7 @@ class RunCreator:
         flow: Callable[[str], Flow[Run]],
         before: Record | None,
         gives_up_at: float,
-    ) -> Owned:
+    ) -> TrackedRun:
         def write_intent() -> None:
             # Anew before each send: a lost answer is searched for from the last time on.
             nonlocal intent
@@ -154,16 +154,16 @@ class RunCreator:
                 self.records.save(before)
 
         budget = max(1.0, gives_up_at - self.clock())
-        patient = flows.patiently(
+        retried = flows.with_retries(
             flow(intent.token), budget=budget, before_paying=write_intent, after_refusal=take_back
         )
         try:
-            run = self.hook.run_flow(patient)
-        except CallFailed as failed:
+            run = self.hook.run_flow(retried)
+        except ApiRequestFailed as failed:
             raise NotCreatedError(intent, failed) from failed
         return self._created(intent, run)
 
-    def _created(self, intent: Record, run: Run) -> Owned:
+    def _created(self, intent: Record, run: Run) -> TrackedRun:
         self.on_created(run.ref)
         now = self.clock()
         window_ends = None if self.window is None else now + self.window
@@ -175,41 +175,46 @@ class RunCreator:
                 f"This attempt is no longer the task's: a later one has taken over. {run.ref}, which it "
                 f"had just created, was {self._ended(run.ref)}."
             ) from error
-        return Owned(ref=run.ref, created_at=now, deadline=deadline, run=run, rounds=intent.rounds)
+        return TrackedRun(ref=run.ref, created_at=now, deadline=deadline, run=run, rounds=intent.rounds)
 
     def _ended(self, ref: RunRef) -> str:
-        ended = self.hook.run_flow(flows.patiently(flows.cancel(ref, wait=3), budget=3))
+        ended = self.hook.run_flow(flows.with_retries(flows.cancel(ref, wait=3), budget=3))
         return "cancelled" if ended.has_ended else "not cancelled and may be running and billing"
 
     def _on_its_thread(self, record: Record | None) -> RunRequest:
         """Create the thread first, so that it is on record before a run on it is paid for."""
         if self.request.thread is None:
             return self.request
-        if record is not None and record.ref is None and record.thread_id and record.cycle == self.cycle:
+        if (
+            record is not None
+            and record.ref is None
+            and record.thread_id
+            and record.generation == self.generation
+        ):
             return replace(self.request, thread_id=record.thread_id)
         try:
             flow = flows.single(THREADS.create_thread(self.request.thread))
-            thread_id = self.hook.run_flow(flows.patiently(flow, budget=self.timeouts["create"]))
-        except CallFailed as failed:
+            thread_id = self.hook.run_flow(flows.with_retries(flow, budget=self.timeouts["create"]))
+        except ApiRequestFailed as failed:
             raise self.error_of(failed, "create a thread") from failed
         return replace(self.request, thread_id=thread_id)
 
-    def _taken_over(self, ref: RunRef) -> Owned:
+    def _taken_over(self, ref: RunRef) -> TrackedRun:
         """Own a run that somebody else has created and that waits for its answer; nothing is paid yet."""
         try:
             flow = flows.single(wire_of(ref.kind).retrieve(ref))
-            run = self.hook.run_flow(flows.patiently(flow, budget=self.timeouts["read"]))
-        except CallFailed as failed:
+            run = self.hook.run_flow(flows.with_retries(flow, budget=self.timeouts["read"]))
+        except ApiRequestFailed as failed:
             raise self.error_of(failed, f"read {ref}") from failed
         if not run.needs_action:
             raise error_of_run(run, is_ours=False) or RunCallError(
-                f"{run.ref.subject} waits for no answer: its status is {run.word}. Nothing was sent.",
+                f"{run.ref.subject} waits for no answer: its status is {run.raw_status}. Nothing was sent.",
                 retryable=False,
             )
         now = self.clock()
         deadline = None if self.window is None else now + self.window
         self.records.save(self._intent(thread_id=None).with_run(ref, created_at=now, deadline=deadline))
-        return Owned(ref=ref, created_at=now, deadline=deadline, run=run)
+        return TrackedRun(ref=ref, created_at=now, deadline=deadline, run=run)
 
 
 def _free_to_answer(request: RunRequest) -> RunRequest:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
 
-class NamesRun:
+class NamedRun:
     """Finds the run that the arguments ``ref``, ``thread_id``, ``run_id`` and ``response_id`` name."""
 
     conn_id: str | None

@@ -13,7 +13,7 @@ from airflow_provider_openai_runs.runs.errors import (
     ThreadBusyError,
     ThreadsNotServedError,
 )
-from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.status import RunKind
 
 _BAD_REQUEST = 400
@@ -28,48 +28,48 @@ _ID_IS_NONE = re.compile(r"(?i)\b(malformed|invalid|unknown)[\w ]* (id|identifie
 _INVALID_URL = re.compile(r"(?i)invalid url|assistants api")
 
 
-def error_of_call(trouble: Trouble, *, doing: str, conn_id: str, kind: RunKind) -> OpenAIRunError:
+def error_of_request(failure: RequestFailure, *, doing: str, conn_id: str, kind: RunKind) -> OpenAIRunError:
     """
     Return the error for a call that failed for good.
 
     :param doing: what was attempted, as in "create a thread run on thread_1".
     """
-    if kind is RunKind.THREAD_RUN and _route_is_missing(trouble):
+    if kind is RunKind.THREAD_RUN and _route_is_missing(failure):
         return ThreadsNotServedError(
-            f"Could not {doing}: the server of connection {conn_id!r} has no Assistants API ({trouble}). "
+            f"Could not {doing}: the server of connection {conn_id!r} has no Assistants API ({failure}). "
             "OpenAI removed it on 2026-08-26. Use CreateResponseOperator there: assistant_id=... becomes "
             "model=... and instructions=..., the thread's message becomes input=..., thread_id=... "
             "becomes conversation=...; or point conn_id at a server that still speaks the API. See "
             "docs/assistants-sunset.md."
         )
-    text = f"Could not {doing} (connection {conn_id!r}): {trouble}."
-    match trouble.kind:
-        case TroubleKind.KEY_REFUSED:
-            if trouble.http_status is None:
+    text = f"Could not {doing} (connection {conn_id!r}): {failure}."
+    match failure.kind:
+        case FailureKind.ACCESS_DENIED:
+            if failure.http_status is None:
                 return RunConnectionError(text)
             return RunConnectionError(
                 f"{text} The server refused the key or its rights. Mend the connection, then clear the task."
             )
-        case TroubleKind.NO_QUOTA:
+        case FailureKind.NO_QUOTA:
             return RunCallError(
                 f"{text} The account has no quota left; waiting does not heal it.", retryable=False
             )
-        case TroubleKind.NOT_FOUND:
+        case FailureKind.NOT_FOUND:
             return RunNotFoundError(text)
-        case TroubleKind.REFUSED if trouble.active_run_id or trouble.conversation_locked:
-            busy = f"run {trouble.active_run_id}" if trouble.active_run_id else "another response"
+        case FailureKind.REJECTED if failure.active_run_id or failure.conversation_locked:
+            busy = f"run {failure.active_run_id}" if failure.active_run_id else "another response"
             return ThreadBusyError(
                 f"{text} It is busy with {busy}, which was left alone. Try again when it ended."
             )
-        case TroubleKind.REFUSED if trouble.http_status == _BAD_REQUEST and _ID_IS_NONE.search(trouble.text):
+        case FailureKind.REJECTED if failure.http_status == _BAD_REQUEST and _ID_IS_NONE.search(failure.text):
             return RunNotFoundError(text)
-        case TroubleKind.REFUSED:
+        case FailureKind.REJECTED:
             return RunCallError(f"{text} The same request would be refused again.", retryable=False)
         case _:
-            return RunCallError(text, retry_after=trouble.retry_after)
+            return RunCallError(text, retry_after=failure.retry_after)
 
 
-def _route_is_missing(trouble: Trouble) -> bool:
-    if trouble.http_status in _ROUTE_IS_MISSING or _INVALID_URL.search(trouble.text):
+def _route_is_missing(failure: RequestFailure) -> bool:
+    if failure.http_status in _ROUTE_IS_MISSING or _INVALID_URL.search(failure.text):
         return True
-    return trouble.kind is TroubleKind.NOT_FOUND and not _THING_IS_MISSING.search(trouble.text)
+    return failure.kind is FailureKind.NOT_FOUND and not _THING_IS_MISSING.search(failure.text)

@@ -18,12 +18,12 @@ from airflow_provider_openai_runs.runs.errors import (
     RunUnreachableError,
     ToolCallsPendingError,
 )
-from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind, safe_text
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, safe_text
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.policies import OnIncomplete
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.tools import told
+from airflow_provider_openai_runs.runs.tools import describe_calls
 
 #: Codes of ``last_error`` / ``error`` after which the same request would fail again. Any other one, and none
 #: at all, may heal: servers have words of their own for a bad day.
@@ -43,10 +43,10 @@ class Fate(StrEnum):
     NOT_CANCELLED = "not_cancelled"
     GONE = "gone"
 
-    def sentence(self, *, word: str | None = None) -> str:
+    def sentence(self, *, raw_status: str | None = None) -> str:
         """Say it in a sentence; ``word`` is the run's status in the server's word."""
         return {
-            Fate.ENDED: f"The run had ended as {word}.",
+            Fate.ENDED: f"The run had ended as {raw_status}.",
             Fate.CANCELLED: "The run was cancelled.",
             Fate.CANCELLING: "The run was asked to cancel and had not ended when last seen.",
             Fate.LEFT_RUNNING: "The run was left running and billing.",
@@ -70,15 +70,15 @@ def error_of_run(
         return None
     if not is_ours:
         return kind(f"{run.ref.subject} {what}. This task only waited for it.", retryable=False)
-    healable = run.status is not RunStatus.FAILED or not _PERMANENT_CODE.search(_code(run))
-    return kind(f"{run.ref.subject} {what}. {next_step}", retryable=None if healable else False)
+    retryable = run.status is not RunStatus.FAILED or not _PERMANENT_CODE.search(_code(run))
+    return kind(f"{run.ref.subject} {what}. {next_step}", retryable=None if retryable else False)
 
 
 def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
     """Return the kind of error, what happened, and what to do next."""
     seconds = _seconds_of(run)
     if run.needs_action:
-        what = f"waits for the answer to {told(run.tool_calls)}, and this task has nobody to answer"
+        what = f"waits for the answer to {describe_calls(run.tool_calls)}, and this task has nobody to answer"
         completed = "It was completed with the call as its output."
         return ToolCallsPendingError, what, completed if run.status is RunStatus.COMPLETED else ""
     match run.status:
@@ -101,14 +101,24 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
             return RunCancelledError, what, "It is not started again; clear the task to do so."
         case RunStatus.FAILED:
             again = "The same request would fail again."
-            healable = not _PERMANENT_CODE.search(_code(run))
-            return RunFailedError, _failure(run, seconds), "A retry starts a new run." if healable else again
+            retryable = not _PERMANENT_CODE.search(_code(run))
+            return RunFailedError, _failure(run, seconds), "A retry starts a new run." if retryable else again
         case _:
-            return RunEndedError, f"has not ended; its status is {run.word}", "A retry looks at it again."
+            return (
+                RunEndedError,
+                f"has not ended; its status is {run.raw_status}",
+                "A retry looks at it again.",
+            )
 
 
 def error_of_wait(
-    outcome: Outcome, ref: RunRef, *, limit: str, fate: Fate, word: str | None, trouble: str | None = None
+    outcome: Outcome,
+    ref: RunRef,
+    *,
+    limit: str,
+    fate: Fate,
+    raw_status: str | None,
+    failure: str | None = None,
 ) -> OpenAIRunError:
     """
     Return the error for a wait that was over before the run was.
@@ -116,26 +126,27 @@ def error_of_wait(
     :param limit: the limit that was over, as in ``completion_window=600 s``.
     :param word: the run's status when last seen.
     """
-    seen = f" (status {word})" if word else ""
+    observed = f" (status {raw_status})" if raw_status else ""
     after = {
         Fate.CANCELLED: "A retry starts a new run.",
         Fate.LEFT_RUNNING: "A retry waits for it again; CancelRunOperator or the hook's cancel() ends it.",
     }.get(fate, "A retry looks at it first.")
     if outcome is Outcome.UNREACHABLE:
         return RunUnreachableError(
-            f"Nobody could say for minutes how {ref} is doing: {trouble}. {fate.sentence(word=word)} Mend "
-            "the connection; a retry then goes on with the same run."
+            f"Nobody could say for minutes how {ref} is doing: {failure}. "
+            f"{fate.sentence(raw_status=raw_status)} Fix the connection; a retry then goes on with the same "
+            "run."
         )
     return RunTimeoutError(
-        f"{ref.subject} did not end within {limit}{seen}. {fate.sentence(word=word)} {after}"
+        f"{ref.subject} did not end within {limit}{observed}. {fate.sentence(raw_status=raw_status)} {after}"
     )
 
 
-def error_of_unknown_run(ref: RunRef, trouble: Trouble) -> OpenAIRunError:
+def error_of_unknown_run(ref: RunRef, failure: RequestFailure) -> OpenAIRunError:
     """Return the error for a run that the server does not know."""
-    if trouble.kind is TroubleKind.NOT_FOUND:
-        return RunNotFoundError(f"The server of connection {ref.conn_id!r} knows no {ref}: {trouble}.")
-    return RunUnreachableError(f"Could not look at {ref}: {trouble}.")
+    if failure.kind is FailureKind.NOT_FOUND:
+        return RunNotFoundError(f"The server of connection {ref.conn_id!r} knows no {ref}: {failure}.")
+    return RunUnreachableError(f"Could not look at {ref}: {failure}.")
 
 
 def _code(run: Run) -> str:

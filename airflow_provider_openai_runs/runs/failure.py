@@ -23,30 +23,30 @@ _SECRETS = re.compile(
 _ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
 
 
-class TroubleKind(StrEnum):
+class FailureKind(StrEnum):
     """Sorted by what may be done next, not by HTTP status."""
 
     #: The request never reached the server.
     NOT_SENT = "not_sent"
     #: The server asked to come back later (429, 409, 503): it did not act on the request.
-    BUSY = "busy"
+    RETRY_LATER = "busy"
     #: Time-out, reset, 500, 502, 504, an unreadable answer: the server may have acted on the request.
-    NO_ANSWER = "no_answer"
+    OUTCOME_UNKNOWN = "no_answer"
     #: 404
     NOT_FOUND = "not_found"
     #: 401, 403
-    KEY_REFUSED = "key_refused"
+    ACCESS_DENIED = "key_refused"
     #: ``insufficient_quota``, a 429 that waiting does not heal.
     NO_QUOTA = "no_quota"
     #: Any other 4xx: the request itself is wrong, or comes at the wrong moment.
-    REFUSED = "refused"
+    REJECTED = "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class RequestFailure:
     """A call that did not bring a readable answer."""
 
-    kind: TroubleKind
+    kind: FailureKind
     #: Cut and redacted, for people.
     text: str
     http_status: int | None = None
@@ -58,12 +58,12 @@ class Trouble:
     @property
     def is_transient(self) -> bool:
         """Whether the same call may well succeed later."""
-        return self.kind in {TroubleKind.NOT_SENT, TroubleKind.BUSY, TroubleKind.NO_ANSWER}
+        return self.kind in {FailureKind.NOT_SENT, FailureKind.RETRY_LATER, FailureKind.OUTCOME_UNKNOWN}
 
     @property
-    def surely_not_accepted(self) -> bool:
+    def not_accepted(self) -> bool:
         """Whether the server certainly did not act on it, so that even a create may be sent again."""
-        return self.kind is not TroubleKind.NO_ANSWER
+        return self.kind is not FailureKind.OUTCOME_UNKNOWN
 
     @property
     def active_run_id(self) -> str | None:

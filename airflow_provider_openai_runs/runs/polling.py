@@ -15,14 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind
-from airflow_provider_openai_runs.runs.model import Look
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.model import PollResult
 from airflow_provider_openai_runs.runs.status import RunStatus
 
 #: A fresh run may be unknown to the replica that is asked; seen for up to 33 s.
 NOT_FOUND_GRACE = 60.0
 #: A refused key may be a rotation in progress: how long to go on without one good look.
-PERMANENT_TROUBLE_PATIENCE = 300.0
+PERMANENT_FAILURE_BUDGET = 300.0
 #: No server may make us ask more often, or leave a finished run unnoticed for longer.
 SERVER_HINT_BOUNDS = (1.0, 120.0)
 #: Bounds of the interval that grows with the run's age.
@@ -47,22 +47,22 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeepWaiting:
+class PollAgain:
     """Look again after ``seconds``; with ``reconnect``, read the connection anew before."""
 
     seconds: float
     notes: tuple[str, ...] = ()
-    reconnect: bool = False
+    refresh_connection: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class Done:
     """The wait is over. ``trouble`` is the last one, where the outcome is ``UNREACHABLE``."""
 
     outcome: Outcome
     notes: tuple[str, ...] = ()
-    look: Look | None = None
-    trouble: Trouble | None = None
+    polled: PollResult | None = None
+    failure: RequestFailure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class WaitLimits:
     targets: frozenset[str] = frozenset()
 
 
-class Waiting:
+class PollPolicy:
     """One wait for one run: feed it every look and every trouble, and do as it says."""
 
     def __init__(
@@ -96,59 +96,63 @@ class Waiting:
     ) -> None:
         self._limits = limits
         self._jitter = jitter
-        self._word: str | None = None
-        self._last_good_look = started_at
-        self._refused_since: float | None = None
+        self._raw_status: str | None = None
+        self._last_good_poll = started_at
+        self._denied_since: float | None = None
         self._failures = 0
 
-    def on_look(self, look: Look, *, now: float) -> KeepWaiting | Finish:
+    def on_result(self, polled: PollResult, *, now: float) -> PollAgain | Done:
         """Decide after a look that succeeded."""
-        notes = self._notes_of(look, now)
-        self._last_good_look = now
-        self._refused_since = None
+        notes = self._notes_of(polled, now)
+        self._last_good_poll = now
+        self._denied_since = None
         self._failures = 0
-        if look.word in self._limits.targets:
-            return Finish(outcome=Outcome.REACHED, notes=notes, look=look)
-        if look.needs_action and not self._limits.targets:
-            return Finish(outcome=Outcome.NEEDS_ACTION, notes=notes, look=look)
-        if look.status.is_terminal:
-            return Finish(outcome=Outcome.ENDED, notes=notes, look=look)
+        if polled.raw_status in self._limits.targets:
+            return Done(outcome=Outcome.REACHED, notes=notes, polled=polled)
+        if polled.needs_action and not self._limits.targets:
+            return Done(outcome=Outcome.NEEDS_ACTION, notes=notes, polled=polled)
+        if polled.status.is_terminal:
+            return Done(outcome=Outcome.ENDED, notes=notes, polled=polled)
         if over := self._time_is_over(now):
-            return Finish(outcome=over, notes=notes, look=look)
-        return KeepWaiting(seconds=self._until_next_look(look.poll_after, now), notes=notes)
+            return Done(outcome=over, notes=notes, polled=polled)
+        return PollAgain(seconds=self._until_next_poll(polled.poll_after, now), notes=notes)
 
-    def on_trouble(self, trouble: Trouble, *, now: float) -> KeepWaiting | Finish:
+    def on_error(self, failure: RequestFailure, *, now: float) -> PollAgain | Done:
         """Decide after a look that failed."""
-        not_visible_yet = trouble.kind is TroubleKind.NOT_FOUND and now <= self._limits.not_found_grace_until
-        healable = trouble.is_transient or not_visible_yet
+        not_visible_yet = failure.kind is FailureKind.NOT_FOUND and now <= self._limits.not_found_grace_until
+        retryable = failure.is_transient or not_visible_yet
         self._failures += 1
-        if not healable and self._refused_since is None:
+        if not retryable and self._denied_since is None:
             # Not counted from the last good look: after a long outage a refused key deserves a new one, too.
-            self._refused_since = now
-        notes = () if self._failures > 1 else (f"Trouble while looking at the run, going on: {trouble}",)
+            self._denied_since = now
+        notes = () if self._failures > 1 else (f"Trouble while looking at the run, going on: {failure}",)
         if over := self._time_is_over(now):
-            return Finish(outcome=over, notes=notes, trouble=trouble)
-        refused_for = 0.0 if self._refused_since is None else now - self._refused_since
+            return Done(outcome=over, notes=notes, failure=failure)
+        denied_for = 0.0 if self._denied_since is None else now - self._denied_since
         # Whoever watches a run that nobody has ever seen has its id wrong.
-        unknown = bool(self._limits.targets) and self._word is None and trouble.kind is TroubleKind.NOT_FOUND
-        if not healable and (unknown or refused_for >= PERMANENT_TROUBLE_PATIENCE):
-            return Finish(outcome=Outcome.UNREACHABLE, notes=notes, trouble=trouble)
+        unknown = (
+            bool(self._limits.targets) and self._raw_status is None and failure.kind is FailureKind.NOT_FOUND
+        )
+        if not retryable and (unknown or denied_for >= PERMANENT_FAILURE_BUDGET):
+            return Done(outcome=Outcome.UNREACHABLE, notes=notes, failure=failure)
         backoff = min(2.0 ** min(self._failures - 1, 10), INTERVAL_BOUNDS[1]) * (0.75 + self._jitter() / 2)
-        wait = backoff if trouble.retry_after is None else max(backoff, _clamp(trouble.retry_after))
-        return KeepWaiting(seconds=self._not_past_the_end(wait, now), notes=notes, reconnect=not healable)
+        wait = backoff if failure.retry_after is None else max(backoff, _clamp(failure.retry_after))
+        return PollAgain(
+            seconds=self._not_past_the_end(wait, now), notes=notes, refresh_connection=not retryable
+        )
 
-    def _notes_of(self, look: Look, now: float) -> tuple[str, ...]:
+    def _notes_of(self, polled: PollResult, now: float) -> tuple[str, ...]:
         notes = []
         if self._failures:
-            gap = now - self._last_good_look
+            gap = now - self._last_good_poll
             notes.append(f"The run answers again after {self._failures} failed looks in {gap:.0f} s")
-        if look.word != self._word:
+        if polled.raw_status != self._raw_status:
             unknown = " (a status unknown to this package; it counts as active)"
             notes.append(
-                f"Status {self._word or 'unseen'} -> {look.word}"
-                + (unknown if look.status is RunStatus.UNKNOWN else "")
+                f"Status {self._raw_status or 'unseen'} -> {polled.raw_status}"
+                + (unknown if polled.status is RunStatus.UNKNOWN else "")
             )
-            self._word = look.word
+            self._raw_status = polled.raw_status
         return tuple(notes)
 
     def _time_is_over(self, now: float) -> Outcome | None:
@@ -159,7 +163,7 @@ class Waiting:
             return Outcome.EXECUTION_TIMEOUT
         return None
 
-    def _until_next_look(self, server_hint: float | None, now: float) -> float:
+    def _until_next_poll(self, server_hint: float | None, now: float) -> float:
         if server_hint is not None:
             wait = _clamp(server_hint)
         elif self._limits.poll_interval is not None:

@@ -13,7 +13,7 @@ from airflow_provider_openai_runs.attempts.answers import (
     AnswerSender,
     AnswerTooLateError,
 )
-from airflow_provider_openai_runs.attempts.create import Owned
+from airflow_provider_openai_runs.attempts.create import TrackedRun
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
     RunRequestError,
@@ -22,11 +22,11 @@ from airflow_provider_openai_runs.runs.errors import (
 )
 from airflow_provider_openai_runs.runs.failure import safe_text
 from airflow_provider_openai_runs.runs.model import Run, ToolCall
-from airflow_provider_openai_runs.runs.tools import told
+from airflow_provider_openai_runs.runs.tools import describe_calls
 from airflow_provider_openai_runs.tool_calls.approval_page import Decision
 from airflow_provider_openai_runs.tool_calls.function_caller import CallAnswer, FunctionCaller, OutOfTimeError
 from airflow_provider_openai_runs.wire import Answer, flows, wire_of
-from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -88,7 +88,7 @@ class ToolCallAnswerer:
     hook: OpenAIRunsHook
     sender: AnswerSender
     functions: FunctionCaller | None
-    needing_approval: Callable[[Sequence[ToolCall]], list[ToolCall]]
+    calls_to_approve: Callable[[Sequence[ToolCall]], list[ToolCall]]
     max_rounds: int
     max_tool_errors: int
     read_budget: float
@@ -97,8 +97,8 @@ class ToolCallAnswerer:
     clock: Callable[[], float] = time.time
 
     def answer(
-        self, owned: Owned, limits: Sequence[Limit], *, decisions: Mapping[str, Decision] | None = None
-    ) -> Owned | None:
+        self, tracked: TrackedRun, limits: Sequence[Limit], *, decisions: Mapping[str, Decision] | None = None
+    ) -> TrackedRun | None:
         """
         Answer the calls that the run waits for; return how it goes on, or None if nobody here can answer.
 
@@ -106,38 +106,42 @@ class ToolCallAnswerer:
         :raises UnansweredError: when they are not going to be answered.
         :raises ApprovalNeededError: when a person has to decide first.
         """
-        run = owned.run if owned.run is not None and owned.run.tool_calls else self._read(owned)
+        run = tracked.run if tracked.run is not None and tracked.run.tool_calls else self._read(tracked)
         if not run.needs_action:
-            return Owned(ref=owned.ref, created_at=self.clock(), deadline=owned.deadline, rounds=owned.rounds)
-        if owned.rounds.just_answered(run, now=self.clock()):
+            return TrackedRun(
+                ref=tracked.ref, created_at=self.clock(), deadline=tracked.deadline, rounds=tracked.rounds
+            )
+        if tracked.rounds.just_answered(run, now=self.clock()):
             # Another replica has the answer. To make the calls again would make them twice.
             self.hook.sleep(_NOT_SHOWN_YET)
-            return Owned(ref=owned.ref, created_at=self.clock(), deadline=owned.deadline, rounds=owned.rounds)
+            return TrackedRun(
+                ref=tracked.ref, created_at=self.clock(), deadline=tracked.deadline, rounds=tracked.rounds
+            )
         # They are for the calls that another task has seen; a server may use an id again in a later round.
-        given = self.outputs if owned.rounds.answered == 0 else {}
+        given = self.outputs if tracked.rounds.answered == 0 else {}
         if given:
             self._check_outputs(run)
         if not run.tool_calls or not all(self._is_answerable(call, given) for call in run.tool_calls):
             return None
         _check_ids(run)
         limit = self._first_limit(run, limits)
-        self._check_rounds(owned, run)
+        self._check_rounds(tracked, run)
         self._check_time(run, limit)
         until = None if limit is None else limit.ends_at
         decided = dict(decisions or {})
         asked = [call for call in run.tool_calls if call.id not in given]
-        if undecided := [call for call in self.needing_approval(asked) if call.id not in decided]:
+        if undecided := [call for call in self.calls_to_approve(asked) if call.id not in decided]:
             if decisions is None:
                 raise ApprovalNeededError(run, undecided, until=until)
             # A callable that has changed its mind since the person was asked.
             decided |= {call.id: Decision(approved=False, reason=_NOBODY_ASKED) for call in undecided}
-        answers, errors = self._answers(run, limit, decided, given, list(owned.rounds.errors))
+        answers, errors = self._answers(run, limit, decided, given, list(tracked.rounds.errors))
         if len(errors) >= self.max_tool_errors:
             raise UnansweredError(run, _too_many_errors(run, errors))
         self._check_time(run, limit)
-        rounds = owned.rounds.after(run, errors, now=self.clock())
+        rounds = tracked.rounds.after(run, errors, now=self.clock())
         try:
-            again = self.sender.send(run, answers, rounds=rounds, deadline=owned.deadline, until=until)
+            again = self.sender.send(run, answers, rounds=rounds, deadline=tracked.deadline, until=until)
         except AnswerRefusedError as refused:
             raise UnansweredError(run, refused.error) from refused
         except AnswerTooLateError as late:
@@ -145,15 +149,15 @@ class ToolCallAnswerer:
         self.log.info("Answered %s (round %d): %s", run.ref, rounds.answered, _named(run.tool_calls))
         return again
 
-    def _read(self, owned: Owned) -> Run:
+    def _read(self, tracked: TrackedRun) -> Run:
         # The run alone: what its API keeps elsewhere is not needed to answer.
-        flow = flows.patiently(
-            flows.single(wire_of(owned.ref.kind).retrieve(owned.ref)), budget=self.read_budget
+        flow = flows.with_retries(
+            flows.single(wire_of(tracked.ref.kind).retrieve(tracked.ref)), budget=self.read_budget
         )
         try:
             return self.hook.run_flow(flow)
-        except CallFailed as failed:
-            raise self.hook.error_of(failed, doing=f"read {owned.ref}", kind=owned.ref.kind) from failed
+        except ApiRequestFailed as failed:
+            raise self.hook.error_of(failed, doing=f"read {tracked.ref}", kind=tracked.ref.kind) from failed
 
     def _check_outputs(self, run: Run) -> None:
         given, pending = set(self.outputs), {call.id for call in run.tool_calls}
@@ -167,7 +171,7 @@ class ToolCallAnswerer:
         if call.id in given:
             return True
         if call.type == MCP_APPROVAL:
-            return bool(self.needing_approval([call]))
+            return bool(self.calls_to_approve([call]))
         return call.type == FUNCTION and self.functions is not None
 
     def _answers(
@@ -212,11 +216,11 @@ class ToolCallAnswerer:
         first = min([*limits, *own], key=lambda limit: limit.ends_at, default=None)
         return first and Limit(ends_at=first.ends_at - _TO_SEND, text=first.text)
 
-    def _check_rounds(self, owned: Owned, run: Run) -> None:
-        if owned.rounds.answered < self.max_rounds:
+    def _check_rounds(self, tracked: TrackedRun, run: Run) -> None:
+        if tracked.rounds.answered < self.max_rounds:
             return
         error = ToolCallsFailedError(
-            f"{run.ref.subject} asked for calls again after {_rounds(owned)} (max_rounds="
+            f"{run.ref.subject} asked for calls again after {_rounds(tracked)} (max_rounds="
             f"{self.max_rounds}). The same request would probably do the same again: raise the limit, or say "
             "in the instructions when to stop.",
             retryable=False,
@@ -234,8 +238,8 @@ def _check_ids(run: Run) -> None:
     if all(ids) and len(set(ids)) == len(ids):
         return
     error = ToolCallsFailedError(
-        f"{run.ref.subject} asks for {told(run.tool_calls)}, and not each call has an id of its own: the "
-        "server could not tell the answers apart. No function was called."
+        f"{run.ref.subject} asks for {describe_calls(run.tool_calls)}, and not each call has an id of "
+        "its own: the server could not tell the answers apart. No function was called."
     )
     raise UnansweredError(run, error)
 
@@ -261,8 +265,8 @@ def _too_many_errors(run: Run, errors: Sequence[str]) -> OpenAIRunError:
     )
 
 
-def _rounds(owned: Owned) -> str:
-    return "1 round" if owned.rounds.answered == 1 else f"{owned.rounds.answered} rounds"
+def _rounds(tracked: TrackedRun) -> str:
+    return "1 round" if tracked.rounds.answered == 1 else f"{tracked.rounds.answered} rounds"
 
 
 def _named(calls: Sequence[ToolCall]) -> str:

@@ -61,7 +61,7 @@ def check_approval(approve: object) -> None:
         ) from None
 
 
-def needing_approval(calls: Sequence[ToolCall], approve: Approve) -> list[ToolCall]:
+def calls_to_approve(calls: Sequence[ToolCall], approve: Approve) -> list[ToolCall]:
     """
     Return the calls that a person is to see, in their order.
 

@@ -19,7 +19,7 @@ _TO_NOTICE = 20.0
 
 
 @dataclass(kw_only=True)
-class Asking:
+class ApprovalRequest:
     """
     One question to a person: whether these calls may be made.
 

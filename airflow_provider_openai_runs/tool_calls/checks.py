@@ -28,12 +28,12 @@ def check_functions(functions: object) -> None:
 
     :raises RunRequestError: naming the function, the rule, and what to do.
     """
-    seen: set[str] = set()
+    observed: set[str] = set()
     for place, function in enumerate(checks.sequence("functions", functions)):
         name = _checked_name(f"functions[{place}]", function)
-        if name in seen:
+        if name in observed:
             raise _refused(name, "there are two functions of this name; rename one")
-        seen.add(name)
+        observed.add(name)
         parameters_of(function)
 
 
@@ -66,14 +66,14 @@ def _checked_name(place: str, function: object) -> str:
             "a functools.partial has no name for the model; write a def that calls it, with a docstring",
         )
     if isinstance(function, type) or not callable(function):
-        raise checks.bad(place, function, "must be a Python function")
+        raise checks.invalid(place, function, "must be a Python function")
     name = getattr(function, "__name__", None)
     if name == "<lambda>":
         raise _refused(
             place, "a lambda has no name for the model; write a def with typed parameters and a docstring"
         )
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise checks.bad(
+        raise checks.invalid(
             place, function, f"needs a name of 1 to 64 letters, digits, _ or -, not {name!r}; write a def"
         )
     if hasattr(function, "expand") and hasattr(function, "partial"):

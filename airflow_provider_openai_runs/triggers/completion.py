@@ -161,15 +161,15 @@ class RunCompletionTrigger(BaseTrigger):
     async def _end_run(self) -> None:
         state = await task_was_ended(self.task_instance)
         if not state.ended:
-            self.log.info("%s: left alone, its task is %s", self.ref, state.word)
+            self.log.info("%s: left alone, its task is %s", self.ref, state.raw_status)
             return
         hook = await self._hook()
         flows = importlib.import_module("airflow_provider_openai_runs.wire.flows")
         flow = flows.cancel(self.ref, wait=_KILL_WAIT, visible_by=self.created_at + NOT_FOUND_GRACE)
-        flow = flows.patiently(flow, budget=_KILL_WAIT)
+        flow = flows.with_retries(flow, budget=_KILL_WAIT)
         ended = await hook.arun_flow(flow)
-        fate = ended.look.word if ended.look else f"not cancelled ({ended.trouble})"
-        self.log.info("%s: cancelled because its task is %s; the run is %s", self.ref, state.word, fate)
+        fate = ended.polled.raw_status if ended.polled else f"not cancelled ({ended.failure})"
+        self.log.info("%s: cancelled because its task is %s; the run is %s", self.ref, state.raw_status, fate)
 
     async def _hook(self) -> OpenAIRunsHook:
         if not _modules:

@@ -18,7 +18,7 @@ from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.wire import flows
-from airflow_provider_openai_runs.wire.errors import CallFailed
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.wait import WaitResult
 
 if TYPE_CHECKING:
@@ -46,15 +46,18 @@ async def success_event(
     :param push: whether the task pushes its result at all.
     :param multiple_outputs: push each value under its own name, too.
     """
-    if result.outcome is not Outcome.ENDED or RunStatus.parse(result.word or "") is not RunStatus.COMPLETED:
+    if (
+        result.outcome is not Outcome.ENDED
+        or RunStatus.parse(result.raw_status or "") is not RunStatus.COMPLETED
+    ):
         return None
     if not push:
         return TaskSuccessEvent()
     try:
-        flow = flows.patiently(flows.read(result.ref, steps=True), budget=_READ_BUDGET)
+        flow = flows.with_retries(flows.read(result.ref, steps=True), budget=_READ_BUDGET)
         run = await hook.arun_flow(flow)
-    except CallFailed as failed:
-        log.warning("Could not read %s, so a worker finishes its task: %s", result.ref, failed.trouble)
+    except ApiRequestFailed as failed:
+        log.warning("Could not read %s, so a worker finishes its task: %s", result.ref, failed.failure)
         return None
     if run.status is not RunStatus.COMPLETED or run.needs_action:
         return None

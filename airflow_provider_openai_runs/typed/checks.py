@@ -25,7 +25,7 @@ def check_output_type(output_type: object) -> None:
     pydantic = sys.modules.get("pydantic")  # there is no model class without it
     base = getattr(pydantic, "BaseModel", None)
     if base is None or not (isinstance(output_type, type) and issubclass(output_type, base)):
-        raise checks.bad(
+        raise checks.invalid(
             "output_type",
             output_type,
             "must be a pydantic model class (not an instance) or a JSON Schema as a dict",
@@ -43,4 +43,4 @@ def check_schema(schema: Mapping[str, Any], jsonschema: Any) -> None:
     except (jsonschema.SchemaError, TypeError, RecursionError) as error:
         where = getattr(error, "json_path", "$")
         told = getattr(error, "message", str(error))
-        raise checks.bad("output_type", schema, f"is no JSON Schema: {told} (at {where})") from error
+        raise checks.invalid("output_type", schema, f"is no JSON Schema: {told} (at {where})") from error

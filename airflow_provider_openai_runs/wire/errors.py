@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-from airflow_provider_openai_runs.runs.failure import Trouble
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 
 
-class CallFailed(Exception):  # noqa: N818 # an outcome to decide about, turned into a public error at the edge
+class ApiRequestFailed(Exception):  # noqa: N818 # an outcome to decide about, turned into a public error at the edge
     """
     A call brought no readable answer.
 
     :param pays: whether it was one that starts paid work, which may then be under way.
     """
 
-    def __init__(self, trouble: Trouble, *, pays: bool = False) -> None:
-        super().__init__(str(trouble))
-        self.trouble = trouble
+    def __init__(self, failure: RequestFailure, *, pays: bool = False) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
         self.pays = pays

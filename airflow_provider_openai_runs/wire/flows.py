@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind
-from airflow_provider_openai_runs.runs.model import Look, Run, RunRef
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.wire import Answer, Flow, wire_of
-from airflow_provider_openai_runs.wire.errors import CallFailed
-from airflow_provider_openai_runs.wire.protocol import Call, Pause
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 
 T = TypeVar("T")
@@ -32,11 +32,11 @@ _LONGEST_PAUSE = 30.0
 _REFUSED_CANCEL = frozenset({400, 409, 422})
 #: How servers answer that cannot cancel at all; 404 also means that the run is unknown.
 _NO_CANCEL = frozenset({404, 405, 501})
-_FIRST_LOOK_AFTER_CANCEL = 0.25
+_FIRST_POLL_AFTER_CANCEL = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled:
+class CancelResult:
     """
     What became of a run that was asked to end.
 
@@ -45,21 +45,21 @@ class Cancelled:
     :param accepted: the server took the cancel, whatever became of the looks after it.
     """
 
-    look: Look | None
-    trouble: Trouble | None = None
+    polled: PollResult | None
+    failure: RequestFailure | None = None
     accepted: bool = False
 
     @property
     def has_ended(self) -> bool:
         """Whether the run is over for certain."""
-        return self.is_gone or (self.look is not None and self.look.status.is_terminal)
+        return self.is_gone or (self.polled is not None and self.polled.status.is_terminal)
 
     @property
     def is_gone(self) -> bool:
         """Whether the server knows no such run any more."""
-        unknown = self.trouble is not None and self.trouble.kind is TroubleKind.NOT_FOUND
+        unknown = self.failure is not None and self.failure.kind is FailureKind.NOT_FOUND
         # A server without a way to cancel says 404 to that, and knows the run all the same.
-        return unknown and self.look is None
+        return unknown and self.polled is None
 
 
 def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]:
@@ -83,7 +83,7 @@ def complete(run: Run, *, steps: bool) -> Flow[Run]:
     return (yield from wire_of(run.ref.kind).complete(run, steps=steps))
 
 
-def single(call: Call[T]) -> Flow[T]:
+def single(call: ApiRequest[T]) -> Flow[T]:
     """Make one call."""
     found: T = yield call
     return found
@@ -97,7 +97,7 @@ def answer(
     return answered
 
 
-def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[Cancelled]:
+def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[CancelResult]:
     """
     End a run and wait up to ``wait`` seconds for its end. A run that has ended already is success.
 
@@ -106,51 +106,51 @@ def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[Cancell
     :param visible_by: until this Unix time a 404 means that the run is not visible yet, not that it is gone.
     """
     ends = time.monotonic() + wait
-    seen: Look | None = None
-    refused: Trouble | None = None
-    pause = _FIRST_LOOK_AFTER_CANCEL
+    observed: PollResult | None = None
+    refused: RequestFailure | None = None
+    pause = _FIRST_POLL_AFTER_CANCEL
     try:
         while True:
-            if refused is not None or seen is None:
+            if refused is not None or observed is None:
                 try:
-                    seen, refused = yield from _ask_to_end(ref)
-                except CallFailed as failed:
-                    too_early = failed.trouble.kind is TroubleKind.NOT_FOUND and time.time() < visible_by
+                    observed, refused = yield from _ask_to_end(ref)
+                except ApiRequestFailed as failed:
+                    too_early = failed.failure.kind is FailureKind.NOT_FOUND and time.time() < visible_by
                     if not too_early or time.monotonic() + pause >= ends:
                         raise
-                    yield Pause(pause)
+                    yield Sleep(pause)
                     pause = min(pause * 2, 5.0)
                     continue
             else:
-                seen = yield wire_of(ref.kind).look(ref)
+                observed = yield wire_of(ref.kind).poll(ref)
             cannot = refused is not None and refused.http_status in _NO_CANCEL and time.time() >= visible_by
-            if seen.status.is_terminal or cannot or time.monotonic() + pause >= ends:
-                return Cancelled(
-                    look=seen,
-                    trouble=refused if seen.status.is_active else None,
+            if observed.status.is_terminal or cannot or time.monotonic() + pause >= ends:
+                return CancelResult(
+                    polled=observed,
+                    failure=refused if observed.status.is_active else None,
                     accepted=refused is None,
                 )
-            yield Pause(pause)
+            yield Sleep(pause)
             pause = min(pause * 2, 5.0)
-    except CallFailed as failed:
-        gone = failed.trouble.kind is TroubleKind.NOT_FOUND
-        accepted = seen is not None and refused is None
-        return Cancelled(look=None if gone else seen, trouble=failed.trouble, accepted=accepted)
+    except ApiRequestFailed as failed:
+        gone = failed.failure.kind is FailureKind.NOT_FOUND
+        accepted = observed is not None and refused is None
+        return CancelResult(polled=None if gone else observed, failure=failed.failure, accepted=accepted)
 
 
-def _ask_to_end(ref: RunRef) -> Flow[tuple[Look, Trouble | None]]:
+def _ask_to_end(ref: RunRef) -> Flow[tuple[PollResult, RequestFailure | None]]:
     """Cancel once; when refused, look why: it has ended, is gone, or cannot be cancelled, or not yet."""
     try:
-        seen: Look = yield wire_of(ref.kind).cancel(ref)
-    except CallFailed as failed:
-        if failed.trouble.http_status not in _REFUSED_CANCEL | _NO_CANCEL:
+        observed: PollResult = yield wire_of(ref.kind).cancel(ref)
+    except ApiRequestFailed as failed:
+        if failed.failure.http_status not in _REFUSED_CANCEL | _NO_CANCEL:
             raise
-        seen = yield wire_of(ref.kind).look(ref)
-        return seen, None if seen.status is RunStatus.CANCELLING else failed.trouble
-    return seen, None
+        observed = yield wire_of(ref.kind).poll(ref)
+        return observed, None if observed.status is RunStatus.CANCELLING else failed.failure
+    return observed, None
 
 
-def patiently(
+def with_retries(
     flow: Flow[T],
     *,
     budget: float,
@@ -167,7 +167,7 @@ def patiently(
     :param after_refusal: called once the server surely did not accept it, before the pause.
     """
     ends = time.monotonic() + budget
-    advance: Callable[[], Call[Any] | Pause] = partial(next, flow)
+    advance: Callable[[], ApiRequest[Any] | Sleep] = partial(next, flow)
     while True:
         try:
             step = advance()
@@ -177,17 +177,17 @@ def patiently(
         try:
             found = (
                 (yield step)
-                if isinstance(step, Pause)
+                if isinstance(step, Sleep)
                 else (yield from _answered(step, ends, before_paying, after_refusal))
             )
-        except CallFailed as failed:
+        except ApiRequestFailed as failed:
             advance = partial(flow.throw, failed)
         else:
             advance = partial(flow.send, found)
 
 
 def _answered(
-    call: Call[T], ends: float, before_paying: Callable[[], None], after_refusal: Callable[[], None]
+    call: ApiRequest[T], ends: float, before_paying: Callable[[], None], after_refusal: Callable[[], None]
 ) -> Flow[T]:
     tries = 0
     while True:
@@ -197,15 +197,15 @@ def _answered(
             before_paying()
         try:
             found: T = yield replace(call, timeout=timeout)
-        except CallFailed as failed:
-            trouble = failed.trouble
+        except ApiRequestFailed as failed:
+            failure = failed.failure
             tries += 1
-            pause = max(min(0.5 * 2.0 ** min(tries, 10), _LONGEST_PAUSE), trouble.retry_after or 0.0)
-            again = trouble.is_transient and (trouble.surely_not_accepted or not call.pays)
+            pause = max(min(0.5 * 2.0 ** min(tries, 10), _LONGEST_PAUSE), failure.retry_after or 0.0)
+            again = failure.is_transient and (failure.not_accepted or not call.pays)
             if not again or time.monotonic() + pause >= ends:
                 raise
             if call.pays:
                 after_refusal()
-            yield Pause(pause)
+            yield Sleep(pause)
         else:
             return found

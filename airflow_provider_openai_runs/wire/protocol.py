@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from airflow_provider_openai_runs.runs.model import Look, Run, RunRef
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class ApiReply:
     """A readable answer: a JSON object, and the headers under lower-case names."""
 
     data: Mapping[str, Any]
@@ -23,7 +23,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
+class ApiRequest(Generic[T]):
     """
     One request and how to read its answer.
 
@@ -35,7 +35,7 @@ class Call(Generic[T]):
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
-    read: Callable[[Reply], T]
+    read: Callable[[ApiReply], T]
     body: Mapping[str, Any] | None = None
     query: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -44,35 +44,35 @@ class Call(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Sleep:
     """Wait before the next call of a flow; with ``reconnect``, read the connection anew before it."""
 
     seconds: float
-    reconnect: bool = False
+    refresh_connection: bool = False
 
 
 #: The answer to a call: text, true or false to an approval request, or a whole input item of a response.
 Answer = str | bool | Mapping[str, Any]
 #: Yields calls and pauses, is sent what the calls read (or gets their error thrown in), and returns a result.
-Flow = Generator[Call[Any] | Pause, Any, T]
+Flow = Generator[ApiRequest[Any] | Sleep, Any, T]
 
 
 class Wire(Protocol):
     """What every wire API offers to the rest of the package."""
 
-    def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> Call[Run]:
+    def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> ApiRequest[Run]:
         """Start the run. ``token`` goes into its metadata."""
 
-    def look(self, ref: RunRef) -> Call[Look]:
+    def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing: the smallest request there is."""
 
-    def retrieve(self, ref: RunRef) -> Call[Run]:
+    def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
         """Read the run without its output and steps, where these are separate."""
 
     def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
         """Add what the API keeps elsewhere: the output text, the files and, if wanted, every step."""
 
-    def cancel(self, ref: RunRef) -> Call[Look]:
+    def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
@@ -80,8 +80,8 @@ class Wire(Protocol):
 
     def answer(
         self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
-    ) -> Call[Run]:
+    ) -> ApiRequest[Run]:
         """Answer the model's calls, by call id."""
 
 
-__all__ = ["Answer", "Call", "Flow", "Pause", "Reply", "Wire"]
+__all__ = ["Answer", "ApiReply", "ApiRequest", "Flow", "Sleep", "Wire"]

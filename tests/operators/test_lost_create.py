@@ -54,11 +54,11 @@ def test_a_thread_is_looked_at_before_a_create_that_may_have_been_accepted_is_se
     )
     found = run_on().execute(context)
 
-    seen = [(r.method, r.status) for r in openai_runs_simulator.requests if r.path.endswith("/runs")]
+    observed = [(r.method, r.status) for r in openai_runs_simulator.requests if r.path.endswith("/runs")]
     assert found["status"] == "completed"
-    assert seen[0][0] == "POST"
-    assert seen[1] == ("GET", 200)
-    assert seen[-1] == ("POST", 200)
+    assert observed[0][0] == "POST"
+    assert observed[1] == ("GET", 200)
+    assert observed[-1] == ("POST", 200)
     assert len(openai_runs_simulator.runs()) == 1
 
 

@@ -12,7 +12,7 @@ from airflow_provider_openai_runs.runs.error_of_run import (
     error_of_unknown_run,
     error_of_wait,
 )
-from airflow_provider_openai_runs.runs.failure import Trouble, TroubleKind
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall, Usage
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
@@ -21,7 +21,7 @@ REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id=
 
 
 def run(status: RunStatus, **values: Any) -> Run:
-    return Run(ref=REF, status=status, word=status.value, object="thread.run", **values)
+    return Run(ref=REF, status=status, raw_status=status.value, object="thread.run", **values)
 
 
 def test_a_completed_run_is_no_error() -> None:
@@ -89,25 +89,30 @@ def test_pending_calls_are_named(status: RunStatus) -> None:
 @pytest.mark.parametrize("outcome", [Outcome.WINDOW_OVER, Outcome.EXECUTION_TIMEOUT, Outcome.UNREACHABLE])
 def test_the_end_of_a_wait_tells_the_fate_of_the_run(outcome: Outcome, fate: Fate) -> None:
     error = error_of_wait(
-        outcome, REF, limit="completion_window=600 s", fate=fate, word="in_progress", trouble="HTTP 401: no"
+        outcome,
+        REF,
+        limit="completion_window=600 s",
+        fate=fate,
+        raw_status="in_progress",
+        failure="HTTP 401: no",
     )
     unreachable = outcome is Outcome.UNREACHABLE
     assert type(error) is (errors.RunUnreachableError if unreachable else errors.RunTimeoutError)
-    assert fate.sentence(word="in_progress") in str(error)
+    assert fate.sentence(raw_status="in_progress") in str(error)
     assert ("HTTP 401" if unreachable else "completion_window=600 s") in str(error)
     assert "run_1" in str(error)
     assert "retry" in str(error)
 
 
 def test_a_wait_that_saw_nothing_names_no_status() -> None:
-    error = error_of_wait(Outcome.WINDOW_OVER, REF, limit="x", fate=Fate.LEFT_RUNNING, word=None)
+    error = error_of_wait(Outcome.WINDOW_OVER, REF, limit="x", fate=Fate.LEFT_RUNNING, raw_status=None)
     assert "(status" not in str(error)
 
 
 def test_a_run_that_nobody_knows_is_told_from_one_that_nobody_could_look_at() -> None:
-    gone = error_of_unknown_run(REF, Trouble(kind=TroubleKind.NOT_FOUND, text="no"))
+    gone = error_of_unknown_run(REF, RequestFailure(kind=FailureKind.NOT_FOUND, text="no"))
     assert type(gone) is errors.RunNotFoundError
     assert "'ai'" in str(gone)
-    assert type(error_of_unknown_run(REF, Trouble(kind=TroubleKind.BUSY, text="no"))) is (
+    assert type(error_of_unknown_run(REF, RequestFailure(kind=FailureKind.RETRY_LATER, text="no"))) is (
         errors.RunUnreachableError
     )

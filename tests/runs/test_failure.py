@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_openai_runs.runs.failure import MAX_SERVER_TEXT, Trouble, TroubleKind, safe_text
+from airflow_provider_openai_runs.runs.failure import MAX_SERVER_TEXT, FailureKind, RequestFailure, safe_text
 
 BUSY = "Thread thread_1 already has an active run run_7"
 ALNUM = string.ascii_letters + string.digits
@@ -65,19 +65,19 @@ def test_long_text_shows_that_it_was_cut() -> None:
 @pytest.mark.parametrize(
     ("kind", "transient", "not_accepted"),
     [
-        (TroubleKind.NOT_SENT, True, True),
-        (TroubleKind.BUSY, True, True),
-        (TroubleKind.NO_ANSWER, True, False),
-        (TroubleKind.NOT_FOUND, False, True),
-        (TroubleKind.KEY_REFUSED, False, True),
-        (TroubleKind.NO_QUOTA, False, True),
-        (TroubleKind.REFUSED, False, True),
+        (FailureKind.NOT_SENT, True, True),
+        (FailureKind.RETRY_LATER, True, True),
+        (FailureKind.OUTCOME_UNKNOWN, True, False),
+        (FailureKind.NOT_FOUND, False, True),
+        (FailureKind.ACCESS_DENIED, False, True),
+        (FailureKind.NO_QUOTA, False, True),
+        (FailureKind.REJECTED, False, True),
     ],
 )
-def test_what_may_be_tried_again(kind: TroubleKind, *, transient: bool, not_accepted: bool) -> None:
-    trouble = Trouble(kind=kind, text="x")
-    assert trouble.is_transient is transient
-    assert trouble.surely_not_accepted is not_accepted
+def test_what_may_be_tried_again(kind: FailureKind, *, transient: bool, not_accepted: bool) -> None:
+    failure = RequestFailure(kind=kind, text="x")
+    assert failure.is_transient is transient
+    assert failure.not_accepted is not_accepted
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,23 @@ def test_what_may_be_tried_again(kind: TroubleKind, *, transient: bool, not_acce
 )
 @pytest.mark.parametrize("status", [400, 409])
 def test_the_run_that_keeps_a_thread_busy_is_read_from_the_message(text: str, status: int) -> None:
-    assert Trouble(kind=TroubleKind.REFUSED, text=text, http_status=status).active_run_id == "run_7"
+    assert RequestFailure(kind=FailureKind.REJECTED, text=text, http_status=status).active_run_id == "run_7"
 
 
 @pytest.mark.parametrize(("text", "status"), [(BUSY, 500), ("There is no active run to cancel", 400)])
 def test_other_troubles_name_no_run(text: str, status: int) -> None:
-    assert Trouble(kind=TroubleKind.REFUSED, text=text, http_status=status).active_run_id is None
+    assert RequestFailure(kind=FailureKind.REJECTED, text=text, http_status=status).active_run_id is None
 
 
 def test_a_locked_conversation_is_known_by_its_code() -> None:
-    locked = Trouble(kind=TroubleKind.REFUSED, text="x", code="conversation_locked")
+    locked = RequestFailure(kind=FailureKind.REJECTED, text="x", code="conversation_locked")
     assert locked.conversation_locked
-    assert not Trouble(kind=TroubleKind.REFUSED, text="conversation_locked").conversation_locked
+    assert not RequestFailure(kind=FailureKind.REJECTED, text="conversation_locked").conversation_locked
 
 
 def test_people_see_the_http_status_where_there_was_one() -> None:
-    assert str(Trouble(kind=TroubleKind.NO_ANSWER, text="reset")) == "reset"
-    assert str(Trouble(kind=TroubleKind.BUSY, text="slow down", http_status=429)) == "HTTP 429: slow down"
+    assert str(RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text="reset")) == "reset"
+    assert (
+        str(RequestFailure(kind=FailureKind.RETRY_LATER, text="slow down", http_status=429))
+        == "HTTP 429: slow down"
+    )

@@ -111,16 +111,16 @@ def double(number: int) -> int:
 
 
 def test_calls_are_answered_in_order_under_their_ids(caller: Callable[..., FunctionCaller]) -> None:
-    seen: list[str] = []
+    observed: list[str] = []
 
     def note(word: str, context: Any, call_id: str) -> str:
-        seen.append(word)
+        observed.append(word)
         return f"{word} {context['ds']} {call_id}"
 
     calls = [_call("note", json.dumps({"word": word}), call_id=f"call_{word}") for word in "cab"]
     answers = caller(note).answer(calls)
 
-    assert seen == ["c", "a", "b"]
+    assert observed == ["c", "a", "b"]
     assert answers[0] == CallAnswer(call_id="call_c", name="note", text="c 2026-11-22 call_c")
     assert [answer.call_id for answer in answers] == ["call_c", "call_a", "call_b"]
 
@@ -349,11 +349,11 @@ def _appending(found: list[int]) -> Callable[[], None]:
 def test_a_killed_task_does_not_wait_for_its_function(
     caller: Callable[..., FunctionCaller], hanging: Callable[[], str]
 ) -> None:
-    looks: list[int] = []
+    polls: list[int] = []
 
     def check() -> None:
-        looks.append(1)
-        if len(looks) > 2:
+        polls.append(1)
+        if len(polls) > 2:
             raise TaskKilledError
 
     with pytest.raises(TaskKilledError):
