@@ -293,7 +293,7 @@ def test_an_event_can_be_encoded_whatever_the_server_says(
     """One that cannot kills the triggerer, with every wait in it."""
     from airflow_provider_openai_runs.triggers import RunCompletionTrigger, completion  # noqa: PLC0415
 
-    monkeypatch.setattr(completion, "_CANCEL_WAIT", 0.1)
+    monkeypatch.setattr(completion, "CANCEL_WAIT", 0.1)
     half_an_emoji = {"id": "resp_1", "status": "thinking \ud83d\0"}
     monkeypatch.setitem(GOOD, ("GET", "/v1/responses/resp_1"), half_an_emoji)
     refusal = json.dumps({"error": {"message": "cannot cancel \ud83d\0"}}).encode()

@@ -1,58 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends the answers to a run's calls, once: a thread run goes on itself, a response as a new one."""
+"""Sends the answers to a run's calls, once: some runs go on by themselves then, others as a new run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_openai_runs.attempts.create import NotCreatedError, RunCreator, TrackedRun
+from airflow_provider_openai_runs.attempts.create import Acquired, RunCreator
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
-from airflow_provider_openai_runs.runs.failure import FailureKind
+from airflow_provider_openai_runs.runs.answers import (
+    NotSent,
+    SendAgain,
+    after_failed_answer,
+    after_failed_continuation,
+)
+from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET
+from airflow_provider_openai_runs.runs.errors import RunCallError
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
-from airflow_provider_openai_runs.runs.ownership import lost_create_error
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
-from airflow_provider_openai_runs.runs.rounds import Rounds
-from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.wire import Answer, flows
-from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
-from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
+from airflow_provider_openai_runs.runs.tracked import TrackedRun
+from airflow_provider_openai_runs.tool_calls.answering import Answers
+from airflow_provider_openai_runs.wire import wire_of
 
 if TYPE_CHECKING:
-    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-
-#: Seconds between two tries.
-_PAUSE = 2.0
-_READ_BUDGET = 30.0
-#: The answer itself is wrong, or there is nobody to take it; a key may be mended.
-_REFUSALS = frozenset({FailureKind.REJECTED, FailureKind.NOT_FOUND})
-
-
-class AnswerRefusedError(Exception):
-    """
-    The server takes no such answer to calls that still wait, whoever sends it again.
-
-    :param error: what the user is to read.
-    """
-
-    def __init__(self, error: OpenAIRunError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class _NotAnsweredError(Exception):
-    """They could not be answered for now, or not by this attempt."""
-
-    def __init__(self, failed: ApiRequestFailed) -> None:
-        super().__init__(str(failed.failure))
-        self.failed = failed
-
-
-class AnswerTooLateError(Exception):
-    """The time to answer was over before the server had taken the answer."""
+    from airflow.sdk.types import Logger
 
 
 @dataclass(kw_only=True)
@@ -60,75 +34,62 @@ class AnswerSender:
     """
     Sends the answers of one round.
 
-    :param hook: of the run's connection.
-    :param on_lost_create: what to do when nobody can say whether the next response was created.
+    :param on_lost_create: what to do when nobody can say whether the next run was created.
     """
 
-    hook: OpenAIRunsHook
     creator: RunCreator
     on_lost_create: OnLostCreate
+    log: Logger
     clock: Callable[[], float] = time.time
 
-    def send(
-        self,
-        run: Run,
-        answers: Mapping[str, Answer],
-        *,
-        rounds: Rounds,
-        deadline: float | None,
-        until: float | None,
-    ) -> TrackedRun:
+    def send(self, answers: Answers, *, deadline: float | None) -> Acquired | NotSent:
         """
         Answer all calls of a run in one request, and return the run that goes on.
 
-        :param rounds: what is to be remembered once they are answered.
-        :param until: Unix seconds after which an answer is of no use.
-        :raises OpenAIRunError: if they could not be answered for now; a retry then answers them.
-        :raises AnswerRefusedError: if a retry cannot, either.
-        :raises AnswerTooLateError: if ``until`` was over.
+        :param deadline: of the run, in Unix seconds.
+        :raises RunCallError: if a later attempt has taken over.
         """
-        self.hook.sleep(0)  # which goes no further once the task is killed
+        self.creator.api.sleep(0)  # which goes no further once the task is killed
+        until = answers.until
         gives_up_at = self.clock() + self.creator.timeouts["create"]
         gives_up_at = gives_up_at if until is None else min(gives_up_at, until)
-        send = self._to_thread if run.ref.kind is RunKind.THREAD_RUN else self._as_response
+        in_place = wire_of(answers.run.ref.kind).answers_in_place
+        send = self._to_the_run if in_place else self._as_a_new_run
         try:
-            return send(run, answers, rounds, deadline, gives_up_at)
+            return send(answers, deadline, gives_up_at)
         except NoLongerOwnerError as error:
             raise RunCallError(
                 "This attempt is no longer the task's: a later one has taken over, and goes on with its run."
             ) from error
-        except _NotAnsweredError as error:
-            if until is not None and self.clock() + _PAUSE >= until:
-                raise AnswerTooLateError from error.failed
-            raise self.creator.error_of(error.failed, f"answer the calls of {run.ref}") from error.failed
 
-    def _to_thread(
-        self,
-        run: Run,
-        answers: Mapping[str, Answer],
-        rounds: Rounds,
-        deadline: float | None,
-        gives_up_at: float,
-    ) -> TrackedRun:
+    def _to_the_run(self, answers: Answers, deadline: float | None, gives_up_at: float) -> Acquired | NotSent:
         """Submit until the run no longer waits: it takes the outputs of a call only once."""
+        run, api, tries = answers.run, self.creator.api, 0
         while True:
-            try:
-                budget = max(1.0, gives_up_at - self.clock())
-                self.hook.run_flow(flows.with_retries(flows.answer(run, answers, None), budget=budget))
+            timeout = max(1.0, gives_up_at - self.clock())
+            reply = api.answer(None, run, answers.outputs, self.creator.request, timeout=timeout)
+            if not isinstance(reply, RequestFailure):
                 break
-            except ApiRequestFailed as failed:
-                if not self._still_waits(run):
-                    break
-                if failed.failure.kind in _REFUSALS:
-                    error = self.creator.error_of(failed, f"answer the calls of {run.ref}")
-                    raise AnswerRefusedError(error) from failed
-                if not failed.failure.is_transient or self.clock() + _PAUSE >= gives_up_at:
-                    raise _NotAnsweredError(failed) from failed
-            self.hook.sleep(_PAUSE)
-        record = self.creator.records.load()
-        if record is not None:
-            self.creator.records.save(replace(record, rounds=rounds))
-        return TrackedRun(ref=run.ref, created_at=self.clock(), deadline=deadline, rounds=rounds)
+            asked_to_wait = reply.is_transient and reply.not_accepted
+            if not asked_to_wait and not self._still_waits(run):
+                break
+            next_step = after_failed_answer(
+                reply,
+                error=api.error_of(reply, f"answer the calls of {run.ref}"),
+                tries=tries,
+                now=self.clock(),
+                gives_up_at=gives_up_at,
+                until=answers.until,
+            )
+            if isinstance(next_step, NotSent):
+                return next_step
+            api.sleep(next_step.seconds)
+            tries += 1
+        record = self.creator.store.load()
+        tracked = TrackedRun(ref=run.ref, created_at=self.clock(), deadline=deadline, rounds=answers.rounds)
+        if record is not None and record.run is not None:
+            self.creator.store.save(replace(record, run=replace(record.run, rounds=answers.rounds)))
+        return Acquired(run=tracked)
 
     def _still_waits(self, run: Run) -> bool:
         """
@@ -136,48 +97,49 @@ class AnswerSender:
 
         Not by their ids alone: some servers use them again in the next round.
         """
-        try:
-            flow = flows.single(THREADS.retrieve(run.ref))
-            now = self.hook.run_flow(flows.with_retries(flow, budget=_READ_BUDGET))
-        except ApiRequestFailed:
+        now = self.creator.api.retrieve(run.ref, budget=ADOPT_BUDGET)
+        if isinstance(now, RequestFailure):
             return True
         return now.needs_action and set(now.tool_calls) == set(run.tool_calls)
 
-    def _as_response(
-        self,
-        run: Run,
-        answers: Mapping[str, Answer],
-        rounds: Rounds,
-        deadline: float | None,
-        gives_up_at: float,
-    ) -> TrackedRun:
-        """Create the response that goes on; one whose answer was lost may be running, and is paid for."""
-        before = self.creator.records.load()
+    def _as_a_new_run(
+        self, answers: Answers, deadline: float | None, gives_up_at: float
+    ) -> Acquired | NotSent:
+        """Create the run that goes on; one whose answer was lost may be running, and is paid for."""
+        before, tries = self.creator.store.load(), 0
         while True:
-            try:
-                return self.creator.answer(
-                    run,
-                    answers,
-                    rounds=rounds,
-                    deadline=deadline,
-                    before=before,
-                    gives_up_at=gives_up_at,
-                )
-            except NotCreatedError as error:
-                failure, has_time = error.failed.failure, self.clock() + _PAUSE < gives_up_at
-                if failure.kind is FailureKind.OUTCOME_UNKNOWN:
-                    if self.on_lost_create == "fail" or not has_time:
-                        raise lost_create_error(error.intent, f"was not answered ({failure})") from error
-                    self.creator.log.warning(
-                        "To answer the calls of %s was not answered (%s); it is sent again "
-                        "(on_lost_create='resubmit')",
-                        run.ref,
-                        failure,
-                    )
-                else:
-                    # Nothing was created: a retry goes on where this attempt was.
-                    if before is not None:
-                        self.creator.records.save(before)
-                    if not failure.conversation_locked or not has_time:
-                        raise _NotAnsweredError(error.failed) from error
-            self.hook.sleep(_PAUSE)
+            made = self.creator.answer(
+                answers.run,
+                answers.outputs,
+                rounds=answers.rounds,
+                deadline=deadline,
+                before=before,
+                gives_up_at=gives_up_at,
+            )
+            if isinstance(made, Acquired):
+                return made
+            next_step = after_failed_continuation(
+                made,
+                on_lost_create=self.on_lost_create,
+                tries=tries,
+                now=self.clock(),
+                gives_up_at=gives_up_at,
+                until=answers.until,
+            )
+            if next_step.forget:
+                self.creator.store.save(before)
+            if isinstance(next_step, NotSent):
+                return next_step
+            self._warn(made.failure, answers.run, next_step)
+            self.creator.api.sleep(next_step.seconds)
+            tries += 1
+
+    def _warn(self, failure: RequestFailure, run: Run, again: SendAgain) -> None:
+        if failure.kind is FailureKind.OUTCOME_UNKNOWN:
+            self.log.warning(
+                "The answer to the calls of %s was itself not answered (%s); it is sent again in %.0f s "
+                "(on_lost_create='resubmit')",
+                run.ref,
+                failure,
+                again.seconds,
+            )

@@ -1,40 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One attempt of a task in a worker: own a run, wait for it or hand the wait over, finish."""
+"""One attempt of a task in a worker: acquire a run, wait for it or hand the wait over, finish."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, assert_never
 
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs import results
-from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
-from airflow_provider_openai_runs.attempts.busy_thread import BusyThreadError, BusyWait
-from airflow_provider_openai_runs.attempts.create import TrackedRun
+from airflow_provider_openai_runs.attempts.create import Acquired
 from airflow_provider_openai_runs.attempts.kill import KillHandler
-from airflow_provider_openai_runs.attempts.parts import Parts
-from airflow_provider_openai_runs.attempts.record_store import RunRecords
+from airflow_provider_openai_runs.attempts.parts import AttemptParts
+from airflow_provider_openai_runs.attempts.record_store import RecordStore
+from airflow_provider_openai_runs.attempts.settings import CreateSettings
+from airflow_provider_openai_runs.attempts.steps import (
+    AttemptStep,
+    AwaitApproval,
+    Defer,
+    DeferForThread,
+    Finished,
+)
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators.end_from_trigger import end_of
-from airflow_provider_openai_runs.runs.error_of_run import Fate
+from airflow_provider_openai_runs.runs.acquisition import WaitForThread
+from airflow_provider_openai_runs.runs.answers import NotSent
+from airflow_provider_openai_runs.runs.budgets import BUSY_PAUSE, NOT_SHOWN_YET
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
-from airflow_provider_openai_runs.runs.polling import NOT_FOUND_GRACE, Outcome, WaitLimits
+from airflow_provider_openai_runs.runs.polling import Outcome, WaitLimits
 from airflow_provider_openai_runs.runs.record import Record
-from airflow_provider_openai_runs.runs.rounds import Rounds
-from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.tool_calls.answering import ApprovalNeededError, UnansweredError
-from airflow_provider_openai_runs.triggers import RunCompletionTrigger
-from airflow_provider_openai_runs.wire import wait as waits
-from airflow_provider_openai_runs.wire.wait import WaitResult
+from airflow_provider_openai_runs.runs.status import TERMINAL
+from airflow_provider_openai_runs.runs.tools import name_calls
+from airflow_provider_openai_runs.runs.tracked import TrackedRun
+from airflow_provider_openai_runs.tool_calls.answering import (
+    Answering,
+    Answers,
+    GivesUp,
+    Limit,
+    NeedsApproval,
+    NobodyHere,
+    NothingToAnswer,
+    out_of_time,
+)
+from airflow_provider_openai_runs.tool_calls.approval_request import AwaitPerson
+from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.wait import WaitResult, wait
 
 if TYPE_CHECKING:
-    from airflow_provider_openai_runs.operators.base import BaseCreateOperator
+    from airflow.sdk.types import Logger
 
 _NO_STORE = (
     "This Airflow has no task state store (3.3+): a retry finds a thread run by its token, but starts a "
@@ -44,265 +64,324 @@ _NO_STORE = (
 
 class Attempt:
     """
-    What one attempt does with the arguments of its operator.
+    What one attempt does.
 
-    :param operator: with its templates rendered.
+    :param settings: what was asked of the task.
     :param context: Airflow's.
+    :param show_page: told of the page that shows the run to a person, or of an empty text.
+    :param page_key: the XCom in which the page is stored as long as the task has not ended.
     """
 
-    def __init__(self, operator: BaseCreateOperator, context: Any) -> None:
-        self._operator = operator
-        self._context = context
+    def __init__(
+        self,
+        settings: CreateSettings,
+        context: Any,
+        *,
+        log: Logger,
+        show_page: Callable[[str], None],
+        page_key: str,
+    ) -> None:
+        self._settings = settings
         self._ti: Any = context["ti"]
-        self._log = operator.log
-        self._records = RunRecords(context.get("task_state_store"), log=operator.log)
-        self._parts = Parts(operator, context, self._records)
-        self._kill_handler: KillHandler | None = None
-        self._hook: OpenAIRunsHook | None = None
+        self._log = log
+        self._show_page = show_page
+        self._page_key = page_key
+        self._store = RecordStore(context.get("task_state_store"), log=log)
+        self._parts = AttemptParts(settings, context, store=self._store, log=log)
+        self._hooks: dict[str, OpenAIRunsHook] = {}
+        self._is_watched = False
         #: Unix seconds at which execution_timeout is over.
         self._attempt_deadline: float | None = None
 
-    def execute(self, *, started_at: float) -> Any:
+    # -- what Airflow calls -------------------------------------------------------------------------------
+
+    def execute(self, *, started_at: float) -> AttemptStep:
         """
         Create the run, or go on with the one of an earlier attempt, and wait for it.
 
         :param started_at: Unix seconds from which execution_timeout counts.
         """
-        operator, request = self._operator, self._parts.request
-        _ = self._parts.window, self._parts.interval  # checked before anything is sent
-        for warning in request.warnings:
+        settings = self._settings
+        for warning in settings.request.warnings:
             self._log.warning(warning)
-        if not self._records.is_kept:
+        if not self._store.is_kept:
             self._log.warning(_NO_STORE)
-        if operator.execution_timeout:
-            self._attempt_deadline = started_at + operator.execution_timeout.total_seconds()
-        hook, kill_handler = self._watched(operator.connection_of_run())
+        if settings.execution_timeout:
+            self._attempt_deadline = started_at + settings.execution_timeout.total_seconds()
+        hook = self._watched_hook(settings.conn_id)
         with self._timed():
-            tracked = self._acquire(self._parts.owner(hook, kill_handler), started_at)
-            if self._parts.window is None:
-                self._show(tracked, hook, kill_handler)
-                return results.to_xcom(tracked.run or hook.retrieve(tracked.ref), log=self._log)
-            return self._go_on(tracked, self._waited(tracked))
+            acquired = self._acquire(hook, started_at)
+            if isinstance(acquired, DeferForThread):
+                return acquired
+            if settings.completion_window is None:
+                self._show(acquired)
+                run = acquired.created or hook.retrieve(acquired.run.ref)
+                return Finished(result=results.to_xcom(run, log=self._log))
+            return self._go_on(acquired, self._wait(acquired))
 
-    def complete(self, event: Any) -> Any:
+    def complete(self, event: Any) -> AttemptStep:
         """Finish after the wait in the triggerer, or answer the model's calls and wait again."""
         if isinstance(event, dict) and "chosen_options" in event:
-            self._log.warning("An approval page of the past was answered; looking at the run again")
+            self._log.warning("An approval page of the past was answered; polling the run again")
             return self.execute(started_at=time.time())
-        result = waits.WaitResult.from_json(event)
+        result = WaitResult.from_json(event)
         with self._timed():
-            return self._go_on(self._tracked_in(event), result)
+            return self._go_on(self._resumed(event), result)
 
-    def complete_approval(self, event: Any, progress: dict[str, Any]) -> Any:
+    def complete_approval(self, event: Any, stored: Mapping[str, Any]) -> AttemptStep:
         """Answer the model's calls as a person decided, and wait again."""
-        tracked = self._tracked_in(progress)
+        acquired = self._resumed(stored)
         with self._timed():
-            again = self._answered(tracked, approval=event)
-            ended = WaitResult(ref=tracked.ref, outcome=Outcome.NEEDS_ACTION, fate=Fate.ENDED)
-            return self._go_on(again or tracked, ended if again is None else self._waited(again))
+            again = self._answer(acquired, approval=event)
+            if isinstance(again, AwaitApproval):
+                return again
+            if again is None:
+                return self._go_on(acquired, _ended_as(acquired, Outcome.ENDED))
+            return self._go_on(again, self._wait(again))
 
-    def after_the_triggers_death(self) -> Any:
-        """Return the result of a run that has ended all the same; None where there is none."""
-        record = self._records.load()
-        ref = self._recorded_ref(record)
-        if ref is None:
+    def after_the_triggers_death(self) -> AttemptStep | None:
+        """Return how a run goes on that has ended all the same; None where it has not."""
+        record = self._store.load()
+        run = self._recorded_run(record)
+        if run is None:
             return None
-        finisher = self._parts.finisher(self._hook_of(ref))
+        finisher = self._parts.finisher(self._hook_of(run.ref))
         is_last_try = self._ti.try_number > self._ti.max_tries
-        outcome = finisher.after_the_triggers_death(
-            ref, is_last_try=is_last_try, cancel=self._operator.cancel_on_kill
-        )
+        outcome = finisher.after_the_triggers_death(run.ref, is_last_try=is_last_try)
         if outcome is None:
             return None
-        tracked = TrackedRun(
-            ref=ref,
-            created_at=time.time(),
-            deadline=record.deadline if record else None,
-            rounds=record.rounds if record else Rounds(),
-        )
-        return self._go_on(tracked, WaitResult(ref=ref, outcome=outcome, fate=Fate.ENDED))
+        acquired = Acquired(run=replace(run, created_at=time.time()))
+        return self._go_on(acquired, _ended_as(acquired, outcome))
 
     def kill(self) -> None:
         """End the run."""
-        if self._kill_handler is not None:
+        if self._is_watched:
             self._kill_handler.kill()
 
     # -- before the wait ----------------------------------------------------------------------------------
 
-    def _watched(self, conn_id: str) -> tuple[OpenAIRunsHook, KillHandler]:
-        """Return a hook that a kill interrupts, one for each connection, and who watches for the kill."""
-        if self._kill_handler is None:
-            kind = self._parts.request.kind
-            self._kill_handler = KillHandler(
-                ti=self._ti,
-                cancel=self._operator.cancel_on_kill,
-                adoptable=self._records.is_kept or kind is RunKind.THREAD_RUN,
-                log=self._log,
-            )
-            self._hook = None  # one that was only to read with
-        if self._hook is None or self._hook.conn_id != conn_id:
-            self._hook = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep)
-            self._kill_handler.arm(self._hook)
-        return self._hook, self._kill_handler
+    @cached_property
+    def _kill_handler(self) -> KillHandler:
+        can_search = wire_of(self._settings.request.kind).can_search
+        return KillHandler(
+            ti=self._ti,
+            cancel=self._settings.cancel_on_kill,
+            adoptable=self._store.is_kept or can_search,
+            log=self._log,
+        )
+
+    def _watched_hook(self, conn_id: str) -> OpenAIRunsHook:
+        """Return a hook that a kill interrupts, one for each connection."""
+        if not self._is_watched:
+            self._hooks.clear()  # those that were only to read with
+            self._is_watched = True
+        if conn_id not in self._hooks:
+            self._hooks[conn_id] = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep)
+            self._kill_handler.prepare(self._hooks[conn_id])
+        return self._hooks[conn_id]
+
+    def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
+        """Return a hook to read a run with, and make the run's page known."""
+        hook = self._hooks.setdefault(ref.conn_id, OpenAIRunsHook(ref.conn_id))
+        self._show_page(hook.run_url(ref))
+        return hook
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
         try:
             yield
         except AirflowTaskTimeout:
-            if self._kill_handler is not None:
+            if self._is_watched:
                 self._kill_handler.timed_out = True
             raise
 
-    def _acquire(self, owner: RunAcquirer, started_at: float) -> TrackedRun:
-        """Own a run, waiting where the thread is busy and the user wants it."""
-        budget = owner.timeouts["create"] if owner.window is None else owner.window
-        while True:
-            try:
-                return owner.acquire()
-            except BusyThreadError as busy:
-                until = started_at + budget
-                wait = BusyWait(busy=busy, until=until, poll_interval=self._parts.interval, log=self._log)
-            wait.check()
-            if self._operator.deferrable:
-                self._operator.defer(
-                    trigger=wait.trigger(),
-                    method_name="execute_after_active_run",
-                    kwargs={"waiting_since": started_at},
-                )
-            wait.in_worker(owner.hook)
+    def _acquire(self, hook: OpenAIRunsHook, started_at: float) -> Acquired | DeferForThread:
+        """Acquire a run, waiting where the thread is busy and the user wants it."""
+        settings = self._settings
+        window = settings.completion_window
+        until = started_at + (settings.timeouts["create"] if window is None else window)
+        acquirer = self._parts.acquirer(hook, self._kill_handler)
+        while isinstance(found := acquirer.acquire(), WaitForThread):
+            if time.time() >= until:
+                raise found.error
+            self._log.info("Waiting until it is free: %s", found.error)
+            if settings.deferrable:
+                return DeferForThread(ref=found.ref, until=until, waiting_since=started_at)
+            self._wait_for_thread(hook, found.ref, until)
+        return found
+
+    def _wait_for_thread(self, hook: OpenAIRunsHook, ref: RunRef | None, until: float) -> None:
+        """Wait in the worker for somebody else's run, which is never cancelled."""
+        now = time.time()
+        if ref is not None:
+            limits = WaitLimits.of(
+                TrackedRun(ref=ref, created_at=now, deadline=until),
+                poll_interval=self._settings.poll_interval,
+                targets=frozenset(TERMINAL),
+            )
+            flow = wait(ref, limits, cancel_on_timeout=False, cancel_wait=0, note=self._log.info)
+            if hook.run_flow(flow).outcome is not Outcome.UNREACHABLE:
+                return
+        # Nobody can say when it ends, so the create itself has to ask.
+        hook.sleep(min(BUSY_PAUSE, max(0.0, until - time.time())))
+
+    def _show(self, acquired: Acquired) -> OpenAIRunsHook:
+        """Make the run known: to a kill, to XCom, to the link and to whoever reads the log."""
+        run = acquired.run
+        hook = self._watched_hook(run.ref.conn_id)
+        self._kill_handler.watch(run.ref)
+        self._kill_handler.raise_if_killed()
+        url = hook.run_url(run.ref)
+        self._show_page(url)
+        self._ti.xcom_push(key="ref", value=run.ref.to_json())
+        self._ti.xcom_push(key=self._page_key, value=url)
+        verb = "Created" if acquired.created is not None else "Going on with"
+        until = f"waiting until {_utc(run.deadline)}" if run.deadline else "not waiting for it"
+        self._log.info("%s %s, %s%s", verb, run.ref, until, url and f": {url}")
+        return hook
 
     # -- the wait -----------------------------------------------------------------------------------------
 
-    def _go_on(self, tracked: TrackedRun, result: WaitResult) -> Any:
+    def _go_on(self, acquired: Acquired, result: WaitResult | Defer) -> AttemptStep:
         """Answer the model's calls and wait, again and again, until there is a result."""
-        while result.outcome is Outcome.NEEDS_ACTION and self._operator.answers_calls:
-            again = self._answered(tracked)
+        while True:
+            if isinstance(result, Defer):
+                return result
+            if result.outcome is not Outcome.NEEDS_ACTION or not self._settings.answers_calls:
+                break
+            again = self._answer(acquired)
+            if isinstance(again, AwaitApproval):
+                return again
             if again is None:
                 break
-            tracked, result = again, self._waited(again)
-        finisher = self._parts.finisher(self._hook_of(tracked.ref))
-        return finisher.conclude(result, created=_ended(tracked), rounds=tracked.rounds)
+            acquired, result = again, self._wait(again)
+        finisher = self._parts.finisher(self._hook_of(acquired.run.ref))
+        return Finished(result=finisher.conclude(result, acquired.run.rounds, created=acquired.ended))
 
-    def _waited(self, tracked: TrackedRun) -> WaitResult:
+    def _wait(self, acquired: Acquired) -> WaitResult | Defer:
         """Wait for the end of the run or for its next calls; in the triggerer, unless told otherwise."""
-        hook, kill_handler = self._watched(tracked.ref.conn_id)
-        self._show(tracked, hook, kill_handler)
-        if (run := _ended(tracked)) is not None:
-            outcome = Outcome.NEEDS_ACTION if run.needs_action else Outcome.ENDED
-            return WaitResult(ref=tracked.ref, outcome=outcome, fate=Fate.ENDED, raw_status=run.raw_status)
-        if tracked.finished:
-            return WaitResult(ref=tracked.ref, outcome=Outcome.ENDED, fate=Fate.ENDED)
-        limits = WaitLimits(
-            created_at=tracked.created_at,
-            deadline=tracked.deadline,
-            attempt_deadline=self._attempt_deadline,
-            poll_interval=self._parts.interval,
-            not_found_grace_until=tracked.created_at + NOT_FOUND_GRACE,
-        )
-        if self._operator.deferrable:
-            self._defer(tracked, limits, kill_handler)
-        flow = waits.wait(
-            tracked.ref,
-            limits,
-            cancel_on_timeout=self._operator.cancel_on_timeout,
-            cancel_wait=self._parts.timeouts["delete"],
+        hook, run = self._show(acquired), acquired.run
+        if (ended := acquired.ended) is not None:
+            outcome = Outcome.NEEDS_ACTION if ended.needs_action else Outcome.ENDED
+            return replace(_ended_as(acquired, outcome), raw_status=ended.raw_status)
+        if acquired.finished:
+            return _ended_as(acquired, Outcome.ENDED)
+        run = replace(run, attempt_deadline=self._attempt_deadline)
+        if self._settings.deferrable:
+            self._kill_handler.raise_if_ended()
+            self._log.info(
+                "The triggerer waits from here. A task that is still deferred long after %s has no "
+                "triggerer: check with 'airflow jobs check --job-type TriggererJob'",
+                _utc(run.deadline),
+            )
+            return Defer(run=run)
+        flow = wait(
+            run.ref,
+            WaitLimits.of(run, poll_interval=self._settings.poll_interval),
+            cancel_on_timeout=self._settings.cancel_on_timeout,
+            cancel_wait=self._settings.timeouts["delete"],
             note=self._log.info,
         )
         return hook.run_flow(flow)
 
-    def _answered(self, tracked: TrackedRun, *, approval: Any = None) -> TrackedRun | None:
-        """Answer the calls the run waits for; None if nobody here can."""
-        hook, kill_handler = self._watched(tracked.ref.conn_id)
-        kill_handler.take(tracked.ref)
-        answerer = self._parts.answerer(hook, kill_handler)
-        limits = self._parts.time_limits(tracked, self._attempt_deadline)
+    # -- the model's calls --------------------------------------------------------------------------------
+
+    def _answer(self, acquired: Acquired, *, approval: Any = None) -> Acquired | AwaitApproval | None:
+        """Answer the calls that the run waits for; None if nobody here can."""
+        hook = self._watched_hook(acquired.run.ref.conn_id)
+        self._kill_handler.watch(acquired.run.ref)
+        tracked = acquired.run
+        run = (
+            acquired.created
+            if acquired.created and acquired.created.tool_calls
+            else self._read(hook, tracked)
+        )
+        limits = self._settings.limits(deadline=tracked.deadline, attempt_deadline=self._attempt_deadline)
+        answerer = self._parts.answerer(self._kill_handler)
+        answering = answerer.answer(run, tracked.rounds, limits)
+        if isinstance(answering, NeedsApproval):
+            request = self._parts.approval_request(answering)
+            decided = request.decisions(approval) if approval else request.ask()
+            if isinstance(decided, AwaitPerson):
+                stored = replace(tracked, attempt_deadline=self._attempt_deadline)
+                return AwaitApproval(run=stored, timeout=decided.timeout)
+            answering = (
+                decided
+                if isinstance(decided, GivesUp)
+                else answerer.answer(run, tracked.rounds, limits, decisions=decided)
+            )
+        return self._carry_out(answering, hook, tracked)
+
+    def _carry_out(self, answering: Answering, hook: OpenAIRunsHook, tracked: TrackedRun) -> Acquired | None:
+        match answering:
+            case NothingToAnswer():
+                if answering.not_shown_yet:
+                    hook.sleep(NOT_SHOWN_YET)
+                return Acquired(run=replace(tracked, created_at=time.time()))
+            case NobodyHere():
+                return None
+            case GivesUp():
+                raise self._given_up(answering.run, answering.error, hook, tracked)
+            case Answers():
+                sent = self._parts.sender(hook, self._kill_handler).send(answering, deadline=tracked.deadline)
+                if isinstance(sent, NotSent):
+                    raise self._not_sent(sent, answering, hook, tracked)
+                names = name_calls(answering.run.tool_calls)
+                self._log.info("Answered %s (round %d): %s", tracked.ref, answering.rounds.answered, names)
+                return sent
+            case NeedsApproval():  # a person has decided about all of them
+                raise AssertionError(answering)
+            case _:
+                assert_never(answering)
+
+    def _not_sent(
+        self, sent: NotSent, answers: Answers, hook: OpenAIRunsHook, tracked: TrackedRun
+    ) -> OpenAIRunError:
+        match sent.reason:
+            case "later":
+                return sent.error
+            case "rejected":
+                return self._given_up(answers.run, sent.error, hook, tracked)
+            case "late":
+                limit = Limit(ends_at=answers.until or 0.0, text=answers.limit) if answers.limit else None
+                error = out_of_time(answers.run, limit, "the answer to its calls")
+                return self._given_up(answers.run, error, hook, tracked)
+            case _:
+                assert_never(sent.reason)
+
+    def _given_up(
+        self, run: Run, error: OpenAIRunError, hook: OpenAIRunsHook, tracked: TrackedRun
+    ) -> OpenAIRunError:
+        return self._parts.finisher(hook).give_up(run, error, tracked.rounds)
+
+    def _read(self, hook: OpenAIRunsHook, tracked: TrackedRun) -> Run:
+        # The run alone: what its API keeps elsewhere is not needed to answer.
+        ref = tracked.ref
+        flow = flows.single(wire_of(ref.kind).retrieve(ref))
         try:
-            try:
-                return answerer.answer(tracked, limits)
-            except ApprovalNeededError as needed:
-                approval_request = self._parts.approval_request(needed, self._progress(tracked))
-                decisions = approval_request.decisions(approval) if approval else approval_request.ask()
-                return answerer.answer(replace(tracked, run=needed.run), limits, decisions=decisions)
-        except UnansweredError as unanswered:
-            finisher = self._parts.finisher(hook)
-            raise finisher.give_up(unanswered.run, unanswered.error, tracked.rounds) from unanswered
-
-    def _show(self, tracked: TrackedRun, hook: OpenAIRunsHook, kill_handler: KillHandler) -> None:
-        """Make the run known: to a kill, to XCom, to the link and to whoever reads the log."""
-        kill_handler.take(tracked.ref)
-        kill_handler.check()
-        url = self._operator.run_url = hook.run_url(tracked.ref)
-        self._ti.xcom_push(key="ref", value=tracked.ref.to_json())
-        self._ti.xcom_push(key=OpenAIRunLink().xcom_key, value=url)
-        verb = "Created" if tracked.run is not None else "Going on with"
-        until = f"waiting until {_utc(tracked.deadline)}" if tracked.deadline else "not waiting for it"
-        self._log.info("%s %s, %s%s", verb, tracked.ref, until, url and f": {url}")
-
-    def _defer(self, tracked: TrackedRun, limits: WaitLimits, kill_handler: KillHandler) -> None:
-        operator = self._operator
-        kill_handler.check_before_defer()
-        self._log.info(
-            "The triggerer waits from here. A task that is still deferred long after %s has no triggerer: "
-            "check with 'airflow jobs check --job-type TriggererJob'",
-            _utc(tracked.deadline),
-        )
-        trigger = RunCompletionTrigger(
-            ref=tracked.ref.to_json(),
-            created_at=limits.created_at,
-            deadline=limits.deadline,
-            attempt_deadline=limits.attempt_deadline,
-            poll_interval=limits.poll_interval,
-            cancel_on_kill=operator.cancel_on_kill,
-            cancel_on_timeout=operator.cancel_on_timeout,
-            deferred_at=time.time(),
-            rounds=tracked.rounds.to_json(),
-            end=end_of(operator),
-        )
-        # No timeout here: Airflow's would kill the task without a word to the server.
-        operator.defer(trigger=trigger, method_name="execute_complete", timeout=None)
+            return hook.run_flow(flows.with_retries(flow, budget=self._settings.timeouts["read"]))
+        except ApiRequestFailed as failed:
+            raise hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from failed
 
     # -- from one worker to the next ----------------------------------------------------------------------
 
-    def _progress(self, tracked: TrackedRun) -> dict[str, Any]:
-        """Return what the next worker needs, under the names that a trigger's event has, too."""
-        return {
-            "ref": tracked.ref.to_json(),
-            "created_at": tracked.created_at,
-            "deadline": tracked.deadline,
-            "attempt_deadline": self._attempt_deadline,
-            "rounds": tracked.rounds.to_json(),
-        }
+    def _resumed(self, stored: Mapping[str, Any]) -> Acquired:
+        """Return what an earlier worker has handed over."""
+        run = TrackedRun.from_json(stored)
+        self._attempt_deadline = run.attempt_deadline
+        return Acquired(run=replace(run, created_at=run.created_at or time.time()))
 
-    def _tracked_in(self, progress: Mapping[str, Any]) -> TrackedRun:
-        self._attempt_deadline = progress.get("attempt_deadline")
-        return TrackedRun(
-            ref=RunRef.from_json(progress.get("ref")),
-            created_at=progress.get("created_at") or time.time(),
-            deadline=progress.get("deadline"),
-            rounds=Rounds.from_json(progress.get("rounds")),
-        )
-
-    def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
-        """Return a hook to read a run with that has ended, and make the link known."""
-        if self._hook is None or self._hook.conn_id != ref.conn_id:
-            self._hook = OpenAIRunsHook(ref.conn_id)
-        self._operator.run_url = self._hook.run_url(ref)
-        return self._hook
-
-    def _recorded_ref(self, record: Record | None) -> RunRef | None:
+    def _recorded_run(self, record: Record | None) -> TrackedRun | None:
         """Return the run of this attempt, from the record or, below Airflow 3.3, from XCom."""
-        if record is not None and record.ref is not None:
-            return record.ref
+        if record is not None and record.run is not None:
+            return record.run
         ti = self._ti
         pushed = ti.xcom_pull(task_ids=ti.task_id, key="ref", map_indexes=ti.map_index)
-        return RunRef.from_json(pushed) if pushed else None
+        return TrackedRun(ref=RunRef.from_json(pushed)) if pushed else None
 
 
-def _ended(tracked: TrackedRun) -> Run | None:
-    """Return the run as its create answered, if it had ended by then, or waits for its calls."""
-    run = tracked.run
-    return run if run is not None and (run.status.is_terminal or run.needs_action) else None
+def _ended_as(acquired: Acquired, outcome: Outcome) -> WaitResult:
+    return WaitResult(ref=acquired.run.ref, outcome=outcome, fate=Fate.ENDED)
 
 
 def _utc(seconds: float | None) -> str:

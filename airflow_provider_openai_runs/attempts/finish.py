@@ -4,32 +4,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_openai_runs import results
-from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RunRecords
-from airflow_provider_openai_runs.runs.error_of_run import Fate, error_of_run, error_of_wait
+from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore
+from airflow_provider_openai_runs.attempts.settings import CreateSettings
+from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, LAST_READ_BUDGET
+from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_wait
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunOutputError, RunTimeoutError
+from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
-from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnToolCalls
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.typed.output import OutputType
+from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
-from airflow_provider_openai_runs.wire.wait import WaitResult, fate_of
+from airflow_provider_openai_runs.wire.wait import WaitResult
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-    from airflow_provider_openai_runs.typed.output import OutputType
 
-_NO_ROUNDS = Rounds()
-#: Seconds for reading a run whose wait was over anyway.
-_LAST_READ_BUDGET = 20.0
-#: Seconds to wait for the end of a run that nobody can go on with.
-_CANCEL_WAIT = 20.0
+T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
@@ -37,35 +35,24 @@ class RunFinisher:
     """
     Ends one attempt of a task.
 
-    :param on_tool_calls: what a run is that waits for the answer to a call.
-    :param output_type: what the answer has to fit; None takes any text.
-    :param taken_over: a run of another task, which its own task has counted.
-    :param cancel_on_timeout: whether a run is ended that waits for calls when its time is over.
-    :param limits: how the task's limits read in an error, by the outcome that they cause.
-    :param timeouts: budgets in seconds, of which ``read`` counts here.
+    :param hook: of the run's connection.
+    :param context: Airflow's.
     """
 
     hook: OpenAIRunsHook
+    settings: CreateSettings
     context: Any
-    records: RunRecords
-    on_incomplete: OnIncomplete
-    on_tool_calls: OnToolCalls
-    output_type: OutputType | None
-    taken_over: RunRef | None
-    cancel_on_timeout: bool
-    limits: dict[Outcome, str]
-    timeouts: dict[str, float]
-    multiple_outputs: bool
+    store: RecordStore
     log: Logger
 
-    def conclude(
-        self, result: WaitResult, *, created: Run | None = None, rounds: Rounds = _NO_ROUNDS
-    ) -> dict[str, Any]:
+    # -- with a result ------------------------------------------------------------------------------------
+
+    def conclude(self, result: WaitResult, rounds: Rounds, *, created: Run | None = None) -> dict[str, Any]:
         """
         Return the run's dict, or fail.
 
-        :param created: the answer to its create, if the run had ended by then.
         :param rounds: the rounds of calls that were answered.
+        :param created: the answer to its create, if the run had ended by then.
         :raises OpenAIRunError: if the run is no success, or its time was over.
         """
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
@@ -75,62 +62,41 @@ class RunFinisher:
         error = error_of_wait(
             result.outcome,
             result.ref,
-            limit=self.limits.get(result.outcome, ""),
+            limit=self.settings.limit_text(result.outcome),
             fate=result.fate,
             raw_status=result.raw_status,
             failure=result.failure,
         )
-        raise self._pushed(error, self._last_read(result.ref))
-
-    def give_up(self, run: Run, error: OpenAIRunError, rounds: Rounds) -> OpenAIRunError:
-        """End a run whose calls are not going to be answered, and return the error that says so."""
-        error = self._without_answer(run, error)
-        try:
-            flow = flows.complete(run, steps=True)
-            run = self.hook.run_flow(flows.with_retries(flow, budget=_LAST_READ_BUDGET))
-        except ApiRequestFailed as failed:
-            self.log.warning("Could not read the steps of %s: %s", run.ref, failed.failure)
-        return self._pushed(error, as_one(self._earlier(rounds), run))
+        raise self._pushed(
+            error, self._last_read(flows.read(result.ref, steps=True), f"{result.ref} once more")
+        )
 
     def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
         # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
         # nothing that could be read.
         flow = flows.read(ref, steps=True) if created is None else flows.complete(created, steps=True)
         try:
-            run = self.hook.run_flow(flows.with_retries(flow, budget=self.timeouts["read"]))
+            run = self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
         except ApiRequestFailed as failed:
-            raise self.hook.error_of(failed, doing=f"read {ref}", kind=ref.kind) from failed
+            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from failed
         run = as_one(self._earlier(rounds), run)
         self.log.info("%s", results.summary(run))
-        error = error_of_run(run, on_incomplete=self.on_incomplete)
+        error = error_of_run(run, on_incomplete=self.settings.on_incomplete)
         if error is None:
             return self._result(run)
         if run.needs_action:
-            if self.on_tool_calls == "return":
+            if self.settings.on_tool_calls == "return":
                 self.log.info("The model waits for the answer to its calls (on_tool_calls='return')")
                 return results.to_xcom(run, log=self.log)
             error = self._without_answer(run, error)
         raise self._pushed(error, run)
 
-    def _earlier(self, rounds: Rounds) -> list[Run]:
-        """Read the responses before the last one, which count as the same run."""
-        found = []
-        for ref in rounds.earlier:
-            if ref == self.taken_over:
-                continue
-            try:
-                flow = flows.with_retries(flows.read(ref, steps=True), budget=_LAST_READ_BUDGET)
-                found.append(self.hook.run_flow(flow))
-            except ApiRequestFailed as failed:
-                self.log.warning("Tokens and steps lack those of %s: %s", ref, failed.failure)
-        return found
-
     def _result(self, run: Run) -> dict[str, Any]:
         values = results.to_xcom(run, log=self.log)
-        if self.output_type is None:
+        if self.settings.output_type is None:
             return values
         try:
-            return {**values, "output": self.output_type.parse(run.output_text)}
+            return {**values, "output": OutputType(self.settings.output_type).parse(run.output_text)}
         except ValueError as unfit:
             self._update_record(refused=True)
             error = RunOutputError(
@@ -138,20 +104,23 @@ class RunFinisher:
             )
             raise self._pushed(error, run) from unfit
 
-    def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool, cancel: bool) -> Outcome | None:
-        """Look at the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
-        try:
-            polled = self.hook.run_flow(
-                flows.with_retries(flows.single(wire_of(ref.kind).poll(ref)), budget=_LAST_READ_BUDGET)
-            )
-        except ApiRequestFailed as failed:
-            self.log.warning("The trigger of %s died, and it cannot be looked at: %s", ref, failed.failure)
-        else:
+    # -- without one --------------------------------------------------------------------------------------
+
+    def give_up(self, run: Run, error: OpenAIRunError, rounds: Rounds) -> OpenAIRunError:
+        """End a run whose calls are not going to be answered, and return the error that says so."""
+        error = self._without_answer(run, error)
+        run = self._last_read(flows.complete(run, steps=True), f"the steps of {run.ref}") or run
+        return self._pushed(error, as_one(self._earlier(rounds), run))
+
+    def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool) -> Outcome | None:
+        """Poll the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
+        polled = self._last_read(flows.single(wire_of(ref.kind).poll(ref)), f"{ref}, whose trigger died")
+        if polled is not None:
             if polled.needs_action:
                 return Outcome.NEEDS_ACTION
             if polled.status.is_terminal:
                 return Outcome.ENDED
-        if is_last_try and cancel:
+        if is_last_try and self.settings.cancel_on_kill:
             became = self._cancel(ref)
             self._update_record(ended_by_us=True)
             self.log.warning("The trigger of %s died and no retry is left. %s", ref, became)
@@ -160,8 +129,8 @@ class RunFinisher:
         return None
 
     def _without_answer(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
-        """End a thread run that waits for an answer: it would go on waiting and block its thread."""
-        if isinstance(error, RunTimeoutError) and not self.cancel_on_timeout:
+        """End a run that waits for an answer: it would go on waiting and block its thread."""
+        if isinstance(error, RunTimeoutError) and not self.settings.cancel_on_timeout:
             left = "It goes on waiting (cancel_on_timeout=False); a retry answers it in a window of its own."
             return type(error)(f"{error} {left}", retryable=error.retryable)
         if run.status is RunStatus.COMPLETED:
@@ -176,24 +145,34 @@ class RunFinisher:
 
     def _cancel(self, ref: RunRef) -> str:
         """End a run, and say what became of it."""
-        flow = flows.cancel(ref, wait=_CANCEL_WAIT)
-        ended = self.hook.run_flow(flows.with_retries(flow, budget=_CANCEL_WAIT))
-        return fate_of(ended).sentence(raw_status=ended.polled.raw_status if ended.polled else None)
+        flow = flows.cancel(ref, wait=CANCEL_WAIT)
+        ended = self.hook.run_flow(flows.with_retries(flow, budget=CANCEL_WAIT))
+        return ended.fate.sentence(raw_status=ended.raw_status)
 
-    def _last_read(self, ref: RunRef) -> Run | None:
+    # -- shared -------------------------------------------------------------------------------------------
+
+    def _earlier(self, rounds: Rounds) -> list[Run]:
+        """Read the runs before the last one, which count as the same run; not one of another task."""
+        own = (ref for ref in rounds.earlier if ref != self.settings.request.answers)
+        found = (
+            self._last_read(flows.read(ref, steps=True), f"{ref}, whose tokens and steps the result lacks")
+            for ref in own
+        )
+        return [run for run in found if run is not None]
+
+    def _last_read(self, flow: Flow[T], what: str) -> T | None:
         try:
-            flow = flows.read(ref, steps=True)
-            return self.hook.run_flow(flows.with_retries(flow, budget=_LAST_READ_BUDGET))
+            return self.hook.run_flow(flows.with_retries(flow, budget=LAST_READ_BUDGET))
         except ApiRequestFailed as failed:
-            self.log.warning("Could not read %s once more: %s", ref, failed.failure)
+            self.log.warning("Could not read %s: %s", what, failed.failure)
             return None
 
     def _update_record(self, **changes: bool) -> bool:
         """Change the record of the run; return False if it is another attempt's by now."""
         try:
-            record = self.records.load()
+            record = self.store.load()
             if record is not None:
-                self.records.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
+                self.store.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
         except NoLongerOwnerError:
             self.log.warning("A later attempt has taken over; its record is left as it is")
             return False
@@ -206,7 +185,7 @@ class RunFinisher:
         if run is None:
             return error
         values = results.to_xcom(run, log=self.log)
-        results.push(self.context, values, multiple_outputs=self.multiple_outputs)
+        results.push(self.context, values, multiple_outputs=self.settings.multiple_outputs)
         return type(error)(
             f"{error} XCom 'return_value' of this task holds what is known of it.",
             retryable=error.retryable,

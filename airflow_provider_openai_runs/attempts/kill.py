@@ -10,9 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.attempts.task_state import ENDED, state_among
-from airflow_provider_openai_runs.runs.error_of_run import Fate
+from airflow_provider_openai_runs.runs.budgets import (
+    KILL_ASK_SECONDS,
+    KILL_CANCEL_SECONDS,
+    KILL_NOTICE_SECONDS,
+    KILL_POLL_SECONDS,
+)
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind
+from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunStatus
 
@@ -21,13 +27,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
-#: Airflow sends SIGTERM, and SIGKILL 5 s later. A busy API server takes more than a second to say what the
-#: state is, and a run that is cancelled because nobody knows is paid for again.
-_ASK_SECONDS = 2.0
-_CANCEL_SECONDS = 2.5
-_POLL_SECONDS = 1.0
-#: How soon a sleeping task notices that it was killed.
-_NAP_SECONDS = 0.25
 #: A later attempt has the run, or will have it; a user's mark or clear shows as another state.
 _GOES_ON = frozenset({"running", "up_for_retry", "scheduled", "queued", "deferred"})
 
@@ -58,11 +57,11 @@ class KillHandler:
         #: execution_timeout is over: Airflow then calls ``on_kill`` too, but nobody evicted the worker.
         self.timed_out = False
 
-    def arm(self, hook: OpenAIRunsHook) -> None:
+    def prepare(self, hook: OpenAIRunsHook) -> None:
         """Build the client that a kill will need."""
         self._client = hook.get_conn()
 
-    def take(self, ref: RunRef) -> None:
+    def watch(self, ref: RunRef) -> None:
         """Watch over this run from now on."""
         self.ref = ref
 
@@ -74,13 +73,13 @@ class KillHandler:
         """
         ends = time.monotonic() + seconds
         while True:
-            self.check()
+            self.raise_if_killed()
             left = ends - time.monotonic()
             if left <= 0:
                 return
-            time.sleep(min(left, _NAP_SECONDS))
+            time.sleep(min(left, KILL_NOTICE_SECONDS))
 
-    def check(self) -> None:
+    def raise_if_killed(self) -> None:
         """
         Go no further once the task is killed; a run that was created meanwhile is ended first.
 
@@ -92,7 +91,7 @@ class KillHandler:
             self._end()
         raise OpenAIRunError(f"The task was killed. {self._fate or 'Nothing had been created.'}")
 
-    def check_before_defer(self) -> None:
+    def raise_if_ended(self) -> None:
         """
         Go no further if the task has been ended: Airflow refuses its defer, and calls nobody's ``on_kill``.
 
@@ -100,7 +99,7 @@ class KillHandler:
         """
         with suppress(Exception):  # unknown counts as wanted
             self._killed = self._killed or self._state() in ENDED
-        self.check()
+        self.raise_if_killed()
 
     def kill(self) -> None:
         """Note that the task is killed, and end its run."""
@@ -109,7 +108,7 @@ class KillHandler:
             return
         thread = threading.Thread(target=self._end_unless_ending, daemon=True)
         thread.start()
-        thread.join(_ASK_SECONDS + _CANCEL_SECONDS)
+        thread.join(KILL_ASK_SECONDS + KILL_CANCEL_SECONDS)
 
     def _end_unless_ending(self) -> None:
         """Leave it to the main thread where that is at it: the signal handler must not wait for it."""
@@ -140,13 +139,13 @@ class KillHandler:
 
         wire = wire_of(ref.kind)
         try:
-            polled = transport.send(self._client, replace(wire.cancel(ref), timeout=_CANCEL_SECONDS))
+            polled = transport.send(self._client, replace(wire.cancel(ref), timeout=KILL_CANCEL_SECONDS))
         except ApiRequestFailed as failed:
             not_cancelled = f"{Fate.NOT_CANCELLED.sentence()} ({failed.failure})"
             if failed.failure.kind is not FailureKind.REJECTED:
                 return not_cancelled
             try:
-                polled = transport.send(self._client, replace(wire.poll(ref), timeout=_POLL_SECONDS))
+                polled = transport.send(self._client, replace(wire.poll(ref), timeout=KILL_POLL_SECONDS))
             except ApiRequestFailed:
                 return not_cancelled
             if polled.status.is_active:
@@ -174,7 +173,7 @@ class KillHandler:
 
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
-        thread.join(_ASK_SECONDS)
+        thread.join(KILL_ASK_SECONDS)
         # Unknown counts as killed by a person: a run ended in vain is better than one nobody ends.
         return bool(found) and found[0] in _GOES_ON
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.record import Record
@@ -18,7 +19,14 @@ class NoLongerOwnerError(Exception):
     """The store no longer knows this attempt: a later one has taken its place."""
 
 
-class RunRecords:
+@dataclass(frozen=True, slots=True)
+class SavedIntent:
+    """An intent that is on record; ``save_intent`` alone makes one, and no create is sent without."""
+
+    record: Record
+
+
+class RecordStore:
     """
     Reads and writes the record of one task instance.
 
@@ -38,33 +46,43 @@ class RunRecords:
         """Return the record, or None. A store that cannot be read is an error: not to know may pay twice."""
         return Record.from_json(self._store.get(KEY)) if self.is_kept else None
 
-    def save(self, record: Record, *, is_intent: bool = False) -> None:
+    def save_intent(self, record: Record) -> SavedIntent:
         """
-        Write the record.
+        Write what is about to be paid for; if that fails, nothing may be sent.
 
-        :param is_intent: written before the paid call, so that a failure must stop it; afterwards the run
-            goes on with what XCom and the trigger carry.
+        :raises NoLongerOwnerError: if a later attempt has taken over.
+        """
+        if self.is_kept:
+            try:
+                self._set(record)
+            except Exception as error:
+                if _status_of(error) == _NOT_FOUND:
+                    raise NoLongerOwnerError from error
+                raise
+        return SavedIntent(record)
+
+    def save(self, record: Record | None) -> None:
+        """
+        Write what is known of a run; None forgets an intent whose create was not accepted.
+
+        A failure is only a warning: the run goes on with what XCom and the trigger carry.
+
         :raises NoLongerOwnerError: if a later attempt has taken over.
         """
         if not self.is_kept:
             return
         try:
-            self._store.set(KEY, record.to_json(), **_never_expires())
+            if record is None:
+                self._store.delete(KEY)
+            else:
+                self._set(record)
         except Exception as error:
-            if _status_of(error) == _NOT_FOUND:
+            if record is not None and _status_of(error) == _NOT_FOUND:
                 raise NoLongerOwnerError from error
-            if is_intent:
-                raise
             self._log.warning("Could not write the record of the run; a retry may not find it: %s", error)
 
-    def drop(self) -> None:
-        """Forget an intent whose create was surely refused."""
-        if not self.is_kept:
-            return
-        try:
-            self._store.delete(KEY)
-        except Exception as error:  # noqa: BLE001 # the create's own error matters more
-            self._log.warning("Could not remove the record of a refused create: %s", error)
+    def _set(self, record: Record) -> None:
+        self._store.set(KEY, record.to_json(), **_never_expires())
 
 
 def _never_expires() -> dict[str, Any]:

@@ -17,13 +17,13 @@ ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"}
 class TaskState:
     """The state of a task instance as far as it is known; None is cleared, or gone with its Dag run."""
 
-    raw_status: str | None
+    name: str | None
     known: bool = True
 
     @property
     def ended(self) -> bool:
         """Whether nobody waits for the run any more, for certain."""
-        return self.known and (self.raw_status is None or self.raw_status in ENDED)
+        return self.known and (self.name is None or self.name in ENDED)
 
 
 async def task_was_ended(task_instance: Any) -> TaskState:

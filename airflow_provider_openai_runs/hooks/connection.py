@@ -21,9 +21,9 @@ from airflow_provider_openai_runs.hooks.keys import in_a_thread, key_provider
 from airflow_provider_openai_runs.hooks.urls import run_url
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.wire import Flow
+from airflow_provider_openai_runs.wire import Flow, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
 
@@ -142,9 +142,10 @@ class ConnectionHook(OpenAIHook):
         for name in ("_connection", "conn"):
             self.__dict__.pop(name, None)
 
-    def error_of(self, failed: ApiRequestFailed, *, doing: str, kind: RunKind) -> OpenAIRunError:
-        """Return the public error for a call that failed for good."""
-        return error_of_request(failed.failure, doing=doing, conn_id=self.conn_id, kind=kind)
+    def error_of(self, failure: RequestFailure, *, doing: str, kind: str) -> OpenAIRunError:
+        """Return the public error for a request that failed for good."""
+        missing_route = wire_of(kind).missing_route(failure)
+        return error_of_request(failure, doing=doing, conn_id=self.conn_id, missing_route=missing_route)
 
 
 @contextmanager

@@ -8,15 +8,12 @@ from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks.connection import ConnectionHook
+from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.errors import LostCreateError, OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind
+from airflow_provider_openai_runs.runs.fate import CancelResult
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Step
-from airflow_provider_openai_runs.runs.request import (
-    DEFAULT_TIMEOUTS,
-    RunRequest,
-    response_request,
-    thread_run_request,
-)
+from airflow_provider_openai_runs.runs.request import RunRequest, response_request, thread_run_request
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import Answer, Flow, flows
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -161,42 +158,40 @@ class OpenAIRunsHook(ConnectionHook):
 
     def _create(self, request: RunRequest) -> Run:
         flow = flows.create(request, token=None, conn_id=self.conn_id)
-        return self._sync(flow, "create", f"create a {request.kind.noun}", request.kind)
+        return self._sync(flow, "create", f"create a {request.noun}", request.kind)
 
     async def _acreate(self, request: RunRequest) -> Run:
         flow = flows.create(request, token=None, conn_id=self.conn_id)
-        return await self._async(flow, "create", f"create a {request.kind.noun}", request.kind)
+        return await self._async(flow, "create", f"create a {request.noun}", request.kind)
 
-    def _sync(self, flow: Flow[T], action: str, doing: str, kind: RunKind) -> T:
+    def _sync(self, flow: Flow[T], action: str, doing: str, kind: str) -> T:
         with airflow_errors():
             try:
                 return self.run_flow(flows.with_retries(flow, budget=DEFAULT_TIMEOUTS[action]))
             except ApiRequestFailed as failed:
                 raise self._error(failed, doing, kind) from failed
 
-    async def _async(self, flow: Flow[T], action: str, doing: str, kind: RunKind) -> T:
+    async def _async(self, flow: Flow[T], action: str, doing: str, kind: str) -> T:
         with airflow_errors():
             try:
                 return await self.arun_flow(flows.with_retries(flow, budget=DEFAULT_TIMEOUTS[action]))
             except ApiRequestFailed as failed:
                 raise self._error(failed, doing, kind) from failed
 
-    def _error(self, failed: ApiRequestFailed, doing: str, kind: RunKind) -> OpenAIRunError:
+    def _error(self, failed: ApiRequestFailed, doing: str, kind: str) -> OpenAIRunError:
         if failed.pays and failed.failure.kind is FailureKind.OUTCOME_UNKNOWN:
             return LostCreateError(
                 f"Could not {doing} (connection {self.conn_id!r}): {failed.failure}. It may have been "
-                "accepted, "
-                "and a run may be going on and billing; it was not sent again."
+                "accepted, and a run may be going on and billing; it was not sent again."
             )
-        return self.error_of(failed, doing=doing, kind=kind)
+        return self.error_of(failed.failure, doing=doing, kind=kind)
 
-    def _check_cancelled(self, ref: RunRef, ended: flows.CancelResult) -> None:
+    def _check_cancelled(self, ref: RunRef, ended: CancelResult) -> None:
         if ended.is_gone and ended.failure is not None:
             with airflow_errors():
-                failed = ApiRequestFailed(ended.failure)
-                raise self.error_of(failed, doing=f"cancel {ref}", kind=ref.kind)
+                raise self.error_of(ended.failure, doing=f"cancel {ref}", kind=ref.kind)
         if not ended.has_ended:
-            raw_status = ended.polled.raw_status if ended.polled else "unknown"
+            raw_status = ended.raw_status or "unknown"
             why = ended.failure or "it did not end in time"
             done = f"{ref} is being cancelled, but" if ended.accepted else f"Could not cancel {ref}:"
             with airflow_errors():

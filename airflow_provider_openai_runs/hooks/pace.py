@@ -12,8 +12,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from airflow_provider_openai_runs.runs.budgets import INTERVAL_BOUNDS, SERVER_HINT_BOUNDS
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.runs.polling import INTERVAL_BOUNDS, SERVER_HINT_BOUNDS
 
 #: So many calls in a row without an answer mean that the server is away, not that one run is stuck.
 _AWAY_AFTER = 10

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a person can look at a run."""
+"""The page that shows a run to a person."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from airflow_provider_openai_runs.runs.errors import RunConnectionError
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.status import RunKind
-
-_OPENAI_HOST = ".api.openai.com"
-_OPENAI_LOGS = "https://platform.openai.com/logs/{id}"
+from airflow_provider_openai_runs.wire import wire_of
 
 
 def run_url(ref: RunRef, *, base_url: str, template: object = None) -> str:
@@ -21,13 +18,12 @@ def run_url(ref: RunRef, *, base_url: str, template: object = None) -> str:
     :raises RunConnectionError: if the template names anything else.
     """
     if template is None:
-        host = urlsplit(base_url).hostname or ""
-        if ref.kind is not RunKind.RESPONSE or not f".{host}".endswith(_OPENAI_HOST):
-            return ""
-        template = _OPENAI_LOGS
+        template = wire_of(ref.kind).page_template(urlsplit(base_url).hostname or "")
+    if template is None:
+        return ""
     try:
         return str(template).format(
-            id=quote(ref.id, safe=""), kind=ref.kind.value, thread_id=quote(ref.thread_id or "", safe="")
+            id=quote(ref.id, safe=""), kind=ref.kind, thread_id=quote(ref.thread_id or "", safe="")
         )
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise RunConnectionError(

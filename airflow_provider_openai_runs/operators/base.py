@@ -22,8 +22,9 @@ from airflow_provider_openai_runs.runs.policies import (
     OnLostCreate,
     OnToolCalls,
 )
+from airflow_provider_openai_runs.runs.request import checked_timeouts
 from airflow_provider_openai_runs.runs.tools import names_of
-from airflow_provider_openai_runs.tool_calls.approval_page import check_approval
+from airflow_provider_openai_runs.tool_calls.approval import check_approval
 from airflow_provider_openai_runs.tool_calls.checks import check_functions
 from airflow_provider_openai_runs.typed.checks import check_output_type
 
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_openai_runs.attempts.attempt import Attempt
-    from airflow_provider_openai_runs.runs.model import RunRef
+    from airflow_provider_openai_runs.attempts.settings import CreateSettings
+    from airflow_provider_openai_runs.attempts.steps import AttemptStep
     from airflow_provider_openai_runs.runs.request import RunRequest
-    from airflow_provider_openai_runs.runs.status import RunKind
 
 #: The method that Airflow names when a trigger died or timed out.
 _TRIGGER_DIED = "__fail__"
@@ -143,11 +144,6 @@ class BaseCreateOperator(BaseOperator):
         """Check the arguments of this attempt and return what to ask for."""
         raise NotImplementedError
 
-    @property
-    def answers_calls(self) -> bool:
-        """Whether somebody here may have an answer to the model's calls."""
-        return bool(self.functions or self.approve or self.given_outputs())
-
     def given_outputs(self) -> Mapping[str, Any]:
         """Return the answers to calls that are given, by call id."""
         return {}
@@ -155,10 +151,6 @@ class BaseCreateOperator(BaseOperator):
     def connection_of_run(self) -> str:
         """Return the id of the connection to create the run with."""
         return self.conn_id
-
-    def taken_over(self) -> RunRef | None:
-        """Return the run of another task that this one goes on with."""
-        return None
 
     def tools_with_functions(self) -> Sequence[Mapping[str, Any]] | None:
         """Return ``tools`` and the functions that none of them describes already."""
@@ -172,42 +164,38 @@ class BaseCreateOperator(BaseOperator):
         tools = map(FunctionTool, self.functions)
         return [*given, *(tool.definition() for tool in tools if tool.name not in named)]
 
-    def output_format(self, kind: RunKind) -> dict[str, Any]:
-        """Return ``output_type`` in the words of the kind's API."""
+    def output_format(self, kind: str) -> dict[str, Any]:
+        """Return what asks for ``output_type``, in the form of the kind's API."""
         from airflow_provider_openai_runs.typed.output import OutputType  # noqa: PLC0415 # brings pydantic
 
         return OutputType(self.output_type).format_of(kind)
 
     def execute(self, context: Context) -> Any:
         """Create the run, or go on with the one of an earlier attempt, and wait for it."""
-        with airflow_errors():
-            return self._attempt_in(context).execute(started_at=time.time())
+        return self._perform(context, lambda attempt: attempt.execute(started_at=time.time()))
 
     def execute_after_active_run(
         self, context: Context, event: Any = None, waiting_since: float | None = None
     ) -> Any:
         """Try again, now that the thread may be free; the event does not matter, the server knows."""
         del event
-        with airflow_errors():
-            return self._attempt_in(context).execute(started_at=waiting_since or time.time())
+        started_at = waiting_since or time.time()
+        return self._perform(context, lambda attempt: attempt.execute(started_at=started_at))
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Finish after the wait in the triggerer: read the run, push it, or fail with its fate."""
-        with airflow_errors():
-            return self._attempt_in(context).complete(event)
+        return self._perform(context, lambda attempt: attempt.complete(event))
 
     def execute_after_approval(
         self, context: Context, event: Any = None, progress: dict[str, Any] | None = None
     ) -> Any:
         """Answer the model's calls as a person has decided, and wait again."""
-        with airflow_errors():
-            return self._attempt_in(context).complete_approval(event, progress or {})
+        return self._perform(context, lambda attempt: attempt.complete_approval(event, progress or {}))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; when the trigger died, look at the run first: it may have completed, or need an end."""
+        """Resume; when the trigger died, poll the run first: it may have completed, or need an end."""
         if next_method == _TRIGGER_DIED:
-            with airflow_errors():
-                ended = self._attempt_in(context).after_the_triggers_death()
+            ended = self._perform(context, lambda attempt: attempt.after_the_triggers_death())
             if ended is not None:
                 return ended
         return super().resume_execution(next_method, next_kwargs, context)
@@ -217,12 +205,56 @@ class BaseCreateOperator(BaseOperator):
         if self._attempt is not None:
             self._attempt.kill()
 
-    def _attempt_in(self, context: Context) -> Attempt:
+    def _perform(self, context: Context, step: Callable[[Attempt], AttemptStep | None]) -> Any:
         # Imported here and nowhere above: it brings the SDK, and a Dag file is parsed every few seconds.
         from airflow_provider_openai_runs.attempts.attempt import Attempt  # noqa: PLC0415
+        from airflow_provider_openai_runs.operators.perform import perform  # noqa: PLC0415
 
-        self._attempt = Attempt(self, context)
-        return self._attempt
+        with airflow_errors():
+            settings = self._settings()
+            self._attempt = Attempt(
+                settings,
+                context,
+                log=self.log,
+                show_page=self._show_page,
+                page_key=OpenAIRunLink().xcom_key,
+            )
+            ends_with = step(self._attempt)
+            return None if ends_with is None else perform(self, ends_with, settings)
+
+    def _settings(self) -> CreateSettings:
+        """Return the arguments of this attempt, rendered and checked."""
+        from airflow_provider_openai_runs.attempts.settings import CreateSettings  # noqa: PLC0415 # pydantic
+
+        window, interval = self.completion_window, self.poll_interval
+        return CreateSettings(
+            request=self.build_request(),
+            conn_id=self.connection_of_run(),
+            completion_window=None if window is None else checks.completion_window(window),
+            poll_interval=None if interval is None else checks.seconds("poll_interval", interval),
+            execution_timeout=self.execution_timeout,
+            timeouts=checked_timeouts(self.timeouts),
+            deferrable=self.deferrable,
+            cancel_on_kill=self.cancel_on_kill,
+            cancel_on_timeout=self.cancel_on_timeout,
+            on_incomplete=self.on_incomplete,
+            on_lost_create=self.on_lost_create,
+            on_active_run=self.on_active_run,
+            functions=tuple(self.functions),
+            outputs=self.given_outputs(),
+            max_rounds=self.max_rounds,
+            max_tool_errors=self.max_tool_errors,
+            on_tool_calls=self.on_tool_calls,
+            approve=self.approve,
+            approval_timeout=self.approval_timeout,
+            on_approval_timeout=self.on_approval_timeout,
+            on_second_approval=self.on_second_approval,
+            output_type=self.output_type,
+            multiple_outputs=self.multiple_outputs,
+        )
+
+    def _show_page(self, url: str) -> None:
+        self.run_url = url
 
     def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
         # Airflow stores the rendered fields right after this, also those of a mapped task.

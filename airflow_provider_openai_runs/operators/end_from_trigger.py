@@ -3,24 +3,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-if TYPE_CHECKING:
-    from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 
-
-def end_of(operator: BaseCreateOperator) -> dict[str, bool] | None:
+def end_of(operator: Any, *, answers_calls: bool, checks_output: bool) -> dict[str, bool] | None:
     """
     Return how the triggerer is to end a task whose run completes; None leaves it to a worker.
 
     A worker also where it was asked otherwise, and something would be lost: a Dag may set
     ``end_from_trigger`` for all of its tasks.
+
+    :param operator: one with ``end_from_trigger``.
+    :param answers_calls: whether the model's calls are answered in a worker.
+    :param checks_output: whether the answer has to fit a type.
     """
     if not operator.end_from_trigger:
         return None
-    if reason := _needs_a_worker(operator):
+    reason = _needs_a_worker(operator)
+    if checks_output:
+        reason = "its output_type is checked there"
+    if answers_calls:
+        reason = "the model's calls are answered there"
+    if reason:
         operator.log.info("A worker finishes this task in spite of end_from_trigger=True: %s", reason)
         return None
     push = bool(operator.do_xcom_push)
@@ -28,16 +34,12 @@ def end_of(operator: BaseCreateOperator) -> dict[str, bool] | None:
 
 
 def _needs_a_worker(operator: Any) -> str:
-    """Return what Airflow does in a worker only, or this package; an empty text if there is nothing."""
+    """Return what Airflow does in a worker only; an empty text if there is nothing."""
     if operator.outlets:
         return "it has outlets, whose asset events Airflow registers only there"
     own = type(operator).post_execute is not BaseOperator.post_execute
     if own or getattr(operator, "_post_execute_hook", None) is not None:
         return "it has a post_execute, which Airflow calls only there"
-    if getattr(operator, "output_type", None) is not None:
-        return "its output_type is checked there"
-    if getattr(operator, "answers_calls", False):
-        return "the model's calls are answered there"
     if _has_own_xcom_backend():
         return "Airflow would push past the XCom backend of [core] xcom_backend"
     if getattr(operator, "returns_dag_result", False):

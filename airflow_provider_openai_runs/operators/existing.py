@@ -13,8 +13,8 @@ from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.request import DEFAULT_TIMEOUTS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.wire import wire_of
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
@@ -26,7 +27,9 @@ class NamedRun:
         :raises RunRequestError: when it is named in no way, or in several.
         """
         named = {name: getattr(self, name, None) for name in ("ref", "thread_id", "run_id", "response_id")}
-        return RunRef.resolve(**named, conn_id=self.conn_id)
+        ref = RunRef.resolve(**named, conn_id=self.conn_id)
+        wire_of(ref.kind)  # an unknown kind is told here, before anything is sent
+        return ref
 
     def hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         """Return the hook of the run's connection, one for the life of the task, and make the link known."""

@@ -70,20 +70,20 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
         """Return the answers."""
         return checks.mapping("outputs", self.outputs)
 
-    def taken_over(self) -> RunRef:
-        """Return the run that waits."""
+    def waiting_run(self) -> RunRef:
+        """Return the run that waits for the answers."""
         return RunRef.resolve(ref=self.ref, conn_id=self.conn_id or None)
 
     def connection_of_run(self) -> str:
         """Return the connection that the run was created with."""
-        return self.taken_over().conn_id
+        return self.waiting_run().conn_id
 
     def build_request(self) -> RunRequest:
         """Check the rendered arguments."""
-        ref, again = self.taken_over(), {name: getattr(self, name) for name in _AGAIN}
+        ref, again = self.waiting_run(), {name: getattr(self, name) for name in _AGAIN}
         if not self.given_outputs():
             raise checks.invalid("outputs", self.outputs, "must answer every call that the run waits for")
-        if ref.kind is RunKind.THREAD_RUN:
+        if ref.kind == RunKind.THREAD_RUN:
             if given := [name for name, value in again.items() if value is not None]:
                 raise RunRequestError(
                     f"{given[0]} cannot be given: a thread run goes on with what it was created with. "

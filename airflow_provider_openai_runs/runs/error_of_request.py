@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the trouble of one call to the error that a user reads."""
+"""From a request that failed to the error that a user reads."""
 
 from __future__ import annotations
 
@@ -14,33 +14,24 @@ from airflow_provider_openai_runs.runs.errors import (
     ThreadsNotServedError,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.runs.status import RunKind
 
 _BAD_REQUEST = 400
-_ROUTE_IS_MISSING = frozenset({405, 410, 501})
-#: What a server says about a thing it does not know, as against a route it does not have.
-_THING_IS_MISSING = re.compile(
-    r"(?i)\b(no |unknown |with id|does not exist|model|\w*_[A-Za-z0-9]{6,}"
-    r"|(thread|run|assistant)\b[^/<]* not found)"
-)
 #: How servers call an id that cannot be one of theirs, for which they answer 400 in place of 404.
 _ID_IS_NONE = re.compile(r"(?i)\b(malformed|invalid|unknown)[\w ]* (id|identifier)\b|\bnot found\b")
-_INVALID_URL = re.compile(r"(?i)invalid url|assistants api")
 
 
-def error_of_request(failure: RequestFailure, *, doing: str, conn_id: str, kind: RunKind) -> OpenAIRunError:
+def error_of_request(
+    failure: RequestFailure, *, doing: str, conn_id: str, missing_route: str | None = None
+) -> OpenAIRunError:
     """
-    Return the error for a call that failed for good.
+    Return the error for a request that failed for good.
 
     :param doing: what was attempted, as in "create a thread run on thread_1".
+    :param missing_route: what the wire API says of a server that does not speak it; None if it does.
     """
-    if kind is RunKind.THREAD_RUN and _route_is_missing(failure):
+    if missing_route is not None:
         return ThreadsNotServedError(
-            f"Could not {doing}: the server of connection {conn_id!r} has no Assistants API ({failure}). "
-            "OpenAI removed it on 2026-08-26. Use CreateResponseOperator there: assistant_id=... becomes "
-            "model=... and instructions=..., the thread's message becomes input=..., thread_id=... "
-            "becomes conversation=...; or point conn_id at a server that still speaks the API. See "
-            "docs/assistants-sunset.md."
+            f"Could not {doing}: the server of connection {conn_id!r} {missing_route}"
         )
     text = f"Could not {doing} (connection {conn_id!r}): {failure}."
     match failure.kind:
@@ -48,11 +39,11 @@ def error_of_request(failure: RequestFailure, *, doing: str, conn_id: str, kind:
             if failure.http_status is None:
                 return RunConnectionError(text)
             return RunConnectionError(
-                f"{text} The server refused the key or its rights. Mend the connection, then clear the task."
+                f"{text} The server refused the key or its rights. Fix the connection, then clear the task."
             )
         case FailureKind.NO_QUOTA:
             return RunCallError(
-                f"{text} The account has no quota left; waiting does not heal it.", retryable=False
+                f"{text} The account has no quota left; waiting does not help.", retryable=False
             )
         case FailureKind.NOT_FOUND:
             return RunNotFoundError(text)
@@ -67,9 +58,3 @@ def error_of_request(failure: RequestFailure, *, doing: str, conn_id: str, kind:
             return RunCallError(f"{text} The same request would be refused again.", retryable=False)
         case _:
             return RunCallError(text, retry_after=failure.retry_after)
-
-
-def _route_is_missing(failure: RequestFailure) -> bool:
-    if failure.http_status in _ROUTE_IS_MISSING or _INVALID_URL.search(failure.text):
-        return True
-    return failure.kind is FailureKind.NOT_FOUND and not _THING_IS_MISSING.search(failure.text)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
@@ -19,6 +18,7 @@ from airflow_provider_openai_runs.runs.errors import (
     ToolCallsPendingError,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, safe_text
+from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.policies import OnIncomplete
 from airflow_provider_openai_runs.runs.polling import Outcome
@@ -31,28 +31,6 @@ _PERMANENT_CODE = re.compile(
     r"^(invalid_|unsupported_|image_|empty_|failed_to_download|insufficient_quota|data_residency|content_)"
     r"|_policy(_violation)?$|_not_found$"
 )
-
-
-class Fate(StrEnum):
-    """What became of the run itself when a wait ended; every message says it."""
-
-    ENDED = "ended"
-    CANCELLED = "cancelled"
-    CANCELLING = "cancelling"
-    LEFT_RUNNING = "left_running"
-    NOT_CANCELLED = "not_cancelled"
-    GONE = "gone"
-
-    def sentence(self, *, raw_status: str | None = None) -> str:
-        """Say it in a sentence; ``word`` is the run's status in the server's word."""
-        return {
-            Fate.ENDED: f"The run had ended as {raw_status}.",
-            Fate.CANCELLED: "The run was cancelled.",
-            Fate.CANCELLING: "The run was asked to cancel and had not ended when last seen.",
-            Fate.LEFT_RUNNING: "The run was left running and billing.",
-            Fate.NOT_CANCELLED: "The run could not be cancelled and may be running and billing.",
-            Fate.GONE: "The server knows no such run any more.",
-        }[self]
 
 
 def error_of_run(

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from airflow_provider_openai_runs.runs.budgets import LONGEST_PAUSE
 from airflow_provider_openai_runs.runs.text import encodable
 
 #: Text of a server that may enter an exception, an event or a log is cut to this many characters.
@@ -29,17 +30,17 @@ class FailureKind(StrEnum):
     #: The request never reached the server.
     NOT_SENT = "not_sent"
     #: The server asked to come back later (429, 409, 503): it did not act on the request.
-    RETRY_LATER = "busy"
+    RETRY_LATER = "retry_later"
     #: Time-out, reset, 500, 502, 504, an unreadable answer: the server may have acted on the request.
-    OUTCOME_UNKNOWN = "no_answer"
+    OUTCOME_UNKNOWN = "outcome_unknown"
     #: 404
     NOT_FOUND = "not_found"
     #: 401, 403
-    ACCESS_DENIED = "key_refused"
+    ACCESS_DENIED = "access_denied"
     #: ``insufficient_quota``, a 429 that waiting does not heal.
     NO_QUOTA = "no_quota"
     #: Any other 4xx: the request itself is wrong, or comes at the wrong moment.
-    REJECTED = "refused"
+    REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,3 +87,8 @@ def safe_text(text: object) -> str:
     head = encodable(str(text)[: 2 * MAX_SERVER_TEXT])
     clean = " ".join(_SECRETS.sub(lambda found: f"{found.group(1) or ''}***", head).split())
     return clean if len(clean) <= MAX_SERVER_TEXT else clean[: MAX_SERVER_TEXT - 1] + "…"
+
+
+def pause_before_retry(failure: RequestFailure, tries: int) -> float:
+    """Return the seconds to wait before a request is sent again that was tried ``tries`` times before."""
+    return max(min(0.5 * 2.0 ** min(tries + 1, 10), LONGEST_PAUSE), failure.retry_after or 0.0)

@@ -11,25 +11,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus, noun_of
 from airflow_provider_openai_runs.runs.text import encodable
 
 #: JSON nested deeper than this is cut in XCom; Python's own JSON gives up at some hundreds.
 MAX_DEPTH = 100
 
 
+#: What a run's ``thread_id`` is the id of, where a sentence about the run names it.
+_CONTAINERS: dict[str, str] = {RunKind.THREAD_RUN: "thread"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRef:
     """Where a run lives: what the record, the trigger and XCom carry, and what a user hands on."""
 
-    kind: RunKind
+    kind: str
     id: str
     conn_id: str
     thread_id: str | None = None
 
     def to_json(self) -> dict[str, str]:
         """Return the public form, ``{"kind", "id", "conn_id", "thread_id"?}``."""
-        pairs = {"kind": self.kind.value, "id": self.id, "conn_id": self.conn_id}
+        pairs = {"kind": str(self.kind), "id": self.id, "conn_id": self.conn_id}
         return pairs | ({"thread_id": self.thread_id} if self.thread_id else {})
 
     @classmethod
@@ -44,14 +48,14 @@ class RunRef:
         if not isinstance(value, dict):
             raise RunRequestError(f"A run's ref must be a dict with 'kind' and 'id', not {value!r}.")
         kind, run_id, thread_id = value.get("kind"), value.get("id"), value.get("thread_id")
-        if not isinstance(kind, str) or kind not in set(RunKind):
-            raise RunRequestError(f"ref['kind'] must be one of {[k.value for k in RunKind]}, not {kind!r}.")
+        if not isinstance(kind, str) or not kind:
+            raise RunRequestError(f"ref['kind'] must say which API the run belongs to, not {kind!r}.")
         if not isinstance(run_id, str) or not run_id:
             raise RunRequestError(f"ref['id'] must be the id of a run, not {run_id!r}.")
         if kind == RunKind.THREAD_RUN and not thread_id:
             raise RunRequestError(f"ref of thread run {run_id!r} lacks 'thread_id'.")
         return cls(
-            kind=RunKind(kind),
+            kind=kind,
             id=run_id,
             thread_id=str(thread_id) if thread_id else None,
             conn_id=str(value.get("conn_id") or "openai_default"),
@@ -116,12 +120,18 @@ class RunRef:
     @property
     def subject(self) -> str:
         """Return what people read at the beginning of a sentence."""
-        words = str(self)
-        return words[0].upper() + words[1:]
+        text = str(self)
+        return text[0].upper() + text[1:]
+
+    @property
+    def noun(self) -> str:
+        """Return the kind as people read it."""
+        return noun_of(self.kind)
 
     def __str__(self) -> str:
-        where = f" of thread {self.thread_id}" if self.kind is RunKind.THREAD_RUN else ""
-        return f"{self.kind.noun} {self.id}{where}"
+        container = _CONTAINERS.get(self.kind)
+        where = f" of {container} {self.thread_id}" if container and self.thread_id else ""
+        return f"{self.noun} {self.id}{where}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,10 +168,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollResult:
-    """What one look at a run told: enough to decide whether to go on waiting, and no more."""
+    """What one poll of a run brought: enough to decide whether to go on waiting, and no more."""
 
     status: RunStatus
-    #: The status in the server's own word, for logs.
+    #: The status as the server calls it, for logs.
     raw_status: str
     #: Seconds after which the server wants to be asked again (``openai-poll-after-ms``, ``Retry-After``).
     poll_after: float | None = None

@@ -15,18 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from airflow_provider_openai_runs.runs.budgets import (
+    INTERVAL_BOUNDS,
+    NOT_FOUND_GRACE,
+    PERMANENT_FAILURE_BUDGET,
+    SERVER_HINT_BOUNDS,
+)
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult
 from airflow_provider_openai_runs.runs.status import RunStatus
-
-#: A fresh run may be unknown to the replica that is asked; seen for up to 33 s.
-NOT_FOUND_GRACE = 60.0
-#: A refused key may be a rotation in progress: how long to go on without one good look.
-PERMANENT_FAILURE_BUDGET = 300.0
-#: No server may make us ask more often, or leave a finished run unnoticed for longer.
-SERVER_HINT_BOUNDS = (1.0, 120.0)
-#: Bounds of the interval that grows with the run's age.
-INTERVAL_BOUNDS = (1.0, 30.0)
+from airflow_provider_openai_runs.runs.tracked import TrackedRun
 
 
 class Outcome(StrEnum):
@@ -86,6 +84,21 @@ class WaitLimits:
     poll_interval: float | None = None
     not_found_grace_until: float = 0.0
     targets: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls, run: TrackedRun, *, poll_interval: float | None = None, targets: frozenset[str] = frozenset()
+    ) -> WaitLimits:
+        """Return the limits of a wait for ``run``, of whose creation its server may not know yet."""
+        created_at = run.created_at or 0.0
+        return cls(
+            created_at=created_at,
+            deadline=run.deadline,
+            attempt_deadline=run.attempt_deadline,
+            poll_interval=poll_interval,
+            not_found_grace_until=created_at + NOT_FOUND_GRACE,
+            targets=targets,
+        )
 
 
 class PollPolicy:

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.status import RunKind, noun_of
 from airflow_provider_openai_runs.runs.tools import checked_tools
-
-#: Whole budget of each action in seconds, its retries included; ``delete`` is cancel.
-DEFAULT_TIMEOUTS = {"create": 600.0, "read": 300.0, "delete": 300.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +29,17 @@ class RunRequest:
     :param answers: the run whose calls are to be answered, in place of creating one.
     """
 
-    kind: RunKind
+    kind: str
     body: Mapping[str, Any]
     thread_id: str | None = None
     thread: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     answers: RunRef | None = None
+
+    @property
+    def noun(self) -> str:
+        """Return the kind as people read it."""
+        return noun_of(self.kind)
 
     def fingerprint(self) -> dict[str, str]:
         """Return a short hash of each argument."""

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall, Usage
-from airflow_provider_openai_runs.runs.polling import NOT_FOUND_GRACE
-from airflow_provider_openai_runs.runs.status import RunKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +34,16 @@ class Rounds:
     answered_at: float = 0.0
     earlier: tuple[RunRef, ...] = ()
 
-    def after(self, run: Run, errors: Sequence[str], *, now: float) -> Rounds:
-        """Return what is to be remembered once the calls of ``run`` are answered."""
-        if run.ref.kind is RunKind.RESPONSE:
-            earlier = (*self.earlier, run.ref)
-            return Rounds(answered=self.answered + 1, errors=tuple(errors), earlier=earlier)
-        return Rounds(
-            answered=self.answered + 1, errors=tuple(errors), calls=_hash(run.tool_calls), answered_at=now
-        )
+    def after(self, run: Run, errors: Sequence[str], *, in_place: bool, now: float) -> Rounds:
+        """
+        Return what is to be remembered once the calls of ``run`` are answered.
+
+        :param in_place: whether the same run goes on then; else a new one does.
+        """
+        answered = self.answered + 1
+        if not in_place:
+            return Rounds(answered=answered, errors=tuple(errors), earlier=(*self.earlier, run.ref))
+        return Rounds(answered=answered, errors=tuple(errors), calls=_hash(run.tool_calls), answered_at=now)
 
     def just_answered(self, run: Run, *, now: float) -> bool:
         """Whether the run waits for calls whose answer its server has taken, and does not show yet."""
@@ -84,8 +85,8 @@ class Rounds:
 
 
 def _hash(calls: Sequence[ToolCall]) -> str:
-    told = json.dumps([[call.id, call.name, call.arguments] for call in calls])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    written = json.dumps([[call.id, call.name, call.arguments] for call in calls])
+    return hashlib.sha256(written.encode()).hexdigest()[:16]
 
 
 def as_one(earlier: Sequence[Run], last: Run) -> Run:

@@ -7,15 +7,19 @@ from enum import StrEnum
 
 
 class RunKind(StrEnum):
-    """Which wire API a run belongs to; stored with the run, never guessed from an id."""
+    """
+    The wire APIs that the package brings; a run's kind is stored with it, never guessed from an id.
+
+    Only ``wire/`` knows what a kind means, so a ref may hold another one.
+    """
 
     THREAD_RUN = "thread_run"
     RESPONSE = "response"
 
-    @property
-    def noun(self) -> str:
-        """Return the kind as people read it."""
-        return self.value.replace("_", " ")
+
+def noun_of(kind: str) -> str:
+    """Return a kind as people read it."""
+    return kind.replace("_", " ")
 
 
 class RunStatus(StrEnum):
@@ -30,7 +34,7 @@ class RunStatus(StrEnum):
     COMPLETED = "completed"
     INCOMPLETE = "incomplete"
     EXPIRED = "expired"
-    #: A status this package has never heard of. It counts as active: to stop looking would orphan the run.
+    #: A status this package has never heard of. It counts as active: to stop polling would orphan the run.
     UNKNOWN = "unknown"
 
     @classmethod
@@ -44,15 +48,15 @@ class RunStatus(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """Whether the run has ended and will never change again."""
-        return self in _TERMINAL
+        return self in TERMINAL
 
     @property
     def is_active(self) -> bool:
         """Whether the run may still work, wait or bill: everything that has not ended."""
-        return self not in _TERMINAL
+        return self not in TERMINAL
 
 
-_TERMINAL = frozenset(
+TERMINAL = frozenset(
     {
         RunStatus.CANCELLED,
         RunStatus.FAILED,

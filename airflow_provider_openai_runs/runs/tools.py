@@ -11,7 +11,7 @@ from airflow_provider_openai_runs.runs.failure import safe_text
 from airflow_provider_openai_runs.runs.model import ToolCall
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
-#: So many calls are told in a log line or an error.
+#: So many calls are named in a log line or an error.
 _MAX_DESCRIBED = 5
 
 
@@ -73,9 +73,16 @@ def _checked_function(name: str, tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe_calls(calls: Sequence[ToolCall]) -> str:
-    """Tell calls with their arguments, cut to what a person reads."""
+    """Describe calls with their arguments, cut to what a person reads."""
     some = [
         f"{safe_text(call.name)[:100]}({safe_text(call.arguments)[:100]})" for call in calls[:_MAX_DESCRIBED]
     ]
     more = len(calls) - len(some)
     return (", ".join(some) or "unnamed") + (f" and {more} more" if more else "")
+
+
+def name_calls(calls: Sequence[ToolCall]) -> str:
+    """Name calls without their arguments, which do not belong into a log."""
+    some = [f"{safe_text(call.name)[:100]} ({safe_text(call.id)[:100]})" for call in calls[:_MAX_DESCRIBED]]
+    more = len(calls) - len(some)
+    return ", ".join(some) + (f" and {more} more" if more else "")

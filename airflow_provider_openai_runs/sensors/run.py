@@ -19,13 +19,12 @@ from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, PERMANENT_FAILURE_BUDGET
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_unknown_run
 from airflow_provider_openai_runs.runs.errors import RunEndedError, RunUnreachableError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import (
-    NOT_FOUND_GRACE,
-    PERMANENT_FAILURE_BUDGET,
     Outcome,
     PollAgain,
     PollPolicy,
@@ -86,13 +85,12 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
             return observed.xcom_value
         from airflow_provider_openai_runs.triggers import RunCompletionTrigger  # noqa: PLC0415
 
+        attempt = self.execution_timeout
         trigger = RunCompletionTrigger(
             ref=self.named_run().to_json(),
             created_at=started_at,
             deadline=started_at + self.timeout,
-            attempt_deadline=started_at + self.execution_timeout.total_seconds()
-            if self.execution_timeout
-            else None,
+            attempt_deadline=started_at + attempt.total_seconds() if attempt else None,
             poll_interval=self.poke_interval or None,
             cancel_on_kill=False,
             cancel_on_timeout=False,

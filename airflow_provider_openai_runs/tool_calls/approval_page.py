@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import redact
 
-from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef, ToolCall, plain
 from airflow_provider_openai_runs.tool_calls import approval_text
+from airflow_provider_openai_runs.tool_calls.approval import MCP_APPROVAL, ApprovalDecision
 from airflow_provider_openai_runs.tool_calls.approval_form import arguments_of, changed, entered
 
 if TYPE_CHECKING:
@@ -31,92 +30,24 @@ APPROVE = "Approve"
 REJECT = "Reject"
 _NOTE = "openai_run_approval"
 _UNKNOWN = "unknown"
-_MCP = "mcp_approval_request"
 #: Longer arguments are shown, cut, but cannot be edited.
 _MAX_EDITABLE = 64 * 1024
 
-Approve = bool | Sequence[str] | Callable[..., bool] | None
-
-
-def check_approval(approve: object) -> None:
-    """
-    Check ``approve`` when the Dag is parsed.
-
-    :param approve: True, a list of function names, or a callable ``(name, arguments) -> bool``; False and
-        None ask nobody.
-    :raises RunRequestError: for anything else, and on an Airflow without the page (below 3.3).
-    """
-    if approve is None or approve is False:
-        return
-    if approve is not True and not callable(approve):
-        for name in checks.sequence("approve", approve):
-            checks.text("each name in approve", name)
-    try:
-        from airflow.sdk.exceptions import TaskAwaitingInput  # noqa: F401, PLC0415
-    except ImportError:
-        raise RunRequestError(
-            "approve= needs Airflow 3.3 or newer, whose tasks can wait for a person. On this Airflow use "
-            "on_tool_calls='return', Airflow's ApprovalOperator and SubmitToolOutputsOperator as three "
-            "tasks. Nothing was sent."
-        ) from None
-
-
-def calls_to_approve(calls: Sequence[ToolCall], approve: Approve) -> list[ToolCall]:
-    """
-    Return the calls that a person is to see, in their order.
-
-    A callable is not asked about arguments that are no JSON object: a person sees them at once. What it
-    raises is raised.
-    """
-    if approve is None or isinstance(approve, bool):
-        return list(calls) if approve else []
-    if not callable(approve):
-        return [call for call in calls if call.name in approve]
-
-    def is_needed(call: ToolCall) -> bool:
-        arguments = arguments_of(call)
-        return arguments is None or bool(approve(call.name, arguments))
-
-    return [call for call in calls if is_needed(call)]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What a person decided about one call."""
-
-    approved: bool
-    comment: str | None = None
-    #: What a person put in place of the model's arguments; None: as they were.
-    arguments: dict[str, Any] | None = None
-    #: Whether nobody decided, and Airflow rejected at the end of the time.
-    timed_out: bool = False
-    #: Why the call was rejected without a person's word; sent as it is.
-    reason: str | None = None
-
-    def rejection(self) -> str:
-        """Return the text that goes to the model as the answer to a rejected call."""
-        if self.reason is not None:
-            return self.reason
-        if self.timed_out:
-            return "The call was not made: it needs a person's approval, and nobody decided in time."
-        said = f" The person says: {self.comment}" if self.comment else ""
-        return f"The call was not made: a person rejected it.{said}"
-
-
-class SecondApprovalError(Exception):
+class OtherPage:
     """
     The task instance has shown a page about other calls, which Airflow would show again in place of ours.
 
     :param is_open: that page was never answered (the task was cleared while a person decided). A person could
         still answer it, which would wake the task with the answer to a question of the past. To close it,
-        raise ``TaskAwaitingInput`` with ``ApprovalPage.CLOSING_TIMEOUT`` and the method that calls
-        ``decisions``: the scheduler rejects the page in the person's place, and ``decisions`` raises this
-        error with False.
+        wait for ``ApprovalPage.CLOSING_TIMEOUT``: the scheduler rejects the page in the person's place.
     """
 
-    def __init__(self, *, is_open: bool) -> None:
-        self.is_open = is_open
-        super().__init__(
+    is_open: bool
+
+    def __str__(self) -> str:
+        return (
             "Airflow keeps one approval page for a task instance in a Dag run, and this one has shown other "
             "calls on it before (another round, or the run of an attempt before a clear)"
         )
@@ -144,30 +75,30 @@ class ApprovalPage:
         key = json.dumps([ref.id, *(call.id for call in self._calls)])
         self._id = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
 
-    def show(self) -> None:
+    def show(self) -> OtherPage | None:
         """
         Write the page, so that it waits for an answer. One that shows these calls already is opened again.
 
-        :raises SecondApprovalError: if this task instance has shown other calls.
+        Returns the other page if this task instance has shown other calls.
         """
         note = self._note()
         page = note.get("page", self._id)
         if page != self._id and note.get("answered"):
-            raise SecondApprovalError(is_open=False)
+            return OtherPage(is_open=False)
         # Also a page of the past is opened: a pause on an answered one ends at once, and Airflow 3.3 may take
         # the exit of the worker that paused for the end of the task (apache/airflow#67287).
         if not self._write():
             self._keep(page=page if page != self._id else _UNKNOWN, answered=False)
-            raise SecondApprovalError(is_open=True)
+            return OtherPage(is_open=True)
         self._keep(answered=False)
         self._log.info("Asking a person about %d calls of %s", len(self._calls), self._ref)
+        return None
 
-    def decisions(self, event: Mapping[str, Any]) -> dict[str, Decision]:
+    def decisions(self, event: Mapping[str, Any]) -> dict[str, ApprovalDecision] | OtherPage:
         """
-        Return what was decided, by the ids of the calls.
+        Return what was decided, by the ids of the calls; or the other page that this is the answer to.
 
         :param event: what Airflow resumes the task with, also when the time is over.
-        :raises SecondApprovalError: if it is the answer to a page about other calls.
         """
         note = self._note()
         page = note.get("page", self._id)
@@ -176,9 +107,9 @@ class ApprovalPage:
         except Exception as error:  # noqa: BLE001 # it only spares Airflow a needless look later
             self._log.warning("Could not note that the approval page was answered: %s", error)
         if page != self._id:
-            raise SecondApprovalError(is_open=False)
+            return OtherPage(is_open=False)
         if self.is_timeout(event):
-            return {call.id: Decision(approved=False, timed_out=True) for call in self._calls}
+            return {call.id: ApprovalDecision(approved=False, timed_out=True) for call in self._calls}
         given = entered(event)
         is_approved = list(event.get("chosen_options") or []) == [APPROVE]
         return {
@@ -247,22 +178,24 @@ class ApprovalPage:
     @staticmethod
     def _is_editable(call: ToolCall) -> bool:
         is_short = len(call.arguments) <= _MAX_EDITABLE
-        return call.type != _MCP and is_short and arguments_of(call) is not None
+        return call.type != MCP_APPROVAL and is_short and arguments_of(call) is not None
 
     def _decision(
         self, call: ToolCall, given: Mapping[str, Any], place: int, *, is_approved: bool
-    ) -> Decision:
+    ) -> ApprovalDecision:
         comment = given.get("comment")
         comment = comment.strip() or None if isinstance(comment, str) else None
         if not is_approved or given.get(f"approve_{place}", True) is not True:
-            return Decision(approved=False, comment=comment)
+            return ApprovalDecision(approved=False, comment=comment)
         name = f"arguments_{place}"
         if name not in given or not self._is_editable(call):
-            return Decision(approved=True, comment=comment)
+            return ApprovalDecision(approved=True, comment=comment)
         if not isinstance(given[name], dict):
-            return Decision(approved=False, comment="the arguments entered in their place are no JSON object")
+            return ApprovalDecision(
+                approved=False, comment="the arguments entered in their place are no JSON object"
+            )
         arguments = changed(given[name], self._shown(call), arguments_of(call))
-        return Decision(approved=True, comment=comment, arguments=arguments)
+        return ApprovalDecision(approved=True, comment=comment, arguments=arguments)
 
     def _note(self) -> dict[str, Any]:
         found = self._store.get(_NOTE)

@@ -29,7 +29,7 @@ _BACKTICKS = re.compile("`+")
 def subject(ref: RunRef, count: int) -> str:
     """Return the page's title, of one line."""
     calls = "1 call" if count == 1 else f"{count} calls"
-    return f"Approve {calls} of {ref.kind.noun} {one_line(ref.id)}?"
+    return f"Approve {calls} of {ref.noun} {one_line(ref.id)}?"
 
 
 def body(*, ti: Any, ref: RunRef, sections: Sequence[tuple[ToolCall, Any, bool]], page: str) -> str:
@@ -45,7 +45,7 @@ def body(*, ti: Any, ref: RunRef, sections: Sequence[tuple[ToolCall, Any, bool]]
     limit = MAX_SHOWN // len(sections)
     task = f"task {_code(ti.task_id)} of Dag {_code(ti.dag_id)}"
     parts = [
-        f"The model of {ref.kind.noun} {_code(ref.id)}{where} asks {task} for {count}.",
+        f"The model of {ref.noun} {_code(ref.id)}{where} asks {task} for {count}.",
         *(_section(place, *section, limit=limit) for place, section in enumerate(sections, 1)),
         _WAYS,
         _mark(page),

@@ -76,30 +76,23 @@ class FunctionCaller:
         self._worker = Worker(name="openai-run-functions")
 
     def answer(
-        self,
-        calls: Sequence[ToolCall],
-        *,
-        until: float | None = None,
-        edited: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> list[CallAnswer]:
+        self, call: ToolCall, *, until: float | None = None, arguments: Mapping[str, Any] | None = None
+    ) -> CallAnswer:
         """
-        Run the functions that were called, in order, and return an answer for each call.
+        Run the function that was called, and return the answer to the call.
 
-        :param until: Unix seconds after which answers are of no use.
-        :param edited: call id to the arguments that a person has put in place of the model's.
+        :param until: Unix seconds after which an answer is of no use.
+        :param arguments: what a person has put in place of the model's.
         :raises OutOfTimeError: when ``until`` is over; a function that runs is left behind.
         """
-        return [self._answer(call, until, (edited or {}).get(call.id, call.arguments)) for call in calls]
-
-    def _answer(self, call: ToolCall, until: float | None, arguments: str | Mapping[str, Any]) -> CallAnswer:
         began = time.monotonic()
-        text, error = self._told(call, until, arguments)
+        text, error = self._run(call, until, call.arguments if arguments is None else arguments)
         took = time.monotonic() - began
         outcome = f"answered after {took:.1f} s" if error is None else f"failed after {took:.1f} s: {error}"
         self._log.info("Call %s of %s %s", clean(call.id), clean(call.name), outcome)
         return CallAnswer(call_id=call.id, name=call.name, text=text, error=error)
 
-    def _told(
+    def _run(
         self, call: ToolCall, until: float | None, arguments: str | Mapping[str, Any]
     ) -> tuple[str, str | None]:
         tool = self._tools.get(call.name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.runs.budgets import TRIGGER_READ_BUDGET
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.wire import flows
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
     from airflow_provider_openai_runs.runs.model import Run
-
-#: Seconds for reading the run; a worker has more.
-_READ_BUDGET = 60.0
 
 
 async def success_event(
@@ -54,7 +52,7 @@ async def success_event(
     if not push:
         return TaskSuccessEvent()
     try:
-        flow = flows.with_retries(flows.read(result.ref, steps=True), budget=_READ_BUDGET)
+        flow = flows.with_retries(flows.read(result.ref, steps=True), budget=TRIGGER_READ_BUDGET)
         run = await hook.arun_flow(flow)
     except ApiRequestFailed as failed:
         log.warning("Could not read %s, so a worker finishes its task: %s", result.ref, failed.failure)

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import plain
-from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.typed import checks
 from airflow_provider_openai_runs.typed.schemas import is_strict, problems
 from airflow_provider_openai_runs.typed.text import clean
+from airflow_provider_openai_runs.wire import wire_of
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n[ \t]*```", re.DOTALL | re.IGNORECASE)
 _MAX_NAME = 64
@@ -43,12 +43,10 @@ class OutputType:
             self._schema = _strict_schema(output_type)
         self._name = re.sub(r"[^a-zA-Z0-9_-]+", "_", name).strip("_")[:_MAX_NAME] or "output"
 
-    def format_of(self, kind: RunKind) -> dict[str, Any]:
-        """Return what asks for this type: ``response_format`` of a thread run, ``text.format`` else."""
-        asked = {"name": self._name, "schema": self._schema, "strict": is_strict(self._schema)}
-        if kind is RunKind.RESPONSE:
-            return {"type": "json_schema", **asked}
-        return {"type": "json_schema", "json_schema": asked}
+    def format_of(self, kind: str) -> dict[str, Any]:
+        """Return what asks for this type, in the form of the kind's API."""
+        strict = is_strict(self._schema)
+        return wire_of(kind).output_format(name=self._name, schema=self._schema, strict=strict)
 
     def parse(self, text: str | None) -> Any:
         """

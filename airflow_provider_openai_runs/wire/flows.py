@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Create, read and cancel as flows of calls, and the patience with which every flow is run.
+Create, read and cancel as flows of requests, and the retries with which every flow is run.
 
 The hook drives them with a synchronous or an asynchronous client.
 """
@@ -9,66 +9,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.budgets import (
+    FIRST_POLL_AFTER_CANCEL,
+    REPLY_TIMEOUT,
+)
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
+from airflow_provider_openai_runs.runs.fate import CancelResult
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.wire import Answer, Flow, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
-from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 
 T = TypeVar("T")
 
-#: Seconds that one answer may take, where the budget allows. A create may take the whole budget: gateways
-#: that ignore ``background`` answer only when the run has ended.
-_ANSWER_TIMEOUT = 60.0
-_LONGEST_PAUSE = 30.0
 #: How servers refuse to cancel what has ended: OpenAI 400, others 409.
 _REFUSED_CANCEL = frozenset({400, 409, 422})
 #: How servers answer that cannot cancel at all; 404 also means that the run is unknown.
 _NO_CANCEL = frozenset({404, 405, 501})
-_FIRST_POLL_AFTER_CANCEL = 0.25
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelResult:
-    """
-    What became of a run that was asked to end.
-
-    :param look: the last look at it; None when nobody could say, or it is gone.
-    :param trouble: why not.
-    :param accepted: the server took the cancel, whatever became of the looks after it.
-    """
-
-    polled: PollResult | None
-    failure: RequestFailure | None = None
-    accepted: bool = False
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the run is over for certain."""
-        return self.is_gone or (self.polled is not None and self.polled.status.is_terminal)
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the server knows no such run any more."""
-        unknown = self.failure is not None and self.failure.kind is FailureKind.NOT_FOUND
-        # A server without a way to cancel says 404 to that, and knows the run all the same.
-        return unknown and self.polled is None
 
 
 def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]:
     """Start a run, on a new thread if the request brings one."""
-    if request.thread is not None and request.thread_id is None:
-        # Two calls: a lost answer to this one leaves an empty thread, which costs nothing.
-        thread_id = yield THREADS.create_thread(request.thread)
-        request = replace(request, thread_id=thread_id)
-    run: Run = yield wire_of(request.kind).create(request, token=token, conn_id=conn_id)
+    wire = wire_of(request.kind)
+    if (new_thread := wire.create_thread_for(request)) is not None:
+        # Two requests: a lost answer to this one leaves an empty thread, which costs nothing.
+        request = replace(request, thread_id=(yield new_thread))
+    run: Run = yield wire.create(request, token=token, conn_id=conn_id)
     return run
 
 
@@ -108,7 +80,7 @@ def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[CancelR
     ends = time.monotonic() + wait
     observed: PollResult | None = None
     refused: RequestFailure | None = None
-    pause = _FIRST_POLL_AFTER_CANCEL
+    pause = FIRST_POLL_AFTER_CANCEL
     try:
         while True:
             if refused is not None or observed is None:
@@ -150,21 +122,12 @@ def _ask_to_end(ref: RunRef) -> Flow[tuple[PollResult, RequestFailure | None]]:
     return observed, None
 
 
-def with_retries(
-    flow: Flow[T],
-    *,
-    budget: float,
-    before_paying: Callable[[], None] = lambda: None,
-    after_refusal: Callable[[], None] = lambda: None,
-) -> Flow[T]:
+def with_retries(flow: Flow[T], *, budget: float) -> Flow[T]:
     """
     Run a flow within a budget in seconds, and send again what may be sent again.
 
-    That is every call in transient trouble, but of a call that pays only what the server surely did not
+    That is every request after a transient failure, but of one that pays only what the server surely did not
     accept (connect errors, 429, 409, 503): a time-out or a 500 may have started the run.
-
-    :param before_paying: called before each time that a call that pays is sent.
-    :param after_refusal: called once the server surely did not accept it, before the pause.
     """
     ends = time.monotonic() + budget
     advance: Callable[[], ApiRequest[Any] | Sleep] = partial(next, flow)
@@ -175,37 +138,27 @@ def with_retries(
             result: T = stop.value
             return result
         try:
-            found = (
-                (yield step)
-                if isinstance(step, Sleep)
-                else (yield from _answered(step, ends, before_paying, after_refusal))
-            )
+            found = (yield step) if isinstance(step, Sleep) else (yield from _sent_until(step, ends))
         except ApiRequestFailed as failed:
             advance = partial(flow.throw, failed)
         else:
             advance = partial(flow.send, found)
 
 
-def _answered(
-    call: ApiRequest[T], ends: float, before_paying: Callable[[], None], after_refusal: Callable[[], None]
-) -> Flow[T]:
+def _sent_until(request: ApiRequest[T], ends: float) -> Flow[T]:
     tries = 0
     while True:
         left = max(1.0, ends - time.monotonic())
-        timeout = call.timeout or (left if call.pays else min(left, _ANSWER_TIMEOUT))
-        if call.pays:
-            before_paying()
+        timeout = request.timeout or (left if request.pays else min(left, REPLY_TIMEOUT))
         try:
-            found: T = yield replace(call, timeout=timeout)
+            found: T = yield replace(request, timeout=timeout)
         except ApiRequestFailed as failed:
             failure = failed.failure
+            pause = pause_before_retry(failure, tries)
             tries += 1
-            pause = max(min(0.5 * 2.0 ** min(tries, 10), _LONGEST_PAUSE), failure.retry_after or 0.0)
-            again = failure.is_transient and (failure.not_accepted or not call.pays)
+            again = failure.is_transient and (failure.not_accepted or not request.pays)
             if not again or time.monotonic() + pause >= ends:
                 raise
-            if call.pays:
-                after_refusal()
             yield Sleep(pause)
         else:
             return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A request as a value, a conversation of several requests as a generator, and what a wire API offers."""
+"""A request as a value, a flow of several requests as a generator, and what a wire API offers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from airflow_provider_openai_runs.runs.acquisition import SearchResult
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
-from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 
 T = TypeVar("T")
@@ -58,7 +59,19 @@ Flow = Generator[ApiRequest[Any] | Sleep, Any, T]
 
 
 class Wire(Protocol):
-    """What every wire API offers to the rest of the package."""
+    """
+    What every wire API offers to the rest of the package: all that differs by kind is asked here.
+
+    :param can_search: whether a run can be found by the token in its metadata.
+    :param answers_in_place: whether a run whose calls are answered goes on itself; else a new one does, which
+        is created and paid for.
+    """
+
+    can_search: bool
+    answers_in_place: bool
+
+    def create_thread_for(self, request: RunRequest) -> ApiRequest[str] | None:
+        """Create the thread that ``request`` brings along, and read its id; None if it brings none."""
 
     def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> ApiRequest[Run]:
         """Start the run. ``token`` goes into its metadata."""
@@ -82,6 +95,15 @@ class Wire(Protocol):
         self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
     ) -> ApiRequest[Run]:
         """Answer the model's calls, by call id."""
+
+    def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:
+        """Ask for an answer of this JSON Schema, in the API's own form."""
+
+    def page_template(self, host: str) -> str | None:
+        """Return the page that shows a run of a server, with ``{id}`` in it; None where there is none."""
+
+    def missing_route(self, failure: RequestFailure) -> str | None:
+        """Return what to do if the failure means that the server does not speak this API; else None."""
 
 
 __all__ = ["Answer", "ApiReply", "ApiRequest", "Flow", "Sleep", "Wire"]

@@ -9,14 +9,17 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Step, ToolCall
-from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
 
+_OPENAI_HOST = ".api.openai.com"
+_OPENAI_LOGS = "https://platform.openai.com/logs/{id}"
 _LIMITS = ("max_output_tokens", "max_tool_calls")
 #: The call of an MCP tool that waits for somebody's word rather than for an output.
 _APPROVAL = "mcp_approval_request"
@@ -40,6 +43,14 @@ _OUTPUTS = {"custom_tool_call": "custom_tool_call_output"}
 
 class ResponsesWire:
     """Requests and replies of background responses."""
+
+    can_search = False
+    answers_in_place = False
+
+    def create_thread_for(self, request: RunRequest) -> ApiRequest[str] | None:
+        """Return nothing: a conversation is created by its user."""
+        del request
+        return None
 
     def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> ApiRequest[Run]:
         """Start a response."""
@@ -104,6 +115,19 @@ class ResponsesWire:
             kind=RunKind.RESPONSE, body={k: v for k, v in body.items() if v is not None}
         )
         return self.create(next_request, token=token, conn_id=run.ref.conn_id)
+
+    def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:
+        """Return a ``text.format``."""
+        return {"type": "json_schema", "name": name, "schema": schema, "strict": strict}
+
+    def page_template(self, host: str) -> str | None:
+        """Return OpenAI's log page of a response; no other server's is known."""
+        return _OPENAI_LOGS if f".{host}".endswith(_OPENAI_HOST) else None
+
+    def missing_route(self, failure: RequestFailure) -> str | None:
+        """Return nothing: no server is known to have the route and to have lost it."""
+        del failure
+        return None
 
 
 def _answer(call: str, kind: str, answer: Answer) -> dict[str, Any]:

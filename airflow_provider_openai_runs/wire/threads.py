@@ -4,19 +4,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
-from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Step, ToolCall
-from airflow_provider_openai_runs.runs.ownership import SearchResult
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
-from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
+from airflow_provider_openai_runs.wire.thread_replies import (
+    attached_files,
+    own_messages,
+    read_poll,
+    read_run,
+    read_step,
+    texts_of,
+)
 
 _HEADERS = {"OpenAI-Beta": "assistants=v2"}
 _PAGE_SIZE = 100
@@ -25,11 +35,27 @@ _MAX_PAGES = 100
 _QUERY_REFUSED = frozenset({400, 422})
 #: Clocks differ, and created_at has whole seconds.
 _CLOCK_SLACK = 120.0
-_LIMITS = ("max_completion_tokens", "max_prompt_tokens")
+#: Statuses by which a server says that it has no such route.
+_ROUTE_IS_MISSING = frozenset({405, 410, 501})
+#: What a server says about a thing it does not know, as against a route it does not have.
+_THING_IS_MISSING = re.compile(
+    r"(?i)\b(no |unknown |with id|does not exist|model|\w*_[A-Za-z0-9]{6,}"
+    r"|(thread|run|assistant)\b[^/<]* not found)"
+)
+_INVALID_URL = re.compile(r"(?i)invalid url|assistants api")
 
 
 class ThreadRunsWire:
-    """Requests and replies of thread runs."""
+    """Requests of thread runs."""
+
+    can_search = True
+    answers_in_place = True
+
+    def create_thread_for(self, request: RunRequest) -> ApiRequest[str] | None:
+        """Create the request's thread first, so that a lost answer never leaves a run on an unknown one."""
+        if request.thread is None or request.thread_id is not None:
+            return None
+        return self.create_thread(request.thread)
 
     def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> ApiRequest[Run]:
         """Start a run on the request's thread."""
@@ -41,7 +67,7 @@ class ThreadRunsWire:
         thread_id = request.thread_id or ""
 
         def read(reply: ApiReply) -> Run:
-            return _run(reply.data, thread_id=thread_id, conn_id=conn_id)
+            return read_run(reply.data, thread_id=thread_id, conn_id=conn_id)
 
         return ApiRequest(
             method="POST",
@@ -55,13 +81,13 @@ class ThreadRunsWire:
 
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing."""
-        return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=_poll)
+        return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read_poll)
 
     def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
         """Read the run."""
 
         def read(reply: ApiReply) -> Run:
-            return _run(reply.data, thread_id=ref.thread_id or "", conn_id=ref.conn_id)
+            return read_run(reply.data, thread_id=ref.thread_id or "", conn_id=ref.conn_id)
 
         return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read)
 
@@ -71,20 +97,20 @@ class ThreadRunsWire:
         texts: list[str] = []
         files = list(run.file_ids)
         messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
-        for message in _answers(run, messages):
-            texts += _texts(message.get("content"))
-            files += _attached_files(message)
+        for message in own_messages(run, messages):
+            texts += texts_of(message.get("content"))
+            files += attached_files(message)
         found = replace(
             run, output_text="\n".join(texts) if texts else None, file_ids=tuple(dict.fromkeys(files))
         )
         if not steps:
             return found
         listed = yield from _pages(f"{_run_path(run.ref)}/steps", {"order": "asc"})
-        return replace(found, steps=tuple(map(_step, listed)))
+        return replace(found, steps=tuple(map(read_step, listed)))
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""
-        return ApiRequest(method="POST", path=f"{_run_path(ref)}/cancel", headers=_HEADERS, read=_poll)
+        return ApiRequest(method="POST", path=f"{_run_path(ref)}/cancel", headers=_HEADERS, read=read_poll)
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
         """Look through the thread's runs, newest first."""
@@ -122,15 +148,40 @@ class ThreadRunsWire:
         del request, token  # the same run goes on
 
         def read(reply: ApiReply) -> Run:
-            return _run(reply.data, thread_id=run.ref.thread_id or "", conn_id=run.ref.conn_id)
+            return read_run(reply.data, thread_id=run.ref.thread_id or "", conn_id=run.ref.conn_id)
 
         texts = {call: out if isinstance(out, str) else json.dumps(out) for call, out in outputs.items()}
         body = {"tool_outputs": [{"tool_call_id": call, "output": out} for call, out in texts.items()]}
         path = f"{_run_path(run.ref)}/submit_tool_outputs"
         return ApiRequest(method="POST", path=path, body=body, headers=_HEADERS, read=read, pays=True)
 
+    def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:
+        """Return a ``response_format``."""
+        return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}}
+
+    def page_template(self, host: str) -> str | None:
+        """Return nothing: OpenAI's own pages of thread runs are gone, and others are not known."""
+        del host
+        return None
+
+    def missing_route(self, failure: RequestFailure) -> str | None:
+        """Return what to use in place of the Assistants API."""
+        known_thing = failure.kind is not FailureKind.NOT_FOUND or _THING_IS_MISSING.search(failure.text)
+        if (
+            failure.http_status not in _ROUTE_IS_MISSING
+            and known_thing
+            and not _INVALID_URL.search(failure.text)
+        ):
+            return None
+        return (
+            f"has no Assistants API ({failure}). OpenAI removed it on 2026-08-26. Use CreateResponseOperator "
+            "there: assistant_id=... becomes model=... and instructions=..., the thread's message becomes "
+            "input=..., thread_id=... becomes conversation=...; or point conn_id at a server that still "
+            "speaks the API. See docs/assistants-sunset.md."
+        )
+
     def create_thread(self, thread: Mapping[str, Any]) -> ApiRequest[str]:
-        """Create a thread; the call reads its id."""
+        """Create a thread, and read its id."""
         return ApiRequest(
             method="POST",
             path="/threads",
@@ -143,7 +194,7 @@ class ThreadRunsWire:
 def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list[Run]]:
     """List every run of a thread."""
     runs = yield from _pages(_runs(thread_id), {"order": order})
-    return [_run(run, thread_id=thread_id, conn_id=conn_id) for run in runs]
+    return [read_run(run, thread_id=thread_id, conn_id=conn_id) for run in runs]
 
 
 def _runs(thread_id: str) -> str:
@@ -197,111 +248,6 @@ def _age(item: Mapping[str, Any]) -> int:
 
 def _whole(reply: ApiReply) -> ApiReply:
     return reply
-
-
-def _poll(reply: ApiReply) -> PollResult:
-    raw_status = reading.raw_status(reply.data)
-    status = RunStatus.parse(raw_status)
-    return PollResult(
-        status=status,
-        raw_status=raw_status,
-        poll_after=reading.poll_after(reply.headers),
-        needs_action=status is RunStatus.REQUIRES_ACTION,
-    )
-
-
-def _run(data: Mapping[str, Any], *, thread_id: str, conn_id: str) -> Run:
-    raw_status = reading.raw_status(data)
-    ref = RunRef(kind=RunKind.THREAD_RUN, id=reading.run_id(data), thread_id=thread_id, conn_id=conn_id)
-    status = RunStatus.parse(raw_status)
-    return Run(
-        ref=ref,
-        status=status,
-        raw_status=raw_status,
-        object=reading.text(data.get("object")) or "thread.run",
-        created_at=reading.unix_time(data.get("created_at")),
-        started_at=reading.unix_time(data.get("started_at")),
-        completed_at=reading.unix_time(data.get("completed_at")),
-        cancelled_at=reading.unix_time(data.get("cancelled_at")),
-        failed_at=reading.unix_time(data.get("failed_at")),
-        expires_at=reading.unix_time(data.get("expires_at")),
-        assistant_id=reading.text(data.get("assistant_id")),
-        model=reading.text(data.get("model")),
-        instructions=reading.text(data.get("instructions")),
-        tools=tuple(reading.objects_of(data.get("tools"))),
-        metadata=reading.text_pairs(data.get("metadata")),
-        usage=reading.usage(data.get("usage")),
-        file_ids=tuple(_file_ids(data)),
-        last_error=reading.optional_object(data.get("last_error")),
-        incomplete_details=reading.optional_object(data.get("incomplete_details")),
-        limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
-        tool_calls=tuple(_tool_calls(data)) if status is RunStatus.REQUIRES_ACTION else (),
-    )
-
-
-def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
-    action = reading.object_of(data.get("required_action"))
-    submit = reading.object_of(action.get("submit_tool_outputs"))
-    for call in reading.objects_of(submit.get("tool_calls")):
-        function = reading.object_of(call.get("function"))
-        yield ToolCall(
-            id=reading.identifier(call.get("id")),
-            name=reading.identifier(function.get("name")),
-            arguments=reading.json_text(function.get("arguments")),
-            type=reading.identifier(call.get("type")) or "function",
-        )
-
-
-def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
-    """Read the files from the run where a server still sends them, else from its tool resources."""
-    if isinstance(data.get("file_ids"), list):
-        yield from (item for item in data["file_ids"] if isinstance(item, str))
-        return
-    for resource in reading.object_of(data.get("tool_resources")).values():
-        ids = reading.object_of(resource).get("file_ids")
-        yield from (item for item in ids if isinstance(item, str)) if isinstance(ids, list) else ()
-
-
-def _answers(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pick the run's own messages: a server that does not know the filter answers with the whole thread."""
-    answers = [message for message in messages if message.get("role") == "assistant"]
-    if ours := [message for message in answers if reading.identifier(message.get("run_id")) == run.ref.id]:
-        return ours
-    # Some servers do not write down whose answer it is: then it is what came after the run was created.
-    since = run.created_at or 0
-    return [
-        message
-        for message in answers
-        if not message.get("run_id") and (reading.unix_time(message.get("created_at")) or since) >= since
-    ]
-
-
-def _attached_files(message: Mapping[str, Any]) -> list[str]:
-    attached = [item.get("file_id") for item in reading.objects_of(message.get("attachments"))]
-    return [item for item in attached if isinstance(item, str)]
-
-
-def _texts(content: object) -> Iterator[str]:
-    """Read the text of a message; some servers send plain text, or a list, in place of ``text.value``."""
-    for part in content if isinstance(content, list) else [content]:
-        inner = part.get("text") if isinstance(part, Mapping) else part
-        pieces = inner if isinstance(inner, list) else [inner]
-        found = [piece.get("value") if isinstance(piece, Mapping) else piece for piece in pieces]
-        if joined := "".join(piece for piece in found if isinstance(piece, str)):
-            yield joined
-
-
-def _step(data: Mapping[str, Any]) -> Step:
-    details = reading.object_of(data.get("step_details"))
-    return Step(
-        id=reading.identifier(data.get("id")),
-        type=reading.identifier(data.get("type")) or reading.identifier(details.get("type")) or "unknown",
-        status=reading.text(data.get("status")),
-        details=details,
-        created_at=reading.unix_time(data.get("created_at")),
-        completed_at=reading.unix_time(data.get("completed_at")),
-        usage=reading.usage(data.get("usage")),
-    )
 
 
 WIRE = ThreadRunsWire()

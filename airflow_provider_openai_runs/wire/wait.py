@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_openai_runs.runs.error_of_run import Fate
+from airflow_provider_openai_runs.runs.budgets import POLL_TIMEOUT
+from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.polling import Done, Outcome, PollAgain, PollPolicy, WaitLimits
 from airflow_provider_openai_runs.runs.status import RunStatus
@@ -16,18 +17,15 @@ from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import Sleep
 
-#: One look may take this many seconds; a stuck one must not hide the end of the run for long.
-_POLL_TIMEOUT = 30.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitResult:
     """
     How a wait ended; what a trigger's event carries, so nothing large and nothing secret.
 
-    :param word: the run's status in the server's word, when last seen.
+    :param raw_status: the run's status as its server calls it, at the last poll; stored as ``status``.
     :param fate: what became of the run itself.
-    :param trouble: what kept the run from being looked at.
+    :param failure: why the run could not be polled; stored as ``trouble``.
     """
 
     ref: RunRef
@@ -77,7 +75,7 @@ def wait(
     :param note: receives a line for each change, never one for each look.
     """
     waiting = PollPolicy(limits, started_at=clock())
-    call = replace(wire_of(ref.kind).poll(ref), timeout=_POLL_TIMEOUT)
+    call = replace(wire_of(ref.kind).poll(ref), timeout=POLL_TIMEOUT)
     raw_status: str | None = None
     while True:
         try:
@@ -118,19 +116,7 @@ def _end(result: WaitResult, cancel_wait: float, *, visible_by: float) -> Flow[W
         return replace(result, outcome=Outcome.ENDED, fate=Fate.ENDED, raw_status=ended.polled.raw_status)
     return replace(
         result,
-        fate=fate_of(ended),
+        fate=ended.fate,
         raw_status=ended.polled.raw_status if ended.polled else result.raw_status,
         failure=str(ended.failure) if ended.failure else result.failure,
     )
-
-
-def fate_of(ended: flows.CancelResult) -> Fate:
-    """Return what became of a run that was asked to end."""
-    status = ended.polled.status if ended.polled else None
-    if status is RunStatus.CANCELLED:
-        return Fate.CANCELLED
-    if ended.is_gone:
-        return Fate.GONE
-    if ended.has_ended:
-        return Fate.ENDED
-    return Fate.CANCELLING if ended.accepted else Fate.NOT_CANCELLED

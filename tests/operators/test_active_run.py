@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_openai_runs.attempts.busy_thread import BusyThreadError, BusyWait
 from airflow_provider_openai_runs.exceptions import RunRequestError, ThreadBusyError
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook
-from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
 
@@ -73,24 +68,21 @@ def test_a_busy_run_that_is_not_visible_yet_is_looked_at_again_before_the_next_c
 
 
 def test_a_busy_run_that_nobody_can_see_does_not_make_creates_follow_at_once(
+    run_on: Callable[..., Any],
     busy_for: Callable[[float], str],
-    thread_id: str,
+    context: Any,
     openai_runs_simulator: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.NOT_FOUND_GRACE", -1.0)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.attempt.BUSY_PAUSE", 0.5)
     other = busy_for(60)
     openai_runs_simulator.fault(Fault(method="GET", status=404, times=None))
-    ref = RunRef(kind=RunKind.THREAD_RUN, id=other, thread_id=thread_id, conn_id="openai_default")
-    pauses: list[float] = []
-    wait = BusyWait(
-        busy=BusyThreadError(ThreadBusyError("busy"), ref),
-        until=time.time() + 600,
-        poll_interval=None,
-        log=logging.getLogger(__name__),  # type: ignore[arg-type]
-    )
-    wait.in_worker(OpenAIRunsHook(sleep=pauses.append))
-    assert pauses == [15.0]
+    before = openai_runs_simulator.count("POST", "/runs$")
+    with pytest.raises(ThreadBusyError, match=other):
+        run_on(on_active_run="wait", completion_window=1.2).execute(context)
+
+    assert 2 <= openai_runs_simulator.count("POST", "/runs$") - before <= 4
 
 
 def test_a_deferrable_task_waits_for_the_thread_without_a_worker(
@@ -105,7 +97,7 @@ def test_a_deferrable_task_waits_for_the_thread_without_a_worker(
     with pytest.raises(TaskDeferred) as busy:
         copy.copy(operator).execute(context)
     assert isinstance(busy.value.trigger, RunCompletionTrigger)
-    assert busy.value.trigger.ref.id == other
+    assert busy.value.trigger.tracked.ref.id == other
     assert not busy.value.trigger.cancel_on_kill
     assert not busy.value.trigger.cancel_on_timeout
 
@@ -146,7 +138,7 @@ def test_a_locked_conversation_is_waited_for(
     openai_runs_simulator: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.attempts.busy_thread._ASK_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.attempt.BUSY_PAUSE", 0.3)
     openai_runs_simulator.script(Scenario(queued=0, in_progress=0.6), Scenario(queued=0, in_progress=0.1))
     conversation = post("/conversations")["id"]
     post("/responses", model="m", input="first", background=True, conversation=conversation)

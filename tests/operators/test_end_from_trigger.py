@@ -48,7 +48,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
 @pytest.fixture
 def event_of(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TriggerEvent]:
     """Defer a task and run its trigger as a triggerer does; return the event."""
-    monkeypatch.setattr(completion, "_EARLIEST_EVENT", 0.0)
+    monkeypatch.setattr(completion, "EARLIEST_EVENT", 0.0)
 
     def run(operator: Any, context: dict[str, Any], *, in_a_triggerer: bool = True) -> TriggerEvent:
         with pytest.raises(TaskDeferred) as deferred:

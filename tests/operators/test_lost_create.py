@@ -47,7 +47,7 @@ def test_a_thread_is_looked_at_before_a_create_that_may_have_been_accepted_is_se
     fault: Fault,
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.ownership.SEARCH_SECONDS", 0.3)
-    monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire._SEARCH_PAUSE", 0.1)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire.SEARCH_PAUSE", 0.1)
     openai_runs_simulator.script(QUICK)
     openai_runs_simulator.fault(
         Fault(method="POST", path=RUNS, kind=fault.kind, status=fault.status),

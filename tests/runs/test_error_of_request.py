@@ -7,6 +7,7 @@ from airflow_provider_openai_runs.runs import errors
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.wire import wire_of
 
 BUSY = "Thread thread_1 already has an active run run_7."
 
@@ -20,7 +21,8 @@ def error(
     of: RunKind = RunKind.RESPONSE,
 ) -> errors.OpenAIRunError:
     failure = RequestFailure(kind=kind, text=text, http_status=status, code=code, retry_after=5)
-    return error_of_request(failure, doing="create a run", conn_id="ai", kind=of)
+    missing_route = wire_of(of).missing_route(failure)
+    return error_of_request(failure, doing="create a run", conn_id="ai", missing_route=missing_route)
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,7 @@ def test_a_ref_without_a_connection_means_the_default_one() -> None:
     [
         (None, ["must be a dict", "None"]),
         ("thread_1:run_1", ["must be a dict", "thread_1:run_1"]),
-        ({}, ["ref['kind']", "thread_run", "None"]),
-        ({"kind": "agent_turn", "id": "x"}, ["ref['kind']", "'agent_turn'"]),
+        ({}, ["ref['kind']", "None"]),
         ({"kind": ["response"], "id": "x"}, ["ref['kind']", "['response']"]),
         ({"kind": "response"}, ["ref['id']", "None"]),
         ({"kind": "response", "id": 5}, ["ref['id']", "5"]),

@@ -9,28 +9,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_openai_runs.runs.errors import LostCreateError, RunConnectionError, RunRequestError
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.runs.model import PollResult, RunRef
-from airflow_provider_openai_runs.runs.ownership import (
-    Adopt,
+from airflow_provider_openai_runs.runs.acquisition import (
     Create,
-    FinishFrom,
+    Decision,
+    Ended,
+    EndRun,
     GiveUp,
+    Identified,
+    IdentifyRun,
+    NotCreated,
+    Own,
+    OwnershipPolicy,
+    Polled,
     PollRun,
-    Replace,
+    Searched,
     SearchResult,
     SearchRun,
+    Situation,
     Step,
-    decide,
+    WaitForThread,
 )
+from airflow_provider_openai_runs.runs.errors import (
+    LostCreateError,
+    RunCallError,
+    RunConnectionError,
+    RunRequestError,
+)
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.fate import CancelResult
+from airflow_provider_openai_runs.runs.model import PollResult, RunRef
+from airflow_provider_openai_runs.runs.ownership import decide
 from airflow_provider_openai_runs.runs.record import Record, new_token, token_prefix
+from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.tracked import TrackedRun
+from airflow_provider_openai_runs.wire import wire_of
 
 NOW = 1_700_000_000.0
 REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")
 INTENT = Record(generation=1, token="hash/abc", intent_at=NOW)
-KNOWN = INTENT.with_run(REF, created_at=NOW + 1, deadline=NOW + 600)
+KNOWN = INTENT.with_run(TrackedRun(ref=REF, created_at=NOW + 1, deadline=NOW + 600))
 FOUND = SearchResult(ref=REF, conclusive=True)
 NOT_THERE = SearchResult(ref=None, conclusive=True)
 UNDECIDABLE = SearchResult(ref=None, conclusive=False)
@@ -46,14 +64,33 @@ def failure(kind: FailureKind) -> RequestFailure:
     return RequestFailure(kind=kind, text="no luck")
 
 
+POLICY = OwnershipPolicy(generation=1, window=600, create_budget=600, cancel_budget=300)
+
+
+def observed_as(record: Record | None, seen: Any) -> Any:
+    """Say what brought it: a search where there was no run to poll."""
+    if isinstance(seen, SearchResult) or (isinstance(seen, RequestFailure) and record and record.run is None):
+        return Searched(result=seen)
+    return Polled(ref=REF, result=seen) if isinstance(seen, PollResult | RequestFailure) else seen
+
+
 def move(
-    record: Record | None, observed: Any = None, *, later: float = 3600, generation: int = 1, **more: Any
+    record: Record | None, observed: Any = None, *, later: float = 3600, generation: int = 1, **policy: Any
 ) -> Step:
-    return decide(record, generation=generation, observed=observed, now=NOW + later, **more)
+    situation = Situation(record=record, observed=observed_as(record, observed), gives_up_at=NOW + 5000)
+    return decide(situation, replace(POLICY, generation=generation, **policy), now=NOW + later).step
+
+
+def adopts(step: Step, ref: RunRef = REF) -> bool:
+    return isinstance(step, Own) and not step.finished and step.run.ref == ref
+
+
+def finishes_from(step: Step, ref: RunRef = REF) -> bool:
+    return isinstance(step, Own) and step.finished and step.run.ref == ref
 
 
 def because(found: Step) -> str:
-    assert isinstance(found, (Create, Replace))
+    assert isinstance(found, (Create, EndRun))
     return found.because or ""
 
 
@@ -67,15 +104,15 @@ def test_a_retry_looks_at_the_run_it_knows_before_anything_else() -> None:
 
 @pytest.mark.parametrize("status", ACTIVE)
 def test_a_retry_adopts_an_active_run(status: RunStatus) -> None:
-    assert move(KNOWN, poll(status)) == Adopt(ref=REF)
+    assert adopts(move(KNOWN, poll(status)))
 
 
 def test_a_retry_finishes_from_a_completed_run_and_pays_nothing() -> None:
-    assert move(KNOWN, poll(RunStatus.COMPLETED)) == FinishFrom(ref=REF)
+    assert finishes_from(move(KNOWN, poll(RunStatus.COMPLETED)))
 
 
 def test_a_retry_goes_on_with_a_response_that_waits_for_the_answer_to_a_call() -> None:
-    assert move(KNOWN, poll(RunStatus.COMPLETED, needs_action=True)) == Adopt(ref=REF)
+    assert adopts(move(KNOWN, poll(RunStatus.COMPLETED, needs_action=True)))
 
 
 @pytest.mark.parametrize("status", ENDED_BADLY)
@@ -95,22 +132,20 @@ def test_an_answer_that_was_refused_is_not_taken_again() -> None:
 
 def test_a_run_that_is_being_cancelled_is_waited_out_and_replaced() -> None:
     found = move(KNOWN, poll(RunStatus.CANCELLING))
-    assert isinstance(found, Replace)
+    assert isinstance(found, EndRun)
     assert found.ref == REF
-    assert not found.cancel
 
 
 @pytest.mark.parametrize("observed", [poll(RunStatus.IN_PROGRESS), failure(FailureKind.OUTCOME_UNKNOWN)])
 def test_a_run_that_we_ended_but_that_may_go_on_is_ended_again(observed: PollResult | RequestFailure) -> None:
     ended = replace(KNOWN, ended_by_us=True)
     found = move(ended, observed)
-    assert isinstance(found, Replace)
-    assert found.cancel
+    assert isinstance(found, EndRun)
 
 
 def test_a_run_that_we_ended_too_late_has_completed() -> None:
     ended = replace(KNOWN, ended_by_us=True)
-    assert move(ended, poll(RunStatus.COMPLETED)) == FinishFrom(ref=REF)
+    assert finishes_from(move(ended, poll(RunStatus.COMPLETED)))
 
 
 @pytest.mark.parametrize(
@@ -118,11 +153,11 @@ def test_a_run_that_we_ended_too_late_has_completed() -> None:
     [kind for kind in FailureKind if kind not in {FailureKind.NOT_FOUND, FailureKind.ACCESS_DENIED}],
 )
 def test_a_run_that_cannot_be_read_counts_as_alive(kind: FailureKind) -> None:
-    assert move(KNOWN, failure(kind)) == Adopt(ref=REF)
+    assert adopts(move(KNOWN, failure(kind)))
 
 
 def test_a_run_that_is_gone_is_replaced_but_not_within_its_first_minute() -> None:
-    assert move(KNOWN, failure(FailureKind.NOT_FOUND), later=61) == Adopt(ref=REF)
+    assert adopts(move(KNOWN, failure(FailureKind.NOT_FOUND), later=61))
     found = move(KNOWN, failure(FailureKind.NOT_FOUND), later=61.1)
     assert isinstance(found, Create)
     assert "gone" in because(found)
@@ -137,7 +172,7 @@ def test_a_refused_key_creates_nothing_and_names_what_may_bill() -> None:
 
 
 def test_an_intent_without_a_run_is_searched_for_by_its_token() -> None:
-    assert move(INTENT) == SearchRun(token="hash/abc", until=NOW + 660)
+    assert move(INTENT) == SearchRun(intent=INTENT, until=NOW + 660)
     assert move(INTENT, FOUND) == PollRun(ref=REF)
     assert isinstance(move(INTENT, NOT_THERE), Create)
 
@@ -159,7 +194,7 @@ def test_a_lost_create_is_sent_again_only_on_the_users_word() -> None:
 @pytest.mark.parametrize("generation", [1, 2])
 def test_a_search_in_trouble_goes_on_until_its_time_is_over(generation: int) -> None:
     again = move(INTENT, failure(FailureKind.RETRY_LATER), later=59, generation=generation)
-    assert again == SearchRun(token="hash/abc", until=NOW + 59 + 60)
+    assert again == SearchRun(intent=INTENT, until=NOW + 59 + 60)
     over = move(INTENT, failure(FailureKind.RETRY_LATER), later=60, generation=generation)
     assert isinstance(over, GiveUp if generation == 1 else Create)
 
@@ -181,16 +216,15 @@ def test_a_search_with_a_refused_key_creates_nothing(generation: int) -> None:
 
 def test_a_clear_ends_the_old_run_before_it_creates() -> None:
     found = move(KNOWN, generation=2)
-    assert isinstance(found, Replace)
+    assert isinstance(found, EndRun)
     assert found.ref == REF
-    assert found.cancel
     assert "cleared" in because(found)
 
 
 def test_a_clear_searches_for_a_run_whose_create_was_lost() -> None:
-    assert move(INTENT, generation=2) == SearchRun(token="hash/abc", until=NOW + 660)
+    assert move(INTENT, generation=2) == SearchRun(intent=INTENT, until=NOW + 660)
     found = move(INTENT, FOUND, generation=2)
-    assert isinstance(found, Replace)
+    assert isinstance(found, EndRun)
     assert found.ref == REF
     assert move(INTENT, NOT_THERE, generation=2) == Create()
 
@@ -198,31 +232,39 @@ def test_a_clear_searches_for_a_run_whose_create_was_lost() -> None:
 def test_a_clear_goes_on_with_a_warning_where_nobody_can_say() -> None:
     found = move(INTENT, UNDECIDABLE, generation=2)
     assert isinstance(found, Create)
-    assert "cannot be looked up" in because(found)
+    assert "cannot be found out" in because(found)
 
 
 def test_fire_and_forget_returns_its_run_without_a_look() -> None:
-    assert move(KNOWN, waits=False) == FinishFrom(ref=REF)
-    assert move(INTENT, waits=False) == SearchRun(token="hash/abc", until=NOW + 660)
-    assert isinstance(move(KNOWN, waits=False, generation=2), Replace)
+    assert finishes_from(move(KNOWN, window=None))
+    assert move(INTENT, window=None) == SearchRun(intent=INTENT, until=NOW + 660)
+    assert isinstance(move(KNOWN, window=None, generation=2), EndRun)
 
 
 words = st.text(min_size=1)
 times = st.floats(min_value=0, max_value=1e10)
-refs = st.builds(RunRef, kind=st.sampled_from(RunKind), id=words, thread_id=words, conn_id=words)
-records = st.builds(
+refs = st.builds(
+    RunRef, kind=st.sampled_from([str(kind) for kind in RunKind]), id=words, thread_id=words, conn_id=words
+)
+rounds = st.builds(
+    Rounds, answered=st.integers(0, 9), errors=st.lists(words).map(tuple), earlier=st.lists(refs).map(tuple)
+)
+runs = st.builds(
+    TrackedRun, ref=refs, created_at=st.none() | times, deadline=st.none() | times, rounds=rounds
+)
+intents = st.builds(
     Record,
     generation=st.integers(),
     token=words,
     intent_at=times,
     thread_id=st.none() | words,
     fingerprint=st.dictionaries(words, words),
-    ref=st.none() | refs,
-    created_at=st.none() | times,
     deadline=st.none() | times,
+    rounds=rounds,
     ended_by_us=st.booleans(),
     refused=st.booleans(),
 )
+records = intents | st.builds(Record.with_run, intents, runs)
 
 
 @given(record=records)
@@ -241,14 +283,149 @@ def test_a_record_of_another_version_is_read_as_far_as_it_goes() -> None:
 
 
 def test_a_recorded_run_of_an_unknown_kind_is_not_forgotten() -> None:
+    record = Record.from_json({"cycle": 1, "token": "t", "ref": {"kind": "agent_turn", "id": "x"}})
+    assert record is not None
+    assert record.ref is not None
     with pytest.raises(RunRequestError, match="agent_turn"):
-        Record.from_json({"cycle": 1, "token": "t", "ref": {"kind": "agent_turn", "id": "x"}})
+        wire_of(record.ref.kind)
+
+
+def test_a_recorded_run_that_cannot_be_read_is_not_forgotten() -> None:
+    with pytest.raises(RunRequestError, match="thread_id"):
+        Record.from_json({"cycle": 1, "token": "t", "ref": {"kind": "thread_run", "id": "x"}})
+
+
+def refused(kind: FailureKind, **failure: Any) -> NotCreated:
+    active = replace(REF, id="run_7") if "active run" in failure.get("text", "") else None
+    return NotCreated(
+        intent=replace(INTENT, thread_id="thread_1"),
+        before=KNOWN,
+        failure=RequestFailure(kind=kind, **{"text": "no luck", **failure}),
+        error=RunCallError("it did not work"),
+        active_run=active,
+    )
+
+
+BUSY = "Thread thread_1 already has an active run run_7."
+
+
+def after(
+    failed: Any, *, later: float = 100, refusals: int = 1, gives_up_after: float = 600, **policy: Any
+) -> Decision:
+    situation = Situation(record=KNOWN, observed=failed, refusals=refusals, gives_up_at=NOW + gives_up_after)
+    return decide(situation, replace(POLICY, **policy), now=NOW + later)
+
+
+def test_a_create_that_was_not_accepted_is_sent_again_after_its_intent_is_taken_back() -> None:
+    found = after(refused(FailureKind.RETRY_LATER, retry_after=7.0))
+    assert found == Decision(
+        step=Create(after=7.0, thread_id="thread_1", token="hash/abc"), record=KNOWN, write=True
+    )
+
+
+def test_pauses_between_creates_grow() -> None:
+    steps = [after(refused(FailureKind.NOT_SENT), refusals=tries).step for tries in range(8)]
+    assert [step.after for step in steps if isinstance(step, Create)] == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_create_is_not_sent_again_once_its_time_is_over() -> None:
+    found = after(refused(FailureKind.RETRY_LATER), gives_up_after=101)
+    assert isinstance(found.step, GiveUp)
+    assert found.record is None
+    assert found.write
+
+
+@pytest.mark.parametrize("kind", [FailureKind.REJECTED, FailureKind.NO_QUOTA, FailureKind.ACCESS_DENIED])
+def test_a_create_that_was_refused_for_good_leaves_no_intent(kind: FailureKind) -> None:
+    found = after(refused(kind))
+    assert isinstance(found.step, GiveUp)
+    assert str(found.step.error) == "it did not work"
+    assert (found.record, found.write) == (None, True)
+
+
+def test_a_create_that_was_not_answered_is_searched_for_from_now_on() -> None:
+    found = after(refused(FailureKind.OUTCOME_UNKNOWN))
+    assert isinstance(found.step, SearchRun)
+    assert found.record == replace(INTENT, thread_id="thread_1", intent_at=NOW + 100)
+    assert found.write
+    assert found.step == SearchRun(intent=found.record, until=NOW + 160)
+
+
+def test_a_create_that_was_not_answered_in_its_whole_time_is_lost() -> None:
+    found = after(refused(FailureKind.OUTCOME_UNKNOWN), later=600)
+    assert isinstance(found.step, GiveUp)
+    assert isinstance(found.step.error, LostCreateError)
+    assert not found.write
+
+
+def test_the_run_that_keeps_the_thread_busy_is_adopted_if_it_is_our_own() -> None:
+    failed = refused(FailureKind.REJECTED, text=BUSY, http_status=400)
+    asked = after(failed).step
+    assert isinstance(asked, IdentifyRun)
+    found = after(Identified(ref=asked.ref, ours=True, refused=failed))
+    assert adopts(found.step, asked.ref)
+    assert found.write
+
+
+@pytest.mark.parametrize(("policy", "step"), [("fail", GiveUp), ("wait", WaitForThread), ("cancel", EndRun)])
+def test_a_strangers_run_on_the_thread_is_a_matter_of_policy(policy: Any, step: type[Step]) -> None:
+    failed = refused(FailureKind.REJECTED, text=BUSY, http_status=400)
+    stranger = replace(REF, id="run_7")
+    found = after(Identified(ref=stranger, ours=False, refused=failed), on_active_run=policy)
+    assert isinstance(found.step, step)
+    assert (found.record, found.write) == (None, True)
+
+
+def test_a_locked_conversation_names_nobody_to_cancel() -> None:
+    failed = refused(FailureKind.REJECTED, code="conversation_locked")
+    assert isinstance(after(failed, on_active_run="cancel").step, GiveUp)
+    waiting = after(failed, on_active_run="wait").step
+    assert isinstance(waiting, WaitForThread)
+    assert waiting.ref is None
+
+
+ENDED = CancelResult(polled=poll(RunStatus.CANCELLED))
+
+
+def test_a_run_that_could_not_be_ended_is_named_and_nothing_is_created() -> None:
+    going_on = CancelResult(polled=poll(RunStatus.IN_PROGRESS), failure=failure(FailureKind.REJECTED))
+    found = after(Ended(ref=REF, result=going_on))
+    assert isinstance(found.step, GiveUp)
+    assert all(word in str(found.step.error) for word in ("run_1", "billing", "Nothing new was created"))
+
+
+def test_after_a_clear_the_end_of_the_old_run_is_followed_by_a_create() -> None:
+    completed = CancelResult(polled=poll(RunStatus.COMPLETED))
+    for result in (ENDED, completed):
+        found = after(Ended(ref=REF, result=result), generation=2)
+        assert found == Decision(step=Create(), record=None)
+
+
+def test_a_retrys_own_run_that_completed_before_the_cancel_came_is_the_result() -> None:
+    completed = CancelResult(polled=poll(RunStatus.COMPLETED))
+    assert finishes_from(after(Ended(ref=REF, result=completed)).step)
+    assert isinstance(after(Ended(ref=REF, result=ENDED)).step, Create)
+
+
+def test_an_adopted_run_without_a_known_deadline_has_a_window_from_now() -> None:
+    found = decide(
+        Situation(record=INTENT, observed=Polled(ref=REF, result=poll(RunStatus.QUEUED))), POLICY, now=NOW + 5
+    )
+    assert isinstance(found.step, Own)
+    assert found.step.run == TrackedRun(ref=REF, created_at=NOW + 5, deadline=NOW + 605)
+
+
+@pytest.mark.parametrize(("cancel", "deadline"), [(True, NOW + 600), (False, NOW + 3600 + 600)])
+def test_a_run_that_was_left_running_has_a_new_window(cancel: bool, deadline: float) -> None:
+    found = move(KNOWN, poll(RunStatus.IN_PROGRESS), cancel_on_timeout=cancel)
+    assert isinstance(found, Own)
+    assert found.run.deadline == deadline
 
 
 def test_a_record_names_the_arguments_that_changed() -> None:
     record = Record(generation=1, token="t", intent_at=NOW, fingerprint={"a": "1", "b": "2", "c": "3"})
-    assert record.changed_arguments({"a": "1", "b": "9", "d": "4"}) == ["b", "c", "d"]
-    assert record.changed_arguments(record.fingerprint) == []
+    assert record.changed_arguments({"a": "1", "b": "9", "d": "4"}) == ("b", "c", "d")
+    assert record.changed_arguments(record.fingerprint) == ()
 
 
 identities = st.tuples(words, words, words, st.integers(), st.integers())

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_openai_runs.runs.acquisition import (
+    GiveUp,
+    Own,
+    OwnershipPolicy,
+    Searched,
+    SearchResult,
+    Situation,
+)
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Step, ToolCall, Usage
-from airflow_provider_openai_runs.runs.ownership import Adopt, GiveUp, SearchResult, decide
+from airflow_provider_openai_runs.runs.ownership import decide
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
@@ -42,8 +50,16 @@ def test_whatever_else_is_stored_says_that_nothing_was_answered(stored: Any) -> 
 
 
 def test_a_response_is_followed_by_another_one_and_a_thread_run_by_itself() -> None:
-    response = Rounds().after(a_run(REFS[0]), [], now=5.0).after(a_run(REFS[1]), ["oops"], now=9.0)
-    thread_run = Rounds().after(a_run(THREAD_RUN), ["oops"], now=5.0).after(a_run(THREAD_RUN), [], now=9.0)
+    response = (
+        Rounds()
+        .after(a_run(REFS[0]), [], in_place=False, now=5.0)
+        .after(a_run(REFS[1]), ["oops"], in_place=False, now=9.0)
+    )
+    thread_run = (
+        Rounds()
+        .after(a_run(THREAD_RUN), ["oops"], in_place=True, now=5.0)
+        .after(a_run(THREAD_RUN), [], in_place=True, now=9.0)
+    )
 
     assert response == Rounds(answered=2, errors=("oops",), earlier=(REFS[0], REFS[1]))
     assert (thread_run.answered, thread_run.errors, thread_run.earlier) == (2, (), ())
@@ -54,7 +70,7 @@ def test_calls_that_a_server_shows_again_right_after_their_answer_were_just_answ
     call = ToolCall(id="c1", name="pay", arguments='{"n": 1}')
     waits = a_run(THREAD_RUN, tool_calls=(call,))
     other = a_run(THREAD_RUN, tool_calls=(replace(call, arguments='{"n": 2}'),))
-    rounds = Rounds().after(waits, [], now=100.0)
+    rounds = Rounds().after(waits, [], in_place=True, now=100.0)
 
     assert rounds.just_answered(waits, now=159.0)
     assert not rounds.just_answered(waits, now=161.0)
@@ -98,10 +114,10 @@ def test_the_record_keeps_the_rounds_and_one_without_them_still_loads() -> None:
 
 def test_a_lost_answer_goes_back_to_the_response_that_asked_only_if_the_user_accepts_the_risk() -> None:
     record = Record(generation=1, token="t/1", intent_at=5.0, rounds=Rounds(answered=1, earlier=(REFS[0],)))
-    observed = SearchResult(ref=None, conclusive=False)
+    policy = OwnershipPolicy(generation=1, window=60, create_budget=600, cancel_budget=300)
+    situation = Situation(record=record, observed=Searched(result=SearchResult(ref=None, conclusive=False)))
 
-    assert isinstance(decide(record, generation=1, observed=observed, now=999.0), GiveUp)
-    assert decide(record, generation=1, observed=observed, now=999.0, on_lost_create="resubmit") == Adopt(
-        ref=REFS[0]
-    )
-    assert record.back_at(REFS[0]).rounds == Rounds()
+    assert isinstance(decide(situation, policy, now=999.0).step, GiveUp)
+    resubmits = decide(situation, replace(policy, on_lost_create="resubmit"), now=999.0).step
+    assert isinstance(resubmits, Own)
+    assert (resubmits.run.ref, resubmits.run.rounds) == (REFS[0], Rounds())

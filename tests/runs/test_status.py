@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus, noun_of
 
 ENDED = {"cancelled", "failed", "completed", "incomplete", "expired"}
 json_values = st.none() | st.booleans() | st.floats() | st.text() | st.lists(st.text())
@@ -31,4 +31,4 @@ def test_whatever_is_no_status_is_unknown_and_active(value: object) -> None:
 
 
 def test_kinds_are_shown_as_words() -> None:
-    assert [kind.noun for kind in RunKind] == ["thread run", "response"]
+    assert [noun_of(kind) for kind in RunKind] == ["thread run", "response"]

@@ -118,7 +118,7 @@ def test_calls_are_answered_in_order_under_their_ids(caller: Callable[..., Funct
         return f"{word} {context['ds']} {call_id}"
 
     calls = [_call("note", json.dumps({"word": word}), call_id=f"call_{word}") for word in "cab"]
-    answers = caller(note).answer(calls)
+    answers = [caller(note).answer(call) for call in calls]
 
     assert observed == ["c", "a", "b"]
     assert answers[0] == CallAnswer(call_id="call_c", name="note", text="c 2026-11-22 call_c")
@@ -144,7 +144,7 @@ def test_calls_are_answered_in_order_under_their_ids(caller: Callable[..., Funct
 def test_a_result_is_sent_as_text_or_json(
     caller: Callable[..., FunctionCaller], result: Any, text: str
 ) -> None:
-    (answer,) = caller(_returning(result)).answer([_call("give")])
+    answer = caller(_returning(result)).answer(_call("give"))
     assert (answer.text, answer.error) == (text, None)
 
 
@@ -156,7 +156,7 @@ def test_rows_of_a_database_are_sent_as_objects(caller: Callable[..., FunctionCa
         connection.close()
         return found
 
-    assert caller(rows).answer([_call("rows")])[0].text == '[{"a":1,"b":"x"}]'
+    assert caller(rows).answer(_call("rows")).text == '[{"a":1,"b":"x"}]'
 
 
 def test_all_calls_run_in_one_thread_beside_the_main_one(caller: Callable[..., FunctionCaller]) -> None:
@@ -174,8 +174,8 @@ def test_all_calls_run_in_one_thread_beside_the_main_one(caller: Callable[..., F
         return threading.current_thread().name
 
     found = caller(count, close)
-    first = found.answer([_call("count"), _call("count")])
-    second = found.answer([_call("count"), _call("close")])
+    first = [found.answer(_call("count")), found.answer(_call("count"))]
+    second = [found.answer(_call("count")), found.answer(_call("close"))]
 
     assert [answer.text for answer in first + second][:3] == ["1", "2", "3"]
     assert second[1].text == "openai-run-functions"
@@ -188,7 +188,7 @@ def test_the_thread_ends_with_the_caller(caller: Callable[..., FunctionCaller]) 
         threads.append(threading.current_thread())
 
     found = caller(note)
-    found.answer([_call("note")])
+    found.answer(_call("note"))
     assert threads[0].daemon
     assert threads[0].is_alive()
     del found
@@ -203,14 +203,16 @@ def test_context_variables_of_the_task_are_there(caller: Callable[..., FunctionC
 
     token = region.set("eu")
     try:
-        assert caller(where).answer([_call("where")])[0].text == "eu"
+        assert caller(where).answer(_call("where")).text == "eu"
     finally:
         region.reset(token)
 
 
 def test_arguments_that_a_person_has_edited_count(caller: Callable[..., FunctionCaller]) -> None:
     calls = [_call("double", '{"number": 1}', call_id=f"call_{n}") for n in range(3)]
-    answers = caller(double).answer(calls, edited={"call_1": {"number": 21}, "call_2": {"numbers": 1}})
+    edited = {"call_1": {"number": 21}, "call_2": {"numbers": 1}}
+    functions = caller(double)
+    answers = [functions.answer(call, arguments=edited.get(call.id)) for call in calls]
     assert [answer.text for answer in answers[:2]] == ["2", "42"]
     assert "not permitted" in (answers[2].error or "")
 
@@ -237,7 +239,8 @@ def test_arguments_that_a_person_has_edited_count(caller: Callable[..., Function
 def test_what_goes_wrong_is_told_to_the_model_in_one_short_line(
     caller: Callable[..., FunctionCaller], function: Callable[..., Any], call: ToolCall, error: str
 ) -> None:
-    failed, after = caller(function, _named_after).answer([call, _call("_named_after")])
+    functions = caller(function, _named_after)
+    failed, after = functions.answer(call), functions.answer(_call("_named_after"))
 
     assert (failed.error or "").startswith(error)
     assert failed.text == f"Error: {failed.error}"
@@ -251,14 +254,14 @@ def _named_after() -> str:
 
 
 def test_a_result_of_the_largest_size_is_sent(caller: Callable[..., FunctionCaller]) -> None:
-    (answer,) = caller(_returning("x" * MAX_OUTPUT_BYTES)).answer([_call("give")])
+    answer = caller(_returning("x" * MAX_OUTPUT_BYTES)).answer(_call("give"))
     assert answer.error is None
 
 
 def test_a_result_that_contains_itself_is_told_to_the_model(caller: Callable[..., FunctionCaller]) -> None:
     circle: list[Any] = []
     circle.append(circle)
-    (answer,) = caller(_returning(circle)).answer([_call("give")])
+    answer = caller(_returning(circle)).answer(_call("give"))
     assert "cannot be written as JSON" in (answer.error or "")
 
 
@@ -267,7 +270,7 @@ def test_what_airflow_masks_is_masked_for_the_model_even_where_the_text_is_cut(
 ) -> None:
     mask_secret("correcthorsebattery")
     error = ConnectionError("x" * 470 + " by correcthorsebattery refused")
-    (answer,) = caller(_raising(error)).answer([_call("give")])
+    answer = caller(_raising(error)).answer(_call("give"))
     assert "correct" not in answer.text
     assert "***" in answer.text
 
@@ -280,12 +283,9 @@ def test_the_log_tells_names_ids_and_tracebacks_but_no_values(
             return word * 2
         raise KeyError(len(word))
 
-    caller(speak).answer(
-        [
-            _call("speak", '{"word": "swordfish"}', call_id="call_good"),
-            _call("speak", '{"word": "open sesame"}', call_id="call_bad"),
-        ]
-    )
+    functions = caller(speak)
+    functions.answer(_call("speak", '{"word": "swordfish"}', call_id="call_good"))
+    functions.answer(_call("speak", '{"word": "open sesame"}', call_id="call_bad"))
 
     good, bad, traceback = log.lines[0], log.lines[2], log.lines[1]
     assert good.startswith("INFO Call call_good of speak answered after ")
@@ -303,7 +303,7 @@ def test_no_call_of_a_model_ends_the_task(name: str, arguments: str) -> None:
     logger = logging.Logger("task")  # noqa: LOG001
     found = FunctionCaller([double], context={}, log=logger)
     for call in (_call(name, arguments), _call("double", arguments)):
-        (answer,) = found.answer([call])
+        answer = found.answer(call)
         assert (answer.call_id, answer.name) == ("call_1", call.name)
 
 
@@ -312,7 +312,7 @@ def test_a_function_that_exits_ends_the_task(caller: Callable[..., FunctionCalle
         sys.exit(3)
 
     with pytest.raises(SystemExit):
-        caller(leave).answer([_call("leave")])
+        caller(leave).answer(_call("leave"))
 
 
 def test_a_function_that_takes_too_long_is_left_behind_and_named(
@@ -324,18 +324,18 @@ def test_a_function_that_takes_too_long_is_left_behind_and_named(
     with pytest.raises(
         OutOfTimeError, match=r"call_2 .*hang was still running; a thread cannot be killed"
     ) as raised:
-        found.answer(calls, until=time.time() + 0.5)
+        assert [found.answer(call, until=time.time() + 0.5) for call in calls]
 
     assert raised.value.call == calls[1]
     # The one that hangs is not in its way.
-    assert found.answer(calls[:1], until=time.time() + 10)[0].text == "2"
+    assert found.answer(calls[0], until=time.time() + 10).text == "2"
 
 
 def test_a_function_is_not_started_when_time_is_over(caller: Callable[..., FunctionCaller]) -> None:
     started: list[int] = []
 
     with pytest.raises(OutOfTimeError, match=r"call_1 .*append could not start"):
-        caller(_appending(started)).answer([_call("append")], until=time.time() - 1)
+        caller(_appending(started)).answer(_call("append"), until=time.time() - 1)
     assert not started
 
 
@@ -357,13 +357,13 @@ def test_a_killed_task_does_not_wait_for_its_function(
             raise TaskKilledError
 
     with pytest.raises(TaskKilledError):
-        caller(hanging, check=check).answer([_call("hang")])
+        caller(hanging, check=check).answer(_call("hang"))
 
 
 def test_a_task_that_was_killed_starts_no_function(caller: Callable[..., FunctionCaller]) -> None:
     started: list[int] = []
     with pytest.raises(TaskKilledError):
-        caller(_appending(started), check=_raising(TaskKilledError())).answer([_call("append")])
+        caller(_appending(started), check=_raising(TaskKilledError())).answer(_call("append"))
     assert not started
 
 
@@ -377,7 +377,7 @@ def test_what_airflow_raises_in_the_main_thread_ends_the_wait_untouched(
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
         with pytest.raises(TaskKilledError):
-            caller(hanging).answer([_call("hang")])
+            caller(hanging).answer(_call("hang"))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -68,7 +68,7 @@ def test_arguments_of_a_later_version_are_ignored_and_missing_ones_have_defaults
     assert later.serialize() == FIRST_PAYLOAD
     assert minimal.serialize()[1]["ref"] == kwargs["ref"]
     assert minimal.cancel_on_kill
-    assert minimal.deadline is None
+    assert minimal.tracked.deadline is None
 
 
 def test_one_event_says_how_the_wait_ended_and_carries_no_output(
@@ -79,15 +79,14 @@ def test_one_event_says_how_the_wait_ended_and_carries_no_output(
     event = fire(waits)
 
     assert event == {
-        "ref": waits.ref.to_json(),
+        "ref": waits.tracked.ref.to_json(),
         "outcome": "ended",
         "fate": "ended",
         "status": "completed",
         "trouble": None,
-        "created_at": waits.created_at,
-        "deadline": waits.deadline,
+        "created_at": waits.tracked.created_at,
+        "deadline": waits.tracked.deadline,
         "attempt_deadline": None,
-        "rounds": None,
     }
     assert "Rayleigh" not in json.dumps(event)
 
@@ -108,7 +107,7 @@ def test_a_cancel_that_was_accepted_counts_though_nobody_can_look_after_it(
     openai_runs_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(completion, "_CANCEL_WAIT", 0.5)
+    monkeypatch.setattr(completion, "CANCEL_WAIT", 0.5)
     openai_runs_simulator.script(Scenario(queued=0, in_progress=500, cancelling=60))
     # The first look sees that its time is over; the server fails after the cancel.
     openai_runs_simulator.fault(Fault(method="GET", status=401, skip=1, times=None))
@@ -167,7 +166,7 @@ def test_the_event_of_a_quick_run_is_held_back_for_the_executor_and_only_for_it(
     scene: str,
     waits_for: float,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.triggers.completion._EARLIEST_EVENT", 1.5)
+    monkeypatch.setattr("airflow_provider_openai_runs.triggers.completion.EARLIEST_EVENT", 1.5)
     openai_runs_simulator.script(Scenario(queued=0, in_progress=0))
     # A trigger that moves to another triggerer starts again, long after the executor has had its say.
     waits = trigger(deferred_at=time.time() - (60 if scene == "a move" else 0))

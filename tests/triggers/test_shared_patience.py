@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
@@ -70,7 +71,7 @@ def test_the_end_of_the_window_is_kept_while_looks_are_held_back(
 ) -> None:
     triggers = start(post, openai_runs_simulator, 500)[:3]
     for trigger in triggers:
-        trigger.deadline = time.time() + 2
+        trigger.tracked = replace(trigger.tracked, deadline=time.time() + 2)
     openai_runs_simulator.fault(Fault(method="GET", status=429, retry_after=60, skip=3))
     began = time.monotonic()
 

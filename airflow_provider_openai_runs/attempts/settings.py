@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was asked of a task: the operator's arguments, rendered and checked, as one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, get_args
+
+from airflow_provider_openai_runs.runs import checks, policies
+from airflow_provider_openai_runs.runs.policies import (
+    OnActiveRun,
+    OnApproval,
+    OnIncomplete,
+    OnLostCreate,
+    OnToolCalls,
+)
+from airflow_provider_openai_runs.runs.polling import Outcome
+from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
+from airflow_provider_openai_runs.tool_calls.answering import Limit
+from airflow_provider_openai_runs.tool_calls.approval import Approve
+from airflow_provider_openai_runs.wire import Answer
+
+_CHOICES = {
+    "on_incomplete": policies.OnIncomplete,
+    "on_lost_create": policies.OnLostCreate,
+    "on_active_run": policies.OnActiveRun,
+    "on_tool_calls": policies.OnToolCalls,
+    "on_approval_timeout": policies.OnApproval,
+    "on_second_approval": policies.OnApproval,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateSettings:
+    """
+    The checked arguments of a task that creates a run; those of ``BaseCreateOperator``, durations in seconds.
+
+    :param request: what is asked for.
+    :param conn_id: the connection to create the run with.
+    :param completion_window: seconds to wait for the run; None is fire and forget.
+    :param poll_interval: seconds between polls, where they are fixed.
+    :param timeouts: whole budgets of create, read and delete.
+    :param outputs: answers to calls that are given, by call id.
+    """
+
+    request: RunRequest
+    conn_id: str
+    completion_window: float | None = None
+    poll_interval: float | None = None
+    execution_timeout: timedelta | None = None
+    timeouts: Mapping[str, float] = field(default_factory=lambda: checked_timeouts(None))
+    deferrable: bool = False
+    cancel_on_kill: bool = True
+    cancel_on_timeout: bool = True
+    on_incomplete: OnIncomplete = "fail"
+    on_lost_create: OnLostCreate = "fail"
+    on_active_run: OnActiveRun = "fail"
+    functions: Sequence[Callable[..., Any]] = ()
+    outputs: Mapping[str, Answer] = field(default_factory=dict)
+    max_rounds: int = 20
+    max_tool_errors: int = 3
+    on_tool_calls: OnToolCalls = "fail"
+    approve: Approve = None
+    approval_timeout: float | None = None
+    on_approval_timeout: OnApproval = "reject"
+    on_second_approval: OnApproval = "reject"
+    output_type: Any = None
+    multiple_outputs: bool = False
+
+    def __post_init__(self) -> None:
+        """
+        Check the choices.
+
+        :raises RunRequestError: for a word that is none.
+        """
+        for name, choices in _CHOICES.items():
+            checks.choice(name, getattr(self, name), get_args(choices))
+
+    @property
+    def answers_calls(self) -> bool:
+        """Whether somebody here may have an answer to the model's calls."""
+        return bool(self.functions or self.approve or self.outputs)
+
+    def limit_text(self, outcome: Outcome) -> str:
+        """Return how the limit reads in an error that is behind a wait's outcome."""
+        return {
+            Outcome.WINDOW_OVER: f"completion_window={_number(self.completion_window)}",
+            Outcome.EXECUTION_TIMEOUT: f"execution_timeout={self.execution_timeout}",
+        }.get(outcome, "")
+
+    def limits(self, *, deadline: float | None, attempt_deadline: float | None) -> list[Limit]:
+        """Return until when the calls of a run may be answered."""
+        ends = {Outcome.WINDOW_OVER: deadline, Outcome.EXECUTION_TIMEOUT: attempt_deadline}
+        return [
+            Limit(ends_at=end, text=self.limit_text(outcome))
+            for outcome, end in ends.items()
+            if end is not None
+        ]
+
+
+def _number(seconds: float | None) -> str:
+    return "None" if seconds is None else f"{seconds:.15g}"

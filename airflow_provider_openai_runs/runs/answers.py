@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to do when the answers to a run's calls could not be sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from airflow_provider_openai_runs.runs.acquisition import NotCreated
+from airflow_provider_openai_runs.runs.budgets import ANSWER_PAUSE
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
+from airflow_provider_openai_runs.runs.ownership import lost_create_error
+from airflow_provider_openai_runs.runs.policies import OnLostCreate
+
+#: The answer itself is wrong, or there is nobody to take it; a key may be fixed.
+_REJECTIONS = frozenset({FailureKind.REJECTED, FailureKind.NOT_FOUND})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendAgain:
+    """Send the same answers after ``seconds``; ``forget`` takes the intent back before."""
+
+    seconds: float
+    forget: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent:
+    """
+    They were not taken.
+
+    :param error: what to raise.
+    :param reason: ``"rejected"``: nobody's answer would be taken; ``"late"``: an answer is of no use now;
+        ``"later"``: a retry of the task sends them.
+    :param forget: take the intent back.
+    """
+
+    error: OpenAIRunError
+    reason: Literal["rejected", "late", "later"]
+    forget: bool = False
+
+
+def after_failed_answer(
+    failure: RequestFailure,
+    *,
+    error: OpenAIRunError,
+    tries: int,
+    now: float,
+    gives_up_at: float,
+    until: float | None,
+) -> SendAgain | NotSent:
+    """
+    Decide about answers that the run itself was to take, and does not show as taken.
+
+    :param error: what a user reads if that is the end.
+    :param tries: how often they were sent before.
+    :param gives_up_at: Unix seconds after which they are not sent again.
+    :param until: Unix seconds after which an answer is of no use.
+    """
+    if failure.kind in _REJECTIONS:
+        return NotSent(error=error, reason="rejected")
+    pause = pause_before_retry(failure, tries) if failure.not_accepted else ANSWER_PAUSE
+    if failure.is_transient and now + pause < gives_up_at:
+        return SendAgain(seconds=pause)
+    return NotSent(error=error, reason=_late_or_later(now, until))
+
+
+def after_failed_continuation(
+    failed: NotCreated,
+    *,
+    on_lost_create: OnLostCreate,
+    tries: int,
+    now: float,
+    gives_up_at: float,
+    until: float | None,
+) -> SendAgain | NotSent:
+    """Decide about answers that were to start a run of their own, which is paid for."""
+    failure = failed.failure
+    pause = (
+        pause_before_retry(failure, tries) if failure.is_transient and failure.not_accepted else ANSWER_PAUSE
+    )
+    has_time = now + pause < gives_up_at
+    if failure.kind is FailureKind.OUTCOME_UNKNOWN:
+        if on_lost_create == "resubmit" and has_time:
+            return SendAgain(seconds=pause)
+        lost = lost_create_error(failed.intent, f"was not answered ({failure})")
+        return NotSent(error=lost, reason="later")
+    # Nothing was created: a retry goes on where this attempt was.
+    is_passing = failure.conversation_locked or failure.is_transient
+    if is_passing and has_time:
+        return SendAgain(seconds=pause, forget=True)
+    return NotSent(error=failed.error, reason=_late_or_later(now, until), forget=True)
+
+
+def _late_or_later(now: float, until: float | None) -> Literal["late", "later"]:
+    return "late" if until is not None and now + ANSWER_PAUSE >= until else "later"

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long each thing may take, in seconds, and why: all time budgets that are no arguments."""
+
+from __future__ import annotations
+
+# -- what a user may change --------------------------------------------------------------------------------
+
+#: Whole budget of each action, its retries included; ``delete`` is cancel. Terraform's own defaults.
+DEFAULT_TIMEOUTS = {"create": 600.0, "read": 300.0, "delete": 300.0}
+
+# -- servers -----------------------------------------------------------------------------------------------
+
+#: A fresh run may be unknown to the replica that is asked; seen for up to 33 s.
+NOT_FOUND_GRACE = 60.0
+#: How long after it was accepted a run may still be missing from a list.
+SEARCH_SECONDS = 60.0
+#: How long after the intent the server may still accept the run: a create may take this long to be answered.
+CREATE_SECONDS = DEFAULT_TIMEOUTS["create"]
+#: Between two searches for a run that a list does not show yet.
+SEARCH_PAUSE = 5.0
+#: A refused key may be a rotation in progress: how long to go on without one good poll.
+PERMANENT_FAILURE_BUDGET = 300.0
+#: No server may make us ask more often, or leave a finished run unnoticed for longer.
+SERVER_HINT_BOUNDS = (1.0, 120.0)
+#: Bounds of the interval that grows with the run's age.
+INTERVAL_BOUNDS = (1.0, 30.0)
+#: Until a server is asked again that does not show yet what it has taken.
+NOT_SHOWN_YET = 2.0
+
+# -- requests ----------------------------------------------------------------------------------------------
+
+#: What one reply may take, where the budget allows. A create may take the whole budget: gateways that ignore
+#: ``background`` answer only when the run has ended.
+REPLY_TIMEOUT = 60.0
+#: One poll; a stuck one must not hide the end of the run for long.
+POLL_TIMEOUT = 30.0
+#: Between two tries of a request; it doubles from half a second.
+LONGEST_PAUSE = 30.0
+#: Between a cancel and the first poll after it.
+FIRST_POLL_AFTER_CANCEL = 0.25
+#: Polling a recorded run before it is adopted; in failure it counts as active, and the wait goes on polling.
+ADOPT_BUDGET = 30.0
+#: Between two tries to send the answers to calls.
+ANSWER_PAUSE = 2.0
+#: Before the end of a limit, so that an answer can still reach the server.
+TIME_TO_ANSWER = 1.0
+#: A locked conversation does not say which response is at work in it, so that nobody can poll it: ask again.
+BUSY_PAUSE = 15.0
+
+# -- ends --------------------------------------------------------------------------------------------------
+
+#: Reading a run whose wait was over anyway.
+LAST_READ_BUDGET = 20.0
+#: Waiting for the end of a run that nobody can go on with, and of one that is cancelled at its deadline.
+CANCEL_WAIT = 20.0
+#: Ending a run that a later attempt does not know of.
+ZOMBIE_CANCEL_WAIT = 3.0
+
+# -- Airflow -----------------------------------------------------------------------------------------------
+
+#: Airflow sends SIGTERM, and SIGKILL 5 s later: what Airflow itself may take to say the task's state. A busy
+#: API server takes more than a second, and a run that is cancelled because nobody knows is paid for again.
+KILL_ASK_SECONDS = 2.0
+#: The cancel after it.
+KILL_CANCEL_SECONDS = 2.5
+#: The poll after a refused cancel.
+KILL_POLL_SECONDS = 1.0
+#: How soon a sleeping task notices that it was killed.
+KILL_NOTICE_SECONDS = 0.25
+#: A trigger's ``on_kill`` is bounded to 30 s.
+TRIGGER_KILL_WAIT = 10.0
+#: An event that fires sooner than this after the task was deferred may overtake the executor's word that the
+#: worker has finished; the scheduler then takes the task for killed and fails the attempt
+#: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is held back.
+EARLIEST_EVENT = 8.0
+#: Reading a result in the triggerer; a worker has more.
+TRIGGER_READ_BUDGET = 60.0
+#: The scheduler checks every 15 s whether the time of an approval page is over; then the answer is sent.
+APPROVAL_NOTICE = 20.0

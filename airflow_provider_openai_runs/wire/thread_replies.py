@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the Assistants API v2 answers: runs, their calls, messages and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Step, ToolCall
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.protocol import ApiReply
+
+_LIMITS = ("max_completion_tokens", "max_prompt_tokens")
+
+
+def read_poll(reply: ApiReply) -> PollResult:
+    """Read how a run is doing."""
+    raw_status = reading.raw_status(reply.data)
+    status = RunStatus.parse(raw_status)
+    return PollResult(
+        status=status,
+        raw_status=raw_status,
+        poll_after=reading.poll_after(reply.headers),
+        needs_action=status is RunStatus.REQUIRES_ACTION,
+    )
+
+
+def read_run(data: Mapping[str, Any], *, thread_id: str, conn_id: str) -> Run:
+    """Read a run, without its answer."""
+    raw_status = reading.raw_status(data)
+    ref = RunRef(kind=RunKind.THREAD_RUN, id=reading.run_id(data), thread_id=thread_id, conn_id=conn_id)
+    status = RunStatus.parse(raw_status)
+    return Run(
+        ref=ref,
+        status=status,
+        raw_status=raw_status,
+        object=reading.text(data.get("object")) or "thread.run",
+        created_at=reading.unix_time(data.get("created_at")),
+        started_at=reading.unix_time(data.get("started_at")),
+        completed_at=reading.unix_time(data.get("completed_at")),
+        cancelled_at=reading.unix_time(data.get("cancelled_at")),
+        failed_at=reading.unix_time(data.get("failed_at")),
+        expires_at=reading.unix_time(data.get("expires_at")),
+        assistant_id=reading.text(data.get("assistant_id")),
+        model=reading.text(data.get("model")),
+        instructions=reading.text(data.get("instructions")),
+        tools=tuple(reading.objects_of(data.get("tools"))),
+        metadata=reading.text_pairs(data.get("metadata")),
+        usage=reading.usage(data.get("usage")),
+        file_ids=tuple(_file_ids(data)),
+        last_error=reading.optional_object(data.get("last_error")),
+        incomplete_details=reading.optional_object(data.get("incomplete_details")),
+        limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
+        tool_calls=tuple(_tool_calls(data)) if status is RunStatus.REQUIRES_ACTION else (),
+    )
+
+
+def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
+    action = reading.object_of(data.get("required_action"))
+    submit = reading.object_of(action.get("submit_tool_outputs"))
+    for call in reading.objects_of(submit.get("tool_calls")):
+        function = reading.object_of(call.get("function"))
+        yield ToolCall(
+            id=reading.identifier(call.get("id")),
+            name=reading.identifier(function.get("name")),
+            arguments=reading.json_text(function.get("arguments")),
+            type=reading.identifier(call.get("type")) or "function",
+        )
+
+
+def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
+    """Read the files from the run where a server still sends them, else from its tool resources."""
+    if isinstance(data.get("file_ids"), list):
+        yield from (item for item in data["file_ids"] if isinstance(item, str))
+        return
+    for resource in reading.object_of(data.get("tool_resources")).values():
+        ids = reading.object_of(resource).get("file_ids")
+        yield from (item for item in ids if isinstance(item, str)) if isinstance(ids, list) else ()
+
+
+def own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pick the run's own messages: a server that does not know the filter answers with the whole thread."""
+    answers = [message for message in messages if message.get("role") == "assistant"]
+    if ours := [message for message in answers if reading.identifier(message.get("run_id")) == run.ref.id]:
+        return ours
+    # Some servers do not write down whose answer it is: then it is what came after the run was created.
+    since = run.created_at or 0
+    return [
+        message
+        for message in answers
+        if not message.get("run_id") and (reading.unix_time(message.get("created_at")) or since) >= since
+    ]
+
+
+def attached_files(message: Mapping[str, Any]) -> list[str]:
+    """Read the ids of a message's files."""
+    attached = [item.get("file_id") for item in reading.objects_of(message.get("attachments"))]
+    return [item for item in attached if isinstance(item, str)]
+
+
+def texts_of(content: object) -> Iterator[str]:
+    """Read the text of a message; some servers send plain text, or a list, in place of ``text.value``."""
+    for part in content if isinstance(content, list) else [content]:
+        inner = part.get("text") if isinstance(part, Mapping) else part
+        pieces = inner if isinstance(inner, list) else [inner]
+        found = [piece.get("value") if isinstance(piece, Mapping) else piece for piece in pieces]
+        if joined := "".join(piece for piece in found if isinstance(piece, str)):
+            yield joined
+
+
+def read_step(data: Mapping[str, Any]) -> Step:
+    """Read one run step."""
+    details = reading.object_of(data.get("step_details"))
+    return Step(
+        id=reading.identifier(data.get("id")),
+        type=reading.identifier(data.get("type")) or reading.identifier(details.get("type")) or "unknown",
+        status=reading.text(data.get("status")),
+        details=details,
+        created_at=reading.unix_time(data.get("created_at")),
+        completed_at=reading.unix_time(data.get("completed_at")),
+        usage=reading.usage(data.get("usage")),
+    )

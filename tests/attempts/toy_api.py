@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server of our own and a store, as values: what the production driver of ownership talks to in tests."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_openai_runs.attempts.record_store import SavedIntent
+from airflow_provider_openai_runs.runs.acquisition import SearchResult
+from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.fate import CancelResult
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
+from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.wire import Answer
+
+#: How long an accepted run may be missing from a list, in seconds.
+HIDDEN = 33.0
+BUSY = "Thread thread_1 already has an active run {id}."
+
+
+class CrashError(BaseException):
+    """The worker is gone; nothing of it may catch this."""
+
+
+@dataclass
+class ToyRun:
+    id: str
+    token: str
+    accepted_at: float
+    status: RunStatus = RunStatus.QUEUED
+    #: Somebody was told that it may be running and billing.
+    is_named: bool = False
+
+
+@dataclass
+class Luck:
+    """What happens to the next requests of the worker."""
+
+    accepted: bool = True
+    #: What becomes of the answer to the first creates of an attempt; None brings it.
+    create_fails: FailureKind | None = None
+    create_failures: int = 2
+    seconds: float = 0.0
+    fails: FailureKind | None = None
+    #: After so many calls to the outside the worker dies: before the call, or after it.
+    crash_at: int | None = None
+    crash_after: bool = False
+
+
+@dataclass
+class World:
+    """Everything that outlives a worker: the server's runs, the store, the time."""
+
+    has_list: bool = True
+    one_run_a_thread: bool = False
+    now: float = 1_700_000_000.0
+    runs: list[ToyRun] = field(default_factory=list)
+    stored: dict[str, Any] = field(default_factory=dict)
+    luck: Luck = field(default_factory=Luck)
+    calls: int = 0
+    #: Called at each moment at which a worker may die.
+    check: Callable[[], None] = lambda: None
+    #: What a worker has asked of the outside, for comparing two of them.
+    trace: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def alive(self) -> list[ToyRun]:
+        return [run for run in self.runs if run.status.is_active and not run.is_named]
+
+    def record(self) -> Record | None:
+        return Record.from_json(self.stored.get("openai_run"))
+
+    def outside(self, name: str, call: Callable[[], Any], *details: Any) -> Any:
+        """Do one thing outside of the worker, which may die right before or right after it."""
+        self.trace.append((name, *details))
+        self.check()
+        self.calls += 1
+        dies = self.luck.crash_at is not None and self.calls >= self.luck.crash_at
+        if dies and not self.luck.crash_after:
+            raise CrashError
+        found = call()
+        self.check()
+        if dies:
+            raise CrashError
+        return found
+
+
+@dataclass
+class ToyStore:
+    """Airflow's task state store."""
+
+    world: World
+
+    def get(self, key: str) -> Any:
+        return self.world.outside("load", lambda: copy.deepcopy(self.world.stored.get(key)))
+
+    def set(self, key: str, value: Any, **_: Any) -> None:
+        written = {name: item for name, item in value.items() if name not in {"token", "intent_at"}}
+        self.world.outside("save", lambda: self.world.stored.update({key: copy.deepcopy(value)}), written)
+
+    def delete(self, key: str) -> None:
+        self.world.outside("forget", lambda: self.world.stored.pop(key, None))
+
+
+@dataclass
+class ToyApi:
+    """``RunsApi`` for the runs of ``world``."""
+
+    world: World
+    conn_id: str = "ai"
+
+    def sleep(self, seconds: float) -> None:
+        self.world.outside("sleep", lambda: self._wait(seconds), round(seconds, 3))
+
+    def poll(self, ref: RunRef) -> PollResult | RequestFailure:
+        found: PollResult | RequestFailure = self.world.outside("poll", lambda: self._polled(ref), ref.id)
+        return found
+
+    def retrieve(self, ref: RunRef, *, budget: float) -> Run | RequestFailure:
+        def read() -> Run | RequestFailure:
+            polled = self._polled(ref)
+            if isinstance(polled, RequestFailure):
+                return polled
+            run = self._run(ref)
+            return _as_run(run, ref, self.conn_id)
+
+        found: Run | RequestFailure = self.world.outside("retrieve", read, ref.id, budget)
+        return found
+
+    def search(self, intent: Record) -> SearchResult | RequestFailure:
+        def look_up() -> SearchResult | RequestFailure:
+            kind = self.world.luck.fails
+            if kind is not None and kind is not FailureKind.NOT_FOUND:
+                self._wait(30.0)  # as long as it is tried
+                return RequestFailure(kind=kind, text="no luck")
+            listed = [
+                run
+                for run in self.world.runs
+                if run.token.startswith(intent.token) and run.accepted_at + HIDDEN <= self.world.now
+            ]
+            ref = self._ref(listed[-1]) if listed and self.world.has_list else None
+            return SearchResult(ref=ref, conclusive=self.world.has_list)
+
+        found: SearchResult | RequestFailure = self.world.outside("search", look_up)
+        return found
+
+    def cancel(self, ref: RunRef, *, wait: float, visible_by: float = 0.0) -> CancelResult:
+        del wait, visible_by
+
+        def end() -> CancelResult:
+            run = self._run(ref)
+            if self.world.luck.fails in {FailureKind.OUTCOME_UNKNOWN, FailureKind.ACCESS_DENIED}:
+                return CancelResult(
+                    polled=None, failure=RequestFailure(kind=self.world.luck.fails, text="no luck")
+                )
+            if run.status.is_active:
+                run.status = RunStatus.CANCELLED
+            return CancelResult(polled=_polled(run), accepted=True)
+
+        found: CancelResult = self.world.outside("cancel", end, ref.id)
+        return found
+
+    def create_thread(self, *, budget: float) -> str | RequestFailure | None:
+        found: str = self.world.outside("create thread", lambda: "thread_1", budget)
+        return found
+
+    def create(self, intent: SavedIntent, *, thread_id: str | None, timeout: float) -> Run | RequestFailure:
+        def send() -> Run | RequestFailure:
+            world, luck = self.world, self.world.luck
+            active = [run for run in world.runs if run.status.is_active]
+            if world.one_run_a_thread and active:
+                text = BUSY.format(id=active[-1].id)
+                return RequestFailure(kind=FailureKind.REJECTED, text=text, http_status=400)
+            self._wait(min(luck.seconds, timeout))
+            has_bad_luck = luck.create_failures > 0
+            luck.create_failures -= 1
+            kind = luck.create_fails if has_bad_luck else None
+            if (luck.accepted or not has_bad_luck) and kind in {None, FailureKind.OUTCOME_UNKNOWN}:
+                run = ToyRun(id=f"run{len(world.runs)}", token=intent.record.token, accepted_at=world.now)
+                world.runs.append(run)
+                if kind is None:
+                    return _as_run(run, self._ref(run), self.conn_id)
+            return RequestFailure(kind=kind or FailureKind.OUTCOME_UNKNOWN, text="no luck")
+
+        found: Run | RequestFailure = self.world.outside("create", send, thread_id)
+        return found
+
+    def answer(
+        self,
+        intent: SavedIntent | None,
+        run: Run,
+        outputs: Mapping[str, Answer],
+        request: RunRequest,
+        *,
+        timeout: float,
+    ) -> Run | RequestFailure:
+        raise NotImplementedError("calls are answered elsewhere")
+
+    def error_of(self, failure: RequestFailure, doing: str) -> OpenAIRunError:
+        return RunCallError(f"Could not {doing}: {failure}")
+
+    def _wait(self, seconds: float) -> None:
+        self.world.now += seconds
+
+    def _run(self, ref: RunRef) -> ToyRun:
+        return next(run for run in self.world.runs if run.id == ref.id)
+
+    def _ref(self, run: ToyRun) -> RunRef:
+        return RunRef(kind=RunKind.THREAD_RUN, id=run.id, thread_id="thread_1", conn_id=self.conn_id)
+
+    def _polled(self, ref: RunRef) -> PollResult | RequestFailure:
+        run, kind = self._run(ref), self.world.luck.fails
+        # A server that says 404 after the first minute tells the truth: the run is gone.
+        if kind is FailureKind.NOT_FOUND and self.world.now > run.accepted_at + HIDDEN:
+            run.status = RunStatus.EXPIRED
+        if kind is not None:
+            return RequestFailure(kind=kind, text="no luck")
+        return _polled(run)
+
+
+def _polled(run: ToyRun) -> PollResult:
+    return PollResult(status=run.status, raw_status=run.status.value)
+
+
+def _as_run(run: ToyRun, ref: RunRef, conn_id: str) -> Run:
+    del conn_id
+    return Run(
+        ref=ref,
+        status=run.status,
+        raw_status=run.status.value,
+        object="thread.run",
+        metadata={TOKEN_KEY: run.token},
+    )
