@@ -44,10 +44,10 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(CREATED)
 	@touch $@
 
 demo: $(STAMP) ## Run the example Dags in a live Airflow, against the simulator or OPENAI_API_KEY
-	@$(RUN) demo run $(ARGS)
+	@$(RUN) dev.demo run $(ARGS)
 
 airflow: $(STAMP) ## Leave a live Airflow with the example Dags running, until Ctrl-C
-	@$(RUN) demo serve $(ARGS)
+	@$(RUN) dev.demo serve $(ARGS)
 
 simulator: $(STAMP) ## Run the simulator alone, until Ctrl-C
 	@$(RUN) airflow_provider_openai_runs.simulator $(ARGS)
@@ -56,7 +56,7 @@ test: $(STAMP) ## Run the tests; ARGS go to pytest
 	@$(RUN) pytest $(ARGS)
 
 chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) ## Break a live Airflow in every way for an hour, and count what is paid twice
-	@$(RUN) chaos $(ARGS)
+	@$(RUN) dev.chaos $(ARGS)
 
 chaos-short: $(STAMP) ## The same in five minutes, as a test; make test leaves it out
 	@$(RUN) pytest -m chaos -s tests/chaos $(ARGS)
@@ -70,7 +70,7 @@ lint: $(STAMP) ## Check style and format
 	@$(RUN) ruff format --check .
 
 types: $(STAMP) ## Check types
-	@$(RUN) mypy airflow_provider_openai_runs chaos demo conformance
+	@$(RUN) mypy airflow_provider_openai_runs dev example_dags
 
 coverage: $(STAMP) ## Fail if the tests of runs/ and wire/ miss more than one branch in twenty
 	@$(RUN) pytest tests/runs tests/wire --cov=airflow_provider_openai_runs/runs \
@@ -80,15 +80,15 @@ coverage: $(STAMP) ## Fail if the tests of runs/ and wire/ miss more than one br
 AIOHTTP := $(VENV)/.aiohttp
 
 bench: $(AIOHTTP) ## Measure what imports and ten thousand waits cost, beside the official provider's (45 minutes)
-	@$(RUN) benchmarks.imports
-	@$(RUN) benchmarks.waits $(ARGS)
+	@$(RUN) dev.benchmarks.imports
+	@$(RUN) dev.benchmarks.waits $(ARGS)
 
 bench-short: $(AIOHTTP) ## The same with a thousand waits, in a minute
-	@$(RUN) benchmarks.waits --short
+	@$(RUN) dev.benchmarks.waits --short
 
 bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on a live Airflow (half an hour)
-	@$(RUN) benchmarks.triggerer
-	@$(RUN) benchmarks.live
+	@$(RUN) dev.benchmarks.triggerer
+	@$(RUN) dev.benchmarks.live
 
 $(AIOHTTP): $(STAMP)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check aiohttp
@@ -97,11 +97,11 @@ $(AIOHTTP): $(STAMP)
 test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half an hour); MATRIX names cells
 	@$(PYTHON) tests/matrix.py $(ARGS)
 
-SERVERS := $(patsubst conformance/requirements/%.txt,%,$(wildcard conformance/requirements/*.txt))
+SERVERS := $(patsubst dev/conformance/requirements/%.txt,%,$(wildcard dev/conformance/requirements/*.txt))
 INSTALLED := $(SERVERS:%=.venv-conformance-%/.installed)
 
 conformance: $(STAMP) $(INSTALLED) ## Try the operators on servers that others wrote
-	@$(RUN) conformance $(ARGS)
+	@$(RUN) dev.conformance $(ARGS)
 
 STEADY := .venv-steady/node_modules/.bin/steady
 
@@ -112,9 +112,9 @@ $(STEADY):
 	@npm install --silent --ignore-scripts --prefix .venv-steady @stdy/cli@0.22.2
 
 demo-llm: $(STAMP) $(filter %llamacpp/.installed %fastresponses/.installed,$(INSTALLED)) ## The demo with a real language model, on the CPU
-	@$(RUN) conformance.llm $(ARGS)
+	@$(RUN) dev.conformance.llm $(ARGS)
 
-$(INSTALLED): .venv-conformance-%/.installed: conformance/requirements/%.txt
+$(INSTALLED): .venv-conformance-%/.installed: dev/conformance/requirements/%.txt
 	@echo "Installing the server $* into .venv-conformance-$*"
 	@$(PYTHON) -m venv --clear .venv-conformance-$*
 	@.venv-conformance-$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<

@@ -2,8 +2,8 @@
 """
 Puts deferred task instances into Airflow's database, as if workers had handed them over, and reads them.
 
-    python -m benchmarks.deferred put '{"contender": "ours", "ends": [0.5, 3], "interval": 10, "base_url": …}'
-    python -m benchmarks.deferred read '{"until": 1795305600}'
+    python -m dev.benchmarks.deferred put '{"contender": "ours", "ends": [0.5, 3], "interval": 10, …}'
+    python -m dev.benchmarks.deferred read '{"until": 1795305600}'
 
 Runs in the environment of a live Airflow. A thousand tasks through workers would take a quarter of an hour on
 two cores. The triggerer sees no difference: it reads rows of triggers, and of mapped task instances.
@@ -28,7 +28,7 @@ from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import select
 
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
-from benchmarks.contenders import FAR, Plan
+from dev.benchmarks.contenders import FAR, Plan
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger

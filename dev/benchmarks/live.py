@@ -2,7 +2,7 @@
 """
 A Dag of mapped runs on a live Airflow, finished by workers and finished by the triggerer.
 
-    python -m benchmarks.live
+    python -m dev.benchmarks.live
 
 All runs end at the same moment, when all tasks are deferred. Worker seconds are what the workers of the
 LocalExecutor are busy for, looked at every tenth of a second; CPU seconds are those of all components.
@@ -24,7 +24,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from airflow_provider_openai_runs.simulator import Scenario, Simulator
-from demo.live import LiveAirflow
+from dev.live import LiveAirflow
 
 DAGS = Path(__file__).parent / "dags"
 _LOOK = 0.1

@@ -2,7 +2,7 @@
 """
 Measures one contender: in a fresh process of its own, against a fresh server.
 
-    python -m benchmarks.measuring ours 10000      one measurement, as JSON
+    python -m dev.benchmarks.measuring ours 10000      one measurement, as JSON
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import CONTENDERS, Plan, Wait
+from dev.benchmarks.contenders import CONTENDERS, Plan, Wait
 
 #: Seconds between two looks at the clock by the watch on the loop.
 _TICK = 0.01
@@ -56,7 +56,7 @@ class Setup:
 
 def measure(setup: Setup) -> dict[str, Any]:
     """Run one contender against a server and return what both have counted."""
-    server = start_module("benchmarks.server", json.dumps(setup.server))
+    server = start_module("dev.benchmarks.server", json.dumps(setup.server))
     assert server.stdout is not None  # noqa: S101 # for mypy
     base_url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
     with tempfile.TemporaryDirectory() as home:
@@ -68,7 +68,7 @@ def measure(setup: Setup) -> dict[str, Any]:
             "BENCH_BASE_URL": base_url,
         }
         asked = json.dumps(dataclasses.asdict(setup))
-        contender = start_module("benchmarks.measuring", asked, **environment)
+        contender = start_module("dev.benchmarks.measuring", asked, **environment)
         found, _ = contender.communicate()
     counts, _ = server.communicate()
     if contender.returncode:

@@ -5,7 +5,7 @@ A bare server that answers looks and counts them: cheap enough not to be what is
 It keeps no runs. The id of a run says when it ends (``resp_7_1795305600000``: Unix milliseconds), so that lag
 can be computed from the id alone. Besides, it can go away and come back, and refuse one look with a 429.
 
-    python -m benchmarks.server '{"delay": 0.05, "away": [60, 360], "busy": [60, 10]}'
+    python -m dev.benchmarks.server '{"delay": 0.05, "away": [60, 360], "busy": [60, 10]}'
 
 With ``"ends_from": null`` the ids count from a moment that is not known yet: ``GET /ends_from/<Unix time>``
 names it. ``GET /first_looks`` says when each run was first asked for.

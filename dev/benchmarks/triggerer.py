@@ -2,12 +2,12 @@
 """
 A thousand waits in a real triggerer, ours beside the official provider's trigger for sessions.
 
-    python -m benchmarks.triggerer                 1,000 waits, both, about a quarter of an hour
-    python -m benchmarks.triggerer --waits 20 --steady 5 --ending 10
+    python -m dev.benchmarks.triggerer                 1,000 waits, both, about a quarter of an hour
+    python -m dev.benchmarks.triggerer --waits 20 --steady 5 --ending 10
 
 Airflow's own database (SQLite, or PostgreSQL with ``--postgres``), and its own triggerer with the default
 capacity, are started afresh for each contender; the deferred task instances are put there all at once (see
-``benchmarks.deferred``). Nothing takes up what the triggerer wakes: no scheduler runs, no worker.
+``dev.benchmarks.deferred``). Nothing takes up what the triggerer wakes: no scheduler runs, no worker.
 
 A run is watched from the first look at it. When all are, a steady time goes by, and then the runs end one
 after another; the lag is from there to the moment at which Airflow wrote the event. Memory is the resident
@@ -36,9 +36,10 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.measuring import start_module
-from chaos.postgres import postgres
-from demo.live import LiveAirflow
+from dev import ROOT
+from dev.benchmarks.measuring import start_module
+from dev.live import LiveAirflow
+from dev.live.postgres import postgres
 
 DAGS = Path(__file__).parent / "dags"
 _TRIGGERER = "triggerer-1"
@@ -104,7 +105,7 @@ class Server:
     """The bench's server, in a process of its own, and what it is told."""
 
     def __init__(self) -> None:
-        self._process = start_module("benchmarks.server", json.dumps({"delay": 0.05, "ends_from": None}))
+        self._process = start_module("dev.benchmarks.server", json.dumps({"delay": 0.05, "ends_from": None}))
         assert self._process.stdout is not None  # noqa: S101 # for mypy
         self._port = int(self._process.stdout.readline())
         self.base_url = f"http://127.0.0.1:{self._port}/v1"
@@ -146,13 +147,15 @@ def play(contender: str, asked: argparse.Namespace, database: str | None) -> dic
         sampler = Sampler(airflow.pid(_TRIGGERER))
         time.sleep(_SETTLES)
         plan = {"contender": contender, "ends": ends, "interval": asked.interval, "base_url": server.base_url}
-        put_at = _in(airflow, "benchmarks.deferred", "put", json.dumps(plan))
+        put_at = _in(airflow, "dev.benchmarks.deferred", "put", json.dumps(plan))
         looks = _watched(airflow, server, asked.waits, until=put_at + asked.patience)
         watched_at = time.time()
         ends_from = watched_at + asked.steady
         server.end_from(ends_from)
         time.sleep(asked.steady + asked.ending)
-        rows = _in(airflow, "benchmarks.deferred", "read", json.dumps({"until": time.time() + asked.grace}))
+        rows = _in(
+            airflow, "dev.benchmarks.deferred", "read", json.dumps({"until": time.time() + asked.grace})
+        )
         sampler.stop()
         log = (airflow.home / f"{_TRIGGERER}.log").read_text(errors="replace")
     finally:
@@ -185,14 +188,13 @@ def _says_completed(kwargs: dict[str, Any] | None) -> bool:
 
 def _in(airflow: LiveAirflow, module: str, *arguments: str) -> Any:
     """Run a module in Airflow's environment and return the last line that it prints, as JSON if it is."""
-    here = Path(__file__).parents[1]
     command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
-    path = os.pathsep.join([str(here), *filter(None, [airflow.env.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(ROOT), *filter(None, [airflow.env.get("PYTHONPATH")])])
     env = {**airflow.env, "PYTHONPATH": path}
     done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)  # noqa: S603 # our own
     if done.returncode:
         raise RuntimeError(f"{module} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return json.loads(done.stdout.splitlines()[-1]) if module == "benchmarks.deferred" else None
+    return json.loads(done.stdout.splitlines()[-1]) if module == "dev.benchmarks.deferred" else None
 
 
 def _watched(airflow: LiveAirflow, server: Server, waits: int, *, until: float) -> list[float]:

@@ -2,16 +2,17 @@
 """
 What thousands of waits in one process cost: ours, the official triggers', and the least that they could.
 
-    python -m benchmarks.waits            everything, about 45 minutes
-    python -m benchmarks.waits --short    1,000 waits and the contenders they compare with, a minute
-    python -m benchmarks.waits --only away,busy
-    python -m benchmarks.waits --only sizes,away --contenders floor,ours --waits 5000,10000
+    python -m dev.benchmarks.waits            everything, about 45 minutes
+    python -m dev.benchmarks.waits --short    1,000 waits and the contenders they compare with, a minute
+    python -m dev.benchmarks.waits --only away,busy
+    python -m dev.benchmarks.waits --only sizes,away --contenders floor,ours --waits 5000,10000
 
-Needs aiohttp for the floor; see ``benchmarks.contenders`` for who is compared and ``benchmarks.server`` for
-what is asked. In the table: "late" counts the waits whose lag is above a tenth of the run's age and above one
-interval + 1 s; "lost" those that had no event, or a wrong one, when the measurement ended; "block" is the
-longest time in which the event loop did nothing else, at all and later than 20 s after the start, "total" the
-sum of those above 0.2 s.
+Needs aiohttp for the floor; see ``contenders`` for who is compared and ``server`` for what is asked.
+
+In the table: "late" counts the waits whose lag is above a tenth of the run's age and above one interval + 1
+s; "lost" those that had no event, or a wrong one, when the measurement ended; "block" is the longest time in
+which the event loop did nothing else, at all and later than 20 s after the start, "total" the sum of those
+above 0.2 s.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from dataclasses import dataclass
 from airflow_provider_openai_runs.runs.model import Look
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.waiting import KeepWaiting, Waiting, WaitLimits
-from benchmarks.contenders import CONTENDERS
-from benchmarks.measuring import Setup, measure
-from benchmarks.table import Table, rates
+from dev.benchmarks.contenders import CONTENDERS
+from dev.benchmarks.measuring import Setup, measure
+from dev.benchmarks.table import Table, rates
 
 SIZES = (1_000, 5_000, 10_000, 20_000)
 MANY = 10_000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``python -m chaos [--short] [--seed N] [--plays N] [--row WORDS] [--home FOLDER]``."""
+"""The command line: ``python -m dev.chaos [--short] [--seed N] [--plays N] [--row WORDS] [--home DIR]``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from chaos import stage
-from chaos.postgres import postgres
-from chaos.rows import ROWS
-from chaos.world import THRESHOLDS, World
+from dev.chaos import stage
+from dev.chaos.rows import ROWS
+from dev.chaos.world import THRESHOLDS, World
+from dev.live.postgres import postgres
 
 AT_A_TIME = {"sqlite": 8, "postgres": 20}
 """Plays; with more of them SQLite makes Airflow wait for its lock longer than a heartbeat may take."""
@@ -57,7 +57,7 @@ def report(acts: list[stage.Act], found: dict[str, list[str]]) -> bool:
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dev.chaos", description=__doc__)
     parser.add_argument("--short", action="store_true", help="a few rows, one play of each sort")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="repeat these random moments")
     parser.add_argument("--plays", type=int, help="plays for each kind of run and way to wait")

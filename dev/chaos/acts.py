@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from chaos import faults
-from chaos.play import Play
+from dev.chaos import faults
+from dev.chaos.play import Play
 
 SECONDS_OF_A_DAG_RUN = 60.0
 SECONDS_TO_CANCEL = 5.0

@@ -21,7 +21,7 @@ class DyingTrigger(RunCompletionTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to let it die."""
-        return "chaos.dying.DyingTrigger", super().serialize()[1]
+        return "dev.chaos.dying.DyingTrigger", super().serialize()[1]
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Die."""

@@ -8,8 +8,8 @@ import signal
 import time
 from typing import Any
 
-from chaos.play import LONG, Play
-from chaos.world import World
+from dev.chaos.play import LONG, Play
+from dev.chaos.world import World
 
 SLOW_CREATE = 6.0
 CREATE = {"method": "POST", "path": "/(responses|runs)$"}

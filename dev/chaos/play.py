@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from chaos.verdict import Run, Story
-from chaos.world import World
-from demo.rest import RestError
+from dev.chaos.verdict import Run, Story
+from dev.chaos.world import World
+from dev.live.rest import RestError
 
 T = TypeVar("T")
 

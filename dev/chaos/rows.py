@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos import acts, faults
-from chaos.play import LONG, WINDOW, Play
-from chaos.tool_rows import CALLS, TOOL_ROWS, was_paid_for_once
-from chaos.world import World
+from dev.chaos import acts, faults
+from dev.chaos.play import LONG, WINDOW, Play
+from dev.chaos.tool_rows import CALLS, TOOL_ROWS, was_paid_for_once
+from dev.chaos.world import World
 
 BOTH = ("deferred", "worker")
 SUCCESS = frozenset({"success"})

@@ -11,10 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from chaos.play import ENDED, Play
-from chaos.rows import ROWS, Row
-from chaos.verdict import SECONDS_TO_END, duplicates, orphans, wrongly_cancelled
-from chaos.world import World
+from dev.chaos.play import ENDED, Play
+from dev.chaos.rows import ROWS, Row
+from dev.chaos.verdict import SECONDS_TO_END, duplicates, orphans, wrongly_cancelled
+from dev.chaos.world import World
 
 SECONDS_OF_A_PLAY = 420.0
 SECONDS_TO_GET_UNDER_WAY = 90.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chaos.play import Play
+from dev.chaos.play import Play
 
 ROUNDS = 2
 SECONDS_OF_A_CALL = 2.0
@@ -64,4 +64,4 @@ TOOL_ROWS: tuple[dict[str, Any], ...] = (
     },
     {"name": "kill -9 between two rounds of calls", "act": kill_between_rounds},
 )
-"""What ``chaos.rows`` makes its rows of."""
+"""What ``dev.chaos.rows`` makes its rows of."""

@@ -17,11 +17,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
-from chaos.verdict import Run
-from demo.live import LiveAirflow
-from demo.processes import members_of
-from demo.rest import RestError, fetch_json
-from demo.services import Simulator
+from dev import ROOT
+from dev.chaos.verdict import Run
+from dev.live import LiveAirflow
+from dev.live.processes import members_of
+from dev.live.rest import RestError, fetch_json
+from dev.live.simulator import Simulator
 
 HERE = Path(__file__).parent
 THRESHOLDS = {
@@ -58,7 +59,7 @@ class World:
             triggerers=2,
             env={
                 "AIRFLOW_CONN_OPENAI_DEFAULT": json.dumps(connection),
-                "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH")))),
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
                 # Beside so many processes SQLite's lock may take more than 5 s to get.
                 DATABASE: database or f"sqlite:///{folder}/airflow.db?timeout=60",
                 **THRESHOLDS,

@@ -10,17 +10,17 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.runs.status import RunKind
-from conformance.airflow import airflow
-from conformance.proxy import Proxy
-from conformance.servers import SERVERS, Cannot, Server, started
-from conformance.table import CANNOT, FAILED, OK, Result, lines
+from dev.conformance.airflow import airflow
+from dev.conformance.proxy import Proxy
+from dev.conformance.servers import SERVERS, Cannot, Server, started
+from dev.conformance.table import CANNOT, FAILED, OK, Result, lines
 
 _LONGEST_REASON = 500
 
 if TYPE_CHECKING:
-    from conformance.airflow import Suite
-    from conformance.bench import Bench
-    from conformance.cases import Case
+    from dev.conformance.airflow import Suite
+    from dev.conformance.bench import Bench
+    from dev.conformance.cases import Case
 
 
 def run(servers: list[Server], only: str) -> int:
@@ -41,8 +41,8 @@ def run(servers: list[Server], only: str) -> int:
 
 def try_server(server: Server, suite: Suite, only: str) -> dict[tuple[str, RunKind, str], Result]:
     """Try every case on one server."""
-    from conformance.bench import Bench  # noqa: PLC0415 # after Airflow's set-up
-    from conformance.cases import CASES  # noqa: PLC0415
+    from dev.conformance.bench import Bench  # noqa: PLC0415 # after Airflow's set-up
+    from dev.conformance.cases import CASES  # noqa: PLC0415
 
     results = {}
     proved: dict[Cannot, Result] = {}
@@ -89,7 +89,7 @@ def main() -> int:
     """Read the command line; Ctrl-C and termination end in a clean stop."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    parser = argparse.ArgumentParser(prog="python -m conformance", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dev.conformance", description=__doc__)
     parser.add_argument("server", nargs="*", choices=[[], *SERVERS], help="all of them unless given")
     parser.add_argument("--case", default="", help="only cases with this in their name")
     options = parser.parse_args()

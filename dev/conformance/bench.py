@@ -19,9 +19,9 @@ from airflow_provider_openai_runs.runs.status import RunKind
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook
-    from conformance.airflow import DagResult, Suite
-    from conformance.proxy import Proxy
-    from conformance.servers import Server
+    from dev.conformance.airflow import DagResult, Suite
+    from dev.conformance.proxy import Proxy
+    from dev.conformance.servers import Server
 
 PROMPT = "Why is the sky blue? Answer in one short sentence."
 #: Servers of ours take as long; those that cannot be told are cancelled before they have ended all the same.

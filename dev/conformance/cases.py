@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_openai_runs.exceptions import RunNotFoundError
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
-from conformance.bench import (
+from dev.conformance.bench import (
     CANCELS,
     CREATES,
     PROMPT,
@@ -20,7 +20,7 @@ from conformance.bench import (
     TYPED_PROMPT,
     Bench,
 )
-from conformance.dags.suite import TOOL
+from dev.conformance.dags.suite import TOOL
 
 Case = Callable[[Bench], None]
 RUN, RESPONSE = RunKind.THREAD_RUN, RunKind.RESPONSE

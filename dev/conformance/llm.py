@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 
-from conformance.servers import LLM_FRONT, ROOT, SERVERS, started
+from dev import ROOT
+from dev.conformance.servers import LLM_FRONT, SERVERS, started
 
 
 def main() -> int:
     """Put a server with memory in front of one with a model, and show an example Dag on it."""
     with started(SERVERS["llamacpp"]) as llm, started(LLM_FRONT, LLM_URL=llm) as front:
         env = os.environ | {"OPENAI_API_KEY": "no-key-is-needed", "OPENAI_BASE_URL": front}
-        command = [sys.executable, "-m", "demo", "run", "--dag", "openai_response", *sys.argv[1:]]
+        command = [sys.executable, "-m", "dev.demo", "run", "--dag", "openai_response", *sys.argv[1:]]
         return subprocess.run(command, env=env, cwd=ROOT, check=False).returncode  # noqa: S603 - our own
 
 

@@ -11,17 +11,18 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import jsonschema
 import jsonschema.exceptions
 
+from dev import ROOT
+
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.requestlog import LoggedRequest
 
-DESCRIPTION = Path(__file__).parents[2] / "shared" / "spec" / "openai-runs-2026-08-21.json"
+DESCRIPTION = ROOT.parent / "shared" / "spec" / "openai-runs-2026-08-21.json"
 #: What the SDK's own types have and the description lacks.
 _NEWER = {("post", "/responses"): {"background_options"}}
 _CLIENT = re.compile("(Async)?(Azure)?OpenAI/")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from conformance.oracle import DESCRIPTION, sent_by_the_sdk
-from conformance.servers import wait_until_it_answers
-from demo.processes import Process, free_port, stop
+from dev.conformance.oracle import DESCRIPTION, sent_by_the_sdk
+from dev.conformance.servers import wait_until_it_answers
+from dev.live.processes import Process, free_port, stop
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.requestlog import LoggedRequest

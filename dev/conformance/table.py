@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_openai_runs.runs.status import RunKind
 
 if TYPE_CHECKING:
-    from conformance.servers import Server
+    from dev.conformance.servers import Server
 
 OK, FAILED, CANNOT = "ok", "FAILED", "server cannot"
 HEADINGS = {RunKind.THREAD_RUN: "thread runs", RunKind.RESPONSE: "background responses"}

@@ -9,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-from demo import agent
-from demo.live import PASSWORD, USER, LiveAirflow
-from demo.rest import FINISHED_RUN
-from demo.services import Simulator, environment, real_service, service_name
-from demo.show import Story, label, print_table, row
+from dev import ROOT
+from dev.demo import agent
+from dev.demo.connections import environment, real_service, service_name
+from dev.demo.show import Story, label, print_table, row
+from dev.live import PASSWORD, USER, LiveAirflow
+from dev.live.rest import FINISHED_RUN
+from dev.live.simulator import Simulator
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "example_dags"
+EXAMPLES = ROOT / "example_dags"
 DAGS = ("openai_response", "openai_thread_run", "openai_mapped_prompts")
 """What ``make demo`` runs, all at once; with the agent where Airflow's tasks can wait for a person."""
 
@@ -167,7 +169,7 @@ def main() -> int:
     """Read the command line; Ctrl-C, termination and a closed terminal all end in a clean stop."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="run|serve")
     for command, port in ((run, 0), (serve, 8080)):
         sub = commands.add_parser(command.__name__, help=command.__doc__)

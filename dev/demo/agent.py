@@ -6,14 +6,14 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from demo.rest import RestError
-from demo.show import label
+from dev.demo.show import label
+from dev.live.rest import RestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from demo.rest import Rest
-    from demo.show import Story
+    from dev.demo.show import Story
+    from dev.live.rest import Rest
 
 DAG_ID = "openai_agent"
 SECONDS_TO_READ = 10.0

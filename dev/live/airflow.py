@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from demo.processes import Process, free_port, stop, undisturbed
-from demo.rest import Rest
+from dev.live.processes import Process, free_port, stop, undisturbed
+from dev.live.rest import Rest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

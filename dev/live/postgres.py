@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from demo.processes import free_port, undisturbed
+from dev.live.processes import free_port, undisturbed
 
 
 @contextmanager

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulator beside the live Airflow, and the connections that the example Dags use."""
+"""The simulator beside the live Airflow: where it listens, how it is started, and what it was asked."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from demo.processes import Process, free_port
-from demo.rest import RestError, fetch_json
+from dev.live.processes import Process, free_port
+from dev.live.rest import RestError, fetch_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,11 +23,9 @@ SPEED = "0.1"
 """Ten seconds a run, as real ones take. After a second, Airflow 3.3.2 can mistake the exit of the worker that
 deferred for the end of the task that is queued again by then, and fails it (apache/airflow#67287)."""
 
-KEY, BASE_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
-
 
 class Simulator:
-    """Where the simulator listens, how it is started, and what it was asked."""
+    """Listens on a port of its own; ``command`` starts it, for example ``beside`` a live Airflow."""
 
     def __init__(self, port: int = 0, speed: str = SPEED) -> None:
         self.port = free_port(port)
@@ -64,34 +60,3 @@ class Simulator:
         return ", ".join(
             f"{sum(map(bool, map(asked.match, lines)))} {what}" for what, asked in COUNTED.items()
         )
-
-
-def real_service() -> bool:
-    """Tell whether the environment has a key, so that ``openai_default`` is not the simulator."""
-    return bool(os.environ.get(KEY))
-
-
-def service_name(simulator: Simulator) -> str:
-    """Say what ``openai_default`` points to."""
-    if real_service():
-        return os.environ.get(BASE_URL) or f"OpenAI ({KEY} is set)"
-    return f"{simulator.base_url} (the simulator; set {KEY} to use a real service)"
-
-
-def environment(simulator: Simulator) -> dict[str, str]:
-    """Define the connections; let operators wait in the triggerer, and retries come soon.
-
-    ``openai_threads`` always is the simulator: OpenAI itself has removed the API that thread runs need.
-    """
-    simulated = _connection("simulator-key", simulator.base_url)
-    default = _connection(os.environ[KEY], os.environ.get(BASE_URL)) if real_service() else simulated
-    return {
-        "AIRFLOW_CONN_OPENAI_DEFAULT": default,
-        "AIRFLOW_CONN_OPENAI_THREADS": simulated,
-        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "5",
-        "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",
-    }
-
-
-def _connection(key: str, base_url: str | None) -> str:
-    return json.dumps({"conn_type": "openai", "password": key, "host": base_url or ""})

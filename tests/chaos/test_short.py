@@ -16,7 +16,7 @@ MINUTES = "3"
 @pytest.mark.chaos
 def test_a_short_chaos_ends_without_duplicates_orphans_or_wrongly_cancelled_runs() -> None:
     without_ours = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-    command = [sys.executable, "-u", "-m", "chaos", "--short", "--minutes", MINUTES]
+    command = [sys.executable, "-u", "-m", "dev.chaos", "--short", "--minutes", MINUTES]
     said = []
     with subprocess.Popen(command, cwd=ROOT, env=without_ours, stdout=subprocess.PIPE, text=True) as chaos:  # noqa: S603 - our own
         for line in chaos.stdout or ():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from chaos.verdict import Run, Story, duplicates, orphans, wrongly_cancelled
+from dev.chaos.verdict import Run, Story, duplicates, orphans, wrongly_cancelled
 
 
 def test_two_runs_alive_at_once_are_duplicates() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator, Context
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
-from chaos.dying import DyingResponseOperator, DyingRunOperator
-from chaos.tool_rows import SECONDS_OF_A_CALL
+from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
+from dev.chaos.tool_rows import SECONDS_OF_A_CALL
 
 PROMPT = "{{ dag_run.conf['prompt'] }}"
 ASSISTANT = "{{ dag_run.conf['assistant'] }}"

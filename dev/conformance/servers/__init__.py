@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simulator
-from demo.processes import Process, free_port, stop
+from dev import ROOT
+from dev.live.processes import Process, free_port, stop
 
 if TYPE_CHECKING:
     import openai
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 _SECONDS_TO_START = 60.0
 RUN, RESPONSE = RunKind.THREAD_RUN, RunKind.RESPONSE
 
