@@ -31,6 +31,8 @@ from airflow_provider_openai_runs.triggers import RunCompletionTrigger
 from dev.benchmarks.contenders import FAR, Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.triggers.base import BaseTrigger
 
 _DAG, _CONNECTION = "ended_by_worker", "openai_default"
@@ -49,8 +51,7 @@ def put(*, contender: str, ends: list[float], interval: float, base_url: str) ->
     now = datetime.now(UTC)
     with create_session() as session:
         # In the database, where most deployments have it: each look-up goes through the supervisor.
-        connection = {"conn_type": "openai", "password": "sk-bench", "host": base_url}
-        session.add(Connection(_CONNECTION, **connection))
+        session.add(Connection(_CONNECTION, conn_type="openai", password="sk-bench", host=base_url))  # noqa: S106 - the bench's own server
         session.merge(run).state = DagRunState.RUNNING
         for instance in session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)):
             number = instance.map_index
@@ -105,7 +106,8 @@ def read(*, until: float) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Do the one or the other, and print JSON as the last line."""
-    do = {"put": put, "read": read}[sys.argv[1]]
+    commands: dict[str, Callable[..., Any]] = {"put": put, "read": read}
+    do = commands[sys.argv[1]]
     print(json.dumps(do(**json.loads(sys.argv[2]))), flush=True)
 
 
