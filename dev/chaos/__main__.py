@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``python -m dev.chaos [--short] [--seed N] [--plays N] [--row WORDS] [--home DIR]``."""
+"""The command line: ``python -m dev.chaos [--short] [--seed N] [--trials N] [--row WORDS] [--home DIR]``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from dev.chaos import stage
+from dev.chaos import runner
+from dev.chaos.cluster import THRESHOLDS, Cluster
 from dev.chaos.rows import ROWS
-from dev.chaos.world import THRESHOLDS, World
 from dev.live.postgres import postgres
 
 AT_A_TIME = {"sqlite": 8, "postgres": 20}
-"""Plays; with more of them SQLite makes Airflow wait for its lock longer than a heartbeat may take."""
+"""Trials; with more of them SQLite makes Airflow wait for its lock longer than a heartbeat may take."""
 COUNTED = ("duplicates", "orphans", "wrongly cancelled")
-ROW = "{:>6} {:<50} {:>5} {:>5} {:>6}  {}"
+ROW = "{:>6} {:<50} {:>6} {:>5} {:>6}  {}"
 SECONDS_OF_ONE_SIGNAL = 3.0
 """Ctrl-C and a time limit reach us directly and through make: the second one of them is no new wish."""
 
@@ -30,22 +30,22 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def tell(act: stage.Act, seconds: float | None = None) -> None:
+def print_row(group: runner.TrialGroup, seconds: float | None = None) -> None:
     """Print the line of a row."""
-    runs = [run for play in act.played for run in play.runs]
+    runs = [run for trial in group.ended for run in trial.runs]
     active = sum(run.ended_at is None for run in runs)
     when = "" if seconds is None else f"{seconds:.0f} s"
-    say(ROW.format(when, act.row.name, len(act.played), len(runs), active, stage.results(act.played)))
+    say(ROW.format(when, group.row.name, len(group.ended), len(runs), active, runner.results(group.ended)))
 
 
-def report(acts: list[stage.Act], found: dict[str, list[str]]) -> bool:
-    """Print the table, what is wrong play by play, and the three counts; tell whether they are zero."""
-    say(f"\n{ROW.format('', 'row', 'plays', 'runs', 'active', 'task results')}")
-    for act in acts:
-        if act.played:
-            tell(act)
-    plays = [play for act in acts for play in act.played]
-    say(ROW.format("", "all", len(plays), sum(len(play.runs) for play in plays), "", "").rstrip())
+def report(groups: list[runner.TrialGroup], found: dict[str, list[str]]) -> bool:
+    """Print the table, what is wrong trial by trial, and the three counts; return whether they are zero."""
+    say(f"\n{ROW.format('', 'row', 'trials', 'runs', 'active', 'task results')}")
+    for group in groups:
+        if group.ended:
+            print_row(group)
+    trials = [trial for group in groups for trial in group.ended]
+    say(ROW.format("", "all", len(trials), sum(len(trial.runs) for trial in trials), "", "").rstrip())
     for name, lines in found.items():
         if lines:
             say(f"\n{name}:")
@@ -58,22 +58,22 @@ def report(acts: list[stage.Act], found: dict[str, list[str]]) -> bool:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.chaos", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a few rows, one play of each sort")
+    parser.add_argument("--short", action="store_true", help="a few rows, one trial of each sort")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="repeat these random moments")
-    parser.add_argument("--plays", type=int, help="plays for each kind of run and way to wait")
+    parser.add_argument("--trials", type=int, help="trials for each kind of run and way to wait")
     parser.add_argument("--row", action="append", help="only rows with these words; may be repeated")
     parser.add_argument(
-        "--minutes", type=float, default=52, help="start no play later (default: %(default)s)"
+        "--minutes", type=float, default=52, help="start no trial later (default: %(default)s)"
     )
     parser.add_argument("--parallelism", type=int, default=6, help="workers (default: %(default)s)")
-    parser.add_argument("--at-a-time", type=int, help=f"plays (default: {AT_A_TIME})")
-    parser.add_argument("--home", type=Path, help="keep Airflow's files and logs, and plays.jsonl, in here")
+    parser.add_argument("--at-a-time", type=int, help=f"trials (default: {AT_A_TIME})")
+    parser.add_argument("--home", type=Path, help="keep Airflow's files and logs, and trials.jsonl, in here")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Play the rows; 0 if nothing was created twice, orphaned or wrongly cancelled."""
+    """Run the trials; 0 if nothing was created twice, orphaned or wrongly cancelled."""
     interrupt_once()
     options = arguments()
     rows = [row for row in ROWS if not options.row or any(words in row.name for words in options.row)]
@@ -87,34 +87,36 @@ def main() -> int:
     try:
         with (
             postgres() if options.database == "postgres" else nullcontext() as database,
-            World(parallelism=options.parallelism, home=options.home, database=database) as world,
+            Cluster(parallelism=options.parallelism, home=options.home, database=database) as cluster,
         ):
             say(f"Airflow is up after {time.monotonic() - began:.0f} s")
-            acts = stage.cast(
-                world, rows, number=options.plays or (1 if options.short else 4), seed=options.seed
+            groups = runner.prepare(
+                cluster, rows, number=options.trials or (1 if options.short else 4), seed=options.seed
             )
-            whole, clean = play(world, acts, options, began)
+            whole, clean = run(cluster, groups, options, began)
     except KeyboardInterrupt:
         say("Interrupted; everything is stopped")
         return 130
-    played = sum(len(act.played) for act in acts)
-    say(f"{played} plays in {(time.monotonic() - began) / 60:.0f} minutes{'' if whole else ' (interrupted)'}")
+    ended = sum(len(group.ended) for group in groups)
+    say(f"{ended} trials in {(time.monotonic() - began) / 60:.0f} minutes{'' if whole else ' (interrupted)'}")
     return 130 if not whole else 0 if clean else 1
 
 
-def play(world: World, acts: list[stage.Act], options: argparse.Namespace, began: float) -> tuple[bool, bool]:
-    """Play, print each row when it has ended, and report; tell whether it came to its end, and was clean."""
+def run(
+    cluster: Cluster, groups: list[runner.TrialGroup], options: argparse.Namespace, began: float
+) -> tuple[bool, bool]:
+    """Run the trials, print each row when it has ended, and report; return (all were run, all is clean)."""
     whole = True
     try:
         at_a_time = options.at_a_time or AT_A_TIME[options.database]
         until = began + options.minutes * 60
-        for act in stage.perform(world, acts, at_a_time=at_a_time, until=until):
-            tell(act, time.monotonic() - began)
+        for group in runner.run(cluster, groups, at_a_time=at_a_time, until=until):
+            print_row(group, time.monotonic() - began)
     except KeyboardInterrupt:
-        say("Interrupted; this is what was played so far")
+        say("Interrupted; these trials had ended")
         whole = False
-    clean = report(acts, stage.judge(world, acts, patient=whole))
-    attempts = ", ".join(f"{calls} in {n} attempts" for calls, n in sorted(world.store_calls().items()))
+    clean = report(groups, runner.judge(cluster, groups, wait_for_ends=whole))
+    attempts = ", ".join(f"{calls} in {n} attempts" for calls, n in sorted(cluster.store_calls().items()))
     say(f"calls of the task state store: {attempts or 'none'}")
     return whole, clean
 

@@ -13,7 +13,7 @@ from airflow_provider_openai_runs.operators import CreateResponseOperator, Creat
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
 
 SECONDS_TO_LIVE = 10.0
-"""Later than the executor's word that the worker has finished, which Airflow 3.3.2 must hear first."""
+"""Later than the executor reports that the worker has finished, which Airflow 3.3.2 must hear first."""
 
 
 class DyingTrigger(RunCompletionTrigger):

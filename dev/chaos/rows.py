@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dev.chaos import acts, faults
-from dev.chaos.play import LONG, WINDOW, Play
+from dev.chaos import cluster_faults, task_faults
+from dev.chaos.cluster import Cluster
 from dev.chaos.tool_rows import CALLS, TOOL_ROWS, was_paid_for_once
-from dev.chaos.world import World
+from dev.chaos.trial import LONG, WINDOW, Trial
 
 BOTH = ("deferred", "worker")
 SUCCESS = frozenset({"success"})
@@ -22,72 +22,77 @@ SHORT = 14.0
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """
-    One fault, played several times.
+    One fault, tried several times.
 
-    :param prepare: what is done for each play before it is started.
-    :param act: what is done to each play, in a thread of its own.
-    :param strike: what is done once to something that all plays share, when they are under way.
-    :param before: the same before they are started.
+    :param prepare: what is done for each trial before it is started.
+    :param fault: what is done to each trial, in a thread of its own.
+    :param cluster_fault: what is done once to something that all trials share, when they are under way.
+    :param early_cluster_fault: the same, before they are started.
     :param results: how a task may end.
-    :param runs: how many runs a play creates; None if that depends on the moment.
+    :param runs: how many runs a trial creates; None if that depends on the moment.
     :param check: what else must hold at the end: it returns what is wrong.
-    :param play: the options of ``Play``.
-    :param at_most: plays for each kind of run and way to wait, where they take long.
+    :param trial: the options of ``Trial``.
+    :param at_most: trials for each kind of run and way to wait, where they take long.
     :param in_short: whether it belongs to ``make chaos-short``.
     """
 
     name: str
-    prepare: Callable[[Play], None] = lambda _: None
-    act: Callable[[Play], None] = lambda _: None
-    strike: Callable[[World, list[Play]], None] | None = None
-    before: Callable[[World, list[Play]], None] | None = None
+    prepare: Callable[[Trial], None] = lambda _: None
+    fault: Callable[[Trial], None] = lambda _: None
+    cluster_fault: Callable[[Cluster, list[Trial]], None] | None = None
+    early_cluster_fault: Callable[[Cluster, list[Trial]], None] | None = None
     results: frozenset[str] = SUCCESS
     runs: int | None = 1
-    check: Callable[[Play], str | None] = lambda _: None
+    check: Callable[[Trial], str | None] = lambda _: None
     waits: Sequence[str] = BOTH
     kinds: Sequence[str] = ("response", "thread_run")
-    play: dict[str, Any] = field(default_factory=lambda: {"seconds": SHORT})
+    trial: dict[str, Any] = field(default_factory=lambda: {"seconds": SHORT})
     at_most: int = 100
     in_short: bool = False
 
     @property
-    def alone(self) -> bool:
-        """Whether what is broken is shared."""
-        return self.strike is not None or self.before is not None
+    def shares_fault(self) -> bool:
+        """Whether its trials share what is broken."""
+        return self.cluster_fault is not None or self.early_cluster_fault is not None
 
 
 LIMIT = 20.0
 BUSY_LIMIT = 60.0
-"""Long enough to find all plays waiting, and then all workers occupied."""
+"""Long enough to find all trials waiting, and then all workers occupied."""
 TIMES = {"window": LIMIT, "seconds": LONG}
 
 ROWS = [
-    Row(name="kill -9 of the task before or during create", act=acts.kill_early, in_short=True),
+    Row(name="kill -9 of the task before or during create", fault=task_faults.kill_early, in_short=True),
     Row(
         name="kill -9 while the create is answered slowly",
-        before=faults.slow_creates,
-        act=acts.kill_during_create,
+        early_cluster_fault=cluster_faults.slow_creates,
+        fault=task_faults.kill_during_create,
         results=SUCCESS | FAILED,
-        check=acts.was_found_if_it_can_be,
+        check=task_faults.was_found_if_it_can_be,
     ),
-    Row(name="kill -9 right after create", act=acts.kill_after_create, in_short=True),
-    Row(name="kill -9 while waiting in the worker", act=acts.kill_waiting, waits=("worker",)),
-    Row(name="kill -9 after resume", act=acts.kill_resumed, waits=("deferred",)),
-    Row(name="SIGTERM of the supervisor, retry left", act=acts.evict, waits=("worker",), in_short=True),
+    Row(name="kill -9 right after create", fault=task_faults.kill_after_create, in_short=True),
+    Row(name="kill -9 while waiting in the worker", fault=task_faults.kill_waiting, waits=("worker",)),
+    Row(name="kill -9 after resume", fault=task_faults.kill_resumed, waits=("deferred",)),
+    Row(
+        name="SIGTERM of the supervisor, retry left",
+        fault=task_faults.evict,
+        waits=("worker",),
+        in_short=True,
+    ),
     Row(
         name="worker frozen until replaced, comes back",
-        act=acts.freeze,
+        fault=task_faults.freeze,
         waits=("worker",),
-        play={"seconds": 75.0},
+        trial={"seconds": 75.0},
         at_most=1,  # a frozen worker keeps its slot until it comes back
     ),
     *(
         Row(
             name=f"mark {state} while {'deferred' if waits == 'deferred' else 'running'}",
-            act=acts.mark(state),
+            fault=task_faults.mark(state),
             waits=(waits,),
             results=frozenset({state}),
-            play={},
+            trial={},
             in_short=state == "failed",
         )
         for state in ("failed", "success")
@@ -96,96 +101,98 @@ ROWS = [
     *(
         Row(
             name=f"clear while {'deferred' if waits == 'deferred' else 'running'}",
-            act=acts.clear,
+            fault=task_faults.clear,
             waits=(waits,),
             results=FAILED,
             runs=2,
-            play={},
+            trial={},
             in_short=True,
         )
         for waits in BOTH
     ),
-    Row(name="Dag run failed and deleted", act=acts.delete, results=frozenset({"deleted"}), play={}),
+    Row(
+        name="Dag run failed and deleted", fault=task_faults.delete, results=frozenset({"deleted"}), trial={}
+    ),
     Row(
         name="dagrun_timeout",
-        act=acts.outlive_dag_run,
+        fault=task_faults.outlive_dag_run,
         results=frozenset({"skipped", "failed"}),
-        play={"variant": "dagrun"},
+        trial={"variant": "dagrun"},
         at_most=2,
     ),
     Row(
         name="completion_window over",
-        act=acts.limit(LIMIT),
-        check=acts.ended_in_time(LIMIT),
+        fault=task_faults.limit(LIMIT),
+        check=task_faults.ended_in_time(LIMIT),
         results=FAILED,
-        play={**TIMES, "variant": "once"},
+        trial={**TIMES, "variant": "once"},
         in_short=True,
     ),
     Row(
         name="execution_timeout over",
-        act=acts.limit(LIMIT),
-        check=acts.ended_in_time(LIMIT),
+        fault=task_faults.limit(LIMIT),
+        check=task_faults.ended_in_time(LIMIT),
         results=FAILED,
-        play={"variant": "timeout"},
+        trial={"variant": "timeout"},
     ),
     Row(
         name="the run fails at the server",
         runs=2,
-        play={"seconds": 3.0, "script": {"ends": "failed"}},
+        trial={"seconds": 3.0, "script": {"ends": "failed"}},
     ),
     Row(
         name="the run is cancelled by someone else",
-        act=acts.cancel_elsewhere,
+        fault=task_faults.cancel_elsewhere,
         results=FAILED,
-        check=acts.was_not_repeated,
-        play={},
+        check=task_faults.was_not_repeated,
+        trial={},
     ),
     Row(
         name="the trigger dies, the run completes meanwhile",
         waits=("deferred",),
-        play={"variant": "dies", "seconds": 2.0},
+        trial={"variant": "dies", "seconds": 2.0},
     ),
     Row(
         name="the trigger dies twice, no retry left",
-        act=acts.die,
+        fault=task_faults.die,
         waits=("deferred",),
         results=FAILED,
-        play={"variant": "dies"},
+        trial={"variant": "dies"},
     ),
     *(
         Row(
             name=f"busy thread, on_active_run={policy!r}",
-            prepare=faults.occupy_thread,
-            check=faults.foreign_run_is_wrong,
+            prepare=cluster_faults.occupy_thread,
+            check=cluster_faults.foreign_run_is_wrong,
             kinds=("thread_run",),
             results=FAILED if policy == "fail" else SUCCESS,
             runs=0 if policy == "fail" else 1,
-            play={"seconds": 5.0, "variant": f"busy_{policy}"},
+            trial={"seconds": 5.0, "variant": f"busy_{policy}"},
         )
         for policy in ("fail", "wait", "cancel")
     ),
     Row(
         name="create lost, 500, 502, 503, 504, 429, reset",
-        before=faults.bad_creates,
+        early_cluster_fault=cluster_faults.bad_creates,
         results=SUCCESS | FAILED,
         runs=None,
-        check=acts.was_found_if_it_can_be,
+        check=task_faults.was_found_if_it_can_be,
     ),
     Row(
         name="create lost, metadata not echoed",
-        before=faults.lost_creates,
+        early_cluster_fault=cluster_faults.lost_creates,
         results=FAILED,
         kinds=("thread_run",),
-        play={"seconds": SHORT, "script": {"echo_metadata": False}},
+        trial={"seconds": SHORT, "script": {"echo_metadata": False}},
     ),
     *(
         Row(
             name=f"{limit} over, all workers busy",
-            act=acts.limit(BUSY_LIMIT),
-            strike=faults.occupy_workers,
-            check=acts.ended_in_time(BUSY_LIMIT),
+            fault=task_faults.limit(BUSY_LIMIT),
+            cluster_fault=cluster_faults.occupy_workers,
+            check=task_faults.ended_in_time(BUSY_LIMIT),
             results=FAILED,
-            play={"variant": variant, "window": window},
+            trial={"variant": variant, "window": window},
             at_most=1,
         )
         for limit, variant, window in (
@@ -195,28 +202,42 @@ ROWS = [
     ),
     Row(
         name="kill -9 of a triggerer",
-        strike=faults.kill_triggerer,
+        cluster_fault=cluster_faults.kill_triggerer,
         waits=("deferred",),
-        play={"seconds": 45.0},
+        trial={"seconds": 45.0},
         in_short=True,
     ),
     Row(
         name="rolling restart of the triggerers",
-        strike=faults.restart_triggerers,
+        cluster_fault=cluster_faults.restart_triggerers,
         waits=("deferred",),
-        play={"seconds": 60.0},
+        trial={"seconds": 60.0},
     ),
     Row(
         name="SIGSTOP of one of two triggerers, SIGCONT",
-        strike=faults.freeze_triggerer,
+        cluster_fault=cluster_faults.freeze_triggerer,
         waits=("deferred",),
-        play={"seconds": 60.0},
+        trial={"seconds": 60.0},
     ),
     Row(
-        name="kill -9 of the scheduler and all workers", strike=faults.kill_scheduler, play={"seconds": 45.0}
+        name="kill -9 of the scheduler and all workers",
+        cluster_fault=cluster_faults.kill_scheduler,
+        trial={"seconds": 45.0},
     ),
-    Row(name="restart of the api-server", strike=faults.restart_api_server, play={"seconds": 45.0}),
-    Row(name="simulator frozen for a minute", strike=faults.freeze_simulator, play={"seconds": 90.0}),
-    Row(name="30 % of looks: 429, 5xx, reset, cut", before=faults.bad_looks, play={"seconds": 25.0}),
-    *(Row(runs=None, check=was_paid_for_once, play=CALLS, **row) for row in TOOL_ROWS),
+    Row(
+        name="restart of the api-server",
+        cluster_fault=cluster_faults.restart_api_server,
+        trial={"seconds": 45.0},
+    ),
+    Row(
+        name="simulator frozen for a minute",
+        cluster_fault=cluster_faults.freeze_simulator,
+        trial={"seconds": 90.0},
+    ),
+    Row(
+        name="30 % of polls: 429, 5xx, reset, cut",
+        early_cluster_fault=cluster_faults.bad_polls,
+        trial={"seconds": 25.0},
+    ),
+    *(Row(runs=None, check=was_paid_for_once, trial=CALLS, **row) for row in TOOL_ROWS),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dev.chaos.play import Play
+from dev.chaos.trial import Trial
 
 ROUNDS = 2
 SECONDS_OF_A_CALL = 2.0
@@ -14,7 +14,7 @@ SECONDS_OF_A_CALL = 2.0
 
 def one_round(number: int) -> list[dict[str, Any]]:
     """Call both functions of the Dag: one that is done at once, and one that may not come to its end."""
-    return [{"name": name, "arguments": {"number": number}} for name in ("look", "take_time")]
+    return [{"name": name, "arguments": {"number": number}} for name in ("look_up", "take_time")]
 
 
 CALLS: dict[str, Any] = {
@@ -24,35 +24,35 @@ CALLS: dict[str, Any] = {
 }
 
 
-def die_after_a_function(play: Play) -> None:
+def die_after_a_function(trial: Trial) -> None:
     """Let the first attempt kill itself after its first function has run, before anything is submitted."""
-    play.conf["dies_after"] = play.dice.uniform(0, SECONDS_OF_A_CALL)
+    trial.conf["dies_after"] = trial.dice.uniform(0, SECONDS_OF_A_CALL)
 
 
-def kill_between_rounds(play: Play) -> None:
+def kill_between_rounds(trial: Trial) -> None:
     """Kill the task once the calls of the first round are answered, in the next worker if it has deferred."""
-    if play.kind == "response":
-        play.until_run(2)
+    if trial.kind == "response":
+        trial.until_run(2)
     else:
-        first = play.until_run()
-        play.until("asked", lambda: _waits(play, first.id))
-        play.until("answered", lambda: not _waits(play, first.id))
-    if play.waits == "deferred":
-        play.until_state("deferred")
-        play.until_state("running")
-        play.task_process()
-    play.pause(0.2, 1.0)
-    play.kill_task()
+        first = trial.until_run()
+        trial.until("asked", lambda: _waits(trial, first.id))
+        trial.until("answered", lambda: not _waits(trial, first.id))
+    if trial.waits == "deferred":
+        trial.until_state("deferred")
+        trial.until_state("running")
+        trial.task_process()
+    trial.pause(0.2, 1.0)
+    trial.kill_task()
 
 
-def _waits(play: Play, run_id: str) -> bool:
-    return any(run.id == run_id and run.status == "requires_action" for run in play.runs)
+def _waits(trial: Trial, run_id: str) -> bool:
+    return any(run.id == run_id and run.status == "requires_action" for run in trial.runs)
 
 
-def was_paid_for_once(play: Play) -> str | None:
+def was_paid_for_once(trial: Trial) -> str | None:
     """Check that there is one thread run, or one response for each round and one for the answer."""
-    wanted = 1 if play.kind == "thread_run" else ROUNDS + 1
-    found = [(run.id, run.status) for run in play.runs]
+    wanted = 1 if trial.kind == "thread_run" else ROUNDS + 1
+    found = [(run.id, run.status) for run in trial.runs]
     right = len(found) == wanted and all(status == "completed" for _, status in found)
     return None if right else f"{wanted} runs should have completed: {found}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with the runs of a play: twice, orphaned, or wrongly cancelled. Times are Unix seconds."""
+"""What is wrong with the runs of a trial: twice, orphaned, or wrongly cancelled. Times are Unix seconds."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ class Run:
 
 
 @dataclass(slots=True)
-class Story:
+class History:
     """
     What was done to a task instance.
 
-    :param clears: when it was cleared; between two clears is a cycle.
+    :param clears: when it was cleared; between two clears is a generation.
     :param excuses: from when to when a run may have been cancelled: it was marked, cleared, timed out.
     :param ended_at: when it was seen ended or deleted.
-    :param told: whether its log says that a run may go on, by policy.
+    :param announced: whether its log says that a run may go on, by policy.
     """
 
     clears: list[float] = field(default_factory=list)
     excuses: list[tuple[float, float]] = field(default_factory=list)
     ended_at: float | None = None
-    told: bool = False
+    announced: bool = False
 
-    def cycle(self, moment: float) -> int:
+    def generation(self, moment: float) -> int:
         """Count the clears up to a moment."""
         return sum(clear <= moment for clear in self.clears)
 
 
-def duplicates(story: Story, runs: list[Run]) -> list[str]:
-    """Name the runs of one cycle of which the later one was created while the other lived or was complete."""
+def duplicates(history: History, runs: list[Run]) -> list[str]:
+    """Name the runs of one generation that were created while another one lived or was complete."""
     before = {run.id: run.answers for run in runs}
 
     def goes_on_from(run: Run, other: Run) -> bool:
@@ -68,32 +68,32 @@ def duplicates(story: Story, runs: list[Run]) -> list[str]:
         return earlier is not None
 
     return [
-        f"{second.id} was created while {first.id} of the same cycle was alive or completed"
+        f"{second.id} was created while {first.id} of the same generation was alive or completed"
         for first, second in combinations(sorted(runs, key=lambda run: run.created_at), 2)
-        if story.cycle(first.created_at) == story.cycle(second.created_at)
+        if history.generation(first.created_at) == history.generation(second.created_at)
         and (first.was_alive_at(second.created_at) or first.status == "completed")
         and not (goes_on_from(second, first) and not first.was_alive_at(second.created_at))
     ]
 
 
-def orphans(story: Story, runs: list[Run], now: float) -> list[str]:
-    """Name the runs that go on although their task instance, or their cycle of it, is over."""
-    if story.told:
+def orphans(history: History, runs: list[Run], now: float) -> list[str]:
+    """Name the runs that go on although their task instance, or its generation, is over."""
+    if history.announced:
         return []
     found = []
     for run in runs:
-        over = next((clear for clear in story.clears if clear > run.created_at), story.ended_at)
+        over = next((clear for clear in history.clears if clear > run.created_at), history.ended_at)
         if over is not None and run.ended_at is None and now > over + SECONDS_TO_END:
             found.append(f"{run.id} is {run.status}, {now - over:.0f} s after the end of its task")
     return found
 
 
-def wrongly_cancelled(story: Story, runs: list[Run]) -> list[str]:
+def wrongly_cancelled(history: History, runs: list[Run]) -> list[str]:
     """Name the runs that were cancelled although nothing was done that would call for it."""
     return [
         f"{run.id} was cancelled {run.ended_at - run.created_at:.1f} s after it was created"
         for run in runs
         if run.status == "cancelled"
         and run.ended_at is not None
-        and not any(since <= run.ended_at <= until for since, until in story.excuses)
+        and not any(since <= run.ended_at <= until for since, until in history.excuses)
     ]

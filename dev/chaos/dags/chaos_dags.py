@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One Dag for each kind of run, way to wait and set of options; one task each, and one play a Dag run."""
+"""One Dag for each kind of run, way to wait and set of options; one task each, and one trial a Dag run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=3)}
 
 
 def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **options: Any) -> None:
-    """Make a Dag of one task that creates a run about the play's prompt."""
+    """Make a Dag of one task that creates a run about the trial's prompt."""
     own: dict[str, Any] = {"model": "gpt-4.1-mini", "input": PROMPT}
     if issubclass(operator, CreateRunOperator):
         own = {"assistant_id": ASSISTANT, "thread": {"messages": [{"role": "user", "content": PROMPT}]}}
@@ -36,18 +36,18 @@ def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **
         operator(
             task_id="t",
             completion_window="{{ dag_run.conf['window'] }}",
-            metadata={"play": "{{ dag_run.conf['play'] }}"},
+            metadata={"trial": "{{ dag_run.conf['trial'] }}"},
             **{**own, **RETRY, **options},
         )
 
 
-def look(number: int) -> str:
+def look_up(number: int) -> str:
     """Look something up."""
     return f"found {number}"
 
 
 def take_time(number: int, context: Context) -> str:
-    """Take some time; the first attempt of a play that says so does not live that long."""
+    """Take some time; the first attempt of a trial that says so does not live that long."""
     dies_after = (context["dag_run"].conf or {}).get("dies_after")
     if dies_after is not None and context["ti"].try_number == 1:
         time.sleep(dies_after)
@@ -79,7 +79,7 @@ for waits in ("deferred", "worker"):
         limit = timedelta(seconds=60)
         dag(f"{kind}_{waits}_busy_timeout", create, deferrable=deferrable, execution_timeout=limit, retries=0)
         dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=60))
-        dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look, take_time])
+        dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look_up, take_time])
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from dev.chaos.verdict import Run, Story
-from dev.chaos.world import World
+from dev.chaos.cluster import Cluster
+from dev.chaos.verdict import History, Run
 from dev.live.rest import RestError
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ DELETED = "deleted"
 SECONDS_TO_HAPPEN = 180.0
 WINDOW = 1800
 LONG = 3000.0
-"""Longer than a play may take: a run that is to be ended by somebody."""
+"""Longer than a trial may take: a run that is to be ended by somebody."""
 
 
 class LateError(Exception):
@@ -34,17 +34,17 @@ class LateError(Exception):
 
 
 @dataclass(eq=False)
-class Play:
+class Trial:
     """
     A Dag run of one task.
 
     :param variant: the end of the Dag's name.
-    :param seconds: how long its runs take; ``script`` is what else the simulator is told about them.
+    :param seconds: how long its runs take; ``script`` is what else the simulator is to do with them.
     :param window: its ``completion_window``.
     :param deadline: when its time is over, in Unix seconds.
     """
 
-    world: World
+    cluster: Cluster
     name: str
     kind: str
     waits: str
@@ -57,7 +57,7 @@ class Play:
     run_id: str = ""
     deadline: float | None = None
     state: str | None = None
-    story: Story = field(default_factory=Story)
+    history: History = field(default_factory=History)
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -68,12 +68,12 @@ class Play:
     @property
     def runs(self) -> list[Run]:
         """Every run that was created for it, oldest first."""
-        return self.world.runs.get(self.name, [])
+        return self.cluster.runs.get(self.name, [])
 
     @property
     def instance(self) -> dict[str, Any]:
         """The task instance as last seen; empty when there is none."""
-        return self.world.instances.get((self.dag_id, self.run_id), {})
+        return self.cluster.instances.get((self.dag_id, self.run_id), {})
 
     @property
     def is_waiting(self) -> bool:
@@ -89,7 +89,7 @@ class Play:
         while not (found := happened()):
             if self.instance.get("state") in ENDED and not happened():
                 raise LateError(f"the task ended as {self.instance['state']} before {what}")
-            if time.monotonic() > deadline or self.world.is_over:
+            if time.monotonic() > deadline or self.cluster.is_over:
                 raise LateError(f"not {what} after {timeout:.0f} s, state {self.instance.get('state')}")
             time.sleep(0.05)
         return found
@@ -123,16 +123,16 @@ class Play:
             return
         deadline = time.monotonic() + timeout
         while self.instance.get("state") not in ENDED and self.state != DELETED:
-            if self.world.is_over:
+            if self.cluster.is_over:
                 return
             if time.monotonic() > deadline:
                 self.state = f"still {self.instance.get('state')}"
                 break
             time.sleep(0.2)
         else:
-            self.story.ended_at = time.time()
+            self.history.ended_at = time.time()
         self.state = self.state or self.instance["state"]
-        self.world.forget(self.name)
+        self.cluster.forget(self.name)
 
     def pause(self, shortest: float, longest: float) -> None:
         """Let a random time pass."""
@@ -145,24 +145,24 @@ class Play:
         when = {"when": rf"{self.name}\b"}
         expires = {"expires_after": 2 * LONG}
         if self.script:
-            self.world.ask(
+            self.cluster.ask(
                 "/simulator/scenarios", {"in_progress": self.seconds, **when, **expires, **self.script}
             )
         later = {"in_progress": self.seconds, "times": None, **when, **expires}
-        self.world.ask("/simulator/scenarios", later)
+        self.cluster.ask("/simulator/scenarios", later)
         conf = {
-            "prompt": f"Play {self.name}",
-            "play": self.name,
-            "assistant": self.world.assistant,
+            "prompt": f"Trial {self.name}",
+            "trial": self.name,
+            "assistant": self.cluster.assistant,
             "window": self.window,
             **self.conf,
         }
-        self.world.watch(self.name)
-        self.run_id = self.world.trigger(self.dag_id, self.name, conf)
+        self.cluster.watch(self.name)
+        self.run_id = self.cluster.trigger(self.dag_id, self.name, conf)
 
     def excuse(self, since: float | None = None) -> None:
         """Its runs may be cancelled from now on."""
-        self.story.excuses.append((time.time() if since is None else since, math.inf))
+        self.history.excuses.append((time.time() if since is None else since, math.inf))
 
     def task_process(self) -> int:
         """Wait for the process of the task itself."""
@@ -173,7 +173,7 @@ class Play:
         return self.until("a supervisor", lambda: self._process("airflow worker -- LocalExecutor: {id}"))
 
     def _process(self, title: str) -> int | None:
-        return self.world.process(title.format(**self.instance)) if self.instance.get("id") else None
+        return self.cluster.process(title.format(**self.instance)) if self.instance.get("id") else None
 
     def kill_task(self) -> None:
         """Kill -9 the process of the task, if it is still there."""
@@ -185,36 +185,38 @@ class Play:
     def mark(self, state: str) -> None:
         """Set the task instance to a state, as a user does."""
         self.excuse()
-        self.world.change(lambda: self.world.api.mark(self.dag_id, self.run_id, "t", new_state=state))
+        self.cluster.change(lambda: self.cluster.api.mark(self.dag_id, self.run_id, "t", new_state=state))
 
     def clear(self) -> None:
-        """Clear the task instance; the runs of the cycle that ends may be cancelled."""
+        """Clear the task instance; the runs of the generation that ends may be cancelled."""
         now = time.time()
-        self.story.clears.append(now)
-        self.story.excuses.append((now, now + SECONDS_TO_HAPPEN))
-        self.world.change(lambda: self.world.api.clear(self.dag_id, self.run_id, "t"))
+        self.history.clears.append(now)
+        self.history.excuses.append((now, now + SECONDS_TO_HAPPEN))
+        self.cluster.change(lambda: self.cluster.api.clear(self.dag_id, self.run_id, "t"))
 
     def delete(self) -> None:
         """Fail the Dag run, because Airflow refuses to delete a running one, and delete it."""
         self.fail_dag_run()
-        self.world.change(
-            lambda: self.world.api.call("DELETE", f"/dags/{self.dag_id}/dagRuns/{quote(self.run_id)}")
+        self.cluster.change(
+            lambda: self.cluster.api.call("DELETE", f"/dags/{self.dag_id}/dagRuns/{quote(self.run_id)}")
         )
         self.state = DELETED
 
     def fail_dag_run(self) -> None:
         """Fail the Dag run, as a user does."""
         self.excuse()
-        self.world.change(lambda: self.world.api.mark_run(self.dag_id, self.run_id, new_state="failed"))
+        self.cluster.change(lambda: self.cluster.api.mark_run(self.dag_id, self.run_id, new_state="failed"))
 
     def cancel_run(self) -> None:
         """Cancel its run at the server, as somebody else."""
         self.excuse()
-        [found] = [one for one in self.world.ask("/simulator/runs")["data"] if one["id"] == self.runs[-1].id]
+        [found] = [
+            one for one in self.cluster.ask("/simulator/runs")["data"] if one["id"] == self.runs[-1].id
+        ]
         thread = "" if self.kind == "response" else f"/threads/{found['thread_id']}"
-        self.world.ask(f"/v1{thread}/{'responses' if not thread else 'runs'}/{found['id']}/cancel", {})
+        self.cluster.ask(f"/v1{thread}/{'responses' if not thread else 'runs'}/{found['id']}/cancel", {})
 
-    # -- telling -------------------------------------------------------------------------------------------
+    # -- reporting ----------------------------------------------------------------------------------------
 
     def log(self) -> str:
         """Read the logs of all its attempts, one JSON object a line, exceptions included."""
@@ -222,11 +224,13 @@ class Play:
         path = f"/dags/{self.dag_id}/dagRuns/{quote(self.run_id)}/taskInstances/t/logs"
         for number in range(1, self.instance.get("try_number", 1) + 1):
             with suppress(RestError, OSError):
-                lines += self.world.api.call("GET", f"{path}/{number}", full_content=True)["content"]
+                lines += self.cluster.api.call("GET", f"{path}/{number}", full_content=True)["content"]
         return "\n".join(json.dumps(line) for line in lines)
 
     def write(self, row: str) -> None:
         """Write down what became of it."""
         runs = [asdict(run) for run in self.runs]
-        told = {"row": row, "play": self.name, "dag_run": self.run_id, "state": self.state, "runs": runs}
-        self.world.write({**told, "attempts": self.instance.get("try_number"), "complaints": self.complaints})
+        line = {"row": row, "trial": self.name, "dag_run": self.run_id, "state": self.state, "runs": runs}
+        self.cluster.write(
+            {**line, "attempts": self.instance.get("try_number"), "complaints": self.complaints}
+        )

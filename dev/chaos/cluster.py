@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live Airflow and the simulator, watched by two threads so that a hundred plays need not ask."""
+"""The live Airflow and the simulator, watched by two threads so that a hundred trials need not ask."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ THRESHOLDS = {
 }
 """Airflow's own: 300, 10, 30, 30, 30 and 300 s."""
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-LOOK_EVERY = 0.5
+SECONDS_BETWEEN_POLLS = 0.5
 KEY = "any"
-_LATE_WORD = re.compile(
+_LATE_EVENT = re.compile(
     r"reported that the task instance <TaskInstance: \S+ (\S+) \[queued\] \S+> finished with state success"
 )
 _STORE_CALL = re.compile(r"path=/execution/store/ti/([\w-]+)/")
 ASSISTANTS = {"OpenAI-Beta": "assistants=v2"}
 
 
-class World:
-    """A context manager; ``instances`` and ``runs`` are what was last seen, ``turn`` is for who writes."""
+class Cluster:
+    """A context manager; ``instances`` and ``runs`` are what was last read, ``lock`` is for who writes."""
 
     def __init__(self, *, parallelism: int, home: Path | None, database: str | None) -> None:
         self._simulator = Simulator(speed="1")
@@ -78,11 +78,11 @@ class World:
         self.down: set[str] = set()
         self.instances: dict[tuple[str, str], dict[str, Any]] = {}
         self.runs: dict[str, list[Run]] = {}
-        self.looked_at = 0.0
+        self.read_at = 0.0
         self.busy_workers = 0
         self._under_way: dict[str, str] = {}
         self._over = threading.Event()
-        self.turn = threading.Lock()
+        self.lock = threading.Lock()
 
     def __enter__(self) -> Self:
         """Start everything, and watch it."""
@@ -95,8 +95,8 @@ class World:
         except BaseException:
             self.airflow.stop()
             raise
-        for look in (self._look_at_airflow, self._look_at_simulator):
-            threading.Thread(target=self._watch, args=(look,), daemon=True).start()
+        for read in (self._read_airflow, self._read_simulator):
+            threading.Thread(target=self._poll, args=(read,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +121,7 @@ class World:
         """Change something in Airflow; again if it was busy with itself or down, which our faults cause."""
         for last in (False, False, True):
             try:
-                with self.turn:  # several at once lock up the api-server on SQLite
+                with self.lock:  # several at once lock up the api-server on SQLite
                     call()
             except (OSError, RestError) as error:
                 if last or (isinstance(error, RestError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR):
@@ -130,29 +130,29 @@ class World:
                 return
 
     def watch(self, name: str) -> None:
-        """Look at the Dag runs that are triggered from now on, until the play of that name has ended."""
+        """Poll the Dag runs that are triggered from now on, until the trial of that name has ended."""
         self._under_way[name] = datetime.now(UTC).isoformat()
 
     def forget(self, name: str) -> None:
-        """Look at that play no more."""
+        """Poll that trial no more."""
         self._under_way.pop(name, None)
 
     def end(self) -> None:
-        """Tell everybody that it is over."""
+        """Let every trial notice that it is over."""
         self._over.set()
 
     def write(self, line: dict[str, Any]) -> None:
-        """Write down what became of a play, for those who cannot wait for the report."""
-        with self.turn, (self.folder / "plays.jsonl").open("a") as file:
+        """Write down what became of a trial, for those who cannot wait for the report."""
+        with self.lock, (self.folder / "trials.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def mistakes_of_airflow(self) -> set[str]:
+    def failed_by_airflow(self) -> set[str]:
         """
         Name the Dag runs of which Airflow failed an attempt that was queued to go on after the wait.
 
         Its scheduler heard of the end of the worker that had deferred only after the trigger had fired.
         """
-        return set(_LATE_WORD.findall(self._log_of("scheduler")))
+        return set(_LATE_EVENT.findall(self._log_of("scheduler")))
 
     def store_calls(self) -> Counter[int]:
         """Count the attempts by how often each asked Airflow's API server for its task state store."""
@@ -162,7 +162,7 @@ class World:
         return self.airflow.components[component].log.read_text(errors="replace")
 
     def ask(self, path: str, body: Any = None) -> Any:
-        """Call the simulator, its API or what it tells about itself."""
+        """Call the simulator, its API or its own records."""
         method = "GET" if body is None else "POST"
         return fetch_json(
             f"{self._simulator.address}{path}", method=method, body=body, token=KEY, headers=ASSISTANTS
@@ -182,17 +182,17 @@ class World:
         return None
 
     def settle(self) -> None:
-        """Wait until what was last seen is newer than now."""
+        """Wait until what was last read is newer than now."""
         now = time.time()
-        while self.looked_at < now:
+        while self.read_at < now:
             time.sleep(0.1)
 
-    def _watch(self, look: Any) -> None:
-        while not self._over.wait(LOOK_EVERY):
+    def _poll(self, read: Callable[[], None]) -> None:
+        while not self._over.wait(SECONDS_BETWEEN_POLLS):
             with suppress(OSError, RestError, ValueError, KeyError):  # it may be down, by our own hand
-                look()
+                read()
 
-    def _look_at_airflow(self) -> None:
+    def _read_airflow(self) -> None:
         if not (under_way := list(self._under_way.values())):
             return
         found: list[dict[str, Any]] = []
@@ -214,9 +214,9 @@ class World:
         self.busy_workers = sum(one["state"] == "running" for one in found)
         self.instances = self.instances | {(one["dag_id"], one["dag_run_id"]): one for one in found}
 
-    def _look_at_simulator(self) -> None:
+    def _read_simulator(self) -> None:
         asked = time.time()
         found = defaultdict(list)
         for run in self.ask("/simulator/runs")["data"]:
-            found[run["metadata"].get("play", "")].append(Run.from_json(run))
-        self.runs, self.looked_at = dict(found), asked
+            found[run["metadata"].get("trial", "")].append(Run.from_json(run))
+        self.runs, self.read_at = dict(found), asked
