@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,6 +23,7 @@ import psutil  # type: ignore[import-untyped]
 
 from airflow_provider_openai_runs.simulator import Scenario, Simulator
 from dev.live import LiveAirflow
+from dev.live.interrupts import raise_interrupts
 
 DAGS = Path(__file__).parent / "dags"
 _LOOK = 0.1
@@ -114,7 +113,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--parallelism", type=int, default=4, help="workers")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that Airflow is stopped, too
+    raise_interrupts()
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
     with Simulator() as simulator:
         env = {

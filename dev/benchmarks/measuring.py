@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.benchmarks.contenders import CONTENDERS, Plan, Wait
+from dev.live.interrupts import raise_interrupts
 
 #: Seconds between two looks at the clock by the watch on the loop.
 _TICK = 0.01
@@ -68,8 +69,11 @@ def measure(setup: Setup) -> dict[str, Any]:
             "BENCH_BASE_URL": base_url,
         }
         asked = json.dumps(dataclasses.asdict(setup))
-        contender = start_module("dev.benchmarks.measuring", asked, **environment)
-        found, _ = contender.communicate()
+        with start_module("dev.benchmarks.measuring", asked, **environment) as contender:
+            try:
+                found, _ = contender.communicate()
+            finally:
+                contender.kill()  # who interrupts does not want to wait until its runs have ended
     counts, _ = server.communicate()
     if contender.returncode:
         raise RuntimeError(f"{setup.contender} with {setup.waits} waits failed")
@@ -197,6 +201,7 @@ def main() -> None:
         figures = asyncio.run(contend(setup))
         print(json.dumps(figures), flush=True)
         os._exit(0)  # threads of a contender that is stuck must not hold the bench up
+    raise_interrupts()
     print(json.dumps(measure(Setup(contender=sys.argv[1], waits=int(sys.argv[2])))))
 
 

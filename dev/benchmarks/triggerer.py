@@ -23,7 +23,6 @@ import os
 import platform
 import random
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -39,6 +38,7 @@ import psutil  # type: ignore[import-untyped]
 from dev import ROOT
 from dev.benchmarks.measuring import start_module
 from dev.live import LiveAirflow
+from dev.live.interrupts import raise_interrupts
 from dev.live.postgres import postgres
 
 DAGS = Path(__file__).parent / "dags"
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--grace", type=float, default=120.0, help="seconds after the last end")
     parser.add_argument("--postgres", action="store_true", help="Debian's PostgreSQL in place of SQLite")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that Airflow is stopped, too
+    raise_interrupts()
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
     for contender in asked.contenders.split(","):
         with postgres() if asked.postgres else nullcontext() as database:

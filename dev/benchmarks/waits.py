@@ -29,6 +29,7 @@ from airflow_provider_openai_runs.runs.waiting import KeepWaiting, Waiting, Wait
 from dev.benchmarks.contenders import CONTENDERS
 from dev.benchmarks.measuring import Setup, measure
 from dev.benchmarks.table import Table, rates
+from dev.live.interrupts import raise_interrupts
 
 SIZES = (1_000, 5_000, 10_000, 20_000)
 MANY = 10_000
@@ -159,6 +160,7 @@ def main() -> None:
         contenders=frozenset(arguments.contenders.split(",")),
         waits=frozenset(map(int, arguments.waits.split(","))),
     )
+    raise_interrupts()
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
     if arguments.short:
         looks(asked)

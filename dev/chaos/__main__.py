@@ -5,24 +5,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from dev.chaos import runner
 from dev.chaos.cluster import THRESHOLDS, Cluster
 from dev.chaos.rows import ROWS
+from dev.live.interrupts import raise_interrupts
 from dev.live.postgres import postgres
 
 AT_A_TIME = {"sqlite": 8, "postgres": 20}
 """Trials; with more of them SQLite makes Airflow wait for its lock longer than a heartbeat may take."""
 COUNTED = ("duplicates", "orphans", "wrongly cancelled")
 ROW = "{:>6} {:<50} {:>6} {:>5} {:>6}  {}"
-SECONDS_OF_ONE_SIGNAL = 3.0
-"""Ctrl-C and a time limit reach us directly and through make: the second one of them is no new wish."""
 
 
 def say(text: str = "") -> None:
@@ -74,7 +71,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Run the trials; 0 if nothing was created twice, orphaned or wrongly cancelled."""
-    interrupt_once()
+    raise_interrupts()
     options = arguments()
     rows = [row for row in ROWS if not options.row or any(words in row.name for words in options.row)]
     rows = [row for row in rows if row.in_short or not options.short]
@@ -119,20 +116,6 @@ def run(
     attempts = ", ".join(f"{calls} in {n} attempts" for calls, n in sorted(cluster.store_calls().items()))
     say(f"calls of the task state store: {attempts or 'none'}")
     return whole, clean
-
-
-def interrupt_once() -> None:
-    """Let Ctrl-C, a time limit and a closed terminal interrupt, but not twice in one breath."""
-    last = -SECONDS_OF_ONE_SIGNAL
-
-    def interrupt(*_: Any) -> None:
-        nonlocal last
-        if time.monotonic() - last > SECONDS_OF_ONE_SIGNAL:
-            last = time.monotonic()
-            raise KeyboardInterrupt
-
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, interrupt)
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ class Cluster:
 
     def _poll(self, read: Callable[[], None]) -> None:
         while not self._over.wait(SECONDS_BETWEEN_POLLS):
-            with suppress(OSError, RestError, ValueError, KeyError):  # it may be down, by our own hand
+            with suppress(OSError, RuntimeError, ValueError, KeyError):  # it may be down, by our own hand
                 read()
 
     def _read_airflow(self) -> None:
@@ -210,7 +210,7 @@ class Cluster:
         for name, component in self.airflow.components.items():
             if name not in self.down and not component.is_alive() and not self.is_over:
                 print(f"{name} ended by itself and is started again: {component.tail(1)}", flush=True)
-                component.start()
+                self.airflow.start(name)
         self.busy_workers = sum(one["state"] == "running" for one in found)
         self.instances = self.instances | {(one["dag_id"], one["dag_run_id"]): one for one in found}
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from dev.conformance.airflow import airflow
 from dev.conformance.proxy import Proxy
 from dev.conformance.servers import SERVERS, Cannot, Server, started
 from dev.conformance.table import CANNOT, FAILED, OK, Result, lines
+from dev.live.interrupts import raise_interrupts
 
 _LONGEST_REASON = 500
 
@@ -87,8 +87,7 @@ def _prove(cannot: Cannot, bench: Bench) -> Result:
 
 def main() -> int:
     """Read the command line; Ctrl-C and termination end in a clean stop."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    raise_interrupts()
     parser = argparse.ArgumentParser(prog="python -m dev.conformance", description=__doc__)
     parser.add_argument("server", nargs="*", choices=[[], *SERVERS], help="all of them unless given")
     parser.add_argument("--case", default="", help="only cases with this in their name")

@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
-from dev import ROOT
 from dev.conformance.servers import LLM_FRONT, SERVERS, started
+from dev.demo.__main__ import main as demo
+from dev.live.interrupts import raise_interrupts
 
 
 def main() -> int:
     """Put a server with memory in front of one with a model, and show an example Dag on it."""
+    raise_interrupts()
     with started(SERVERS["llamacpp"]) as llm, started(LLM_FRONT, LLM_URL=llm) as front:
-        env = os.environ | {"OPENAI_API_KEY": "no-key-is-needed", "OPENAI_BASE_URL": front}
-        command = [sys.executable, "-m", "dev.demo", "run", "--dag", "openai_response", *sys.argv[1:]]
-        return subprocess.run(command, env=env, cwd=ROOT, check=False).returncode  # noqa: S603 - our own
+        os.environ |= {"OPENAI_API_KEY": "no-key-is-needed", "OPENAI_BASE_URL": front}
+        return demo(["run", "--dag", "openai_response", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

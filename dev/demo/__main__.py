@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from dev import ROOT
@@ -14,6 +14,7 @@ from dev.demo import agent
 from dev.demo.connections import environment, real_service, service_name
 from dev.demo.show import Story, label, print_table, row
 from dev.live import PASSWORD, USER, LiveAirflow
+from dev.live.interrupts import raise_interrupts
 from dev.live.rest import FINISHED_RUN
 from dev.live.simulator import Simulator
 
@@ -165,10 +166,9 @@ Ctrl-C stops everything.""")
     return 0
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line; Ctrl-C, termination and a closed terminal all end in a clean stop."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    raise_interrupts()
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="run|serve")
     for command, port in ((run, 0), (serve, 8080)):
@@ -181,7 +181,7 @@ def main() -> int:
             sub.add_argument("--dag", action="append", help="run this Dag only; may be repeated")
         else:
             sub.add_argument("--simulator-port", type=int, default=8123, help="if it is free")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         return int(options.command(options))
     except KeyboardInterrupt:

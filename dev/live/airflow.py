@@ -14,11 +14,13 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dev.live.processes import Process, free_port, stop, undisturbed
+from dev.live.interrupts import held
+from dev.live.processes import Process, free_port, stop
 from dev.live.rest import Rest
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class LiveAirflow:
         self.address = f"http://127.0.0.1:{self.port}"
         self.env = _clean_environment() | self._settings(parallelism) | _keys(self.home) | dict(env or {})
         self.api = Rest(self.address, USER, PASSWORD)
+        self._starting = threading.Lock()
+        self._stopped = False
         self.components = {
             **{name: self._process(name, *command) for name, command in (beside or {}).items()},
             "api-server": self._airflow("api-server", "api-server"),
@@ -107,8 +111,8 @@ class LiveAirflow:
         """Create the database, start all components and wait until they are healthy."""
         try:
             self.migrate()
-            for component in self.components.values():
-                component.start()
+            for name in self.components:
+                self.start(name)
             self.wait_healthy()
         except BaseException:
             self.stop()
@@ -154,8 +158,15 @@ class LiveAirflow:
         return self.components[name].pid
 
     def start(self, name: str) -> None:
-        """Start a component again that has ended."""
-        self.components[name].start()
+        """
+        Start a component, or start it again when it has ended.
+
+        :raises RuntimeError: once everything is being stopped, which another thread may not have noticed.
+        """
+        with self._starting:
+            if self._stopped:
+                raise RuntimeError(f"{name} is not started: everything is being stopped")
+            self.components[name].start()
 
     def kill(self, name: str, signum: int = signal.SIGKILL) -> None:
         """Send a signal to a component and all it forked, as if its machine died (or froze, or woke)."""
@@ -170,7 +181,9 @@ class LiveAirflow:
 
     def stop(self) -> None:
         """End every process that was started here, and remove the home unless it is to be kept."""
-        with undisturbed():
+        with held():
+            with self._starting:
+                self._stopped = True
             stop(part for name, part in self.components.items() if name != "api-server")
             stop([self.components["api-server"]], timeout=0)  # last: the others end through it
             if not self.keep:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from dev.live.processes import free_port, undisturbed
+from dev.live.interrupts import held
+from dev.live.processes import free_port
 
 
 @contextmanager
@@ -32,17 +33,19 @@ def postgres() -> Iterator[str]:
 
     def run(command: str, *arguments: str) -> None:
         line = [*other_user, str(binaries[-1] / command), "-D", str(folder / "data"), *arguments]
-        subprocess.run(line, check=True, stdout=subprocess.DEVNULL, cwd=folder)  # noqa: S603 - our own
+        quiet = subprocess.DEVNULL
+        # In a session of its own: Ctrl-C must not cut it short, nor end PostgreSQL before Airflow.
+        subprocess.run(line, check=True, stdout=quiet, cwd=folder, start_new_session=True)  # noqa: S603 - our own
 
+    where = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    where += " -c max_connections=300"
     try:
-        run("initdb", "--auth", "trust", "--username", "airflow", "--no-sync")
-        where = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-        run(
-            "pg_ctl", "--wait", "--log", str(folder / "log"), "-o", f"{where} -c max_connections=300", "start"
-        )
+        with held():
+            run("initdb", "--auth", "trust", "--username", "airflow", "--no-sync")
+            run("pg_ctl", "--wait", "--log", str(folder / "log"), "-o", where, "start")
         yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
     finally:
-        with undisturbed():
+        with held():
             stop = [str(binaries[-1] / "pg_ctl"), "-D", str(folder / "data"), "-m", "immediate", "stop"]
             quiet = subprocess.DEVNULL  # it may not have been started
             subprocess.run([*other_user, *stop], check=False, stdout=quiet, stderr=quiet, cwd=folder)  # noqa: S603 - our own

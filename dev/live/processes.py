@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dev.live.interrupts import held
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 SECONDS_TO_STOP = 5.0
 """How long the processes may take to end by themselves before they are killed."""
@@ -24,7 +27,7 @@ class ProcessEndedError(RuntimeError):
     """A process ended that was meant to stay; the message carries the end of its output."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Process:
     """One long-running command, its output in a file, and everything it forks in its own session.
 
@@ -43,7 +46,7 @@ class Process:
         """Start the command; its output is appended, so that a restart keeps what was said before."""
         if self.is_alive():
             raise RuntimeError(f"{self.name} is already running")
-        with self.log.open("ab") as output:
+        with self.log.open("ab") as output, held():
             self._process = subprocess.Popen(  # noqa: S603 - the commands are our own
                 self.command,
                 env=dict(self.env),
@@ -53,6 +56,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+            _started.add(self)
 
     @property
     def pid(self) -> int:
@@ -91,9 +95,20 @@ class Process:
         return self._process.wait(timeout)
 
 
+_started: set[Process] = set()
+
+
 def stop(processes: Iterable[Process], timeout: float = SECONDS_TO_STOP) -> None:
-    """End the processes and everything in their sessions: ask all at once, wait, then kill what is left."""
-    started = [process for process in processes if process._process is not None]  # noqa: SLF001
+    """
+    End the processes and everything in their sessions: ask all at once, wait, then kill what is left.
+
+    :param timeout: seconds that they may take to end by themselves.
+    """
+    with held():
+        _stop(_started & set(processes), timeout)
+
+
+def _stop(started: set[Process], timeout: float) -> None:
     for process in started:
         process.signal(signal.SIGTERM)
         process.signal(signal.SIGCONT)  # one that was stopped could not hear the first
@@ -106,16 +121,13 @@ def stop(processes: Iterable[Process], timeout: float = SECONDS_TO_STOP) -> None
         for process in started:
             process.is_alive()  # reaps it
         time.sleep(0.05)
+    _started.difference_update(started)
 
 
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Hold back Ctrl-C and termination until the block is done."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+@atexit.register
+def _stop_all() -> None:
+    """Stop what an interrupt left behind that came right between a start and the block that would stop it."""
+    stop(_started)
 
 
 def members_of(sessions: set[int]) -> list[int]:
