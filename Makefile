@@ -125,7 +125,7 @@ bench: $(AIOHTTP) ## What imports and ten thousand waits cost, beside the offici
 
 bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on a live Airflow (half an hour)
 	@$(RUN) dev.benchmarks.triggerer
-	@$(RUN) dev.benchmarks.live
+	@$(RUN) dev.benchmarks.mapped
 
 $(AIOHTTP): $(STAMP)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check aiohttp

@@ -62,6 +62,6 @@ TOOL_ROWS: tuple[dict[str, Any], ...] = (
         "name": "kill -9 between 'function ran' and 'outputs submitted'",
         "prepare": die_after_a_function,
     },
-    {"name": "kill -9 between two rounds of calls", "act": kill_between_rounds},
+    {"name": "kill -9 between two rounds of calls", "fault": kill_between_rounds},
 )
 """What ``dev.chaos.rows`` makes its rows of."""

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.runs.status import RunKind
-from dev.conformance.airflow import airflow
+from dev.conformance.dag_test import airflow
 from dev.conformance.proxy import Proxy
 from dev.conformance.servers import SERVERS, Cannot, Server, started
 from dev.conformance.table import CANNOT, FAILED, OK, Result, lines
@@ -18,9 +18,9 @@ from dev.live.interrupts import raise_interrupts
 _LONGEST_REASON = 500
 
 if TYPE_CHECKING:
-    from dev.conformance.airflow import Suite
     from dev.conformance.bench import Bench
     from dev.conformance.cases import Case
+    from dev.conformance.dag_test import Suite
 
 
 def run(servers: list[Server], only: str) -> int:

@@ -19,7 +19,7 @@ from airflow_provider_openai_runs.runs.status import RunKind
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook
-    from dev.conformance.airflow import DagResult, Suite
+    from dev.conformance.dag_test import DagResult, Suite
     from dev.conformance.proxy import Proxy
     from dev.conformance.servers import Server
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COUNTED = {
     "runs created": re.compile(r"^POST .*/(runs|responses)$"),
-    "looks": re.compile(r"^GET .*/(runs|responses)/\w+$"),
+    "polls": re.compile(r"^GET .*/(runs|responses)/\w+$"),
     "cancelled": re.compile(r"^POST .*/cancel$"),
 }
 SPEED = "0.1"

@@ -2,7 +2,7 @@
 """
 A Dag of mapped runs on a live Airflow, finished by workers and finished by the triggerer.
 
-    python -m dev.benchmarks.live
+    python -m dev.benchmarks.mapped
 
 All runs end at the same moment, when all tasks are deferred. Worker seconds are what the workers of the
 LocalExecutor are busy for, looked at every tenth of a second; CPU seconds are those of all components.
