@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 import urllib.error
@@ -13,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simulator
 from dev import ROOT
+from dev.conformance import proofs
 from dev.live.processes import Process, free_port, stop
 
 if TYPE_CHECKING:
@@ -76,95 +76,25 @@ class Server:
         return ROOT / f".venv-conformance-{self.environment or self.name}" / "bin" / "python"
 
 
-def _retrieves(client: openai.OpenAI, model: str) -> bool:
-    made = client.responses.create(model=model, input="Hello.", background=True, store=True)
-    return client.responses.retrieve(made.id).id == made.id
-
-
-def _calls_a_function(client: openai.OpenAI, model: str) -> bool:
-    parameters: dict[str, object] = {"type": "object", "properties": {"city": {"type": "string"}}}
-    made = client.responses.create(
-        model=model,
-        input="What is the weather in Paris?",
-        tools=[{"type": "function", "name": "weather", "parameters": parameters, "strict": False}],
-        temperature=0,
-    )
-    return any(item.type == "function_call" for item in made.output)
-
-
-def _goes_on(client: openai.OpenAI, model: str) -> bool:
-    first = client.responses.create(model=model, input="Hello.")
-    return bool(client.responses.create(model=model, input="Go on.", previous_response_id=first.id).output)
-
-
-def _answers_thread(client: openai.OpenAI, model: str, answers: int, **more: object) -> str:
-    """Run a thread, answer its calls so often, and return its status or, if it has completed, its text."""
-    headers = {"OpenAI-Beta": "assistants=v2"}
-
-    def ask(path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
-        options: Any = {"headers": headers}
-        if body is None:
-            return client.get(path, cast_to=dict[str, Any], options=options)
-        return client.post(path, cast_to=dict[str, Any], body=body, options=options)
-
-    assistant, thread = ask("/assistants", {"model": model})["id"], ask("/threads", {})["id"]
-    ask(f"/threads/{thread}/messages", {"role": "user", "content": "What is the weather in Paris?"})
-    run = ask(f"/threads/{thread}/runs", {"assistant_id": assistant, **more})
-    while run["status"] not in {"completed", "failed", "cancelled", "expired"}:
-        time.sleep(0.2)
-        run = ask(f"/threads/{thread}/runs/{run['id']}")
-        if run["status"] == "requires_action":
-            if not answers:
-                return "requires_action"
-            answers -= 1
-            calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
-            told = [{"tool_call_id": call["id"], "output": "sunny"} for call in calls]
-            run = ask(f"/threads/{thread}/runs/{run['id']}/submit_tool_outputs", {"tool_outputs": told})
-    said = ask(f"/threads/{thread}/messages")["data"]
-    return next(str(m["content"][0]["text"]["value"]) for m in said if m["role"] == "assistant")
-
-
-def _calls_again(client: openai.OpenAI, model: str) -> bool:
-    function = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
-    tools = [{"type": "function", "function": function}]
-    return _answers_thread(client, model, 1, tools=tools) == "requires_action"
-
-
-def _thread_heeds_a_format(client: openai.OpenAI, model: str) -> bool:
-    return _is_json(_answers_thread(client, model, 0, response_format={"type": "json_object"}))
-
-
-def _heeds_a_format(client: openai.OpenAI, model: str) -> bool:
-    schema: dict[str, object] = {"type": "object", "properties": {"sky": {"enum": ["blue", "red"]}}}
-    made = client.responses.create(
-        model=model,
-        input="Which colour is the sky? Answer in JSON.",
-        text={"format": {"type": "json_schema", "name": "sky", "schema": schema}},
-    )
-    return _is_json("".join(part.text for item in made.output for part in item.content))  # type: ignore[union-attr]
-
-
-def _is_json(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-_ONE_ROUND = Cannot(reason="asks for a function once in a run, whatever it is told", proof=_calls_again)
+_ONE_ROUND = Cannot(reason="asks for a function once in a run, whatever it is told", proof=proofs.calls_again)
 _FIXED_THREAD_TEXT = Cannot(
-    reason="says one and the same, and does not heed response_format", proof=_thread_heeds_a_format
+    reason="says one and the same, and does not heed response_format", proof=proofs.thread_heeds_a_format
 )
-_FIXED_TEXT = Cannot(reason="makes text up, and does not heed text.format", proof=_heeds_a_format)
+_FIXED_TEXT = Cannot(reason="makes text up, and does not heed text.format", proof=proofs.heeds_a_format)
 _NO_FORMAT = Cannot(
-    reason="does not heed text.format of responses, only that of chat completions", proof=_heeds_a_format
+    reason="does not heed text.format of responses, only that of chat completions",
+    proof=proofs.heeds_a_format,
 )
-_STATELESS = Cannot(reason="keeps no responses: every look at one is answered with 404", proof=_retrieves)
+_STATELESS = Cannot(
+    reason="keeps no responses: every poll of one is answered with 404", proof=proofs.retrieves
+)
 _OTHER_FUNCTIONS = Cannot(
     reason="refuses functions in the form of this API: it wants that of chat completions",
-    proof=_calls_a_function,
+    proof=proofs.calls_a_function,
 )
-_SMALL = Cannot(reason="so small a model answers, where a function should be called", proof=_calls_a_function)
+_SMALL = Cannot(
+    reason="so small a model answers, where a function should be called", proof=proofs.calls_a_function
+)
 _READS = (
     *("wait in a sensor", "read", "steps", "output", "cancel", "cancel what has ended"),
     "window over",
@@ -225,7 +155,7 @@ SERVERS = {
                 **{(RESPONSE, name): _SMALL for name in _CALLS},
                 (RESPONSE, "typed output"): _NO_FORMAT,
                 (RESPONSE, "next turn"): Cannot(
-                    reason="keeps no responses, and refuses previous_response_id", proof=_goes_on
+                    reason="keeps no responses, and refuses previous_response_id", proof=proofs.goes_on
                 ),
             },
         ),
