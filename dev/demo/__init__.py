@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A throwaway Airflow on this machine, and what to show with it. Not part of the installed package."""
+"""The example Dags in a live Airflow: shown once with what becomes of them, or left running."""
