@@ -22,13 +22,18 @@ DRIVERS := $(VENV)/.postgres-drivers
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow simulator test chaos chaos-short conformance steady demo-llm lint types coverage bench bench-short bench-live test-matrix constraints clean
+.PHONY: help setup test lint types coverage demo airflow simulator demo-llm chaos-short chaos conformance steady \
+	test-matrix bench-short bench bench-live constraints clean
 .SUFFIXES:
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@printf '\n%s\n' 'PYTHON=python3.12, AIRFLOW=3.1 or 3.2 and SDK=3.13 choose other versions: make AIRFLOW=3.1 demo'
 
-setup: $(STAMP) ## Install the package and its tools into .venv
+##@ Every day
+
+setup: $(STAMP) ## Install the package and its tools into .venv (the targets below do it when needed)
 
 $(CREATED):
 	@test -n "$(PYTHON_VERSION)" || { echo "Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python"; exit 1; }
@@ -43,82 +48,90 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(CREATED)
 		--constraint $(VENV)/constraints.txt
 	@touch $@
 
-demo: $(STAMP) ## Run the example Dags in a live Airflow, against the simulator or OPENAI_API_KEY
-	@$(RUN) demo run $(ARGS)
-
-airflow: $(STAMP) ## Leave a live Airflow with the example Dags running, until Ctrl-C
-	@$(RUN) demo serve $(ARGS)
-
-simulator: $(STAMP) ## Run the simulator alone, until Ctrl-C
-	@$(RUN) airflow_provider_openai_runs.simulator $(ARGS)
-
-test: $(STAMP) ## Run the tests; ARGS go to pytest
+test: $(STAMP) ## Run the tests; ARGS="tests/runs -x" goes to pytest
 	@$(RUN) pytest $(ARGS)
 
-chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) ## Break a live Airflow in every way for an hour, and count what is paid twice
-	@$(RUN) chaos $(ARGS)
-
-chaos-short: $(STAMP) ## The same in five minutes, as a test; make test leaves it out
-	@$(RUN) pytest -m chaos -s tests/chaos $(ARGS)
-
-$(DRIVERS): $(STAMP)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[chaos]' --constraint $(CONSTRAINTS)
-	@touch $@
-
-lint: $(STAMP) ## Check style and format
+lint: $(STAMP) ## Check style and format (ruff)
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 
-types: $(STAMP) ## Check types
-	@$(RUN) mypy airflow_provider_openai_runs chaos demo conformance
+types: $(STAMP) ## Check the types of the package, dev/ and example_dags/ (mypy)
+	@$(RUN) mypy
 
 coverage: $(STAMP) ## Fail if the tests of runs/ and wire/ miss more than one branch in twenty
 	@$(RUN) pytest tests/runs tests/wire --cov=airflow_provider_openai_runs/runs \
 		--cov=airflow_provider_openai_runs/wire --cov-branch --cov-fail-under=95 \
 		--cov-report=term-missing:skip-covered $(ARGS)
 
-AIOHTTP := $(VENV)/.aiohttp
+##@ See it run
 
-bench: $(AIOHTTP) ## Measure what imports and ten thousand waits cost, beside the official provider's (45 minutes)
-	@$(RUN) benchmarks.imports
-	@$(RUN) benchmarks.waits $(ARGS)
+demo: $(STAMP) ## Run the example Dags once in a live Airflow, against the simulator or OPENAI_API_KEY
+	@$(RUN) dev.demo run $(ARGS)
 
-bench-short: $(AIOHTTP) ## The same with a thousand waits, in a minute
-	@$(RUN) benchmarks.waits --short
+airflow: $(STAMP) ## Leave that Airflow running until Ctrl-C; prints its address and login
+	@$(RUN) dev.demo serve $(ARGS)
 
-bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on a live Airflow (half an hour)
-	@$(RUN) benchmarks.triggerer
-	@$(RUN) benchmarks.live
+simulator: $(STAMP) ## Run the simulated OpenAI server alone, until Ctrl-C
+	@$(RUN) airflow_provider_openai_runs.simulator $(ARGS)
 
-$(AIOHTTP): $(STAMP)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check aiohttp
-	@touch $@
-
-test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half an hour); MATRIX names cells
-	@$(PYTHON) tests/matrix.py $(ARGS)
-
-SERVERS := $(patsubst conformance/requirements/%.txt,%,$(wildcard conformance/requirements/*.txt))
+SERVERS := $(patsubst dev/conformance/requirements/%.txt,%,$(wildcard dev/conformance/requirements/*.txt))
 INSTALLED := $(SERVERS:%=.venv-conformance-%/.installed)
 
-conformance: $(STAMP) $(INSTALLED) ## Try the operators on servers that others wrote
-	@$(RUN) conformance $(ARGS)
+demo-llm: $(STAMP) $(filter %llamacpp/.installed %fastresponses/.installed,$(INSTALLED)) ## The demo with a real language model, on the CPU (installs llama.cpp)
+	@$(RUN) dev.conformance.llm $(ARGS)
+
+$(INSTALLED): .venv-conformance-%/.installed: dev/conformance/requirements/%.txt
+	@echo "Installing the server $* into .venv-conformance-$*"
+	@$(PYTHON) -m venv --clear .venv-conformance-$*
+	@.venv-conformance-$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+##@ Before a release, or after a change of what crosses a process
+
+chaos-short: $(STAMP) ## Kill, mark, clear and freeze tasks of a live Airflow; count what is paid twice (five minutes)
+	@$(RUN) pytest -m chaos -s tests/chaos $(ARGS)
+
+chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) ## The same with every fault, for an hour; ARGS="--row WORDS" for some, "--help" for more
+	@$(RUN) dev.chaos $(ARGS)
+
+$(DRIVERS): $(STAMP)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[chaos]' --constraint $(CONSTRAINTS)
+	@touch $@
+
+conformance: $(STAMP) $(INSTALLED) ## Try the operators on servers that others wrote; ARGS="fakeai --case cancel" for less
+	@$(RUN) dev.conformance $(ARGS)
 
 STEADY := .venv-steady/node_modules/.bin/steady
 
-steady: $(STAMP) $(STEADY) ## Hold the requests against one more validator (needs npm)
+steady: $(STAMP) $(STEADY) ## Check the requests by one more validator (needs npm)
 	@STEADY=$(abspath $(STEADY)) $(RUN) pytest tests/test_requests_are_documented.py $(ARGS)
 
 $(STEADY):
 	@npm install --silent --ignore-scripts --prefix .venv-steady @stdy/cli@0.22.2
 
-demo-llm: $(STAMP) $(filter %llamacpp/.installed %fastresponses/.installed,$(INSTALLED)) ## The demo with a real language model, on the CPU
-	@$(RUN) conformance.llm $(ARGS)
+test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half an hour); MATRIX=3.1 for some
+	@$(PYTHON) tests/matrix.py $(ARGS)
 
-$(INSTALLED): .venv-conformance-%/.installed: conformance/requirements/%.txt
-	@echo "Installing the server $* into .venv-conformance-$*"
-	@$(PYTHON) -m venv --clear .venv-conformance-$*
-	@.venv-conformance-$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+##@ Measure
+
+AIOHTTP := $(VENV)/.aiohttp
+
+bench-short: $(AIOHTTP) ## What a thousand waits in one process cost, in a minute
+	@$(RUN) dev.benchmarks.waits --short
+
+bench: $(AIOHTTP) ## What imports and ten thousand waits cost, beside the official provider (45 minutes)
+	@$(RUN) dev.benchmarks.imports
+	@$(RUN) dev.benchmarks.waits $(ARGS)
+
+bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on a live Airflow (half an hour)
+	@$(RUN) dev.benchmarks.triggerer
+	@$(RUN) dev.benchmarks.mapped
+
+$(AIOHTTP): $(STAMP)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check aiohttp
 	@touch $@
+
+##@ Upkeep
 
 constraints: $(STAMP) ## Pin the newest versions again, within the .in files
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check uv

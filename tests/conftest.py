@@ -301,7 +301,7 @@ def run_task(fire: Callable[[Any], Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def _oracle() -> Any:
-    from conformance.oracle import DESCRIPTION, Oracle
+    from dev.conformance.oracle import DESCRIPTION, Oracle
 
     return Oracle() if DESCRIPTION.is_file() else None
 

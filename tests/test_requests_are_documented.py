@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
-from conformance.oracle import DESCRIPTION, Oracle
+from dev.conformance.oracle import DESCRIPTION, Oracle
 
 pytestmark = pytest.mark.skipif(
     not DESCRIPTION.is_file(), reason="the description of the API is not beside the repository"
@@ -117,7 +117,7 @@ def oracles() -> Iterator[list[Any]]:
     if command is None:
         yield [Oracle()]
         return
-    from conformance.steady import steady  # noqa: PLC0415 - only then
+    from dev.conformance.steady import steady  # noqa: PLC0415 - only then
 
     with steady(command) as validator:
         yield [Oracle(), validator]

@@ -97,7 +97,7 @@ class Ownership(RuleBasedStateMachine):
             "on_active_run": on_active_run,
         }
         self.generation = 0
-        self.owned: ToyRun | None = None
+        self.tracked: ToyRun | None = None
         self.log = logging.Logger("ownership")  # noqa: LOG001 # one for each machine, without handlers of others
         self.warnings = Warnings()
         self.log.addHandler(self.warnings)
@@ -106,7 +106,7 @@ class Ownership(RuleBasedStateMachine):
     def attempt(self, luck: Luck, *, cleared: bool) -> None:
         """One attempt looks for its run, until it has one, gives up, or dies."""
         self.generation += cleared
-        self.world.luck, self.world.calls, self.owned = luck, 0, None
+        self.world.luck, self.world.calls, self.tracked = luck, 0, None
         driver = acquirer(self.world, generation=self.generation, log=self.log, **self.policy)
         try:
             found = driver.acquire()
@@ -117,8 +117,8 @@ class Ownership(RuleBasedStateMachine):
             self.check()
             return
         if isinstance(found, Acquired):
-            self.owned = next(run for run in self.world.runs if run.id == found.run.ref.id)
-            assert not found.finished or self.owned.status is RunStatus.COMPLETED
+            self.tracked = next(run for run in self.world.runs if run.id == found.run.ref.id)
+            assert not found.finished or self.tracked.status is RunStatus.COMPLETED
             record = self.world.record()
             assert record is not None
             assert found.finished or record.ref == found.run.ref
@@ -126,10 +126,10 @@ class Ownership(RuleBasedStateMachine):
     @rule(marks_first=st.booleans(), completes=st.booleans(), refuses=st.booleans())
     def the_attempt_gives_its_run_up(self, *, marks_first: bool, completes: bool, refuses: bool) -> None:
         """The wait is over: cancel and note it, in either order, or refuse the answer."""
-        run, record = self.owned, self.world.record()
+        run, record = self.tracked, self.world.record()
         if run is None or record is None:
             return
-        self.owned = None
+        self.tracked = None
         if completes and run.status.is_active:
             run.status = RunStatus.COMPLETED
         if run.status is RunStatus.COMPLETED:
@@ -168,7 +168,7 @@ class Ownership(RuleBasedStateMachine):
             named = any("may be running and billing" in text and run.token in text for text in texts)
             resubmitted = any("on_lost_create='resubmit'" in text for text in texts)
             run.is_named |= named or (
-                resubmitted and self.owned is not run and self.policy["on_lost_create"] == "resubmit"
+                resubmitted and self.tracked is not run and self.policy["on_lost_create"] == "resubmit"
             )
 
 

@@ -1,37 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-from chaos.verdict import Run, Story, duplicates, orphans, wrongly_cancelled
+from dev.chaos.verdict import History, Run, duplicates, orphans, wrongly_cancelled
 
 
 def test_two_runs_alive_at_once_are_duplicates() -> None:
     runs = [Run("run_1", "in_progress", 10.0, None), Run("run_2", "in_progress", 20.0, None)]
-    assert len(duplicates(Story(), runs)) == 1
+    assert len(duplicates(History(), runs)) == 1
 
 
 def test_a_run_after_a_completed_one_is_a_duplicate_but_not_after_a_failed_one() -> None:
     second = Run("run_2", "completed", 20.0, 30.0)
-    assert duplicates(Story(), [Run("run_1", "completed", 10.0, 15.0), second])
-    assert not duplicates(Story(), [Run("run_1", "failed", 10.0, 15.0), second])
+    assert duplicates(History(), [Run("run_1", "completed", 10.0, 15.0), second])
+    assert not duplicates(History(), [Run("run_1", "failed", 10.0, 15.0), second])
 
 
 def test_a_clear_makes_room_for_a_new_run() -> None:
     runs = [Run("run_1", "completed", 10.0, 15.0), Run("run_2", "completed", 20.0, 30.0)]
-    assert not duplicates(Story(clears=[17.0]), runs)
+    assert not duplicates(History(clears=[17.0]), runs)
 
 
 def test_a_run_that_goes_on_after_its_task_is_an_orphan_unless_somebody_said_so() -> None:
     runs = [Run("run_1", "in_progress", 10.0, None)]
-    assert not orphans(Story(ended_at=None), runs, now=100.0)
-    assert not orphans(Story(ended_at=80.0), runs, now=100.0)
-    assert orphans(Story(ended_at=60.0), runs, now=100.0)
-    assert orphans(Story(clears=[60.0]), runs, now=100.0)
-    assert not orphans(Story(ended_at=60.0, told=True), runs, now=100.0)
+    assert not orphans(History(ended_at=None), runs, now=100.0)
+    assert not orphans(History(ended_at=80.0), runs, now=100.0)
+    assert orphans(History(ended_at=60.0), runs, now=100.0)
+    assert orphans(History(clears=[60.0]), runs, now=100.0)
+    assert not orphans(History(ended_at=60.0, announced=True), runs, now=100.0)
 
 
 def test_a_cancel_needs_an_excuse_from_before_it() -> None:
     runs = [Run("run_1", "cancelled", 10.0, 15.0)]
-    assert wrongly_cancelled(Story(), runs)
-    assert wrongly_cancelled(Story(excuses=[(16.0, 99.0)]), runs)
-    assert not wrongly_cancelled(Story(excuses=[(14.0, 99.0)]), runs)
+    assert wrongly_cancelled(History(), runs)
+    assert wrongly_cancelled(History(excuses=[(16.0, 99.0)]), runs)
+    assert not wrongly_cancelled(History(excuses=[(14.0, 99.0)]), runs)
 
 
 def test_a_response_goes_on_from_the_one_whose_calls_it_answers_and_only_once() -> None:
@@ -40,6 +40,6 @@ def test_a_response_goes_on_from_the_one_whose_calls_it_answers_and_only_once() 
         Run("resp_2", "completed", 13.0, 15.0, "resp_1"),
         Run("resp_3", "completed", 16.0, 18.0, "resp_2"),
     ]
-    assert not duplicates(Story(), chain)
-    assert len(duplicates(Story(), [*chain, Run("resp_4", "completed", 17.0, 19.0, "resp_2")])) == 1
-    assert duplicates(Story(), [chain[0], Run("resp_2", "completed", 11.0, 15.0, "resp_1")])
+    assert not duplicates(History(), chain)
+    assert len(duplicates(History(), [*chain, Run("resp_4", "completed", 17.0, 19.0, "resp_2")])) == 1
+    assert duplicates(History(), [chain[0], Run("resp_2", "completed", 11.0, 15.0, "resp_1")])

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One Dag for each kind of run, way to wait and set of options; one task each, and one trial a Dag run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator, Context
+
+from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
+from dev.chaos.tool_rows import SECONDS_OF_A_CALL
+
+PROMPT = "{{ dag_run.conf['prompt'] }}"
+ASSISTANT = "{{ dag_run.conf['assistant'] }}"
+RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=3)}
+
+
+def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **options: Any) -> None:
+    """Make a Dag of one task that creates a run about the trial's prompt."""
+    own: dict[str, Any] = {"model": "gpt-4.1-mini", "input": PROMPT}
+    if issubclass(operator, CreateRunOperator):
+        own = {"assistant_id": ASSISTANT, "thread": {"messages": [{"role": "user", "content": PROMPT}]}}
+    with DAG(
+        name,
+        schedule=None,
+        dagrun_timeout=dagrun_timeout,
+        max_active_runs=100,
+        max_active_tasks=100,
+        render_template_as_native_obj=True,
+    ):
+        operator(
+            task_id="t",
+            completion_window="{{ dag_run.conf['window'] }}",
+            metadata={"trial": "{{ dag_run.conf['trial'] }}"},
+            **{**own, **RETRY, **options},
+        )
+
+
+def look_up(number: int) -> str:
+    """Look something up."""
+    return f"found {number}"
+
+
+def take_time(number: int, context: Context) -> str:
+    """Take some time; the first attempt of a trial that says so does not live that long."""
+    dies_after = (context["dag_run"].conf or {}).get("dies_after")
+    if dies_after is not None and context["ti"].try_number == 1:
+        time.sleep(dies_after)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(SECONDS_OF_A_CALL)
+    return f"done {number}"
+
+
+class Blocker(BaseOperator):
+    """Keeps a worker busy."""
+
+    def execute(self, context: Context) -> None:
+        """Sleep as long as the Dag run says."""
+        time.sleep((context["dag_run"].conf or {})["seconds"])
+
+
+with DAG("blocker", schedule=None, max_active_runs=100, max_active_tasks=100):
+    Blocker(task_id="t", priority_weight=100)
+
+for waits in ("deferred", "worker"):
+    deferrable = waits == "deferred"
+    for kind, create, dying in (
+        ("response", CreateResponseOperator, DyingResponseOperator),
+        ("thread_run", CreateRunOperator, DyingRunOperator),
+    ):
+        dag(f"{kind}_{waits}", create, deferrable=deferrable)
+        limit = timedelta(seconds=20)
+        dag(f"{kind}_{waits}_timeout", create, deferrable=deferrable, execution_timeout=limit, retries=0)
+        limit = timedelta(seconds=60)
+        dag(f"{kind}_{waits}_busy_timeout", create, deferrable=deferrable, execution_timeout=limit, retries=0)
+        dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=60))
+        dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look_up, take_time])
+        dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
+        if deferrable:
+            dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
+    for policy in ("fail", "wait", "cancel"):
+        dag(
+            f"thread_run_{waits}_busy_{policy}",
+            CreateRunOperator,
+            deferrable=deferrable,
+            on_active_run=policy,
+            thread=None,
+            thread_id="{{ dag_run.conf['thread'] }}",
+            additional_instructions=PROMPT,
+        )

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with the runs of a trial: twice, orphaned, or wrongly cancelled. Times are Unix seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+SECONDS_TO_END = 30.0
+"""How long after its task instance a run may go on before it counts as an orphan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """
+    A run as the simulator knows it; ``ended_at`` is None while it is active.
+
+    :param answers: the response whose calls it answers; with that one it counts as one run.
+    """
+
+    id: str
+    status: str
+    created_at: float
+    ended_at: float | None
+    answers: str | None = None
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Run:
+        """Read one entry of ``/simulator/runs``."""
+        previous = value.get("previous_response_id")
+        return cls(value["id"], value["status"], value["created_at"], value["ended_at"], previous)
+
+    def was_alive_at(self, moment: float) -> bool:
+        """Tell whether it was paid for at that moment."""
+        return self.created_at <= moment and (self.ended_at is None or self.ended_at > moment)
+
+
+@dataclass(slots=True)
+class History:
+    """
+    What was done to a task instance.
+
+    :param clears: when it was cleared; between two clears is a generation.
+    :param excuses: from when to when a run may have been cancelled: it was marked, cleared, timed out.
+    :param ended_at: when it was seen ended or deleted.
+    :param announced: whether its log says that a run may go on, by policy.
+    """
+
+    clears: list[float] = field(default_factory=list)
+    excuses: list[tuple[float, float]] = field(default_factory=list)
+    ended_at: float | None = None
+    announced: bool = False
+
+    def generation(self, moment: float) -> int:
+        """Count the clears up to a moment."""
+        return sum(clear <= moment for clear in self.clears)
+
+
+def duplicates(history: History, runs: list[Run]) -> list[str]:
+    """Name the runs of one generation that were created while another one lived or was complete."""
+    before = {run.id: run.answers for run in runs}
+
+    def goes_on_from(run: Run, other: Run) -> bool:
+        earlier = run.answers
+        while earlier not in {None, other.id}:
+            earlier = before.get(earlier)
+        return earlier is not None
+
+    return [
+        f"{second.id} was created while {first.id} of the same generation was alive or completed"
+        for first, second in combinations(sorted(runs, key=lambda run: run.created_at), 2)
+        if history.generation(first.created_at) == history.generation(second.created_at)
+        and (first.was_alive_at(second.created_at) or first.status == "completed")
+        and not (goes_on_from(second, first) and not first.was_alive_at(second.created_at))
+    ]
+
+
+def orphans(history: History, runs: list[Run], now: float) -> list[str]:
+    """Name the runs that go on although their task instance, or its generation, is over."""
+    if history.announced:
+        return []
+    found = []
+    for run in runs:
+        over = next((clear for clear in history.clears if clear > run.created_at), history.ended_at)
+        if over is not None and run.ended_at is None and now > over + SECONDS_TO_END:
+            found.append(f"{run.id} is {run.status}, {now - over:.0f} s after the end of its task")
+    return found
+
+
+def wrongly_cancelled(history: History, runs: list[Run]) -> list[str]:
+    """Name the runs that were cancelled although nothing was done that would call for it."""
+    return [
+        f"{run.id} was cancelled {run.ended_at - run.created_at:.1f} s after it was created"
+        for run in runs
+        if run.status == "cancelled"
+        and run.ended_at is not None
+        and not any(since <= run.ended_at <= until for since, until in history.excuses)
+    ]
