@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from airflow_provider_openai_runs.simulator import assistants, conversations, responses, runs, threads
-from airflow_provider_openai_runs.simulator.call import Call, Reply
 from airflow_provider_openai_runs.simulator.control import control_routes
 from airflow_provider_openai_runs.simulator.errors import ApiError, unknown_url
+from airflow_provider_openai_runs.simulator.exchange import ApiReply, ApiRequest
 from airflow_provider_openai_runs.simulator.ids import new_id
 from airflow_provider_openai_runs.simulator.middleware import Middleware
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
-    from airflow_provider_openai_runs.simulator.call import Handler
+    from airflow_provider_openai_runs.simulator.exchange import Handler
     from airflow_provider_openai_runs.simulator.store import Store
 
 _TICK = 0.02
@@ -56,20 +56,20 @@ class _Endpoint:
         if self._needs_beta:
             _check_beta(request)
         with store.lock:
-            call = Call(
+            asked = ApiRequest(
                 ids=request.path_params,
                 query=dict(request.query_params),
                 body=_body(request.scope["simulator.request"].body),
                 now=store.clock.now(),
             )
-            reply = self._handler(store, call)
-        if isinstance(reply, Reply):
+            reply = self._handler(store, asked)
+        if isinstance(reply, ApiReply):
             await self._until_ready(reply, request)
             with store.lock:
                 return _json(reply.body(store.clock.now()), headers=dict(reply.headers))
         return _json(reply)
 
-    async def _until_ready(self, reply: Reply, request: Request) -> None:
+    async def _until_ready(self, reply: ApiReply, request: Request) -> None:
         """Wait in small steps, because the clock may be advanced and the client may drop the connection."""
         clock = self._store.clock
         while (left := reply.ready_at - clock.now()) > 0:
@@ -117,7 +117,7 @@ def _check_beta(request: Request) -> None:
 
 async def _refuse(_request: Request, error: Exception) -> JSONResponse:
     """Answer an ApiError."""
-    if not isinstance(error, ApiError):  # pragma: no cover - starlette hands over what it was told to
+    if not isinstance(error, ApiError):  # pragma: no cover - starlette hands over what it was asked to
         raise error
     return _json(error.body, status=error.status)
 

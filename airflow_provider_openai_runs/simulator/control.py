@@ -65,14 +65,14 @@ def _runs(store: Store, _body: Any) -> dict[str, Any]:
 
 
 def _script(store: Store, body: Any) -> dict[str, Any]:
-    scenarios = [Scenario.from_json(one) for one in _several(body)]
+    scenarios = [Scenario.from_json(one) for one in _as_list(body)]
     for scenario in scenarios:
         store.script(scenario)
     return {"planned": len(scenarios)}
 
 
 def _fault(store: Store, body: Any) -> dict[str, Any]:
-    faults = [Fault.from_json(one) for one in _several(body)]
+    faults = [Fault.from_json(one) for one in _as_list(body)]
     for fault in faults:
         store.faults.add(fault)
     return {"planned": len(faults)}
@@ -91,7 +91,7 @@ def _advance(store: Store, body: Any) -> dict[str, Any]:
     return {"now": store.clock.now()}
 
 
-def _several(body: Any) -> list[Any]:
+def _as_list(body: Any) -> list[Any]:
     return body if isinstance(body, list) else [body]
 
 

@@ -67,7 +67,7 @@ _BY_STATUS: dict[int, dict[str, Any]] = {
 }
 
 
-def trouble(status: int, *, message: str | None = None, code: str | None = None) -> ApiError:
+def error_for_status(status: int, *, message: str | None = None, code: str | None = None) -> ApiError:
     """Make the error that OpenAI sends with an HTTP `status`, for faults; `message` and `code` override."""
     known = _BY_STATUS.get(status, {"message": _SERVER_ERROR, "type": "server_error"})
     given = {name: value for name, value in (("message", message), ("code", code)) if value is not None}

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import HTMLResponse, JSONResponse
 
-from airflow_provider_openai_runs.simulator.errors import trouble
+from airflow_provider_openai_runs.simulator.errors import error_for_status
 from airflow_provider_openai_runs.simulator.faults import Fault, FaultKind
 from airflow_provider_openai_runs.simulator.requestlog import LoggedRequest
 
@@ -115,7 +115,7 @@ class Middleware:
 
 
 def _refusal(fault: Fault) -> JSONResponse:
-    error = trouble(fault.status, message=fault.message, code=fault.code)
+    error = error_for_status(fault.status, message=fault.message, code=fault.code)
     headers = {} if fault.retry_after is None else {"retry-after": f"{fault.retry_after:g}"}
     return JSONResponse(error.body, status_code=fault.status, headers=headers)
 

@@ -23,8 +23,8 @@ _KEPT_UNSTORED = 600.0
 class Response:
     """A response; everything but `timeline` is settled when it is created.
 
-    A scenario with calls is played by several responses, one for each `stage`: the approval request, each
-    round of calls, then the answer. `approved` is the approval request that this response was told to go
+    A scenario with calls is carried out by several responses, one for each `turn`: the approval request, each
+    round of calls, then the answer. `approved` is the approval request that this response was allowed to go
     ahead with.
     """
 
@@ -40,7 +40,7 @@ class Response:
     scenario: Scenario
     answer: Answer
     speed: float
-    stage: int = 0
+    turn: int = 0
     approved: dict[str, Any] | None = None
     timeline: Timeline = field(init=False)
 
@@ -121,12 +121,12 @@ class Response:
     def _asks(self) -> bool:
         """Whether this response ends with a question to the client instead of an answer."""
         asking = len(self.scenario.function_calls) + (self.scenario.mcp_approval is not None)
-        return self.stage < asking
+        return self.turn < asking
 
     def _planned_output(self) -> list[dict[str, Any]]:
         """List the items that the response writes if nothing comes between."""
         request = self.scenario.mcp_approval
-        if request is not None and self.stage == 0:
+        if request is not None and self.turn == 0:
             return [
                 {
                     "id": child_id("mcpr", self.id, 0),
@@ -137,7 +137,7 @@ class Response:
                 },
             ]
         if self._asks:
-            calls = self.scenario.function_calls[self.stage - (request is not None)]
+            calls = self.scenario.function_calls[self.turn - (request is not None)]
             return [
                 {
                     "id": child_id("fc", self.id, index),

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.answers import answer
-from airflow_provider_openai_runs.simulator.call import Reply
 from airflow_provider_openai_runs.simulator.continuation import Continuation, continuation
 from airflow_provider_openai_runs.simulator.errors import ApiError, missing
+from airflow_provider_openai_runs.simulator.exchange import ApiReply
 from airflow_provider_openai_runs.simulator.ids import new_id
 from airflow_provider_openai_runs.simulator.items import prompt_of, question_of, stored_items
 from airflow_provider_openai_runs.simulator.pagination import page
 from airflow_provider_openai_runs.simulator.response import Response
 
 if TYPE_CHECKING:
-    from airflow_provider_openai_runs.simulator.call import Call, Handler
     from airflow_provider_openai_runs.simulator.conversation import Conversation
+    from airflow_provider_openai_runs.simulator.exchange import ApiRequest, Handler
     from airflow_provider_openai_runs.simulator.store import Store
 
 _LEAST_TOKENS = 16
@@ -51,14 +51,14 @@ _PARAMETERS: dict[str, v.Check] = {
     **dict.fromkeys(("access_programs", "context_management", "include"), v.array()),
     "conversation": v.of_type(str, dict),
     "input": v.of_type(str, list),
-    "max_output_tokens": v.number(_LEAST_TOKENS, whole=True),
-    "max_tool_calls": v.number(1, whole=True),
+    "max_output_tokens": v.number(_LEAST_TOKENS, integer=True),
+    "max_tool_calls": v.number(1, integer=True),
     "metadata": v.metadata,
     "model": v.model,
     "temperature": v.number(0, 2),
     "tool_choice": v.of_type(str, dict),
     "tools": v.array(item=v.response_tool),
-    "top_logprobs": v.number(0, 20, whole=True),
+    "top_logprobs": v.number(0, 20, integer=True),
     "top_p": v.number(0, 1),
     "truncation": v.one_of("auto", "disabled"),
 }
@@ -138,15 +138,15 @@ def _conversation(store: Store, body: dict[str, Any], now: float) -> Conversatio
     return conversation
 
 
-def create_response(store: Store, call: Call) -> Reply:
+def create_response(store: Store, request: ApiRequest) -> ApiReply:
     """POST /responses: at once in the background, else when the response is ready."""
-    body = call.body
+    body = request.body
     _check(body)
-    conversation = _conversation(store, body, call.now)
+    conversation = _conversation(store, body, request.now)
     items = stored_items(body.get("input"))
     previous = body.get("previous_response_id")
-    link = continuation(store, items, previous=previous, conversation=conversation, now=call.now)
-    response = _response(store, body, items, link=link, conversation=conversation, now=call.now)
+    link = continuation(store, items, previous=previous, conversation=conversation, now=request.now)
+    response = _response(store, body, items, link=link, conversation=conversation, now=request.now)
     store.responses[response.id] = response
     store.history.append(response)
     store.askers.update(dict.fromkeys(response.questions(), response))
@@ -189,48 +189,48 @@ def _response(
             ceiling_name="max_output_tokens",
         ),
         speed=store.options.speed,
-        stage=link.stage,
+        turn=link.turn,
         approved=link.approved,
     )
 
 
-def _reply(response: Response, *, ready_at: float = 0.0) -> Reply:
+def _reply(response: Response, *, ready_at: float = 0.0) -> ApiReply:
     wait = response.scenario.poll_after_ms
     headers = {} if wait is None else {"openai-poll-after-ms": str(wait)}
-    return Reply(body=response.render, headers=headers, ready_at=ready_at, dropped=response.cancel)
+    return ApiReply(body=response.render, headers=headers, ready_at=ready_at, dropped=response.cancel)
 
 
-def _find(store: Store, call: Call) -> Response:
-    return store.response(call.ids["response_id"], call.now)
+def _find(store: Store, request: ApiRequest) -> Response:
+    return store.response(request.ids["response_id"], request.now)
 
 
-def retrieve_response(store: Store, call: Call) -> Reply:
+def retrieve_response(store: Store, request: ApiRequest) -> ApiReply:
     """GET /responses/{id}."""
-    if call.query.get("stream") == "true":
+    if request.query.get("stream") == "true":
         raise ApiError("The simulator does not stream: send stream=false and poll.", param="stream")
-    return _reply(_find(store, call))
+    return _reply(_find(store, request))
 
 
-def cancel_response(store: Store, call: Call) -> Reply:
+def cancel_response(store: Store, request: ApiRequest) -> ApiReply:
     """POST /responses/{id}/cancel: only what was created in the background; twice is as good as once."""
-    response = _find(store, call)
+    response = _find(store, request)
     if not response.background:
         raise ApiError("Cannot cancel a synchronous response.")
-    response.cancel(call.now)
+    response.cancel(request.now)
     return _reply(response)
 
 
-def delete_response(store: Store, call: Call) -> dict[str, Any]:
+def delete_response(store: Store, request: ApiRequest) -> dict[str, Any]:
     """DELETE /responses/{id}."""
-    key = _find(store, call).id
+    key = _find(store, request).id
     del store.responses[key]
     return {"id": key, "object": "response", "deleted": True}
 
 
-def list_input_items(store: Store, call: Call) -> dict[str, Any]:
+def list_input_items(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /responses/{id}/input_items."""
-    items = {item["id"]: item for item in _find(store, call).input}
-    return page(list(items), call.query, items.__getitem__)
+    items = {item["id"]: item for item in _find(store, request).input}
+    return page(list(items), request.query, items.__getitem__)
 
 
 _RESPONSE = "/responses/{response_id}"

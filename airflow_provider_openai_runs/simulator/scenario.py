@@ -109,7 +109,7 @@ class Scenario:
             return self.statuses
         return ((Status.QUEUED, self.queued), (Status.IN_PROGRESS, self.in_progress))
 
-    def concerns(self, subject: str) -> bool:
+    def matches(self, subject: str) -> bool:
         """Tell whether this script is meant for a run about `subject`."""
         return self.when is None or re.search(self.when, subject) is not None
 

@@ -100,7 +100,7 @@ class Store:
     ) -> Scenario:
         """Take the script of a new run about `subject`, else the default that calls one of `functions`."""
         for script in self.scripts:
-            meant = script.scenario.concerns(subject) and (can_expire or script.scenario.ends != "expired")
+            meant = script.scenario.matches(subject) and (can_expire or script.scenario.ends != "expired")
             if not meant or script.left == 0:
                 continue
             if script.left is not None:

@@ -59,24 +59,24 @@ def of_type(*types: type) -> Check:
     return inspect
 
 
-def number(least: float, most: float | None = None, *, whole: bool = False) -> Check:
-    """Accept numbers within a range, `whole` ones only where asked."""
-    kind = "integer" if whole else "decimal"
-    inspect_type = of_type(int) if whole else of_type(int, float)
+def number(least: float, most: float | None = None, *, integer: bool = False) -> Check:
+    """Accept numbers within a range, integers only where asked."""
+    kind = "integer" if integer else "decimal"
+    inspect_type = of_type(int) if integer else of_type(int, float)
 
     def inspect(name: str, value: Any) -> None:
         inspect_type(name, value)
         if value < least:
-            limit, word = f">= {least:g}", "below_min"
+            limit, suffix = f">= {least:g}", "below_min"
         elif most is not None and value > most:
-            limit, word = f"<= {most:g}", "above_max"
+            limit, suffix = f"<= {most:g}", "above_max"
         else:
             return
-        where = "below minimum" if word == "below_min" else "above maximum"
+        where = "below minimum" if suffix == "below_min" else "above maximum"
         message = (
             f"Invalid '{name}': {kind} {where} value. Expected a value {limit}, but got {value} instead."
         )
-        raise ApiError(message, param=name, code=f"{kind}_{word}_value")
+        raise ApiError(message, param=name, code=f"{kind}_{suffix}_value")
 
     return inspect
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every reply there is loads strictly into the SDK's own types: the client of these tests looks at each."""
+"""Every reply there is loads strictly into the SDK's own types: the client of these tests checks each."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_openai_runs.simulator.store import Store
 
-    Handler = Callable[[Store, "Call"], "Reply | dict[str, Any]"]
+    Handler = Callable[[Store, "ApiRequest"], "ApiReply | dict[str, Any]"]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiRequest:
     """A request whose body has been read: `ids` are those in its path."""
 
     ids: Mapping[str, str]
@@ -25,7 +25,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class ApiReply:
     """An answer that carries headers, or that is written only when it is ready.
 
     `body` is asked for the JSON at the moment of sending; `ready_at` is epoch seconds of the simulator's
