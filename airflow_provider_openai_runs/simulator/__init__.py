@@ -15,10 +15,43 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.faults import Fault
     from airflow_provider_openai_runs.simulator.scenario import FunctionCall, Scenario
     from airflow_provider_openai_runs.simulator.server import Simulator
+    from airflow_provider_openai_runs.simulator.tool_results import (
+        CodeInterpreter,
+        FileSearch,
+        FoundFile,
+        ImageGeneration,
+        McpCall,
+        McpListTools,
+        ProducedFile,
+        Reasoning,
+        WebPage,
+        WebSearch,
+    )
 
-__all__ = ["Fault", "FunctionCall", "Scenario", "Simulator"]
+__all__ = [
+    "CodeInterpreter",
+    "Fault",
+    "FileSearch",
+    "FoundFile",
+    "FunctionCall",
+    "ImageGeneration",
+    "McpCall",
+    "McpListTools",
+    "ProducedFile",
+    "Reasoning",
+    "Scenario",
+    "Simulator",
+    "WebPage",
+    "WebSearch",
+]
 
-_HOMES = {"Fault": "faults", "FunctionCall": "scenario", "Scenario": "scenario", "Simulator": "server"}
+_HOMES = {
+    **dict.fromkeys(__all__, "tool_results"),
+    "Fault": "faults",
+    "FunctionCall": "scenario",
+    "Scenario": "scenario",
+    "Simulator": "server",
+}
 
 
 def __getattr__(name: str) -> Any:

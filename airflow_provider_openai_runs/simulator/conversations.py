@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.conversation import Conversation
 from airflow_provider_openai_runs.simulator.ids import new_id
+from airflow_provider_openai_runs.simulator.include import check_include, without_extras
 from airflow_provider_openai_runs.simulator.items import stored_items
 from airflow_provider_openai_runs.simulator.pagination import page
 
@@ -75,12 +76,15 @@ def list_items(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /conversations/{id}/items."""
     conversation = _find(store, request)
     conversation.settle(request.now)
-    return page(list(conversation.items), request.query, conversation.items.__getitem__)
+    check_include(request.include)
+    items = conversation.items
+    return page(list(items), request.query, lambda key: without_extras(items[key], request.include))
 
 
 def retrieve_item(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /conversations/{id}/items/{id}."""
-    return _find(store, request).item(request.ids["item_id"], request.now)
+    check_include(request.include)
+    return without_extras(_find(store, request).item(request.ids["item_id"], request.now), request.include)
 
 
 def delete_item(store: Store, request: ApiRequest) -> dict[str, Any]:

@@ -38,6 +38,11 @@ def item_not_found(what: str, key: str) -> ApiError:
     return ApiError(f"{what} with id '{key}' not found.", status=404)
 
 
+def no_such_file(key: str) -> ApiError:
+    """Refuse an id of the Files API that nobody has."""
+    return ApiError(f"No such File object: {key}", status=404, param="id")
+
+
 def unknown_url(method: str, path: str) -> ApiError:
     """Refuse a URL that the API does not serve."""
     return ApiError(f"Invalid URL ({method} {path})", status=404)

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from airflow_provider_openai_runs.simulator.content import Content
     from airflow_provider_openai_runs.simulator.store import Store
 
-    Handler = Callable[[Store, "ApiRequest"], "ApiReply | dict[str, Any]"]
+    Handler = Callable[[Store, "ApiRequest"], "ApiReply | Download | dict[str, Any]"]
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """A request whose body has been read: `ids` are those in its path."""
+    """A request whose body has been read: `ids` are those in its path, `include` comes from its query."""
 
     ids: Mapping[str, str]
     query: Mapping[str, str]
     body: dict[str, Any]
     now: float
+    include: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +38,11 @@ class ApiReply:
     headers: Mapping[str, str] = field(default_factory=dict)
     ready_at: float = 0.0
     dropped: Callable[[float], object] = lambda _now: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """An answer that is a file, sent piece by piece."""
+
+    content: Content
+    filename: str

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from airflow_provider_openai_runs.simulator.answers import text_of
@@ -51,9 +52,14 @@ def _content(content: Any, *, from_model: bool) -> list[dict[str, Any]]:
     return [output_text(content)] if from_model else [{"type": "input_text", "text": content}]
 
 
-def output_text(text: str) -> dict[str, Any]:
+def output_text(text: str, annotations: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
     """Write text as the model does."""
-    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+    return {"type": "output_text", "annotations": list(annotations), "logprobs": [], "text": text}
+
+
+def refusal(text: str) -> dict[str, Any]:
+    """Write a refusal as the model does."""
+    return {"type": "refusal", "refusal": text}
 
 
 def prompt_of(items: list[dict[str, Any]]) -> str:

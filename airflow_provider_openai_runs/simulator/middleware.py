@@ -77,9 +77,10 @@ class Middleware:
             await self._answers(scope, receive)
             await _hang_up(receive)
         elif fault.kind == FaultKind.CUT:
-            start, body = await self._answers(scope, receive)
+            start, *bodies = await self._answers(scope, receive)
             await send(start)
-            half = body["body"][: len(body["body"]) // 2]
+            body = b"".join(message["body"] for message in bodies)
+            half = body[: len(body) // 2]
             await send({"type": "http.response.body", "body": half, "more_body": True})
             await _hang_up(receive)
         else:

@@ -7,15 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.answers import answer
+from airflow_provider_openai_runs.simulator.citations import of_response
+from airflow_provider_openai_runs.simulator.container import Container
 from airflow_provider_openai_runs.simulator.continuation import Continuation, continuation
 from airflow_provider_openai_runs.simulator.errors import ApiError, missing
 from airflow_provider_openai_runs.simulator.exchange import ApiReply
-from airflow_provider_openai_runs.simulator.ids import new_id
+from airflow_provider_openai_runs.simulator.ids import child_id, new_id
+from airflow_provider_openai_runs.simulator.include import (
+    ENCRYPTED_REASONING,
+    INCLUDABLE,
+    check_include,
+    without_extras,
+)
 from airflow_provider_openai_runs.simulator.items import prompt_of, question_of, stored_items
 from airflow_provider_openai_runs.simulator.pagination import page
 from airflow_provider_openai_runs.simulator.response import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from airflow_provider_openai_runs.simulator.conversation import Conversation
     from airflow_provider_openai_runs.simulator.exchange import ApiRequest, Handler
     from airflow_provider_openai_runs.simulator.store import Store
@@ -48,7 +58,8 @@ _PARAMETERS: dict[str, v.Check] = {
         ),
         v.mapping,
     ),
-    **dict.fromkeys(("access_programs", "context_management", "include"), v.array()),
+    **dict.fromkeys(("access_programs", "context_management"), v.array()),
+    "include": v.array(item=v.one_of(*INCLUDABLE)),
     "conversation": v.of_type(str, dict),
     "input": v.of_type(str, list),
     "max_output_tokens": v.number(_LEAST_TOKENS, integer=True),
@@ -149,10 +160,14 @@ def create_response(store: Store, request: ApiRequest) -> ApiReply:
     response = _response(store, body, items, link=link, conversation=conversation, now=request.now)
     store.responses[response.id] = response
     store.history.append(response)
+    store.containers[response.container_id] = Container(response.container_id, response)
     store.askers.update(dict.fromkeys(response.questions(), response))
     if conversation is not None:
         conversation.begin(response)
-    return _reply(response, ready_at=0.0 if response.background else response.timeline.ends_at)
+    # Thoughts are shown to who creates the response, to later readers only if they ask.
+    include = {*(body.get("include") or ()), ENCRYPTED_REASONING}
+    ready_at = 0.0 if response.background else response.timeline.ends_at
+    return _reply(response, include=include, ready_at=ready_at)
 
 
 def _response(
@@ -170,8 +185,10 @@ def _response(
     functions = [tool for tool in offered if tool["type"] == "function"]
     scenario = link.scenario or store.scenario_for(prompt, functions=functions, can_expire=False)
     question = question_of(items) or link.question
+    key = new_id("resp", length=50)
+    container_id = _container_id(offered) or child_id("cntr", key, 0)
     return Response(
-        id=new_id("resp", length=50),
+        id=key,
         created_at=now,
         background=bool(body.get("background")) and not scenario.ignores_background,
         stored=body.get("store") is not False,
@@ -185,19 +202,33 @@ def _response(
             scenario,
             prompt=prompt,
             question=question,
+            citations=of_response(key, container_id, scenario.output),
             ceiling=parameters["max_output_tokens"],
             ceiling_name="max_output_tokens",
         ),
+        container_id=container_id,
+        service_tier=body.get("service_tier"),
         speed=store.options.speed,
         turn=link.turn,
         approved=link.approved,
     )
 
 
-def _reply(response: Response, *, ready_at: float = 0.0) -> ApiReply:
+def _container_id(tools: list[dict[str, Any]]) -> str | None:
+    """Give the container that the caller named; otherwise each response has one of its own."""
+    named = [tool.get("container") for tool in tools if tool["type"] == "code_interpreter"]
+    return next((container for container in named if isinstance(container, str)), None)
+
+
+def _reply(response: Response, *, include: Collection[str] = (), ready_at: float = 0.0) -> ApiReply:
     wait = response.scenario.poll_after_ms
     headers = {} if wait is None else {"openai-poll-after-ms": str(wait)}
-    return ApiReply(body=response.render, headers=headers, ready_at=ready_at, dropped=response.cancel)
+    return ApiReply(
+        body=lambda now: response.render(now, include),
+        headers=headers,
+        ready_at=ready_at,
+        dropped=response.cancel,
+    )
 
 
 def _find(store: Store, request: ApiRequest) -> Response:
@@ -206,9 +237,10 @@ def _find(store: Store, request: ApiRequest) -> Response:
 
 def retrieve_response(store: Store, request: ApiRequest) -> ApiReply:
     """GET /responses/{id}."""
+    check_include(request.include)
     if request.query.get("stream") == "true":
         raise ApiError("The simulator does not stream: send stream=false and poll.", param="stream")
-    return _reply(_find(store, request))
+    return _reply(_find(store, request), include=request.include)
 
 
 def cancel_response(store: Store, request: ApiRequest) -> ApiReply:
@@ -229,8 +261,9 @@ def delete_response(store: Store, request: ApiRequest) -> dict[str, Any]:
 
 def list_input_items(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /responses/{id}/input_items."""
+    check_include(request.include)
     items = {item["id"]: item for item in _find(store, request).input}
-    return page(list(items), request.query, items.__getitem__)
+    return page(list(items), request.query, lambda key: without_extras(items[key], request.include))
 
 
 _RESPONSE = "/responses/{response_id}"

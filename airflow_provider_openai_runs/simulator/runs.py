@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.answers import answer, text_of
 from airflow_provider_openai_runs.simulator.assistants import thread_tools
+from airflow_provider_openai_runs.simulator.citations import of_thread_run
 from airflow_provider_openai_runs.simulator.errors import missing, not_found
 from airflow_provider_openai_runs.simulator.exchange import ApiReply
 from airflow_provider_openai_runs.simulator.ids import new_id
+from airflow_provider_openai_runs.simulator.include import (
+    STEP_INCLUDABLE,
+    check_include,
+    step_without_extras,
+)
 from airflow_provider_openai_runs.simulator.pagination import page
 from airflow_provider_openai_runs.simulator.run import ThreadRun
+from airflow_provider_openai_runs.simulator.run_results import produced_files
 from airflow_provider_openai_runs.simulator.threads import new_thread
 
 if TYPE_CHECKING:
@@ -88,8 +95,9 @@ def _start(store: Store, thread: Thread, body: dict[str, Any], now: float) -> Ap
         "\n".join([parameters["instructions"] or "", *texts[-1:]]),
         functions=functions,
     )
+    key = new_id("run")
     run = ThreadRun(
-        id=new_id("run"),
+        id=key,
         thread_id=thread.id,
         assistant_id=body["assistant_id"],
         created_at=now,
@@ -100,6 +108,7 @@ def _start(store: Store, thread: Thread, body: dict[str, Any], now: float) -> Ap
             scenario,
             prompt=prompt,
             question=texts[-1] if texts else "",
+            citations=of_thread_run(key, scenario.output),
             ceiling=parameters["max_completion_tokens"],
             ceiling_name="max_completion_tokens",
         ),
@@ -107,6 +116,7 @@ def _start(store: Store, thread: Thread, body: dict[str, Any], now: float) -> Ap
     )
     thread.add_run(run)
     store.history.append(run)
+    store.files.update((file.id, file) for file in produced_files(run))
     return _reply(run)
 
 
@@ -117,6 +127,7 @@ def _reply(run: ThreadRun) -> ApiReply:
 
 def create_run(store: Store, request: ApiRequest) -> ApiReply:
     """POST /threads/{id}/runs."""
+    check_include(request.include, STEP_INCLUDABLE)
     thread = store.thread(request.ids["thread_id"])
     v.check(request.body, _IN_A_THREAD, required=("assistant_id",))
     store.assistant(request.body["assistant_id"])
@@ -182,8 +193,9 @@ def submit_tool_outputs(store: Store, request: ApiRequest) -> ApiReply:
 
 def list_steps(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /threads/{id}/runs/{id}/steps."""
+    check_include(request.include, STEP_INCLUDABLE)
     steps = {step["id"]: step for step in _find(store, request).steps(request.now)}
-    return page(list(steps), request.query, steps.__getitem__)
+    return page(list(steps), request.query, lambda key: step_without_extras(steps[key], request.include))
 
 
 def retrieve_step(store: Store, request: ApiRequest) -> dict[str, Any]:
@@ -192,7 +204,8 @@ def retrieve_step(store: Store, request: ApiRequest) -> dict[str, Any]:
     found = next((step for step in _find(store, request).steps(request.now) if step["id"] == key), None)
     if found is None:
         raise not_found("step", key)
-    return found
+    check_include(request.include, STEP_INCLUDABLE)
+    return step_without_extras(found, request.include)
 
 
 _RUN = "/threads/{thread_id}/runs/{run_id}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_openai_runs.simulator.clock import Clock
-from airflow_provider_openai_runs.simulator.errors import item_not_found, not_found
+from airflow_provider_openai_runs.simulator.errors import item_not_found, no_such_file, not_found
 from airflow_provider_openai_runs.simulator.faults import Faults
 from airflow_provider_openai_runs.simulator.requestlog import RequestLog
 from airflow_provider_openai_runs.simulator.scenario import Scenario, default_scenario
@@ -16,7 +16,9 @@ from airflow_provider_openai_runs.simulator.scenario import Scenario, default_sc
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow_provider_openai_runs.simulator.container import Container
     from airflow_provider_openai_runs.simulator.conversation import Conversation
+    from airflow_provider_openai_runs.simulator.file import StoredFile
     from airflow_provider_openai_runs.simulator.lifecycle import Timeline
     from airflow_provider_openai_runs.simulator.response import Response
     from airflow_provider_openai_runs.simulator.thread import Thread
@@ -82,6 +84,8 @@ class Store:
     threads: dict[str, Thread] = field(default_factory=dict)
     responses: dict[str, Response] = field(default_factory=dict)
     conversations: dict[str, Conversation] = field(default_factory=dict)
+    containers: dict[str, Container] = field(default_factory=dict)
+    files: dict[str, StoredFile] = field(default_factory=dict)
     askers: dict[str, Response] = field(default_factory=dict)
     history: list[Record] = field(default_factory=list)
     scripts: list[_Script] = field(default_factory=list)
@@ -133,9 +137,31 @@ class Store:
             raise item_not_found("Conversation", key)
         return self.conversations[key]
 
+    def container(self, key: str) -> Container:
+        """Find a container, or refuse its id."""
+        if key not in self.containers:
+            raise item_not_found("Container", key)
+        return self.containers[key]
+
+    def file(self, key: str, now: float) -> StoredFile:
+        """Find a file that can be seen, or refuse its id."""
+        found = self.files.get(key)
+        if found is None or not found.is_visible(now):
+            raise no_such_file(key)
+        return found
+
     def reset(self) -> None:
         """Forget everything and return to real time."""
-        for index in (self.assistants, self.threads, self.responses, self.conversations, self.askers):
+        indexes: tuple[dict[str, Any], ...] = (
+            self.assistants,
+            self.threads,
+            self.responses,
+            self.conversations,
+            self.containers,
+            self.files,
+            self.askers,
+        )
+        for index in indexes:
             index.clear()
         self.history.clear()
         self.scripts.clear()
