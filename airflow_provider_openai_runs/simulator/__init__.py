@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.faults import Fault
+    from airflow_provider_openai_runs.simulator.research import deep_research
     from airflow_provider_openai_runs.simulator.scenario import FunctionCall, Scenario
     from airflow_provider_openai_runs.simulator.server import Simulator
     from airflow_provider_openai_runs.simulator.tool_results import (
@@ -43,6 +44,7 @@ __all__ = [
     "Simulator",
     "WebPage",
     "WebSearch",
+    "deep_research",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "FunctionCall": "scenario",
     "Scenario": "scenario",
     "Simulator": "server",
+    "deep_research": "research",
 }
 
 

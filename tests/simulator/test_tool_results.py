@@ -22,6 +22,7 @@ from airflow_provider_openai_runs.simulator import (
     Scenario,
     WebPage,
     WebSearch,
+    deep_research,
 )
 
 if TYPE_CHECKING:
@@ -260,3 +261,16 @@ def test_a_conversation_keeps_the_items_and_shows_them_by_the_same_rule(
         str(bare["code_interpreter_call"].id), conversation_id=conversation, include=INCLUDE
     )
     assert full.outputs  # type: ignore[union-attr]
+
+
+def test_deep_research_leaves_many_items_and_a_long_report_with_sources(
+    client: openai.OpenAI,
+    simulator: Simulator,
+) -> None:
+    response = finished(client, simulator, deep_research(searches=30, characters=50_000))
+    assert len(response.output) == 91
+    text, cited = response.output_text, response.output[-1].content[0].annotations
+    assert len(text) >= 50_000
+    assert len({one.url for one in cited}) == 90
+    assert all(one.url in text[one.start_index : one.end_index] for one in cited)
+    assert response.usage.output_tokens_details.reasoning_tokens == 30_000
