@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator.citations import Citation, with_markers
 from airflow_provider_openai_runs.simulator.lifecycle import Status
+from airflow_provider_openai_runs.simulator.schemas import instance_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,14 +42,16 @@ def answer(
     prompt: str,
     question: str,
     citations: Sequence[Citation],
+    text_format: Any,
     ceiling: int | None,
     ceiling_name: str,
 ) -> Answer:
     """Work out the answer to a prompt, of which `question` is the part quoted back.
 
-    An answer of more tokens than `ceiling` ends incomplete for the reason `ceiling_name`, as in reality.
+    A text that the scenario leaves open is of the `text_format` that was asked for. An answer of more tokens
+    than `ceiling` ends incomplete for the reason `ceiling_name`, as in reality.
     """
-    texts = _texts_of(scenario, question, citations)
+    texts = _texts_of(scenario, question, citations, text_format)
     length = sum(map(len, texts))
     ends, reason = scenario.ends, None
     if ends == Status.COMPLETED and ceiling is not None and tokens("".join(texts)) > ceiling:
@@ -64,13 +68,29 @@ def answer(
     return Answer(ends, texts, prompt_tokens, completion_tokens, reason)
 
 
-def _texts_of(scenario: Scenario, question: str, citations: Sequence[Citation]) -> tuple[str, ...]:
+def _texts_of(
+    scenario: Scenario,
+    question: str,
+    citations: Sequence[Citation],
+    text_format: Any,
+) -> tuple[str, ...]:
     """Write the parts of the text; what no part cites is cited at the end of the last one."""
     if scenario.refusal is not None:
         return ()
-    texts = scenario.texts or (f"Simulated answer to: {question[:_QUOTED]}",)
+    quoting = f"Simulated answer to: {question[:_QUOTED]}"
+    if scenario.texts is None and (formatted := _formatted(text_format, quoting)) is not None:
+        return (formatted,)
+    texts = scenario.texts or (quoting,)
     missing = [one for one in citations if not any(one.marker in text for text in texts[:-1])]
     return (*texts[:-1], with_markers(texts[-1], missing))
+
+
+def _formatted(text_format: Any, quoting: str) -> str | None:
+    """Write JSON where it was asked for; thread runs have the schema one level deeper."""
+    kind = text_format.get("type") if isinstance(text_format, dict) else None
+    if kind == "json_schema":
+        return json.dumps(instance_of(text_format.get("json_schema", text_format).get("schema")))
+    return json.dumps({"answer": quoting}) if kind == "json_object" else None
 
 
 def _cut(texts: tuple[str, ...], length: int) -> tuple[str, ...]:

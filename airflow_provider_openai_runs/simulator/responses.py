@@ -203,6 +203,7 @@ def _response(
             prompt=prompt,
             question=question,
             citations=of_response(key, container_id, scenario.output),
+            text_format=parameters["text"]["format"],
             ceiling=parameters["max_output_tokens"],
             ceiling_name="max_output_tokens",
         ),

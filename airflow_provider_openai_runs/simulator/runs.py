@@ -109,6 +109,7 @@ def _start(store: Store, thread: Thread, body: dict[str, Any], now: float) -> Ap
             prompt=prompt,
             question=texts[-1] if texts else "",
             citations=of_thread_run(key, scenario.output),
+            text_format=parameters["response_format"],
             ceiling=parameters["max_completion_tokens"],
             ceiling_name="max_completion_tokens",
         ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator.lifecycle import TERMINAL, Status
 from airflow_provider_openai_runs.simulator.loading import arguments_of
+from airflow_provider_openai_runs.simulator.schemas import instance_of
 from airflow_provider_openai_runs.simulator.tool_results import ToolResult, tool_result_from_json
 
 if TYPE_CHECKING:
@@ -190,22 +191,6 @@ def default_scenario(functions: Sequence[Mapping[str, Any]]) -> Scenario:
         return Scenario()
     first = functions[0]
     call = FunctionCall(
-        name=first["name"], arguments=example_of(first.get("parameters") or {"type": "object"})
+        name=first["name"], arguments=instance_of(first.get("parameters") or {"type": "object"})
     )
     return Scenario(function_calls=((call,),))
-
-
-def example_of(schema: Any) -> Any:
-    """Make up a plain value that fits a JSON Schema of the simple kind that functions have."""
-    if not isinstance(schema, dict):
-        return "simulated"
-    if schema.get("enum"):
-        return schema["enum"][0]
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = next((name for name in kind if name != "null"), "null")
-    if kind == "object" or "properties" in schema:
-        return {name: example_of(part) for name, part in schema.get("properties", {}).items()}
-    if kind == "array":
-        return [example_of(schema.get("items"))]
-    return {"integer": 1, "number": 1.0, "boolean": True, "null": None}.get(str(kind), "simulated")

@@ -17,7 +17,8 @@ from airflow_provider_openai_runs.simulator import (
     WebPage,
     WebSearch,
 )
-from airflow_provider_openai_runs.simulator.scenario import default_scenario, example_of
+from airflow_provider_openai_runs.simulator.scenario import default_scenario
+from airflow_provider_openai_runs.simulator.schemas import instance_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -121,7 +122,7 @@ def test_the_default_calls_the_first_function_with_arguments_that_fit_its_schema
     }
     scenario = default_scenario([{"name": "weather", "parameters": schema}, {"name": "second"}])
     assert [[call.name for call in calls] for calls in scenario.function_calls] == [["weather"]]
-    assert example_of(schema) == {
+    assert instance_of(schema) == {
         "city": "simulated",
         "unit": "C",
         "days": 1,
