@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.simulator import thread_checks as checks
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.errors import no_such_model
 from airflow_provider_openai_runs.simulator.ids import new_id
@@ -21,13 +22,13 @@ _PARAMETERS: dict[str, v.Check] = {
     "name": v.string,
     "description": v.string,
     "instructions": v.string,
-    "tools": v.array(_TOOLS, v.thread_tool),
+    "tools": v.array(_TOOLS, checks.tool),
     "tool_resources": v.mapping,
     "metadata": v.metadata,
     "temperature": v.number(0, 2),
     "top_p": v.number(0, 1),
     "reasoning_effort": v.string,
-    "response_format": v.anything,
+    "response_format": checks.response_format,
 }
 
 

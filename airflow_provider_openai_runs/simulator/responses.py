@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.simulator import response_checks as checks
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.answers import answer
 from airflow_provider_openai_runs.simulator.citations import of_response
@@ -40,7 +41,6 @@ _PARAMETERS: dict[str, v.Check] = {
             "prompt_cache_key",
             "prompt_cache_retention",
             "safety_identifier",
-            "service_tier",
             "user",
         ),
         v.string,
@@ -52,9 +52,7 @@ _PARAMETERS: dict[str, v.Check] = {
             "moderation",
             "prompt",
             "prompt_cache_options",
-            "reasoning",
             "stream_options",
-            "text",
         ),
         v.mapping,
     ),
@@ -67,8 +65,11 @@ _PARAMETERS: dict[str, v.Check] = {
     "metadata": v.metadata,
     "model": v.model,
     "temperature": v.number(0, 2),
-    "tool_choice": v.of_type(str, dict),
-    "tools": v.array(item=v.response_tool),
+    "reasoning": checks.reasoning,
+    "service_tier": v.one_of("auto", "default", "flex", "scale", "priority", "fast", "ultrafast"),
+    "text": checks.text,
+    "tool_choice": checks.tool_choice,
+    "tools": v.array(item=checks.tool),
     "top_logprobs": v.number(0, 20, integer=True),
     "top_p": v.number(0, 1),
     "truncation": v.one_of("auto", "disabled"),
@@ -128,10 +129,14 @@ def _parameters(body: dict[str, Any]) -> dict[str, Any]:
 
 def _check(body: dict[str, Any]) -> None:
     v.check(body, _PARAMETERS)
-    if body.get("prompt") is None:
-        for name in ("model", "input"):
-            if body.get(name) is None:
-                raise missing(name)
+    if body.get("prompt") is None and body.get("model") is None:
+        raise missing("model")
+    if not any(body.get(name) for name in ("input", "previous_response_id", "prompt", "conversation")):
+        raise ApiError(
+            "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided.",
+            param="input",
+            code="missing_required_parameter",
+        )
     if body.get("conversation") is not None and body.get("previous_response_id") is not None:
         raise ApiError(
             "Mutually exclusive parameters: 'previous_response_id' and 'conversation'.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.simulator import thread_checks as checks
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.answers import answer, text_of
 from airflow_provider_openai_runs.simulator.assistants import thread_tools
@@ -34,7 +35,7 @@ _IN_A_NEW_THREAD: dict[str, v.Check] = {
     "thread": v.mapping,
     "model": v.model,
     "instructions": v.string,
-    "tools": v.array(_TOOLS, v.thread_tool),
+    "tools": v.array(_TOOLS, checks.tool),
     "tool_resources": v.mapping,
     "metadata": v.metadata,
     "temperature": v.number(0, 2),
@@ -43,14 +44,14 @@ _IN_A_NEW_THREAD: dict[str, v.Check] = {
     "max_prompt_tokens": v.number(_LEAST_TOKENS, integer=True),
     "max_completion_tokens": v.number(_LEAST_TOKENS, integer=True),
     "truncation_strategy": v.mapping,
-    "tool_choice": v.of_type(str, dict),
+    "tool_choice": checks.tool_choice,
     "parallel_tool_calls": v.boolean,
-    "response_format": v.anything,
+    "response_format": checks.response_format,
 }
 _IN_A_THREAD: dict[str, v.Check] = {
     **{name: rule for name, rule in _IN_A_NEW_THREAD.items() if name not in ("thread", "tool_resources")},
     "additional_instructions": v.string,
-    "additional_messages": v.array(item=v.message),
+    "additional_messages": v.array(item=checks.message),
     "reasoning_effort": v.string,
 }
 

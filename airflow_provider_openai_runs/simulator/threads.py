@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.simulator import thread_checks as checks
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.ids import new_id
 from airflow_provider_openai_runs.simulator.pagination import page
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.store import Store
 
 _THREAD: dict[str, v.Check] = {
-    "messages": v.array(item=v.message),
+    "messages": v.array(item=checks.message),
     "metadata": v.metadata,
     "tool_resources": v.mapping,
 }
 _THREAD_UPDATE = {name: _THREAD[name] for name in ("metadata", "tool_resources")}
 _MESSAGE: dict[str, v.Check] = {
-    "role": v.one_of("user", "assistant"),
-    "content": v.of_type(str, list),
+    "role": checks.role,
+    "content": checks.content,
     "attachments": v.array(),
     "metadata": v.metadata,
 }
