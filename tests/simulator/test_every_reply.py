@@ -33,7 +33,7 @@ QUESTION = [{"role": "user", "content": "Why?"}]
 #: How each status that a run can have is reached, and after how many seconds.
 WAYS: dict[str, tuple[Scenario, float]] = {
     "queued": (Scenario(queued=100), 1),
-    "in_progress": (Scenario(), 0.5),
+    "in_progress": (Scenario(in_progress=100), 5),
     "requires_action": (Scenario(function_calls=CALL), 5),
     "cancelling": (Scenario(in_progress=100, cancelling=50), 5),
     "cancelled": (Scenario(ends="cancelled"), 5),

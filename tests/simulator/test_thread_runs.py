@@ -41,15 +41,16 @@ def test_a_run_is_queued_then_works_then_answers_on_its_thread(
     assistant: str,
     thread: str,
 ) -> None:
+    simulator.script(Scenario(queued=60, in_progress=60))
     run = client.beta.threads.runs.create(thread, assistant_id=assistant, metadata={"team": "blue"})
     assert (run.status, run.usage, run.started_at) == ("queued", None, None)
     assert run.expires_at == run.created_at + 600
     assert run.metadata == {"team": "blue"}
 
-    simulator.advance(0.5)
+    simulator.advance(60)
     assert client.beta.threads.runs.retrieve(run.id, thread_id=thread).status == "in_progress"
 
-    simulator.advance(1)
+    simulator.advance(60)
     run = client.beta.threads.runs.retrieve(run.id, thread_id=thread)
     assert (run.status, run.expires_at) == ("completed", None)
     assert run.completed_at is not None
