@@ -79,6 +79,7 @@ class _Endpoint:
                 body=_body(request.scope["simulator.request"].body),
                 now=store.clock.now(),
                 include=_include(request),
+                upload=request.scope["simulator.upload"],
             )
             reply = self._handler(store, asked)
         if isinstance(reply, ApiReply):

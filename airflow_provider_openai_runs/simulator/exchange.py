@@ -11,19 +11,24 @@ if TYPE_CHECKING:
 
     from airflow_provider_openai_runs.simulator.content import Content
     from airflow_provider_openai_runs.simulator.store import Store
+    from airflow_provider_openai_runs.simulator.uploads import Upload
 
     Handler = Callable[[Store, "ApiRequest"], "ApiReply | Download | dict[str, Any]"]
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """A request whose body has been read: `ids` are those in its path, `include` comes from its query."""
+    """A request whose body has been read: `ids` are those in its path, `include` comes from its query.
+
+    The file of a multipart body is the `upload`.
+    """
 
     ids: Mapping[str, str]
     query: Mapping[str, str]
     body: dict[str, Any]
     now: float
     include: frozenset[str] = frozenset()
+    upload: Upload | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

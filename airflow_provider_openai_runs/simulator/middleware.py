@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from airflow_provider_openai_runs.simulator.errors import error_for_status
 from airflow_provider_openai_runs.simulator.faults import Fault, FaultKind
 from airflow_provider_openai_runs.simulator.requestlog import LoggedRequest
+from airflow_provider_openai_runs.simulator.uploads import is_multipart, read_form
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,6 +41,7 @@ class Middleware:
             await self._app(scope, receive, send)
             return
         body = await _read(receive)
+        parsed, upload = await read_form(scope, body) if is_multipart(scope) else (_parsed(body), None)
         store = self._store
         with store.lock:
             request = LoggedRequest(
@@ -47,12 +49,13 @@ class Middleware:
                 path=path,
                 query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
                 headers=store.requests.headers(scope["headers"]),
-                body=_parsed(body),
+                body=parsed,
                 at=store.clock.now(),
             )
             store.requests.add(request)
             fault = store.faults.strike(request.method, path)
         scope["simulator.request"] = request
+        scope["simulator.upload"] = upload
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -53,7 +53,9 @@ def ask(http: httpx2.Client) -> Callable[..., dict[str, Any]]:
     def send(method: str, route: str, *ids: str, **body: Any) -> dict[str, Any]:
         left = iter(ids)
         path = re.sub(r"\{\w+\}", lambda _: next(left), route)
-        answer = http.request(method, path, json=body if method == "POST" else None)
+        files = {"file": body.pop("file")} if "file" in body else None
+        sent: dict[str, Any] = {"json": body} if files is None else {"data": body, "files": files}
+        answer = http.request(method, path, **(sent if method == "POST" else {}))
         assert answer.status_code == 200, answer.text
         asked.append((method, route))
         found: dict[str, Any] = {} if route.endswith("/content") else answer.json()
@@ -131,7 +133,8 @@ def ask_about_responses_and_their_containers(ask: Any, simulator: Simulator, tal
 
 
 def ask_about_files(ask: Any) -> None:
-    file = ask("GET", "/files")["data"][0]["id"]
+    file = ask("POST", "/files", purpose="batch", file=("a.jsonl", b"{}"))["id"]
+    ask("GET", "/files")
     ask("GET", "/files/{file_id}", file)
     ask("GET", "/files/{file_id}/content", file)
     ask("DELETE", "/files/{file_id}", file)
