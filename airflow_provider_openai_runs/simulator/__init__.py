@@ -12,7 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_openai_runs.simulator.batch_scenario import BatchScenario
     from airflow_provider_openai_runs.simulator.faults import Fault
+    from airflow_provider_openai_runs.simulator.limits import Limits
     from airflow_provider_openai_runs.simulator.research import deep_research
     from airflow_provider_openai_runs.simulator.scenario import FunctionCall, Scenario
     from airflow_provider_openai_runs.simulator.server import Simulator
@@ -30,12 +32,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BatchScenario",
     "CodeInterpreter",
     "Fault",
     "FileSearch",
     "FoundFile",
     "FunctionCall",
     "ImageGeneration",
+    "Limits",
     "McpCall",
     "McpListTools",
     "ProducedFile",
@@ -49,8 +53,10 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(__all__, "tool_results"),
+    "BatchScenario": "batch_scenario",
     "Fault": "faults",
     "FunctionCall": "scenario",
+    "Limits": "limits",
     "Scenario": "scenario",
     "Simulator": "server",
     "deep_research": "research",

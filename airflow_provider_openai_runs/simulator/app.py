@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from airflow_provider_openai_runs.simulator import (
     assistants,
+    batches,
     containers,
     conversations,
     files,
@@ -46,6 +47,7 @@ def create_app(store: Store) -> ASGIApp:
         *conversations.ROUTES,
         *containers.ROUTES,
         *files.ROUTES,
+        *batches.ROUTES,
         *assistants.MODEL_ROUTES,
     ]
     beta = {path for _, path, _ in legacy}
@@ -155,7 +157,7 @@ async def _refuse(_request: Request, error: Exception) -> JSONResponse:
     """Answer an ApiError."""
     if not isinstance(error, ApiError):  # pragma: no cover - starlette hands over what it was asked to
         raise error
-    return _json(error.body, status=error.status)
+    return _json(error.body, status=error.status, headers=error.headers)
 
 
 async def _unknown_url(request: Request, _error: Exception) -> JSONResponse:

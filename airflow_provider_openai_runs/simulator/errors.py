@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
 class ApiError(Exception):
-    """A refusal, as the API words it: HTTP status and the four fields of the error body."""
+    """A refusal, as the API words it: HTTP status, the four fields of the error body, perhaps headers."""
 
     def __init__(
         self,
@@ -17,9 +18,11 @@ class ApiError(Exception):
         type: str = "invalid_request_error",  # noqa: A002 - the name of the field
         param: str | None = None,
         code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = dict(headers or {})
         self.error = {"message": message, "type": type, "param": param, "code": code}
 
     @property

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator import validation as v
+from airflow_provider_openai_runs.simulator.batches import settle
 from airflow_provider_openai_runs.simulator.content import Content
 from airflow_provider_openai_runs.simulator.errors import ApiError, missing
 from airflow_provider_openai_runs.simulator.exchange import Download
@@ -28,6 +29,7 @@ _LIST_MOST = 10_000
 
 
 def _find(store: Store, request: ApiRequest) -> StoredFile:
+    settle(store, request.now)
     return store.file(request.ids["file_id"], request.now)
 
 
@@ -68,6 +70,7 @@ def _life(fields: dict[str, Any]) -> int | None:
 
 def list_files(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /files, those of one purpose with `purpose`."""
+    settle(store, request.now)
     purpose = request.query.get("purpose")
     keys = [
         key

@@ -68,6 +68,13 @@ class Response:
             return False
         return self.stored or (self.background and now < self.timeline.ends_at + _KEPT_UNSTORED)
 
+    def end_at(self, at: float) -> str:
+        """Let the response end at once, at a moment of its batch; give the status with which it ends."""
+        ends = self.timeline.changes[-1][1]
+        self.created_at = at
+        self.timeline = Timeline.plan(at, (), ends)
+        return ends
+
     def cancel(self, now: float) -> None:
         """Begin the end; cancelling what has ended, or is ending, changes nothing."""
         if self.timeline.is_terminal(now) or self.timeline.last(Status.CANCELLING, now) is not None:

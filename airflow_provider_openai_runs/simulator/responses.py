@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.simulator.answers import tokens
 from airflow_provider_openai_runs.simulator.errors import ApiError
 from airflow_provider_openai_runs.simulator.exchange import ApiReply
 from airflow_provider_openai_runs.simulator.include import (
@@ -16,7 +18,7 @@ from airflow_provider_openai_runs.simulator.pagination import page
 from airflow_provider_openai_runs.simulator.response_creation import new_response
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from airflow_provider_openai_runs.simulator.exchange import ApiRequest, Handler
     from airflow_provider_openai_runs.simulator.response import Response
@@ -25,20 +27,39 @@ if TYPE_CHECKING:
 
 def create_response(store: Store, request: ApiRequest) -> ApiReply:
     """POST /responses: at once in the background, else when the response is ready."""
+    headers = store.rate_limiter.admit(
+        _asked_tokens(request.body),
+        model=str(request.body.get("model")),
+        now=request.now,
+    )
     response = new_response(store, request.body, request.now)
     store.history.append(response)
     # Thoughts are shown to who creates the response, to later readers only if they ask.
     include = {*(request.body.get("include") or ()), ENCRYPTED_REASONING}
     ready_at = 0.0 if response.background else response.timeline.ends_at
-    return _reply(response, include=include, ready_at=ready_at)
+    return _reply(response, include=include, ready_at=ready_at, headers=headers)
 
 
-def _reply(response: Response, *, include: Collection[str] = (), ready_at: float = 0.0) -> ApiReply:
+def _asked_tokens(body: dict[str, Any]) -> int:
+    """Estimate what a request counts against the limit: its input, and as much as it may write."""
+    written = body.get("max_output_tokens")
+    given = body.get("input") or ""
+    read = tokens(given if isinstance(given, str) else json.dumps(given))
+    return read + (written if isinstance(written, int) else 0)
+
+
+def _reply(
+    response: Response,
+    *,
+    include: Collection[str] = (),
+    ready_at: float = 0.0,
+    headers: Mapping[str, str] | None = None,
+) -> ApiReply:
     wait = response.scenario.poll_after_ms
-    headers = {} if wait is None else {"openai-poll-after-ms": str(wait)}
+    later = {} if wait is None else {"openai-poll-after-ms": str(wait)}
     return ApiReply(
         body=lambda now: response.render(now, include),
-        headers=headers,
+        headers={**(headers or {}), **later},
         ready_at=ready_at,
         dropped=response.cancel,
     )

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_openai_runs.simulator import CodeInterpreter, FunctionCall, ProducedFile, Scenario
 from airflow_provider_openai_runs.simulator.assistants import MODEL_ROUTES
 from airflow_provider_openai_runs.simulator.assistants import ROUTES as ASSISTANTS
+from airflow_provider_openai_runs.simulator.batches import ROUTES as BATCHES
 from airflow_provider_openai_runs.simulator.containers import ROUTES as CONTAINERS
 from airflow_provider_openai_runs.simulator.conversations import ROUTES as CONVERSATIONS
 from airflow_provider_openai_runs.simulator.files import ROUTES as FILES
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
 
     from airflow_provider_openai_runs.simulator import Simulator
 
-ALL = (*ASSISTANTS, *MODEL_ROUTES, *CONTAINERS, *CONVERSATIONS, *FILES, *RESPONSES, *RUNS, *THREADS)
+ALL = (
+    *ASSISTANTS,
+    *BATCHES,
+    *CONTAINERS,
+    *CONVERSATIONS,
+    *FILES,
+    *MODEL_ROUTES,
+    *RESPONSES,
+    *RUNS,
+    *THREADS,
+)
 CODE = CodeInterpreter(files=(ProducedFile(name="a.csv"),))
 CALL = ((FunctionCall(name="f", arguments={"a": 1}),),)
 QUESTION = [{"role": "user", "content": "Why?"}]
@@ -132,11 +143,16 @@ def ask_about_responses_and_their_containers(ask: Any, simulator: Simulator, tal
     ask("DELETE", "/conversations/{conversation_id}", talk)
 
 
-def ask_about_files(ask: Any) -> None:
+def ask_about_files_and_batches(ask: Any) -> None:
     file = ask("POST", "/files", purpose="batch", file=("a.jsonl", b"{}"))["id"]
     ask("GET", "/files")
     ask("GET", "/files/{file_id}", file)
     ask("GET", "/files/{file_id}/content", file)
+    about = {"endpoint": "/v1/responses", "completion_window": "24h", "input_file_id": file}
+    batch = ask("POST", "/batches", **about)["id"]
+    ask("GET", "/batches")
+    ask("GET", "/batches/{batch_id}", batch)
+    ask("POST", "/batches/{batch_id}/cancel", batch)
     ask("DELETE", "/files/{file_id}", file)
 
 
@@ -146,7 +162,7 @@ def test_every_endpoint(ask: Any, simulator: Simulator) -> None:
     assistant = ask_about_models_and_assistants(ask)
     ask_about_threads_and_their_runs(ask, simulator, assistant)
     ask_about_responses_and_their_containers(ask, simulator, ask_about_conversations(ask))
-    ask_about_files(ask)
+    ask_about_files_and_batches(ask)
     assert set(ask.asked) == {(method, route) for method, route, _ in ALL}
 
 
