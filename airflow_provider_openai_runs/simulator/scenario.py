@@ -182,13 +182,16 @@ class Scenario:
             raise ValueError(f"Scenario: {error}") from error
 
 
+_PLAIN = Scenario()
+
+
 def default_scenario(functions: Sequence[Mapping[str, Any]]) -> Scenario:
     """Give the script of a run nobody has scripted: call the first function on offer once, then answer.
 
     `functions` are definitions with `name` and `parameters` (JSON Schema).
     """
     if not functions:
-        return Scenario()
+        return _PLAIN
     first = functions[0]
     call = FunctionCall(
         name=first["name"], arguments=instance_of(first.get("parameters") or {"type": "object"})
