@@ -17,6 +17,7 @@ from airflow_provider_openai_runs.simulator import (
     containers,
     conversations,
     files,
+    models,
     responses,
     runs,
     threads,
@@ -48,7 +49,7 @@ def create_app(store: Store) -> ASGIApp:
         *containers.ROUTES,
         *files.ROUTES,
         *batches.ROUTES,
-        *assistants.MODEL_ROUTES,
+        *models.ROUTES,
     ]
     beta = {path for _, path, _ in legacy}
     routes = list(control_routes(store))

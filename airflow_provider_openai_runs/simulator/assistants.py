@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routes of assistants, and of the models that everything runs on."""
+"""Routes of assistants."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator import thread_checks as checks
 from airflow_provider_openai_runs.simulator import validation as v
-from airflow_provider_openai_runs.simulator.errors import no_such_model
 from airflow_provider_openai_runs.simulator.ids import new_id
 from airflow_provider_openai_runs.simulator.pagination import page
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.exchange import ApiRequest, Handler
     from airflow_provider_openai_runs.simulator.store import Store
 
-_MODELS = ("gpt-4.1-mini", "gpt-4o", "gpt-5")
 _TOOLS = 128
 _PARAMETERS: dict[str, v.Check] = {
     "model": v.model,
@@ -90,31 +88,10 @@ def delete_assistant(store: Store, request: ApiRequest) -> dict[str, Any]:
     return {"id": key, "object": "assistant.deleted", "deleted": True}
 
 
-def list_models(_store: Store, _request: ApiRequest) -> dict[str, Any]:
-    """GET /models: a few names; any other works too."""
-    return {"object": "list", "data": [_model(name) for name in _MODELS]}
-
-
-def retrieve_model(_store: Store, request: ApiRequest) -> dict[str, Any]:
-    """GET /models/{id}."""
-    name = request.ids["model"]
-    if name.startswith("no-such-"):
-        raise no_such_model(name, status=404)
-    return _model(name)
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "simulator"}
-
-
 ROUTES: list[tuple[str, str, Handler]] = [
     ("POST", "/assistants", create_assistant),
     ("GET", "/assistants", list_assistants),
     ("GET", "/assistants/{assistant_id}", retrieve_assistant),
     ("POST", "/assistants/{assistant_id}", update_assistant),
     ("DELETE", "/assistants/{assistant_id}", delete_assistant),
-]
-MODEL_ROUTES: list[tuple[str, str, Handler]] = [
-    ("GET", "/models", list_models),
-    ("GET", "/models/{model}", retrieve_model),
 ]

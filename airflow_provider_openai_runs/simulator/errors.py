@@ -51,10 +51,10 @@ def unknown_url(method: str, path: str) -> ApiError:
     return ApiError(f"Invalid URL ({method} {path})", status=404)
 
 
-def no_such_model(model: str, *, status: int = 400) -> ApiError:
+def no_such_model(model: str) -> ApiError:
     """Refuse a model that does not exist."""
     message = f"The requested model '{model}' does not exist."
-    return ApiError(message, status=status, param="model", code="model_not_found")
+    return ApiError(message, param="model", code="model_not_found")
 
 
 def missing(param: str) -> ApiError:

@@ -233,7 +233,9 @@ def test_urls_and_methods_that_are_not_served_are_refused(http: httpx2.Client) -
 
 
 def test_models_can_be_asked_for(http: httpx2.Client) -> None:
-    assert len(http.get("/models").json()["data"]) > 0
+    listed = {model["id"]: model["shutdown_date"] for model in http.get("/models").json()["data"]}
+    assert (listed["gpt-4o-mini"], listed["gpt-6-luna"]) == ("2027-01-14", None)
+    assert http.get("/models/gpt-4o-mini").json()["shutdown_date"] == "2027-01-14"
     assert http.get("/models/anything").json()["id"] == "anything"
     assert error(http.get("/models/no-such-model"))[::3] == (404, "model_not_found")
 

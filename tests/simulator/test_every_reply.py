@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_openai_runs.simulator import CodeInterpreter, FunctionCall, ProducedFile, Scenario
-from airflow_provider_openai_runs.simulator.assistants import MODEL_ROUTES
 from airflow_provider_openai_runs.simulator.assistants import ROUTES as ASSISTANTS
 from airflow_provider_openai_runs.simulator.batches import ROUTES as BATCHES
 from airflow_provider_openai_runs.simulator.containers import ROUTES as CONTAINERS
 from airflow_provider_openai_runs.simulator.conversations import ROUTES as CONVERSATIONS
 from airflow_provider_openai_runs.simulator.files import ROUTES as FILES
 from airflow_provider_openai_runs.simulator.lifecycle import Status
+from airflow_provider_openai_runs.simulator.models import ROUTES as MODELS
 from airflow_provider_openai_runs.simulator.responses import ROUTES as RESPONSES
 from airflow_provider_openai_runs.simulator.runs import ROUTES as RUNS
 from airflow_provider_openai_runs.simulator.threads import ROUTES as THREADS
@@ -33,7 +33,7 @@ ALL = (
     *CONTAINERS,
     *CONVERSATIONS,
     *FILES,
-    *MODEL_ROUTES,
+    *MODELS,
     *RESPONSES,
     *RUNS,
     *THREADS,
