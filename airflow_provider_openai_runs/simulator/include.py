@@ -9,6 +9,8 @@ from typing import Any
 from airflow_provider_openai_runs.simulator import validation as v
 
 ENCRYPTED_REASONING = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
+_TOKEN = 4
 INCLUDABLE = (
     "file_search_call.results",
     "web_search_call.results",
@@ -17,7 +19,7 @@ INCLUDABLE = (
     "computer_call_output.output.image_url",
     "code_interpreter_call.outputs",
     ENCRYPTED_REASONING,
-    "message.output_text.logprobs",
+    _LOGPROBS,
 )
 STEP_INCLUDABLE = ("step_details.tool_calls[*].file_search.results[*].content",)
 
@@ -38,6 +40,8 @@ def without_extras(item: dict[str, Any], include: Collection[str]) -> dict[str, 
         return {**item, "action": _without(item["action"], "sources")}
     if kind == "reasoning" and ENCRYPTED_REASONING not in include:
         return _without(item, "encrypted_content")
+    if kind == "message" and _LOGPROBS in include and item["role"] == "assistant":
+        return {**item, "content": [_with_logprobs(part) for part in item["content"]]}
     return item
 
 
@@ -50,6 +54,17 @@ def step_without_extras(step: dict[str, Any], include: Collection[str]) -> dict[
         **step,
         "step_details": {**details, "tool_calls": [_bare(call) for call in details["tool_calls"]]},
     }
+
+
+def _with_logprobs(part: dict[str, Any]) -> dict[str, Any]:
+    """Cut a text into tokens, each the only one that was likely."""
+    text = part.get("text", "")
+    tokens = (text[start : start + _TOKEN] for start in range(0, len(text), _TOKEN))
+    logprobs = [
+        {"token": token, "bytes": list(token.encode()), "logprob": 0.0, "top_logprobs": []}
+        for token in tokens
+    ]
+    return {**part, "logprobs": logprobs} if part["type"] == "output_text" else part
 
 
 def _bare(call: dict[str, Any]) -> dict[str, Any]:

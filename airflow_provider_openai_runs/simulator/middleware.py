@@ -8,7 +8,7 @@ import json
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from starlette.responses import HTMLResponse, JSONResponse
 
@@ -47,7 +47,7 @@ class Middleware:
             request = LoggedRequest(
                 method=scope["method"],
                 path=path,
-                query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
+                query=_query(scope["query_string"].decode("latin-1")),
                 headers=store.requests.headers(scope["headers"]),
                 body=parsed,
                 at=store.clock.now(),
@@ -122,6 +122,12 @@ def _refusal(fault: Fault) -> JSONResponse:
     error = error_for_status(fault.status, message=fault.message, code=fault.code)
     headers = {} if fault.retry_after is None else {"retry-after": f"{fault.retry_after:g}"}
     return JSONResponse(error.body, status_code=fault.status, headers=headers)
+
+
+def _query(text: str) -> dict[str, str | list[str]]:
+    """Read a query; what is named several times has a list."""
+    found = parse_qs(text, keep_blank_values=True)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 async def _read(receive: Receive) -> bytes:

@@ -119,6 +119,17 @@ def test_who_creates_a_response_and_waits_is_shown_the_thoughts_and_what_it_incl
     assert items["code_interpreter_call"].outputs
 
 
+def test_the_likelihoods_of_tokens_need_include(client: openai.OpenAI, simulator: Simulator) -> None:
+    response = finished(client, simulator, Scenario(text="twelve bytes"))
+    assert response.output[0].content[0].logprobs == []
+    read: Any = client.responses.retrieve(response.id, include=["message.output_text.logprobs"])
+    [part] = read.output[0].content
+    assert "".join(one.token for one in part.logprobs) == part.text
+    assert simulator.requests[-1].query == {"include[]": "message.output_text.logprobs"}
+    client.responses.retrieve(response.id, include=INCLUDE)
+    assert simulator.requests[-1].query == {"include[]": INCLUDE}
+
+
 def test_an_include_that_nobody_knows_is_refused(client: openai.OpenAI, simulator: Simulator) -> None:
     response = finished(client, simulator, Scenario())
     unknown: Any = ["everything"]
