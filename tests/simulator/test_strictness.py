@@ -46,9 +46,9 @@ def named_types(union: Any) -> set[str]:
     return found
 
 
-def test_the_types_of_items_and_tools_are_those_of_the_sdk() -> None:
-    assert set(ITEMS) == named_types(ResponseInputItem)
-    assert set(TOOLS) == named_types(Tool)
+def test_every_type_of_item_and_tool_of_the_sdk_is_known() -> None:
+    assert set(ITEMS) >= named_types(ResponseInputItem)
+    assert set(TOOLS) >= named_types(Tool)
 
 
 @pytest.mark.parametrize(
