@@ -48,6 +48,6 @@ async def read_form(scope: Scope, body: bytes) -> tuple[Any, Upload | None]:
                     fields[name] = {"filename": upload.filename, "bytes": len(upload.data)}
                 else:
                     fields[name] = value
-    except (HTTPException, MultiPartException):
+    except (HTTPException, MultiPartException, ValueError):  # starlette before 1.0 raises the parser's own
         return body.decode("utf-8", "replace"), None
     return fields, upload
