@@ -12,13 +12,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_openai_runs.simulator.batch_scenario import BatchScenario
     from airflow_provider_openai_runs.simulator.faults import Fault
+    from airflow_provider_openai_runs.simulator.limits import Limits
+    from airflow_provider_openai_runs.simulator.research import deep_research
     from airflow_provider_openai_runs.simulator.scenario import FunctionCall, Scenario
     from airflow_provider_openai_runs.simulator.server import Simulator
+    from airflow_provider_openai_runs.simulator.tool_results import (
+        CodeInterpreter,
+        FileSearch,
+        FoundFile,
+        ImageGeneration,
+        McpCall,
+        McpListTools,
+        ProducedFile,
+        Reasoning,
+        WebPage,
+        WebSearch,
+    )
 
-__all__ = ["Fault", "FunctionCall", "Scenario", "Simulator"]
+__all__ = [
+    "BatchScenario",
+    "CodeInterpreter",
+    "Fault",
+    "FileSearch",
+    "FoundFile",
+    "FunctionCall",
+    "ImageGeneration",
+    "Limits",
+    "McpCall",
+    "McpListTools",
+    "ProducedFile",
+    "Reasoning",
+    "Scenario",
+    "Simulator",
+    "WebPage",
+    "WebSearch",
+    "deep_research",
+]
 
-_HOMES = {"Fault": "faults", "FunctionCall": "scenario", "Scenario": "scenario", "Simulator": "server"}
+_HOMES = {
+    **dict.fromkeys(__all__, "tool_results"),
+    "BatchScenario": "batch_scenario",
+    "Fault": "faults",
+    "FunctionCall": "scenario",
+    "Limits": "limits",
+    "Scenario": "scenario",
+    "Simulator": "server",
+    "deep_research": "research",
+}
 
 
 def __getattr__(name: str) -> Any:

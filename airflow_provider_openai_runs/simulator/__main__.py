@@ -26,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--require-key", metavar="KEY", help="refuse every other API key with 401")
     parser.add_argument("--azure", action="store_true", help="serve /openai and /openai/v1 too")
     parser.add_argument("--no-threads", action="store_true", help="answer 404 to threads and assistants")
+    for what in ("requests", "tokens"):
+        parser.add_argument(
+            f"--{what}-per-minute", type=int, metavar="N", help=f"refuse more {what} to create with 429"
+        )
     options = parser.parse_args(arguments)
 
     stopped = threading.Event()

@@ -5,15 +5,27 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from airflow_provider_openai_runs.simulator import assistants, conversations, responses, runs, threads
-from airflow_provider_openai_runs.simulator.call import Call, Reply
+from airflow_provider_openai_runs.simulator import (
+    assistants,
+    batches,
+    containers,
+    conversations,
+    files,
+    models,
+    responses,
+    runs,
+    threads,
+)
+from airflow_provider_openai_runs.simulator.content import media_type
 from airflow_provider_openai_runs.simulator.control import control_routes
 from airflow_provider_openai_runs.simulator.errors import ApiError, unknown_url
+from airflow_provider_openai_runs.simulator.exchange import ApiReply, ApiRequest, Download
 from airflow_provider_openai_runs.simulator.ids import new_id
 from airflow_provider_openai_runs.simulator.middleware import Middleware
 
@@ -21,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
-    from airflow_provider_openai_runs.simulator.call import Handler
+    from airflow_provider_openai_runs.simulator.exchange import Handler
     from airflow_provider_openai_runs.simulator.store import Store
 
 _TICK = 0.02
@@ -30,7 +42,15 @@ _TICK = 0.02
 def create_app(store: Store) -> ASGIApp:
     """Build the server around a store."""
     legacy = [] if store.options.no_threads else [*runs.ROUTES, *threads.ROUTES, *assistants.ROUTES]
-    table = [*responses.ROUTES, *legacy, *conversations.ROUTES, *assistants.MODEL_ROUTES]
+    table = [
+        *responses.ROUTES,
+        *legacy,
+        *conversations.ROUTES,
+        *containers.ROUTES,
+        *files.ROUTES,
+        *batches.ROUTES,
+        *models.ROUTES,
+    ]
     beta = {path for _, path, _ in legacy}
     routes = list(control_routes(store))
     for prefix in store.options.prefixes:
@@ -50,26 +70,28 @@ class _Endpoint:
         self._handler = handler
         self._needs_beta = needs_beta
 
-    async def answer(self, request: Request) -> JSONResponse:
+    async def answer(self, request: Request) -> Response:
         store = self._store
         _check_key(request, store.options.require_key)
         if self._needs_beta:
             _check_beta(request)
         with store.lock:
-            call = Call(
+            asked = ApiRequest(
                 ids=request.path_params,
                 query=dict(request.query_params),
                 body=_body(request.scope["simulator.request"].body),
                 now=store.clock.now(),
+                include=_include(request),
+                upload=request.scope["simulator.upload"],
             )
-            reply = self._handler(store, call)
-        if isinstance(reply, Reply):
+            reply = self._handler(store, asked)
+        if isinstance(reply, ApiReply):
             await self._until_ready(reply, request)
             with store.lock:
                 return _json(reply.body(store.clock.now()), headers=dict(reply.headers))
-        return _json(reply)
+        return _download(reply) if isinstance(reply, Download) else _json(reply)
 
-    async def _until_ready(self, reply: Reply, request: Request) -> None:
+    async def _until_ready(self, reply: ApiReply, request: Request) -> None:
         """Wait in small steps, because the clock may be advanced and the client may drop the connection."""
         clock = self._store.clock
         while (left := reply.ready_at - clock.now()) > 0:
@@ -80,11 +102,28 @@ class _Endpoint:
 
 
 def _json(body: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(
-        body,
-        status_code=status,
-        headers={"x-request-id": new_id("req", length=32), "openai-version": "2020-10-01", **(headers or {})},
+    return JSONResponse(body, status_code=status, headers=_headers() | (headers or {}))
+
+
+def _download(file: Download) -> StreamingResponse:
+    return StreamingResponse(
+        file.content.chunks(),
+        media_type=media_type(file.filename),
+        headers={
+            **_headers(),
+            "content-length": str(file.content.size),
+            "content-disposition": f"attachment; filename=\"file\"; filename*=UTF-8''{quote(file.filename)}",
+        },
     )
+
+
+def _headers() -> dict[str, str]:
+    return {"x-request-id": new_id("req", length=32), "openai-version": "2020-10-01"}
+
+
+def _include(request: Request) -> frozenset[str]:
+    query = request.query_params
+    return frozenset([*query.getlist("include[]"), *query.getlist("include")])
 
 
 def _body(body: Any) -> dict[str, Any]:
@@ -117,9 +156,9 @@ def _check_beta(request: Request) -> None:
 
 async def _refuse(_request: Request, error: Exception) -> JSONResponse:
     """Answer an ApiError."""
-    if not isinstance(error, ApiError):  # pragma: no cover - starlette hands over what it was told to
+    if not isinstance(error, ApiError):  # pragma: no cover - starlette hands over what it was asked to
         raise error
-    return _json(error.body, status=error.status)
+    return _json(error.body, status=error.status, headers=error.headers)
 
 
 async def _unknown_url(request: Request, _error: Exception) -> JSONResponse:

@@ -1,33 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routes of assistants, and of the models that everything runs on."""
+"""Routes of assistants."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.simulator import thread_checks as checks
 from airflow_provider_openai_runs.simulator import validation as v
-from airflow_provider_openai_runs.simulator.errors import no_such_model
 from airflow_provider_openai_runs.simulator.ids import new_id
 from airflow_provider_openai_runs.simulator.pagination import page
 
 if TYPE_CHECKING:
-    from airflow_provider_openai_runs.simulator.call import Call, Handler
+    from airflow_provider_openai_runs.simulator.exchange import ApiRequest, Handler
     from airflow_provider_openai_runs.simulator.store import Store
 
-_MODELS = ("gpt-4.1-mini", "gpt-4o", "gpt-5")
 _TOOLS = 128
 _PARAMETERS: dict[str, v.Check] = {
     "model": v.model,
     "name": v.string,
     "description": v.string,
     "instructions": v.string,
-    "tools": v.array(_TOOLS, v.thread_tool),
+    "tools": v.array(_TOOLS, checks.tool),
     "tool_resources": v.mapping,
     "metadata": v.metadata,
     "temperature": v.number(0, 2),
     "top_p": v.number(0, 1),
     "reasoning_effort": v.string,
-    "response_format": v.anything,
+    "response_format": checks.response_format,
 }
 
 
@@ -39,14 +38,14 @@ def thread_tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     ]
 
 
-def create_assistant(store: Store, call: Call) -> dict[str, Any]:
+def create_assistant(store: Store, request: ApiRequest) -> dict[str, Any]:
     """POST /assistants."""
-    body = call.body
+    body = request.body
     v.check(body, _PARAMETERS, required=("model",))
     assistant = {
         "id": new_id("asst"),
         "object": "assistant",
-        "created_at": int(call.now),
+        "created_at": int(request.now),
         "name": body.get("name"),
         "description": body.get("description"),
         "model": body["model"],
@@ -63,47 +62,30 @@ def create_assistant(store: Store, call: Call) -> dict[str, Any]:
     return assistant
 
 
-def list_assistants(store: Store, call: Call) -> dict[str, Any]:
+def list_assistants(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /assistants."""
-    return page(list(store.assistants), call.query, store.assistant)
+    return page(list(store.assistants), request.query, store.assistant)
 
 
-def retrieve_assistant(store: Store, call: Call) -> dict[str, Any]:
+def retrieve_assistant(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /assistants/{id}."""
-    return store.assistant(call.ids["assistant_id"])
+    return store.assistant(request.ids["assistant_id"])
 
 
-def update_assistant(store: Store, call: Call) -> dict[str, Any]:
+def update_assistant(store: Store, request: ApiRequest) -> dict[str, Any]:
     """POST /assistants/{id}."""
-    assistant = store.assistant(call.ids["assistant_id"])
-    v.check(call.body, _PARAMETERS)
-    assistant.update(call.body)
+    assistant = store.assistant(request.ids["assistant_id"])
+    v.check(request.body, _PARAMETERS)
+    assistant.update(request.body)
     assistant["tools"] = thread_tools(assistant["tools"])
     return assistant
 
 
-def delete_assistant(store: Store, call: Call) -> dict[str, Any]:
+def delete_assistant(store: Store, request: ApiRequest) -> dict[str, Any]:
     """DELETE /assistants/{id}."""
-    key = store.assistant(call.ids["assistant_id"])["id"]
+    key = store.assistant(request.ids["assistant_id"])["id"]
     del store.assistants[key]
     return {"id": key, "object": "assistant.deleted", "deleted": True}
-
-
-def list_models(_store: Store, _call: Call) -> dict[str, Any]:
-    """GET /models: a few names; any other works too."""
-    return {"object": "list", "data": [_model(name) for name in _MODELS]}
-
-
-def retrieve_model(_store: Store, call: Call) -> dict[str, Any]:
-    """GET /models/{id}."""
-    name = call.ids["model"]
-    if name.startswith("no-such-"):
-        raise no_such_model(name, status=404)
-    return _model(name)
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "simulator"}
 
 
 ROUTES: list[tuple[str, str, Handler]] = [
@@ -112,8 +94,4 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/assistants/{assistant_id}", retrieve_assistant),
     ("POST", "/assistants/{assistant_id}", update_assistant),
     ("DELETE", "/assistants/{assistant_id}", delete_assistant),
-]
-MODEL_ROUTES: list[tuple[str, str, Handler]] = [
-    ("GET", "/models", list_models),
-    ("GET", "/models/{model}", retrieve_model),
 ]

@@ -20,7 +20,7 @@ class Continuation:
     """What a response inherits; without a `scenario` it answers nothing and takes one of its own."""
 
     scenario: Scenario | None = None
-    stage: int = 0
+    turn: int = 0
     question: str = ""
     approved: dict[str, Any] | None = None
 
@@ -48,7 +48,7 @@ def continuation(
     approved = [known[key] for key, item in given.items() if item.get("approve")]
     return Continuation(
         scenario=asker.scenario,
-        stage=asker.stage + 1,
+        turn=asker.turn + 1,
         question=asker.question,
         approved=approved[0] if approved else None,
     )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from airflow_provider_openai_runs.simulator.batch_scenario import BatchScenario
 from airflow_provider_openai_runs.simulator.faults import Fault
+from airflow_provider_openai_runs.simulator.limits import Limits
 from airflow_provider_openai_runs.simulator.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def control_routes(store: Store) -> list[Route]:
 
 
 def runs(store: Store) -> list[dict[str, Any]]:
-    """Describe every run and response that was ever created, as it is now."""
+    """Describe every run, response and batch that was ever created, as it is now."""
     with store.lock:
         now = store.clock.now()
         return [record.summary(now) for record in store.history]
@@ -65,14 +67,26 @@ def _runs(store: Store, _body: Any) -> dict[str, Any]:
 
 
 def _script(store: Store, body: Any) -> dict[str, Any]:
-    scenarios = [Scenario.from_json(one) for one in _several(body)]
+    scenarios = [Scenario.from_json(one) for one in _as_list(body)]
     for scenario in scenarios:
-        store.script(scenario)
+        store.scripts.plan(scenario)
     return {"planned": len(scenarios)}
 
 
+def _script_batches(store: Store, body: Any) -> dict[str, Any]:
+    scenarios = [BatchScenario.from_json(one) for one in _as_list(body)]
+    for scenario in scenarios:
+        store.batch_scripts.plan(scenario)
+    return {"planned": len(scenarios)}
+
+
+def _limit(store: Store, body: Any) -> dict[str, Any]:
+    store.limit(Limits.from_json(body))
+    return {}
+
+
 def _fault(store: Store, body: Any) -> dict[str, Any]:
-    faults = [Fault.from_json(one) for one in _several(body)]
+    faults = [Fault.from_json(one) for one in _as_list(body)]
     for fault in faults:
         store.faults.add(fault)
     return {"planned": len(faults)}
@@ -91,7 +105,7 @@ def _advance(store: Store, body: Any) -> dict[str, Any]:
     return {"now": store.clock.now()}
 
 
-def _several(body: Any) -> list[Any]:
+def _as_list(body: Any) -> list[Any]:
     return body if isinstance(body, list) else [body]
 
 
@@ -100,7 +114,9 @@ _CONTROLS: list[tuple[str, str, Control]] = [
     ("GET", "requests", _requests),
     ("GET", "runs", _runs),
     ("POST", "scenarios", _script),
+    ("POST", "batch-scenarios", _script_batches),
     ("POST", "faults", _fault),
+    ("POST", "limits", _limit),
     ("POST", "reset", _reset),
     ("POST", "advance", _advance),
 ]

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
 class ApiError(Exception):
-    """A refusal, as the API words it: HTTP status and the four fields of the error body."""
+    """A refusal, as the API words it: HTTP status, the four fields of the error body, perhaps headers."""
 
     def __init__(
         self,
@@ -17,9 +18,11 @@ class ApiError(Exception):
         type: str = "invalid_request_error",  # noqa: A002 - the name of the field
         param: str | None = None,
         code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = dict(headers or {})
         self.error = {"message": message, "type": type, "param": param, "code": code}
 
     @property
@@ -38,15 +41,20 @@ def item_not_found(what: str, key: str) -> ApiError:
     return ApiError(f"{what} with id '{key}' not found.", status=404)
 
 
+def no_such_file(key: str) -> ApiError:
+    """Refuse an id of the Files API that nobody has."""
+    return ApiError(f"No such File object: {key}", status=404, param="id")
+
+
 def unknown_url(method: str, path: str) -> ApiError:
     """Refuse a URL that the API does not serve."""
     return ApiError(f"Invalid URL ({method} {path})", status=404)
 
 
-def no_such_model(model: str, *, status: int = 400) -> ApiError:
+def no_such_model(model: str) -> ApiError:
     """Refuse a model that does not exist."""
     message = f"The requested model '{model}' does not exist."
-    return ApiError(message, status=status, param="model", code="model_not_found")
+    return ApiError(message, param="model", code="model_not_found")
 
 
 def missing(param: str) -> ApiError:
@@ -67,7 +75,7 @@ _BY_STATUS: dict[int, dict[str, Any]] = {
 }
 
 
-def trouble(status: int, *, message: str | None = None, code: str | None = None) -> ApiError:
+def error_for_status(status: int, *, message: str | None = None, code: str | None = None) -> ApiError:
     """Make the error that OpenAI sends with an HTTP `status`, for faults; `message` and `code` override."""
     known = _BY_STATUS.get(status, {"message": _SERVER_ERROR, "type": "server_error"})
     given = {name: value for name, value in (("message", message), ("code", code)) if value is not None}

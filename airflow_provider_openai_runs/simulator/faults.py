@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trouble on demand: which requests go wrong, and how."""
+"""Failures on demand: which requests fail, and how."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Fault:
             raise ValueError(f"Fault.probability: {self.probability} is not between 0 and 1.")
         re.compile(self.path)
 
-    def concerns(self, method: str, path: str) -> bool:
+    def matches(self, method: str, path: str) -> bool:
         """Tell whether a request is one of those this fault is about."""
         return self.method in ("*", method) and re.search(self.path, path) is not None
 
@@ -79,7 +79,7 @@ class _Planned:
 
     def strikes(self, method: str, path: str) -> bool:
         fault = self.fault
-        if not fault.concerns(method, path) or self.struck == fault.times:
+        if not fault.matches(method, path) or self.struck == fault.times:
             return False
         self.seen += 1
         if self.seen <= fault.skip or self.dice.random() >= fault.probability:

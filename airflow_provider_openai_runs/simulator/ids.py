@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
+import os
 
 
-def new_id(prefix: str, *, length: int = 24) -> str:
+def new_id(prefix: str, *, length: int = 24, joint: str = "_") -> str:
     """Make a fresh id such as `run_4f0c...`; random, so that an id outliving a reset stays unknown."""
-    digits = uuid.uuid4().hex + uuid.uuid4().hex
-    return f"{prefix}_{digits[:length]}"
+    return f"{prefix}{joint}{os.urandom(32).hex()[:length]}"
 
 
-def child_id(prefix: str, parent: str, name: str | int) -> str:
+def child_id(prefix: str, parent: str, name: str | int, *, joint: str = "_") -> str:
     """Make the id of something that belongs to `parent`: the same at every read, without being stored."""
     digest = hashlib.sha256(f"{parent}/{name}".encode()).hexdigest()
-    return f"{prefix}_{digest[:24]}"
+    return f"{prefix}{joint}{digest[:24]}"

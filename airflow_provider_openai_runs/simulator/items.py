@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from airflow_provider_openai_runs.simulator.answers import text_of
-from airflow_provider_openai_runs.simulator.errors import ApiError
 from airflow_provider_openai_runs.simulator.ids import new_id
+from airflow_provider_openai_runs.simulator.response_checks import item as check_item
 
 _PREFIXES = {
     "message": "msg",
@@ -31,29 +32,30 @@ def stored_items(given: Any, *, name: str = "input") -> list[dict[str, Any]]:
 
 
 def _stored(item: Any, where: str) -> dict[str, Any]:
-    if not isinstance(item, dict):
-        raise ApiError(f"Invalid type for '{where}': expected an object.", param=where, code="invalid_type")
+    check_item(where, item)
     kind = item.get("type") or "message"
     stored = {"id": new_id(_PREFIXES.get(kind, "item"), length=50), **item, "type": kind}
     if kind in _WITH_STATUS:
         stored["status"] = item.get("status") or "completed"
     if kind == "message":
-        if not item.get("role"):
-            message = f"Missing required parameter: '{where}.role'."
-            raise ApiError(message, param=f"{where}.role", code="missing_required_parameter")
-        stored["content"] = _content(item.get("content"), from_model=item["role"] == "assistant")
+        stored["content"] = _content(item["content"], from_model=item["role"] == "assistant")
     return stored
 
 
 def _content(content: Any, *, from_model: bool) -> list[dict[str, Any]]:
     if not isinstance(content, str):
-        return content or []
+        return [{"detail": "auto", **part} if part["type"] == "input_image" else part for part in content]
     return [output_text(content)] if from_model else [{"type": "input_text", "text": content}]
 
 
-def output_text(text: str) -> dict[str, Any]:
+def output_text(text: str, annotations: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
     """Write text as the model does."""
-    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+    return {"type": "output_text", "annotations": list(annotations), "logprobs": [], "text": text}
+
+
+def refusal(text: str) -> dict[str, Any]:
+    """Write a refusal as the model does."""
+    return {"type": "refusal", "refusal": text}
 
 
 def prompt_of(items: list[dict[str, Any]]) -> str:

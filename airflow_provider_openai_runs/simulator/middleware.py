@@ -8,13 +8,14 @@ import json
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from starlette.responses import HTMLResponse, JSONResponse
 
-from airflow_provider_openai_runs.simulator.errors import trouble
+from airflow_provider_openai_runs.simulator.errors import error_for_status
 from airflow_provider_openai_runs.simulator.faults import Fault, FaultKind
 from airflow_provider_openai_runs.simulator.requestlog import LoggedRequest
+from airflow_provider_openai_runs.simulator.uploads import is_multipart, read_form
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,19 +41,21 @@ class Middleware:
             await self._app(scope, receive, send)
             return
         body = await _read(receive)
+        parsed, upload = await read_form(scope, body) if is_multipart(scope) else (_parsed(body), None)
         store = self._store
         with store.lock:
             request = LoggedRequest(
                 method=scope["method"],
                 path=path,
-                query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
+                query=_query(scope["query_string"].decode("latin-1")),
                 headers=store.requests.headers(scope["headers"]),
-                body=_parsed(body),
+                body=parsed,
                 at=store.clock.now(),
             )
             store.requests.add(request)
             fault = store.faults.strike(request.method, path)
         scope["simulator.request"] = request
+        scope["simulator.upload"] = upload
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -77,9 +80,10 @@ class Middleware:
             await self._answers(scope, receive)
             await _hang_up(receive)
         elif fault.kind == FaultKind.CUT:
-            start, body = await self._answers(scope, receive)
+            start, *bodies = await self._answers(scope, receive)
             await send(start)
-            half = body["body"][: len(body["body"]) // 2]
+            body = b"".join(message["body"] for message in bodies)
+            half = body[: len(body) // 2]
             await send({"type": "http.response.body", "body": half, "more_body": True})
             await _hang_up(receive)
         else:
@@ -115,9 +119,15 @@ class Middleware:
 
 
 def _refusal(fault: Fault) -> JSONResponse:
-    error = trouble(fault.status, message=fault.message, code=fault.code)
+    error = error_for_status(fault.status, message=fault.message, code=fault.code)
     headers = {} if fault.retry_after is None else {"retry-after": f"{fault.retry_after:g}"}
     return JSONResponse(error.body, status_code=fault.status, headers=headers)
+
+
+def _query(text: str) -> dict[str, str | list[str]]:
+    """Read a query; what is named several times has a list."""
+    found = parse_qs(text, keep_blank_values=True)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 async def _read(receive: Receive) -> bytes:

@@ -18,12 +18,16 @@ def page(
     keys: Sequence[str],
     query: Mapping[str, str],
     render: Callable[[str], dict[str, Any]],
+    *,
+    default: int = _DEFAULT_LIMIT,
+    most: int = _MOST,
 ) -> dict[str, Any]:
     """Cut one page out of `keys` (ids, oldest first) and render only what is on it.
 
-    Understands `limit` (1 to 100), `order` (newest first unless "asc"), `after` and `before`.
+    Understands `limit` (1 to `most`, else `default`), `order` (newest first unless "asc"), `after` and
+    `before`.
     """
-    limit = _limit(query.get("limit"))
+    limit = _limit(query.get("limit"), default, most)
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise ApiError(
@@ -55,9 +59,9 @@ def _position(keys: list[str], key: str, param: str) -> int:
         raise ApiError(f"Invalid '{param}': no item with id '{key}' in this list.", param=param) from None
 
 
-def _limit(text: str | None) -> int:
+def _limit(text: str | None, default: int, most: int) -> int:
     if text is None:
-        return _DEFAULT_LIMIT
+        return default
     try:
         limit = int(text)
     except ValueError:
@@ -68,9 +72,10 @@ def _limit(text: str | None) -> int:
             f"Invalid 'limit': integer below minimum value. Expected a value >= 1, but got {limit} instead."
         )
         raise ApiError(message, param="limit", code="integer_below_min_value")
-    if limit > _MOST:
+    if limit > most:
         message = (
-            f"Invalid 'limit': integer above maximum value. Expected a value <= 100, but got {limit} instead."
+            f"Invalid 'limit': integer above maximum value. "
+            f"Expected a value <= {most}, but got {limit} instead."
         )
         raise ApiError(message, param="limit", code="integer_above_max_value")
     return limit

@@ -20,14 +20,15 @@ _SECRET = frozenset({"authorization", "api-key", "cookie"})
 class LoggedRequest:
     """A request to the API, logged when it arrives.
 
-    `path` has no base path; `body` is the parsed JSON (its text if it is not JSON, None without a body);
-    `status` is what the client was answered, None as long as, or if, it got no answer; `at` is epoch
-    seconds of the simulator's clock; `fault` is the kind of fault that hit it.
+    `path` has no base path; the `query` has a list where a name stands several times; `body` is the parsed
+    JSON (its text if it is not JSON, its fields and the name and size of its file if it is a form, None
+    without a body); `status` is what the client was answered, None as long as, or if, it got no answer; `at`
+    is epoch seconds of the simulator's clock; `fault` is the kind of fault that hit it.
     """
 
     method: str
     path: str
-    query: Mapping[str, str]
+    query: Mapping[str, str | list[str]]
     headers: Mapping[str, str]
     body: Any
     at: float

@@ -3,234 +3,101 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs.simulator import validation as v
-from airflow_provider_openai_runs.simulator.answers import answer
-from airflow_provider_openai_runs.simulator.call import Reply
-from airflow_provider_openai_runs.simulator.continuation import Continuation, continuation
-from airflow_provider_openai_runs.simulator.errors import ApiError, missing
-from airflow_provider_openai_runs.simulator.ids import new_id
-from airflow_provider_openai_runs.simulator.items import prompt_of, question_of, stored_items
+from airflow_provider_openai_runs.simulator.answers import tokens
+from airflow_provider_openai_runs.simulator.errors import ApiError
+from airflow_provider_openai_runs.simulator.exchange import ApiReply
+from airflow_provider_openai_runs.simulator.include import (
+    ENCRYPTED_REASONING,
+    check_include,
+    without_extras,
+)
 from airflow_provider_openai_runs.simulator.pagination import page
-from airflow_provider_openai_runs.simulator.response import Response
+from airflow_provider_openai_runs.simulator.response_creation import new_response
 
 if TYPE_CHECKING:
-    from airflow_provider_openai_runs.simulator.call import Call, Handler
-    from airflow_provider_openai_runs.simulator.conversation import Conversation
+    from collections.abc import Collection, Mapping
+
+    from airflow_provider_openai_runs.simulator.exchange import ApiRequest, Handler
+    from airflow_provider_openai_runs.simulator.response import Response
     from airflow_provider_openai_runs.simulator.store import Store
 
-_LEAST_TOKENS = 16
-_PARAMETERS: dict[str, v.Check] = {
-    **dict.fromkeys(("background", "parallel_tool_calls", "store", "stream"), v.boolean),
-    **dict.fromkeys(
-        (
-            "instructions",
-            "previous_response_id",
-            "prompt_cache_key",
-            "prompt_cache_retention",
-            "safety_identifier",
-            "service_tier",
-            "user",
-        ),
-        v.string,
-    ),
-    **dict.fromkeys(
-        (
-            "background_options",
-            "image",
-            "moderation",
-            "prompt",
-            "prompt_cache_options",
-            "reasoning",
-            "stream_options",
-            "text",
-        ),
-        v.mapping,
-    ),
-    **dict.fromkeys(("access_programs", "context_management", "include"), v.array()),
-    "conversation": v.of_type(str, dict),
-    "input": v.of_type(str, list),
-    "max_output_tokens": v.number(_LEAST_TOKENS, whole=True),
-    "max_tool_calls": v.number(1, whole=True),
-    "metadata": v.metadata,
-    "model": v.model,
-    "temperature": v.number(0, 2),
-    "tool_choice": v.of_type(str, dict),
-    "tools": v.array(item=v.response_tool),
-    "top_logprobs": v.number(0, 20, whole=True),
-    "top_p": v.number(0, 1),
-    "truncation": v.one_of("auto", "disabled"),
-}
 
-
-def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    """Complete a tool as the API shows it; what authorises at an MCP server is never shown."""
-    if tool["type"] == "function":
-        return {"description": None, "parameters": None, "strict": True, **tool}
-    if tool["type"] == "mcp":
-        kept = {name: value for name, value in tool.items() if name != "authorization"}
-        approval = _approval(tool.get("require_approval"))
-        return {"allowed_tools": None, **kept, "headers": None, "require_approval": approval}
-    return tool
-
-
-def _approval(given: Any) -> Any:
-    """Complete the rule which tools of an MCP server need an approval."""
-    if not isinstance(given, dict):
-        return given or "always"
-    rules = {"always": None, "never": None, **given}
-    return {name: rule and {"read_only": None, "tool_names": None, **rule} for name, rule in rules.items()}
-
-
-def _parameters(body: dict[str, Any]) -> dict[str, Any]:
-    """Work out the fields that a response merely echoes, defaults filled in."""
-    defaults: dict[str, Any] = {
-        "frequency_penalty": 0.0,
-        "instructions": None,
-        "max_output_tokens": None,
-        "max_tool_calls": None,
-        "model": "gpt-4.1-mini",
-        "parallel_tool_calls": True,
-        "presence_penalty": 0.0,
-        "previous_response_id": None,
-        "prompt_cache_key": None,
-        "prompt_cache_retention": None,
-        "safety_identifier": None,
-        "temperature": 1.0,
-        "tool_choice": "auto",
-        "top_logprobs": 0,
-        "top_p": 1.0,
-        "truncation": "disabled",
-        "user": None,
-    }
-    given = {name: body[name] for name in defaults if body.get(name) is not None}
-    text = {"format": {"type": "text"}, "verbosity": "medium", **(body.get("text") or {})}
-    return {
-        **defaults,
-        **given,
-        "reasoning": {"effort": None, "summary": None, **(body.get("reasoning") or {})},
-        "text": text,
-        "tools": [_tool(tool) for tool in body.get("tools") or ()],
-    }
-
-
-def _check(body: dict[str, Any]) -> None:
-    v.check(body, _PARAMETERS)
-    if body.get("prompt") is None:
-        for name in ("model", "input"):
-            if body.get(name) is None:
-                raise missing(name)
-    if body.get("conversation") is not None and body.get("previous_response_id") is not None:
-        raise ApiError(
-            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'.",
-            param="previous_response_id",
-            code="mutually_exclusive_parameters",
-        )
-
-
-def _conversation(store: Store, body: dict[str, Any], now: float) -> Conversation | None:
-    given = body.get("conversation")
-    if given is None:
-        return None
-    conversation = store.conversation(given if isinstance(given, str) else str(given.get("id")))
-    conversation.check_unlocked(now)
-    return conversation
-
-
-def create_response(store: Store, call: Call) -> Reply:
+def create_response(store: Store, request: ApiRequest) -> ApiReply:
     """POST /responses: at once in the background, else when the response is ready."""
-    body = call.body
-    _check(body)
-    conversation = _conversation(store, body, call.now)
-    items = stored_items(body.get("input"))
-    previous = body.get("previous_response_id")
-    link = continuation(store, items, previous=previous, conversation=conversation, now=call.now)
-    response = _response(store, body, items, link=link, conversation=conversation, now=call.now)
-    store.responses[response.id] = response
+    headers = store.rate_limiter.admit(
+        _asked_tokens(request.body),
+        model=str(request.body.get("model")),
+        now=request.now,
+    )
+    response = new_response(store, request.body, request.now)
     store.history.append(response)
-    store.askers.update(dict.fromkeys(response.questions(), response))
-    if conversation is not None:
-        conversation.begin(response)
-    return _reply(response, ready_at=0.0 if response.background else response.timeline.ends_at)
+    # Thoughts are shown to who creates the response, to later readers only if they ask.
+    include = {*(request.body.get("include") or ()), ENCRYPTED_REASONING}
+    ready_at = 0.0 if response.background else response.timeline.ends_at
+    return _reply(response, include=include, ready_at=ready_at, headers=headers)
 
 
-def _response(
-    store: Store,
-    body: dict[str, Any],
-    items: list[dict[str, Any]],
+def _asked_tokens(body: dict[str, Any]) -> int:
+    """Estimate what a request counts against the limit: its input, and as much as it may write."""
+    written = body.get("max_output_tokens")
+    given = body.get("input") or ""
+    read = tokens(given if isinstance(given, str) else json.dumps(given))
+    return read + (written if isinstance(written, int) else 0)
+
+
+def _reply(
+    response: Response,
     *,
-    link: Continuation,
-    conversation: Conversation | None,
-    now: float,
-) -> Response:
-    parameters = _parameters(body)
-    prompt = "\n".join([parameters["instructions"] or "", prompt_of(items)])
-    offered = parameters["tools"] if parameters["tool_choice"] != "none" else []
-    functions = [tool for tool in offered if tool["type"] == "function"]
-    scenario = link.scenario or store.scenario_for(prompt, functions=functions, can_expire=False)
-    question = question_of(items) or link.question
-    return Response(
-        id=new_id("resp", length=50),
-        created_at=now,
-        background=bool(body.get("background")) and not scenario.ignores_background,
-        stored=body.get("store") is not False,
-        conversation_id=None if conversation is None else conversation.id,
-        parameters=parameters,
-        metadata=body.get("metadata") or {},
-        input=items,
-        question=question,
-        scenario=scenario,
-        answer=answer(
-            scenario,
-            prompt=prompt,
-            question=question,
-            ceiling=parameters["max_output_tokens"],
-            ceiling_name="max_output_tokens",
-        ),
-        speed=store.options.speed,
-        stage=link.stage,
-        approved=link.approved,
+    include: Collection[str] = (),
+    ready_at: float = 0.0,
+    headers: Mapping[str, str] | None = None,
+) -> ApiReply:
+    wait = response.scenario.poll_after_ms
+    later = {} if wait is None else {"openai-poll-after-ms": str(wait)}
+    return ApiReply(
+        body=lambda now: response.render(now, include),
+        headers={**(headers or {}), **later},
+        ready_at=ready_at,
+        dropped=response.cancel,
     )
 
 
-def _reply(response: Response, *, ready_at: float = 0.0) -> Reply:
-    wait = response.scenario.poll_after_ms
-    headers = {} if wait is None else {"openai-poll-after-ms": str(wait)}
-    return Reply(body=response.render, headers=headers, ready_at=ready_at, dropped=response.cancel)
+def _find(store: Store, request: ApiRequest) -> Response:
+    return store.response(request.ids["response_id"], request.now)
 
 
-def _find(store: Store, call: Call) -> Response:
-    return store.response(call.ids["response_id"], call.now)
-
-
-def retrieve_response(store: Store, call: Call) -> Reply:
+def retrieve_response(store: Store, request: ApiRequest) -> ApiReply:
     """GET /responses/{id}."""
-    if call.query.get("stream") == "true":
+    check_include(request.include)
+    if request.query.get("stream") == "true":
         raise ApiError("The simulator does not stream: send stream=false and poll.", param="stream")
-    return _reply(_find(store, call))
+    return _reply(_find(store, request), include=request.include)
 
 
-def cancel_response(store: Store, call: Call) -> Reply:
+def cancel_response(store: Store, request: ApiRequest) -> ApiReply:
     """POST /responses/{id}/cancel: only what was created in the background; twice is as good as once."""
-    response = _find(store, call)
+    response = _find(store, request)
     if not response.background:
         raise ApiError("Cannot cancel a synchronous response.")
-    response.cancel(call.now)
+    response.cancel(request.now)
     return _reply(response)
 
 
-def delete_response(store: Store, call: Call) -> dict[str, Any]:
+def delete_response(store: Store, request: ApiRequest) -> dict[str, Any]:
     """DELETE /responses/{id}."""
-    key = _find(store, call).id
+    key = _find(store, request).id
     del store.responses[key]
     return {"id": key, "object": "response", "deleted": True}
 
 
-def list_input_items(store: Store, call: Call) -> dict[str, Any]:
+def list_input_items(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /responses/{id}/input_items."""
-    items = {item["id"]: item for item in _find(store, call).input}
-    return page(list(items), call.query, items.__getitem__)
+    check_include(request.include)
+    items = {item["id"]: item for item in _find(store, request).input}
+    return page(list(items), request.query, lambda key: without_extras(items[key], request.include))
 
 
 _RESPONSE = "/responses/{response_id}"

@@ -11,6 +11,7 @@ from airflow_provider_openai_runs.simulator.answers import last_error
 from airflow_provider_openai_runs.simulator.errors import ApiError
 from airflow_provider_openai_runs.simulator.ids import child_id
 from airflow_provider_openai_runs.simulator.lifecycle import TERMINAL, Status, Timeline
+from airflow_provider_openai_runs.simulator.run_results import tool_calls
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.answers import Answer
@@ -109,21 +110,21 @@ class ThreadRun:
             "text": self.answer.text,
         }
 
+    def is_answered(self, now: float) -> bool:
+        """Tell whether the run has ended with an answer."""
+        return self.timeline.status(now) in _ANSWERED
+
     def message_id(self, now: float) -> str | None:
         """Give the id of the message with the answer, None as long as there is none."""
-        return child_id("msg", self.id, "answer") if self.timeline.status(now) in _ANSWERED else None
+        return child_id("msg", self.id, "answer") if self.is_answered(now) else None
 
     def steps(self, now: float) -> list[dict[str, Any]]:
         """List the steps taken by `now`, oldest first: rounds of calls, extra steps, the answer."""
         found = [self._calls_step(index, at, end) for index, (at, end) in enumerate(self._stops(now))]
         started = self.timeline.last(Status.IN_PROGRESS, now)
         if started is not None and len(self.outputs) == len(self.scenario.function_calls):
-            for index in range(self.scenario.steps):
-                call = {
-                    "id": child_id("call", self.id, f"step {index}"),
-                    "type": "code_interpreter",
-                    "code_interpreter": {"input": f"print({index})", "outputs": []},
-                }
+            extra = (self._extra_call(index) for index in range(self.scenario.steps))
+            for index, call in enumerate([*extra, *tool_calls(self)]):
                 details = {"type": "tool_calls", "tool_calls": [call]}
                 found.append(self._step(f"extra {index}", details, started, (started, Status.COMPLETED)))
         if message_id := self.message_id(now):
@@ -132,6 +133,13 @@ class ThreadRun:
             step = self._step("answer", written, ended, (ended, Status.COMPLETED))
             found.append({**step, "usage": self._usage(self.timeline.status(now))})
         return found
+
+    def _extra_call(self, index: int) -> dict[str, Any]:
+        return {
+            "id": child_id("call", self.id, f"step {index}"),
+            "type": "code_interpreter",
+            "code_interpreter": {"input": f"print({index})", "outputs": []},
+        }
 
     @property
     def _expires_at(self) -> float:
@@ -166,7 +174,12 @@ class ThreadRun:
         if status not in TERMINAL:
             return None
         if status in _ANSWERED or self.scenario.usage:
-            return usage(self.answer.prompt_tokens, self.answer.completion_tokens)
+            return usage(
+                self.answer.prompt_tokens,
+                self.answer.completion_tokens,
+                cached=self.scenario.cached_tokens,
+                reasoning=self.scenario.reasoning_tokens,
+            )
         return usage(0, 0)
 
     def _stops(self, now: float) -> list[tuple[float, tuple[float, str] | None]]:
@@ -216,12 +229,12 @@ class ThreadRun:
         }
 
 
-def usage(prompt: int, completion: int) -> dict[str, Any]:
+def usage(prompt: int, completion: int, *, cached: int = 0, reasoning: int = 0) -> dict[str, Any]:
     """Count tokens as thread runs do; "prompt_token_details" is spelt like that on the wire."""
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_token_details": {"cached_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "prompt_token_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
     }

@@ -5,18 +5,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.simulator import thread_checks as checks
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.answers import answer, text_of
 from airflow_provider_openai_runs.simulator.assistants import thread_tools
-from airflow_provider_openai_runs.simulator.call import Reply
+from airflow_provider_openai_runs.simulator.citations import of_thread_run
 from airflow_provider_openai_runs.simulator.errors import missing, not_found
+from airflow_provider_openai_runs.simulator.exchange import ApiReply
 from airflow_provider_openai_runs.simulator.ids import new_id
+from airflow_provider_openai_runs.simulator.include import (
+    STEP_INCLUDABLE,
+    check_include,
+    step_without_extras,
+)
 from airflow_provider_openai_runs.simulator.pagination import page
 from airflow_provider_openai_runs.simulator.run import ThreadRun
+from airflow_provider_openai_runs.simulator.run_results import produced_files
 from airflow_provider_openai_runs.simulator.threads import new_thread
 
 if TYPE_CHECKING:
-    from airflow_provider_openai_runs.simulator.call import Call, Handler
+    from airflow_provider_openai_runs.simulator.exchange import ApiRequest, Handler
     from airflow_provider_openai_runs.simulator.store import Store
     from airflow_provider_openai_runs.simulator.thread import Thread
 
@@ -27,23 +35,23 @@ _IN_A_NEW_THREAD: dict[str, v.Check] = {
     "thread": v.mapping,
     "model": v.model,
     "instructions": v.string,
-    "tools": v.array(_TOOLS, v.thread_tool),
+    "tools": v.array(_TOOLS, checks.tool),
     "tool_resources": v.mapping,
     "metadata": v.metadata,
     "temperature": v.number(0, 2),
     "top_p": v.number(0, 1),
     "stream": v.boolean,
-    "max_prompt_tokens": v.number(_LEAST_TOKENS, whole=True),
-    "max_completion_tokens": v.number(_LEAST_TOKENS, whole=True),
+    "max_prompt_tokens": v.number(_LEAST_TOKENS, integer=True),
+    "max_completion_tokens": v.number(_LEAST_TOKENS, integer=True),
     "truncation_strategy": v.mapping,
-    "tool_choice": v.of_type(str, dict),
+    "tool_choice": checks.tool_choice,
     "parallel_tool_calls": v.boolean,
-    "response_format": v.anything,
+    "response_format": checks.response_format,
 }
 _IN_A_THREAD: dict[str, v.Check] = {
     **{name: rule for name, rule in _IN_A_NEW_THREAD.items() if name not in ("thread", "tool_resources")},
     "additional_instructions": v.string,
-    "additional_messages": v.array(item=v.message),
+    "additional_messages": v.array(item=checks.message),
     "reasoning_effort": v.string,
 }
 
@@ -77,7 +85,7 @@ def _parameters(body: dict[str, Any], assistant: dict[str, Any]) -> dict[str, An
     }
 
 
-def _start(store: Store, thread: Thread, body: dict[str, Any], now: float) -> Reply:
+def _start(store: Store, thread: Thread, body: dict[str, Any], now: float) -> ApiReply:
     """Create a run on an idle thread."""
     parameters = _parameters(body, store.assistant(body["assistant_id"]))
     texts = [text_of(message["content"]) for message in thread.messages.values()]
@@ -88,8 +96,9 @@ def _start(store: Store, thread: Thread, body: dict[str, Any], now: float) -> Re
         "\n".join([parameters["instructions"] or "", *texts[-1:]]),
         functions=functions,
     )
+    key = new_id("run")
     run = ThreadRun(
-        id=new_id("run"),
+        id=key,
         thread_id=thread.id,
         assistant_id=body["assistant_id"],
         created_at=now,
@@ -100,6 +109,8 @@ def _start(store: Store, thread: Thread, body: dict[str, Any], now: float) -> Re
             scenario,
             prompt=prompt,
             question=texts[-1] if texts else "",
+            citations=of_thread_run(key, scenario.output),
+            text_format=parameters["response_format"],
             ceiling=parameters["max_completion_tokens"],
             ceiling_name="max_completion_tokens",
         ),
@@ -107,92 +118,96 @@ def _start(store: Store, thread: Thread, body: dict[str, Any], now: float) -> Re
     )
     thread.add_run(run)
     store.history.append(run)
+    store.files.update((file.id, file) for file in produced_files(run))
     return _reply(run)
 
 
-def _reply(run: ThreadRun) -> Reply:
+def _reply(run: ThreadRun) -> ApiReply:
     wait = run.scenario.poll_after_ms
-    return Reply(body=run.render, headers={} if wait is None else {"openai-poll-after-ms": str(wait)})
+    return ApiReply(body=run.render, headers={} if wait is None else {"openai-poll-after-ms": str(wait)})
 
 
-def create_run(store: Store, call: Call) -> Reply:
+def create_run(store: Store, request: ApiRequest) -> ApiReply:
     """POST /threads/{id}/runs."""
-    thread = store.thread(call.ids["thread_id"])
-    v.check(call.body, _IN_A_THREAD, required=("assistant_id",))
-    store.assistant(call.body["assistant_id"])
-    thread.check_idle(call.now)
-    for message in call.body.get("additional_messages") or ():
-        thread.add_message(message, call.now)
-    return _start(store, thread, call.body, call.now)
+    check_include(request.include, STEP_INCLUDABLE)
+    thread = store.thread(request.ids["thread_id"])
+    v.check(request.body, _IN_A_THREAD, required=("assistant_id",))
+    store.assistant(request.body["assistant_id"])
+    thread.check_idle(request.now)
+    for message in request.body.get("additional_messages") or ():
+        thread.add_message(message, request.now)
+    return _start(store, thread, request.body, request.now)
 
 
-def create_thread_and_run(store: Store, call: Call) -> Reply:
+def create_thread_and_run(store: Store, request: ApiRequest) -> ApiReply:
     """POST /threads/runs."""
-    v.check(call.body, _IN_A_NEW_THREAD, required=("assistant_id",))
-    store.assistant(call.body["assistant_id"])
-    thread = new_thread(store, call.body.get("thread") or {}, call.now)
-    return _start(store, thread, call.body, call.now)
+    v.check(request.body, _IN_A_NEW_THREAD, required=("assistant_id",))
+    store.assistant(request.body["assistant_id"])
+    thread = new_thread(store, request.body.get("thread") or {}, request.now)
+    return _start(store, thread, request.body, request.now)
 
 
-def list_runs(store: Store, call: Call) -> dict[str, Any]:
+def list_runs(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /threads/{id}/runs."""
-    runs = store.thread(call.ids["thread_id"]).runs
-    keys = [key for key, run in runs.items() if run.is_visible(call.now)]
-    return page(keys, call.query, lambda key: runs[key].render(call.now))
+    runs = store.thread(request.ids["thread_id"]).runs
+    keys = [key for key, run in runs.items() if run.is_visible(request.now)]
+    return page(keys, request.query, lambda key: runs[key].render(request.now))
 
 
-def _find(store: Store, call: Call) -> ThreadRun:
-    return store.thread(call.ids["thread_id"]).run(call.ids["run_id"], call.now)
+def _find(store: Store, request: ApiRequest) -> ThreadRun:
+    return store.thread(request.ids["thread_id"]).run(request.ids["run_id"], request.now)
 
 
-def retrieve_run(store: Store, call: Call) -> Reply:
+def retrieve_run(store: Store, request: ApiRequest) -> ApiReply:
     """GET /threads/{id}/runs/{id}."""
-    return _reply(_find(store, call))
+    return _reply(_find(store, request))
 
 
-def update_run(store: Store, call: Call) -> Reply:
+def update_run(store: Store, request: ApiRequest) -> ApiReply:
     """POST /threads/{id}/runs/{id}: the metadata."""
-    run = _find(store, call)
-    v.check(call.body, {"metadata": v.metadata})
-    if call.body.get("metadata") is not None:
-        run.metadata = call.body["metadata"]
+    run = _find(store, request)
+    v.check(request.body, {"metadata": v.metadata})
+    if request.body.get("metadata") is not None:
+        run.metadata = request.body["metadata"]
     return _reply(run)
 
 
-def cancel_run(store: Store, call: Call) -> Reply:
+def cancel_run(store: Store, request: ApiRequest) -> ApiReply:
     """POST /threads/{id}/runs/{id}/cancel."""
-    run = _find(store, call)
-    run.cancel(call.now)
+    run = _find(store, request)
+    run.cancel(request.now)
     return _reply(run)
 
 
-def submit_tool_outputs(store: Store, call: Call) -> Reply:
+def submit_tool_outputs(store: Store, request: ApiRequest) -> ApiReply:
     """POST /threads/{id}/runs/{id}/submit_tool_outputs: all outputs in one call."""
-    run = _find(store, call)
+    run = _find(store, request)
     parameters: dict[str, v.Check] = {"tool_outputs": v.array(item=v.mapping), "stream": v.boolean}
-    v.check(call.body, parameters, required=("tool_outputs",))
+    v.check(request.body, parameters, required=("tool_outputs",))
     outputs = {}
-    for index, output in enumerate(call.body["tool_outputs"]):
+    for index, output in enumerate(request.body["tool_outputs"]):
         if not output.get("tool_call_id"):
             raise missing(f"tool_outputs[{index}].tool_call_id")
         outputs[output["tool_call_id"]] = output.get("output") or ""
-    run.submit(call.now, outputs)
+    run.submit(request.now, outputs)
     return _reply(run)
 
 
-def list_steps(store: Store, call: Call) -> dict[str, Any]:
+def list_steps(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /threads/{id}/runs/{id}/steps."""
-    steps = {step["id"]: step for step in _find(store, call).steps(call.now)}
-    return page(list(steps), call.query, steps.__getitem__)
+    check_include(request.include, STEP_INCLUDABLE)
+    steps = {step["id"]: step for step in _find(store, request).steps(request.now)}
+    return page(list(steps), request.query, lambda key: step_without_extras(steps[key], request.include))
 
 
-def retrieve_step(store: Store, call: Call) -> dict[str, Any]:
+def retrieve_step(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /threads/{id}/runs/{id}/steps/{id}."""
-    key = call.ids["step_id"]
-    found = next((step for step in _find(store, call).steps(call.now) if step["id"] == key), None)
+    key = request.ids["step_id"]
+    found = next((step for step in _find(store, request).steps(request.now) if step["id"] == key), None)
     if found is None:
         raise not_found("step", key)
-    return found
+    check_include(request.include, STEP_INCLUDABLE)
+    return step_without_extras(found, request.include)
 
 
 _RUN = "/threads/{thread_id}/runs/{run_id}"

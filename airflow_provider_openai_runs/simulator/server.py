@@ -13,11 +13,14 @@ import uvicorn
 
 from airflow_provider_openai_runs.simulator.app import create_app
 from airflow_provider_openai_runs.simulator.control import active, runs
-from airflow_provider_openai_runs.simulator.store import Options, Store
+from airflow_provider_openai_runs.simulator.limits import Limits
+from airflow_provider_openai_runs.simulator.options import Options
+from airflow_provider_openai_runs.simulator.store import Store
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from airflow_provider_openai_runs.simulator.batch_scenario import BatchScenario
     from airflow_provider_openai_runs.simulator.faults import Fault
     from airflow_provider_openai_runs.simulator.requestlog import LoggedRequest
     from airflow_provider_openai_runs.simulator.scenario import Scenario
@@ -42,7 +45,8 @@ class Simulator:
     """An OpenAI-compatible server on this machine; port 0 takes a free one.
 
     `speed` divides the time that each status lasts, `require_key` refuses every other key with 401, `azure`
-    serves `/openai` and `/openai/v1` too, `no_threads` answers 404 to threads and assistants.
+    serves `/openai` and `/openai/v1` too, `no_threads` answers 404 to threads and assistants. What is above
+    `requests_per_minute` or `tokens_per_minute` is refused with 429.
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class Simulator:
         require_key: str | None = None,
         azure: bool = False,
         no_threads: bool = False,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
     ) -> None:
         options = Options(
             base_path=base_path,
@@ -62,6 +68,7 @@ class Simulator:
             require_key=require_key,
             azure=azure,
             no_threads=no_threads,
+            limits=Limits(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute),
         )
         self._store = Store(options)
         self._host = host
@@ -152,7 +159,18 @@ class Simulator:
         """Plan what the next runs do, in this order."""
         with self._store.lock:
             for scenario in scenarios:
-                self._store.script(scenario)
+                self._store.scripts.plan(scenario)
+
+    def script_batches(self, *scenarios: BatchScenario) -> None:
+        """Plan what the next batches do, in this order; `script` plans what their items answer."""
+        with self._store.lock:
+            for scenario in scenarios:
+                self._store.batch_scripts.plan(scenario)
+
+    def limit(self, limits: Limits) -> None:
+        """Set what a client may ask in a minute, and how much may wait in batches."""
+        with self._store.lock:
+            self._store.limit(limits)
 
     def fault(self, *faults: Fault) -> None:
         """Plan what goes wrong."""
@@ -172,7 +190,7 @@ class Simulator:
             return self._store.requests.count(method, path)
 
     def runs(self) -> list[dict[str, Any]]:
-        """Describe every run and response that was ever created, deleted ones too, as it is now."""
+        """Describe every run, response and batch that was ever created, deleted ones too, as it is now."""
         return runs(self._store)
 
     def active(self) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.simulator.errors import ApiError, not_found
 from airflow_provider_openai_runs.simulator.ids import new_id
+from airflow_provider_openai_runs.simulator.run_results import message_parts
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.run import ThreadRun
@@ -35,10 +36,11 @@ class Thread:
             written = new_message(
                 key,
                 thread_id=self.id,
-                body={"role": "assistant", "content": run.answer.text},
+                body={"role": "assistant", "content": ""},
                 at=run.timeline.since(now),
             )
-            self.messages[key] = {**written, "run_id": run.id, "assistant_id": run.assistant_id}
+            named = {"run_id": run.id, "assistant_id": run.assistant_id}
+            self.messages[key] = {**written, **named, **message_parts(run)}
 
     def active_run(self, now: float) -> ThreadRun | None:
         """Give the run that is not over yet."""

@@ -5,24 +5,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.simulator import thread_checks as checks
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.ids import new_id
 from airflow_provider_openai_runs.simulator.pagination import page
 from airflow_provider_openai_runs.simulator.thread import Thread
 
 if TYPE_CHECKING:
-    from airflow_provider_openai_runs.simulator.call import Call, Handler
+    from airflow_provider_openai_runs.simulator.exchange import ApiRequest, Handler
     from airflow_provider_openai_runs.simulator.store import Store
 
 _THREAD: dict[str, v.Check] = {
-    "messages": v.array(item=v.message),
+    "messages": v.array(item=checks.message),
     "metadata": v.metadata,
     "tool_resources": v.mapping,
 }
 _THREAD_UPDATE = {name: _THREAD[name] for name in ("metadata", "tool_resources")}
 _MESSAGE: dict[str, v.Check] = {
-    "role": v.one_of("user", "assistant"),
-    "content": v.of_type(str, list),
+    "role": checks.role,
+    "content": checks.content,
     "attachments": v.array(),
     "metadata": v.metadata,
 }
@@ -43,68 +44,68 @@ def new_thread(store: Store, body: dict[str, Any], now: float) -> Thread:
     return thread
 
 
-def create_thread(store: Store, call: Call) -> dict[str, Any]:
+def create_thread(store: Store, request: ApiRequest) -> dict[str, Any]:
     """POST /threads."""
-    return new_thread(store, call.body, call.now).render()
+    return new_thread(store, request.body, request.now).render()
 
 
-def retrieve_thread(store: Store, call: Call) -> dict[str, Any]:
+def retrieve_thread(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /threads/{id}."""
-    return store.thread(call.ids["thread_id"]).render()
+    return store.thread(request.ids["thread_id"]).render()
 
 
-def update_thread(store: Store, call: Call) -> dict[str, Any]:
+def update_thread(store: Store, request: ApiRequest) -> dict[str, Any]:
     """POST /threads/{id}."""
-    thread = store.thread(call.ids["thread_id"])
-    v.check(call.body, _THREAD_UPDATE)
-    if call.body.get("metadata") is not None:
-        thread.metadata = call.body["metadata"]
-    if call.body.get("tool_resources") is not None:
-        thread.tool_resources = call.body["tool_resources"]
+    thread = store.thread(request.ids["thread_id"])
+    v.check(request.body, _THREAD_UPDATE)
+    if request.body.get("metadata") is not None:
+        thread.metadata = request.body["metadata"]
+    if request.body.get("tool_resources") is not None:
+        thread.tool_resources = request.body["tool_resources"]
     return thread.render()
 
 
-def delete_thread(store: Store, call: Call) -> dict[str, Any]:
+def delete_thread(store: Store, request: ApiRequest) -> dict[str, Any]:
     """DELETE /threads/{id}."""
-    key = store.thread(call.ids["thread_id"]).id
+    key = store.thread(request.ids["thread_id"]).id
     del store.threads[key]
     return {"id": key, "object": "thread.deleted", "deleted": True}
 
 
-def create_message(store: Store, call: Call) -> dict[str, Any]:
+def create_message(store: Store, request: ApiRequest) -> dict[str, Any]:
     """POST /threads/{id}/messages."""
-    thread = store.thread(call.ids["thread_id"])
-    v.check(call.body, _MESSAGE, required=("role", "content"))
-    return thread.add_message(call.body, call.now)
+    thread = store.thread(request.ids["thread_id"])
+    v.check(request.body, _MESSAGE, required=("role", "content"))
+    return thread.add_message(request.body, request.now)
 
 
-def list_messages(store: Store, call: Call) -> dict[str, Any]:
+def list_messages(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /threads/{id}/messages, those of one run with `run_id`."""
-    thread = store.thread(call.ids["thread_id"])
-    thread.settle(call.now)
-    run_id = call.query.get("run_id")
+    thread = store.thread(request.ids["thread_id"])
+    thread.settle(request.now)
+    run_id = request.query.get("run_id")
     keys = [key for key, m in thread.messages.items() if run_id is None or m["run_id"] == run_id]
-    return page(keys, call.query, thread.messages.__getitem__)
+    return page(keys, request.query, thread.messages.__getitem__)
 
 
-def retrieve_message(store: Store, call: Call) -> dict[str, Any]:
+def retrieve_message(store: Store, request: ApiRequest) -> dict[str, Any]:
     """GET /threads/{id}/messages/{id}."""
-    return store.thread(call.ids["thread_id"]).message(call.ids["message_id"], call.now)
+    return store.thread(request.ids["thread_id"]).message(request.ids["message_id"], request.now)
 
 
-def update_message(store: Store, call: Call) -> dict[str, Any]:
+def update_message(store: Store, request: ApiRequest) -> dict[str, Any]:
     """POST /threads/{id}/messages/{id}: the metadata."""
-    message = retrieve_message(store, call)
-    v.check(call.body, {"metadata": v.metadata})
-    if call.body.get("metadata") is not None:
-        message["metadata"] = call.body["metadata"]
+    message = retrieve_message(store, request)
+    v.check(request.body, {"metadata": v.metadata})
+    if request.body.get("metadata") is not None:
+        message["metadata"] = request.body["metadata"]
     return message
 
 
-def delete_message(store: Store, call: Call) -> dict[str, Any]:
+def delete_message(store: Store, request: ApiRequest) -> dict[str, Any]:
     """DELETE /threads/{id}/messages/{id}."""
-    key = retrieve_message(store, call)["id"]
-    del store.thread(call.ids["thread_id"]).messages[key]
+    key = retrieve_message(store, request)["id"]
+    del store.thread(request.ids["thread_id"]).messages[key]
     return {"id": key, "object": "thread.message.deleted", "deleted": True}
 
 

@@ -59,24 +59,24 @@ def of_type(*types: type) -> Check:
     return inspect
 
 
-def number(least: float, most: float | None = None, *, whole: bool = False) -> Check:
-    """Accept numbers within a range, `whole` ones only where asked."""
-    kind = "integer" if whole else "decimal"
-    inspect_type = of_type(int) if whole else of_type(int, float)
+def number(least: float, most: float | None = None, *, integer: bool = False) -> Check:
+    """Accept numbers within a range, integers only where asked."""
+    kind = "integer" if integer else "decimal"
+    inspect_type = of_type(int) if integer else of_type(int, float)
 
     def inspect(name: str, value: Any) -> None:
         inspect_type(name, value)
         if value < least:
-            limit, word = f">= {least:g}", "below_min"
+            limit, suffix = f">= {least:g}", "below_min"
         elif most is not None and value > most:
-            limit, word = f"<= {most:g}", "above_max"
+            limit, suffix = f"<= {most:g}", "above_max"
         else:
             return
-        where = "below minimum" if word == "below_min" else "above maximum"
+        where = "below minimum" if suffix == "below_min" else "above maximum"
         message = (
             f"Invalid '{name}': {kind} {where} value. Expected a value {limit}, but got {value} instead."
         )
-        raise ApiError(message, param=name, code=f"{kind}_{word}_value")
+        raise ApiError(message, param=name, code=f"{kind}_{suffix}_value")
 
     return inspect
 
@@ -103,11 +103,50 @@ def one_of(*values: str) -> Check:
 
     def inspect(name: str, value: Any) -> None:
         if value not in values:
-            supported = ", ".join(f"'{known}'" for known in values)
-            message = f"Invalid value: '{value}'. Supported values are: {supported}."
+            message = f"Invalid value: '{value}'. Supported values are: {_listed(values)}."
             raise ApiError(message, param=name, code="invalid_value")
 
     return inspect
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    """Write a list of values as the API does."""
+    quoted = [f"'{value}'" for value in values]
+    if len(quoted) < 3:  # noqa: PLR2004 - from three on there are commas
+        return " and ".join(quoted)
+    return f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
+
+
+def mapping_or_one_of(*values: str) -> Check:
+    """Accept an object, or one of these strings."""
+    inspect_type, inspect_value = of_type(str, dict), one_of(*values)
+
+    def inspect(name: str, value: Any) -> None:
+        inspect_type(name, value)
+        if isinstance(value, str):
+            inspect_value(name, value)
+
+    return inspect
+
+
+def fields(name: str, value: Any, required: tuple[str, ...]) -> None:
+    """Accept an object that has all of these fields."""
+    mapping(name, value)
+    for field in required:
+        if value.get(field) is None:
+            raise missing(f"{name}.{field}")
+
+
+def tagged(name: str, value: Any, required: Mapping[str, tuple[str, ...]]) -> None:
+    """Accept an object whose type is a key of `required` and that has the fields named there."""
+    fields(name, value, ("type",))
+    one_of(*required)(f"{name}.type", value["type"])
+    fields(name, value, required[value["type"]])
+
+
+def schema_format(name: str, value: Any, required: tuple[str, ...]) -> None:
+    """Accept a format of text; one of a JSON Schema has more fields."""
+    tagged(name, value, {"json_object": (), "json_schema": required, "text": ()})
 
 
 def model(name: str, value: Any) -> None:
@@ -136,37 +175,6 @@ def metadata(name: str, value: Any) -> None:
                     f"but got a string with length {length} instead."
                 )
                 raise ApiError(message, param=where, code="string_above_max_length")
-
-
-def message(name: str, value: Any) -> None:
-    """Accept a thread message: a role and content."""
-    mapping(name, value)
-    for field in ("role", "content"):
-        if not value.get(field):
-            raise missing(f"{name}.{field}")
-    one_of("user", "assistant")(f"{name}.role", value["role"])
-    of_type(str, list)(f"{name}.content", value["content"])
-    if value.get("metadata") is not None:
-        metadata(f"{name}.metadata", value["metadata"])
-
-
-def thread_tool(name: str, value: Any) -> None:
-    """Accept a tool of the Assistants API: functions are nested there."""
-    mapping(name, value)
-    one_of("code_interpreter", "file_search", "function")(f"{name}.type", value.get("type"))
-    if value["type"] == "function":
-        function = value.get("function")
-        if not isinstance(function, dict) or not function.get("name"):
-            raise missing(f"{name}.function.name")
-
-
-def response_tool(name: str, value: Any) -> None:
-    """Accept a tool of the Responses API: functions are flat there."""
-    mapping(name, value)
-    if not value.get("type"):
-        raise missing(f"{name}.type")
-    if value["type"] == "function" and not value.get("name"):
-        raise missing(f"{name}.name")
 
 
 string = of_type(str)

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
-    from openai.types import Model
+    from openai.types import Batch, FileDeleted, FileObject, Model
     from openai.types.beta import Assistant, AssistantDeleted, Thread, ThreadDeleted
     from openai.types.beta.threads import Message, MessageDeleted, Run
     from openai.types.beta.threads.runs import RunStep
+    from openai.types.container_retrieve_response import ContainerRetrieveResponse
+    from openai.types.containers import FileRetrieveResponse
     from openai.types.conversations import Conversation, ConversationDeletedResource, ConversationItem
     from openai.types.responses import Response, ResponseItem
     from openai.types.shared import ErrorObject
@@ -30,8 +32,13 @@ with warnings.catch_warnings():
 _BY_OBJECT: dict[str, Any] = {
     "assistant": Assistant,
     "assistant.deleted": AssistantDeleted,
+    "batch": Batch,
+    "container": ContainerRetrieveResponse,
+    "container.file": FileRetrieveResponse,
     "conversation": Conversation,
     "conversation.deleted": ConversationDeletedResource,
+    "file": FileObject,
+    "file.deleted": FileDeleted,
     "model": Model,
     "response": Response,
     "thread": Thread,
@@ -54,10 +61,15 @@ def check_strictly(path: str, reply: dict[str, Any]) -> None:
         # The SDK has no type for it.
         assert (reply["deleted"], set(reply)) == (True, {"id", "object", "deleted"})
     elif "object" in reply:
-        TypeAdapter(_BY_OBJECT[reply["object"]]).validate_python(_tolerated(reply), strict=True)
+        kind = (
+            f"{reply['object']}.deleted"
+            if reply["object"] == "file" and "deleted" in reply
+            else reply["object"]
+        )
+        TypeAdapter(_BY_OBJECT[kind]).validate_python(_tolerated(reply), strict=True)
     else:
-        kind: Any = ResponseItem if path.endswith("/input_items") else ConversationItem
-        TypeAdapter(kind).validate_python(reply, strict=True)
+        type_: Any = ResponseItem if path.endswith("/input_items") else ConversationItem
+        TypeAdapter(type_).validate_python(reply, strict=True)
 
 
 def _tolerated(reply: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +85,8 @@ def _tolerated(reply: dict[str, Any]) -> dict[str, Any]:
 
 def _check(response: httpx2.Response) -> None:
     path = response.request.url.path
-    if not path.startswith("/v1/") or "json" not in response.headers["content-type"]:
+    downloaded = "content-disposition" in response.headers
+    if not path.startswith("/v1/") or "json" not in response.headers["content-type"] or downloaded:
         return
     response.read()
     if response.is_success:

@@ -14,7 +14,19 @@ COMMAND = [sys.executable, "-m", "airflow_provider_openai_runs.simulator"]
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_says_where_it_serves_and_ends_cleanly(number: signal.Signals) -> None:
-    command = [*COMMAND, "--port", "0", "--base-path", "/api", "--require-key", "sk-right", "--speed", "10"]
+    command = [
+        *COMMAND,
+        "--port",
+        "0",
+        "--base-path",
+        "/api",
+        "--require-key",
+        "sk-right",
+        "--speed",
+        "10",
+        "--tokens-per-minute",
+        "9",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None
         base_url = process.stdout.readline().strip()

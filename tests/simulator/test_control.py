@@ -31,6 +31,7 @@ def test_a_simulator_is_directed_from_another_process(
     scenarios = [{"in_progress": 50, "ends": "failed"}, {"text": "second"}]
     assert control.post("/scenarios", json=scenarios).json() == {"planned": 2}
     assert control.post("/faults", json={"status": 503, "path": "^/models$"}).json() == {"planned": 1}
+    assert control.post("/batch-scenarios", json={"in_progress": 5}).json() == {"planned": 1}
     assert http.get("/models").status_code == 503
     key = http.post("/responses", json=CREATE).json()["id"]
     assert control.post("/advance", json={"seconds": 60}).json()["now"] > 0
@@ -54,6 +55,12 @@ def test_a_simulator_is_directed_from_another_process(
         ("/scenarios", {"end": "failed"}, "Scenario: unknown keys ['end']"),
         ("/scenarios", [{}, {"ends": "x"}], "Scenario.ends: 'x'"),
         ("/faults", {"kind": "x"}, "Fault.kind: 'x'"),
+        ("/batch-scenarios", {"in_progress": -1}, "BatchScenario.in_progress: -1 is negative"),
+        ("/batch-scenarios", [{"times": 0}], "BatchScenario.times: 0 batches"),
+        ("/batch-scenarios", {"queued": 1}, "BatchScenario: unknown keys ['queued']"),
+        ("/batch-scenarios", {"in_progress": "long"}, "BatchScenario: "),
+        ("/limits", {"requests": 1}, "Limits: unknown keys ['requests']"),
+        ("/limits", {"tokens_per_minute": "x"}, "Limits: "),
         ("/advance", {}, 'Send {"seconds": <number>}.'),
         ("/advance", {"seconds": -1}, "The clock only moves forward"),
     ],
@@ -125,10 +132,11 @@ def test_speed_shortens_what_runs_take() -> None:
 
 
 def test_what_has_not_ended_would_still_be_billed(http: httpx2.Client, simulator: Simulator) -> None:
+    simulator.script(Scenario(in_progress=60, times=None))
     keys = [http.post("/responses", json=CREATE).json()["id"] for _ in range(3)]
     http.delete(f"/responses/{keys[1]}")
     assert [run["id"] for run in simulator.active()] == keys
-    simulator.advance(5)
+    simulator.advance(65)
     assert simulator.active() == []
 
 

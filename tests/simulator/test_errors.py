@@ -11,6 +11,7 @@ from airflow_provider_openai_runs.simulator import Simulator
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NO_INPUT = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided."
 RESPONSE = {"model": "gpt-4o", "input": "x", "background": True}
 
 
@@ -25,7 +26,15 @@ def error(answer: httpx2.Response) -> tuple[int, str, str | None, str | None]:
     [
         ({"modl": "x"}, "Unknown parameter: 'modl'.", "modl", "unknown_parameter"),
         ({"model": None}, "Missing required parameter: 'model'.", "model", "missing_required_parameter"),
-        ({"input": None}, "Missing required parameter: 'input'.", "input", "missing_required_parameter"),
+        ({"input": None}, NO_INPUT, "input", "missing_required_parameter"),
+        ({"input": ""}, NO_INPUT, "input", "missing_required_parameter"),
+        ({"input": []}, NO_INPUT, "input", "missing_required_parameter"),
+        (
+            {"input": 5},
+            "Invalid type for 'input': expected a string or an array, but got an integer instead.",
+            "input",
+            "invalid_type",
+        ),
         (
             {"temperature": 2.1},
             "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.1 instead.",
@@ -103,7 +112,7 @@ def error(answer: httpx2.Response) -> tuple[int, str, str | None, str | None]:
         ),
         (
             {"truncation": "some"},
-            "Invalid value: 'some'. Supported values are: 'auto', 'disabled'.",
+            "Invalid value: 'some'. Supported values are: 'auto' and 'disabled'.",
             "truncation",
             "invalid_value",
         ),
@@ -134,7 +143,7 @@ def test_a_wrong_response_is_refused_with_the_parameter_that_is_wrong(
             {"tools": [{"type": "retrieval"}]},
             (
                 "Invalid value: 'retrieval'. "
-                "Supported values are: 'code_interpreter', 'file_search', 'function'."
+                "Supported values are: 'code_interpreter', 'file_search', and 'function'."
             ),
         ),
         (
@@ -154,7 +163,7 @@ def test_a_wrong_response_is_refused_with_the_parameter_that_is_wrong(
         ),
         (
             {"additional_messages": [{"role": "system", "content": "x"}]},
-            "Invalid value: 'system'. Supported values are: 'user', 'assistant'.",
+            "Invalid value: 'system'. Supported values are: 'user' and 'assistant'.",
         ),
     ],
 )
@@ -224,7 +233,9 @@ def test_urls_and_methods_that_are_not_served_are_refused(http: httpx2.Client) -
 
 
 def test_models_can_be_asked_for(http: httpx2.Client) -> None:
-    assert len(http.get("/models").json()["data"]) > 0
+    listed = {model["id"]: model["shutdown_date"] for model in http.get("/models").json()["data"]}
+    assert (listed["gpt-4o-mini"], listed["gpt-6-luna"]) == ("2027-01-14", None)
+    assert http.get("/models/gpt-4o-mini").json()["shutdown_date"] == "2027-01-14"
     assert http.get("/models/anything").json()["id"] == "anything"
     assert error(http.get("/models/no-such-model"))[::3] == (404, "model_not_found")
 

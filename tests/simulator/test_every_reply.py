@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every reply there is loads strictly into the SDK's own types: the client of these tests looks at each."""
+"""Every reply there is loads strictly into the SDK's own types: the client of these tests checks each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
-from airflow_provider_openai_runs.simulator.assistants import MODEL_ROUTES
+from airflow_provider_openai_runs.simulator import CodeInterpreter, FunctionCall, ProducedFile, Scenario
 from airflow_provider_openai_runs.simulator.assistants import ROUTES as ASSISTANTS
+from airflow_provider_openai_runs.simulator.batches import ROUTES as BATCHES
+from airflow_provider_openai_runs.simulator.containers import ROUTES as CONTAINERS
 from airflow_provider_openai_runs.simulator.conversations import ROUTES as CONVERSATIONS
+from airflow_provider_openai_runs.simulator.files import ROUTES as FILES
 from airflow_provider_openai_runs.simulator.lifecycle import Status
+from airflow_provider_openai_runs.simulator.models import ROUTES as MODELS
 from airflow_provider_openai_runs.simulator.responses import ROUTES as RESPONSES
 from airflow_provider_openai_runs.simulator.runs import ROUTES as RUNS
 from airflow_provider_openai_runs.simulator.threads import ROUTES as THREADS
@@ -24,13 +27,24 @@ if TYPE_CHECKING:
 
     from airflow_provider_openai_runs.simulator import Simulator
 
-ALL = (*ASSISTANTS, *MODEL_ROUTES, *CONVERSATIONS, *RESPONSES, *RUNS, *THREADS)
+ALL = (
+    *ASSISTANTS,
+    *BATCHES,
+    *CONTAINERS,
+    *CONVERSATIONS,
+    *FILES,
+    *MODELS,
+    *RESPONSES,
+    *RUNS,
+    *THREADS,
+)
+CODE = CodeInterpreter(files=(ProducedFile(name="a.csv"),))
 CALL = ((FunctionCall(name="f", arguments={"a": 1}),),)
 QUESTION = [{"role": "user", "content": "Why?"}]
 #: How each status that a run can have is reached, and after how many seconds.
 WAYS: dict[str, tuple[Scenario, float]] = {
     "queued": (Scenario(queued=100), 1),
-    "in_progress": (Scenario(), 0.5),
+    "in_progress": (Scenario(in_progress=100), 5),
     "requires_action": (Scenario(function_calls=CALL), 5),
     "cancelling": (Scenario(in_progress=100, cancelling=50), 5),
     "cancelled": (Scenario(ends="cancelled"), 5),
@@ -50,10 +64,12 @@ def ask(http: httpx2.Client) -> Callable[..., dict[str, Any]]:
     def send(method: str, route: str, *ids: str, **body: Any) -> dict[str, Any]:
         left = iter(ids)
         path = re.sub(r"\{\w+\}", lambda _: next(left), route)
-        answer = http.request(method, path, json=body if method == "POST" else None)
+        files = {"file": body.pop("file")} if "file" in body else None
+        sent: dict[str, Any] = {"json": body} if files is None else {"data": body, "files": files}
+        answer = http.request(method, path, **(sent if method == "POST" else {}))
         assert answer.status_code == 200, answer.text
         asked.append((method, route))
-        found: dict[str, Any] = answer.json()
+        found: dict[str, Any] = {} if route.endswith("/content") else answer.json()
         return found
 
     asked: list[tuple[str, str]] = []
@@ -61,17 +77,18 @@ def ask(http: httpx2.Client) -> Callable[..., dict[str, Any]]:
     return send
 
 
-def test_every_endpoint(ask: Any, simulator: Simulator) -> None:
-    simulator.script(Scenario(function_calls=CALL), Scenario(steps=2, times=None))
+def ask_about_models_and_assistants(ask: Any) -> str:
     ask("GET", "/models")
     ask("GET", "/models/{model}", "gpt-4o")
-    assistant = ask("POST", "/assistants", model="gpt-4o", name="A", tools=[{"type": "code_interpreter"}])[
-        "id"
-    ]
+    tools = [{"type": "code_interpreter"}]
+    assistant = ask("POST", "/assistants", model="gpt-4o", name="A", tools=tools)["id"]
     ask("GET", "/assistants")
     ask("GET", "/assistants/{assistant_id}", assistant)
     ask("POST", "/assistants/{assistant_id}", assistant, metadata={"a": "b"})
+    return str(assistant)
 
+
+def ask_about_threads_and_their_runs(ask: Any, simulator: Simulator, assistant: str) -> None:
     thread = ask("POST", "/threads", messages=QUESTION)["id"]
     ask("GET", "/threads/{thread_id}", thread)
     ask("POST", "/threads/{thread_id}", thread, metadata={"a": "b"})
@@ -97,6 +114,8 @@ def test_every_endpoint(ask: Any, simulator: Simulator) -> None:
     ask("DELETE", "/threads/{thread_id}", thread)
     ask("DELETE", "/assistants/{assistant_id}", assistant)
 
+
+def ask_about_conversations(ask: Any) -> str:
     conversation, item = "/conversations/{conversation_id}", "/conversations/{conversation_id}/items"
     talk = ask("POST", "/conversations", items=QUESTION)["id"]
     ask("GET", conversation, talk)
@@ -105,15 +124,45 @@ def test_every_endpoint(ask: Any, simulator: Simulator) -> None:
     ask("GET", item, talk)
     ask("GET", f"{item}/{{item_id}}", talk, said)
     ask("DELETE", f"{item}/{{item_id}}", talk, said)
+    return str(talk)
 
+
+def ask_about_responses_and_their_containers(ask: Any, simulator: Simulator, talk: str) -> None:
     response = "/responses/{response_id}"
     asked = ask("POST", "/responses", model="gpt-4o", input="Why?", background=True, conversation=talk)["id"]
     ask("GET", response, asked)
     ask("GET", f"{response}/input_items", asked)
+    simulator.advance(5)
+    container = ask("GET", response, asked)["output"][0]["container_id"]
+    ask("GET", "/containers/{container_id}", container)
+    produced = ask("GET", "/containers/{container_id}/files", container)["data"][0]["id"]
+    ask("GET", "/containers/{container_id}/files/{file_id}", container, produced)
+    ask("GET", "/containers/{container_id}/files/{file_id}/content", container, produced)
     ask("POST", f"{response}/cancel", asked)
     ask("DELETE", response, asked)
-    ask("DELETE", conversation, talk)
+    ask("DELETE", "/conversations/{conversation_id}", talk)
 
+
+def ask_about_files_and_batches(ask: Any) -> None:
+    file = ask("POST", "/files", purpose="batch", file=("a.jsonl", b"{}"))["id"]
+    ask("GET", "/files")
+    ask("GET", "/files/{file_id}", file)
+    ask("GET", "/files/{file_id}/content", file)
+    about = {"endpoint": "/v1/responses", "completion_window": "24h", "input_file_id": file}
+    batch = ask("POST", "/batches", **about)["id"]
+    ask("GET", "/batches")
+    ask("GET", "/batches/{batch_id}", batch)
+    ask("POST", "/batches/{batch_id}/cancel", batch)
+    ask("DELETE", "/files/{file_id}", file)
+
+
+def test_every_endpoint(ask: Any, simulator: Simulator) -> None:
+    calling = Scenario(function_calls=CALL, output=(CODE,))
+    simulator.script(calling, Scenario(steps=2, output=(CODE,), times=None))
+    assistant = ask_about_models_and_assistants(ask)
+    ask_about_threads_and_their_runs(ask, simulator, assistant)
+    ask_about_responses_and_their_containers(ask, simulator, ask_about_conversations(ask))
+    ask_about_files_and_batches(ask)
     assert set(ask.asked) == {(method, route) for method, route, _ in ALL}
 
 

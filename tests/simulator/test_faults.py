@@ -49,7 +49,7 @@ def test_a_broken_connection_breaks_and_only_some_creates_have_happened(
         create(http)
     assert len(simulator.runs()) == processed
     assert [request.fault for request in simulator.requests] == [kind]
-    assert create(http).status_code == 200, "a fault strikes once unless told otherwise"
+    assert create(http).status_code == 200, "a fault strikes once unless asked otherwise"
 
 
 def test_a_lost_answer_of_a_synchronous_response_is_lost_when_it_is_ready(

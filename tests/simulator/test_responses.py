@@ -44,12 +44,13 @@ def test_a_background_response_is_queued_then_works_then_answers(
     client: openai.OpenAI,
     simulator: Simulator,
 ) -> None:
+    simulator.script(Scenario(queued=60, in_progress=60))
     response = start(client, "Why is the sky blue?", metadata={"team": "blue"}, temperature=0.5)
     assert (response.status, response.output, response.usage) == ("queued", [], None)
     assert (response.background, response.store, response.temperature) == (True, True, 0.5)
-    simulator.advance(0.5)
+    simulator.advance(60)
     assert client.responses.retrieve(response.id).status == "in_progress"
-    simulator.advance(1)
+    simulator.advance(60)
     response = finish(client, simulator, response)
     assert response.status == "completed"
     assert response.output_text == "Simulated answer to: Why is the sky blue?"

@@ -5,8 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
-from airflow_provider_openai_runs.simulator.scenario import default_scenario, example_of
+from airflow_provider_openai_runs.simulator import (
+    CodeInterpreter,
+    Fault,
+    FileSearch,
+    FoundFile,
+    FunctionCall,
+    ProducedFile,
+    Reasoning,
+    Scenario,
+    WebPage,
+    WebSearch,
+)
+from airflow_provider_openai_runs.simulator.scenario import default_scenario
+from airflow_provider_openai_runs.simulator.schemas import instance_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,6 +37,13 @@ def test_a_scenario_is_read_from_json_with_everything_in_it() -> None:
             "usage": [10, 5],
             "error": {"code": "invalid_prompt", "message": "No."},
             "times": None,
+            "text": ["one", "two"],
+            "output": [
+                {"type": "web_search", "pages": [{"url": "https://a.example"}]},
+                {"type": "code_interpreter", "files": [{"name": "a.csv", "size": 10}]},
+                {"type": "file_search", "found": [{"name": "a.txt"}]},
+                {"type": "reasoning"},
+            ],
         },
     )
     assert read == Scenario(
@@ -36,6 +55,13 @@ def test_a_scenario_is_read_from_json_with_everything_in_it() -> None:
         usage=(10, 5),
         error={"code": "invalid_prompt", "message": "No."},
         times=None,
+        text=("one", "two"),
+        output=(
+            WebSearch(pages=(WebPage(url="https://a.example"),)),
+            CodeInterpreter(files=(ProducedFile(name="a.csv", size=10),)),
+            FileSearch(found=(FoundFile(name="a.txt"),)),
+            Reasoning(),
+        ),
     )
 
 
@@ -50,6 +76,12 @@ def test_a_scenario_is_read_from_json_with_everything_in_it() -> None:
         ({"times": 0}, "Scenario.times: 0 runs"),
         ({"statuses": [["requires_action", 1]]}, "Scenario.statuses: .* give function_calls"),
         ({"when": "("}, "Scenario: "),
+        ({"text": []}, "Scenario.text: a message needs at least one part"),
+        ({"message_copies": 0}, "Scenario.message_copies: 0 is less than one message"),
+        ({"cached_tokens": -1}, "Scenario.cached_tokens: -1 is negative"),
+        ({"output": [{"type": "magic"}]}, "Scenario.output: 'magic' is not one of"),
+        ({"output": [{"type": "web_search", "page": []}]}, r"WebSearch: unknown keys \['page'\]"),
+        ({"output": [{"type": "web_search", "pages": [{}]}]}, r"WebPage: missing keys \['url'\]"),
         ({"function_calls": [[]]}, "a round needs at least one call"),
         ({"function_calls": [[{"nam": "f"}]]}, r"FunctionCall: unknown keys \['nam'\]"),
         ({"function_calls": [[{}]]}, r"FunctionCall: missing keys \['name'\]"),
@@ -90,7 +122,7 @@ def test_the_default_calls_the_first_function_with_arguments_that_fit_its_schema
     }
     scenario = default_scenario([{"name": "weather", "parameters": schema}, {"name": "second"}])
     assert [[call.name for call in calls] for calls in scenario.function_calls] == [["weather"]]
-    assert example_of(schema) == {
+    assert instance_of(schema) == {
         "city": "simulated",
         "unit": "C",
         "days": 1,

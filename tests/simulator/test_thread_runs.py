@@ -27,7 +27,7 @@ def start(http: httpx2.Client, assistant: str, thread: str, **body: Any) -> dict
     return dict(answer.json())
 
 
-def look(http: httpx2.Client, run: dict[str, Any]) -> dict[str, Any]:
+def retrieve(http: httpx2.Client, run: dict[str, Any]) -> dict[str, Any]:
     return dict(http.get(f"/threads/{run['thread_id']}/runs/{run['id']}").json())
 
 
@@ -41,15 +41,16 @@ def test_a_run_is_queued_then_works_then_answers_on_its_thread(
     assistant: str,
     thread: str,
 ) -> None:
+    simulator.script(Scenario(queued=60, in_progress=60))
     run = client.beta.threads.runs.create(thread, assistant_id=assistant, metadata={"team": "blue"})
     assert (run.status, run.usage, run.started_at) == ("queued", None, None)
     assert run.expires_at == run.created_at + 600
     assert run.metadata == {"team": "blue"}
 
-    simulator.advance(0.5)
+    simulator.advance(60)
     assert client.beta.threads.runs.retrieve(run.id, thread_id=thread).status == "in_progress"
 
-    simulator.advance(1)
+    simulator.advance(60)
     run = client.beta.threads.runs.retrieve(run.id, thread_id=thread)
     assert (run.status, run.expires_at) == ("completed", None)
     assert run.completed_at is not None
@@ -125,7 +126,7 @@ def test_all_outputs_have_to_come_in_one_call_and_the_refusal_names_them(
     )
 
     simulator.advance(2)
-    calls = look(http, run)["required_action"]["submit_tool_outputs"]["tool_calls"]
+    calls = retrieve(http, run)["required_action"]["submit_tool_outputs"]["tool_calls"]
     left, right = (call["id"] for call in calls)
     for given in ([left], [left, right, "call_x"], ["call_x"]):
         refused = http.post(submit, json={"tool_outputs": [{"tool_call_id": key} for key in given]})
@@ -133,7 +134,7 @@ def test_all_outputs_have_to_come_in_one_call_and_the_refusal_names_them(
         assert (refused.status_code, message(refused)) == (400, expected)
     nameless = http.post(submit, json={"tool_outputs": [{"output": "x"}]})
     assert message(nameless) == "Missing required parameter: 'tool_outputs[0].tool_call_id'."
-    assert look(http, run)["status"] == "requires_action"
+    assert retrieve(http, run)["status"] == "requires_action"
     both = http.post(submit, json={"tool_outputs": [{"tool_call_id": key} for key in (right, left)]})
     assert both.json()["status"] == "queued"
 
@@ -150,7 +151,7 @@ def test_several_rounds_of_calls_leave_one_step_each(
     run = start(http, assistant, thread)
     for expected in (["left", "right"], ["last"]):
         simulator.advance(2)
-        calls = look(http, run)["required_action"]["submit_tool_outputs"]["tool_calls"]
+        calls = retrieve(http, run)["required_action"]["submit_tool_outputs"]["tool_calls"]
         assert [call["function"]["name"] for call in calls] == expected
         outputs = [{"tool_call_id": call["id"], "output": "ok"} for call in calls]
         http.post(f"/threads/{thread}/runs/{run['id']}/submit_tool_outputs", json={"tool_outputs": outputs})
@@ -159,7 +160,7 @@ def test_several_rounds_of_calls_leave_one_step_each(
     assert [step["type"] for step in steps] == ["tool_calls"] * 5 + ["message_creation"]
     assert {step["status"] for step in steps} == {"completed"}
     total = sum(step["usage"]["total_tokens"] for step in steps)
-    assert total == look(http, run)["usage"]["total_tokens"] == 10
+    assert total == retrieve(http, run)["usage"]["total_tokens"] == 10
 
 
 def test_a_second_run_on_a_busy_thread_is_refused_and_names_the_active_run(
@@ -221,7 +222,7 @@ def test_an_answer_above_the_ceiling_is_cut_and_incomplete(
     simulator.script(Scenario(text="word" * 300))
     run = start(http, assistant, thread, max_completion_tokens=256)
     simulator.advance(2)
-    run = look(http, run)
+    run = retrieve(http, run)
     assert (run["status"], run["usage"]["completion_tokens"]) == ("incomplete", 256)
 
 
@@ -238,10 +239,10 @@ def test_a_cancel_takes_its_time_and_may_lose_the_race(
         assert http.post(cancel).json()["status"] == "cancelling"
         assert message(http.post(cancel)) == "Cannot cancel run with status 'cancelling'."
         simulator.advance(2)
-        assert look(http, run)["status"] == "cancelling"
+        assert retrieve(http, run)["status"] == "cancelling"
         assert [r["id"] for r in simulator.active()] == [run["id"]]
         simulator.advance(2)
-        assert look(http, run)["status"] == ends
+        assert retrieve(http, run)["status"] == ends
         assert (http.post(cancel).status_code, message(http.post(cancel))) == (
             400,
             f"Cannot cancel run with status '{ends}'.",
@@ -258,11 +259,11 @@ def test_a_run_nobody_answers_expires_and_its_step_with_it(
     simulator.script(Scenario(function_calls=TWO_CALLS, expires_after=60))
     run = start(http, assistant, thread)
     simulator.advance(59)
-    assert look(http, run)["status"] == "requires_action"
+    assert retrieve(http, run)["status"] == "requires_action"
     [step] = http.get(f"/threads/{thread}/runs/{run['id']}/steps").json()["data"]
     assert (step["status"], step["usage"]) == ("in_progress", None)
     simulator.advance(1)
-    assert look(http, run)["status"] == "expired"
+    assert retrieve(http, run)["status"] == "expired"
     [step] = http.get(f"/threads/{thread}/runs/{run['id']}/steps").json()["data"]
     assert step["status"] == "expired"
 
@@ -279,7 +280,7 @@ def test_statuses_nobody_knows_can_be_produced(
     seen = [run["status"]]
     for _ in range(2):
         simulator.advance(5)
-        seen.append(look(http, run)["status"])
+        seen.append(retrieve(http, run)["status"])
     assert seen == ["paused", "thinking", "completed"]
 
 
