@@ -77,22 +77,16 @@ coverage: $(STAMP) ## Fail if the tests of runs/ and wire/ miss more than one br
 		--cov=airflow_provider_openai_runs/wire --cov-branch --cov-fail-under=95 \
 		--cov-report=term-missing:skip-covered $(ARGS)
 
-AIOHTTP := $(VENV)/.aiohttp
-
-bench: $(AIOHTTP) ## Measure what imports and ten thousand waits cost, beside the official provider's (45 minutes)
+bench: $(STAMP) ## Measure what imports and ten thousand waits cost, beside the official provider's (45 minutes)
 	@$(RUN) benchmarks.imports
 	@$(RUN) benchmarks.waits $(ARGS)
 
-bench-short: $(AIOHTTP) ## The same with a thousand waits, in a minute
+bench-short: $(STAMP) ## The same with a thousand waits, in a minute
 	@$(RUN) benchmarks.waits --short
 
 bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on a live Airflow (half an hour)
 	@$(RUN) benchmarks.triggerer
 	@$(RUN) benchmarks.live
-
-$(AIOHTTP): $(STAMP)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check aiohttp
-	@touch $@
 
 test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half an hour); MATRIX names cells
 	@$(PYTHON) tests/matrix.py $(ARGS)

@@ -7,8 +7,8 @@ What thousands of waits in one process cost: ours, the official triggers', and t
     python -m benchmarks.waits --only away,busy
     python -m benchmarks.waits --only sizes,away --contenders floor,ours --waits 5000,10000
 
-Needs aiohttp for the floor; see ``benchmarks.contenders`` for who is compared and ``benchmarks.server`` for
-what is asked. In the table: "late" counts the waits whose lag is above a tenth of the run's age and above one
+See ``benchmarks.contenders`` for who is compared and ``benchmarks.server`` for what is asked. In the table:
+"late" counts the waits whose lag is above a tenth of the run's age and above one
 interval + 1 s; "lost" those that had no event, or a wrong one, when the measurement ended; "block" is the
 longest time in which the event loop did nothing else, at all and later than 20 s after the start, "total" the
 sum of those above 0.2 s.

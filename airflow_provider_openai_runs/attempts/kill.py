@@ -134,7 +134,7 @@ class RunKiller:
         self._log.warning("The task was killed. %s", self._fate)
 
     def _cancelled(self, ref: RunRef) -> str:
-        from airflow_provider_openai_runs.hooks import transport  # noqa: PLC0415 # brings the SDK
+        from airflow_provider_openai_runs import transport  # noqa: PLC0415 # brings the SDK
         from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
         from airflow_provider_openai_runs.wire.troubled import CallFailed  # noqa: PLC0415
 

@@ -17,12 +17,13 @@ import openai
 import psutil
 import pytest
 
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, keys, waits
-from airflow_provider_openai_runs.hooks.direct import DirectGets
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook, waits
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.waiting import WaitLimits
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.transport import api_key, shared_client
+from airflow_provider_openai_runs.transport.fast_polls import FastPolls
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.troubled import CallFailed
 
@@ -44,8 +45,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, simulator: Simulator, conn_id: str,
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", connection)
 
 
-async def read_again(client: clients.SharedClient) -> None:
-    """Read the connection as a look would begin to do whose settings are old."""
+async def read_again(client: shared_client.SharedClient) -> None:
+    """Read the connection as a poll would begin to do whose settings are old."""
     await client._current()
     assert client._refreshing is not None
     await client._refreshing
@@ -57,12 +58,12 @@ def test_a_changed_connection_is_picked_up_and_the_old_client_closed(
     monkeypatch: pytest.MonkeyPatch,
     mocker: MockerFixture,
 ) -> None:
-    monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
+    monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
     closed = mocker.spy(openai.AsyncOpenAI, "close")
     look = wire_of(ref.kind).look(ref)
 
     async def change() -> int:
-        async with clients.shared(OpenAIRunsHook("changing")) as client:
+        async with shared_client.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
             await client.send(look)
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
@@ -81,12 +82,12 @@ def test_a_client_whose_settings_have_changed_finishes_its_calls_before_it_close
     openai_runs_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
+    monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
     openai_runs_simulator.fault(Fault(method="GET", kind="slow", delay=1))
     look = wire_of(ref.kind).look(ref)
 
     async def change() -> list[str]:
-        async with clients.shared(OpenAIRunsHook("changing")) as client:
+        async with shared_client.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
             slow = asyncio.create_task(client.send(look))
             while not openai_runs_simulator.count("GET"):  # noqa: ASYNC110 - the simulator has no event
@@ -107,7 +108,7 @@ def test_connections_used_one_after_another_leave_nothing_behind(
     look = wire_of(ref.kind).look(ref)
 
     async def use(conn_id: str) -> None:
-        async with clients.shared(OpenAIRunsHook(conn_id)) as client:
+        async with shared_client.shared(OpenAIRunsHook(conn_id)) as client:
             await client.send(look)
 
     async def one_after_another() -> list[tuple[int, int]]:
@@ -119,7 +120,7 @@ def test_connections_used_one_after_another_leave_nothing_behind(
             # By its type: to ask a lazy object of Airflow's for its class makes it import what is not there.
             kept = sum(issubclass(type(thing), openai.AsyncOpenAI) for thing in gc.get_objects())
             found.append((psutil.Process().num_fds(), kept))
-        assert not clients._clients[asyncio.get_running_loop()]
+        assert not shared_client._clients[asyncio.get_running_loop()]
         return found
 
     found = asyncio.run(one_after_another())
@@ -144,7 +145,7 @@ class SlowHook(OpenAIRunsHook):
         return await super().aread_connection()
 
 
-def test_a_slow_look_up_holds_back_no_look_that_has_a_client(
+def test_a_slow_look_up_holds_back_no_poll_that_has_a_client(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = wire_of(ref.kind).look(ref)
@@ -152,9 +153,9 @@ def test_a_slow_look_up_holds_back_no_look_that_has_a_client(
     async def slow() -> tuple[list[str], int]:
         hook = SlowHook("openai_default")
         hook.may_read.set()
-        async with clients.shared(hook) as client:
+        async with shared_client.shared(hook) as client:
             await client.send(look)
-            monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
+            monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
             hook.may_read.clear()
             async with asyncio.timeout(10):
                 found = [(await client.send(look)).word for _ in range(3)]
@@ -163,20 +164,20 @@ def test_a_slow_look_up_holds_back_no_look_that_has_a_client(
     assert asyncio.run(slow()) == (["in_progress"] * 3, 2)
 
 
-def test_after_a_refused_key_the_next_look_waits_for_the_fresh_one(
+def test_after_a_refused_key_the_next_poll_waits_for_the_fresh_one(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(shared_client, "_FRESH_SECONDS", 0.0)
 
     async def rotate() -> Any:
         connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
         hook = SlowHook("changing")
         hook.may_read.set()
-        async with clients.shared(hook) as client:
+        async with shared_client.shared(hook) as client:
             await client.send(wire_of(ref.kind).look(ref))
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
             hook.may_read.clear()
-            openai_runs_simulator.fault(Fault(method="GET", status=401, times=2))  # directly, and by the SDK
+            openai_runs_simulator.fault(Fault(method="GET", status=401))
             limits = WaitLimits(created_at=0.0, deadline=time.time() + 2, poll_interval=0.1)
             flow = waits.wait(ref, limits, cancel_on_timeout=False, cancel_wait=0, note=str)
             waiting = asyncio.create_task(client.run_flow(flow))
@@ -188,17 +189,17 @@ def test_after_a_refused_key_the_next_look_waits_for_the_fresh_one(
 
     asyncio.run(rotate())
     teams = [sent.headers["x-team"] for sent in openai_runs_simulator.requests if sent.method == "GET"]
-    assert teams[:3] == ["old"] * 3
-    assert set(teams[3:]) == {"new"}
+    assert teams[:2] == ["old"] * 2
+    assert set(teams[2:]) == {"new"}
 
 
-def test_a_look_up_that_does_not_end_is_trouble_that_says_so(
+def test_a_look_up_that_does_not_end_is_a_failure_that_says_so(
     ref: RunRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "_SETTINGS_WITHIN", 0.1)
+    monkeypatch.setattr(shared_client, "_SETTINGS_WITHIN", 0.1)
 
     async def first() -> None:
-        async with asyncio.timeout(10), clients.shared(SlowHook("openai_default")) as client:
+        async with asyncio.timeout(10), shared_client.shared(SlowHook("openai_default")) as client:
             await client.send(wire_of(ref.kind).look(ref))
 
     with pytest.raises(CallFailed) as caught:
@@ -210,7 +211,7 @@ def test_a_look_up_that_does_not_end_is_trouble_that_says_so(
 def test_the_new_client_is_in_place_before_the_old_one_closes(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
+    monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
     closing = asyncio.Event()
     look = wire_of(ref.kind).look(ref)
 
@@ -219,7 +220,7 @@ def test_the_new_client_is_in_place_before_the_old_one_closes(
         await asyncio.Event().wait()
 
     async def change() -> str:
-        async with asyncio.timeout(10), clients.shared(OpenAIRunsHook("changing")) as client:
+        async with asyncio.timeout(10), shared_client.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
             await client.send(look)
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
@@ -233,13 +234,13 @@ def test_the_new_client_is_in_place_before_the_old_one_closes(
     assert asyncio.run(change()) == "new"
 
 
-@pytest.mark.parametrize("directly", [True, False], ids=["directly", "by the SDK"])
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast", "by the SDK"])
 def test_a_key_that_does_not_come_is_a_call_that_was_not_sent(
-    ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, *, directly: bool
+    ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, *, is_fast: bool
 ) -> None:
-    if not directly:
-        monkeypatch.setattr(DirectGets, "can_serve", staticmethod(lambda _client: False))
-    monkeypatch.setattr(keys, "_KEY_SECONDS", 0.2)
+    if not is_fast:
+        monkeypatch.setattr(FastPolls, "can_serve", staticmethod(lambda _client: False))
+    monkeypatch.setattr(api_key, "_KEY_SECONDS", 0.2)
     end = threading.Event()
     slow_keys = ModuleType("slow_keys")
     monkeypatch.setattr(slow_keys, "token", lambda: end.wait(60) and "", raising=False)
@@ -248,7 +249,7 @@ def test_a_key_that_does_not_come_is_a_call_that_was_not_sent(
     monkeypatch.setenv("AIRFLOW_CONN_SLOW_KEYS", json.dumps(where))
 
     async def first() -> CallFailed:
-        async with asyncio.timeout(10), clients.shared(OpenAIRunsHook("slow_keys")) as client:
+        async with asyncio.timeout(10), shared_client.shared(OpenAIRunsHook("slow_keys")) as client:
             with pytest.raises(CallFailed) as caught:
                 await client.send(wire_of(ref.kind).look(ref))
             assert not end.is_set()
