@@ -48,7 +48,7 @@ def within(seconds: float | None) -> Iterator[None]:
 
 def not_in_time(seconds: float) -> httpx2.ReadTimeout:
     """Return the error of a call whose answer was not there in time."""
-    return httpx2.ReadTimeout(f"its answer has not ended after {seconds:.0f} s")
+    return httpx2.ReadTimeout(f"its answer has not ended after {seconds:g} s")
 
 
 def watch_connections(request: httpx2.Request) -> None:

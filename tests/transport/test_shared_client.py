@@ -164,6 +164,54 @@ def test_a_slow_look_up_holds_back_no_poll_that_has_a_client(
     assert asyncio.run(slow()) == (["in_progress"] * 3, 2)
 
 
+def test_the_last_wait_leaves_nothing_open_while_the_settings_are_being_read(
+    ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, mocker: MockerFixture
+) -> None:
+    """An unclosed session would be a warning, and so an error."""
+    look = wire_of(ref.kind).look(ref)
+    closed = mocker.spy(openai.AsyncOpenAI, "close")
+    hook: SlowHook
+
+    async def leave() -> None:
+        nonlocal hook
+        hook = SlowHook("openai_default")
+        hook.may_read.set()
+        async with shared_client.shared(hook) as client:
+            await client.send(look)
+            monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
+            hook.may_read.clear()
+            await client.send(look)
+            while hook.reads < 2:  # noqa: ASYNC110 - the hook has no event for it
+                await asyncio.sleep(0.01)
+
+    asyncio.run(leave())
+    gc.collect()
+    assert hook.reads == 2
+    assert closed.call_count == 1
+
+
+def test_a_wait_that_is_cancelled_while_it_leaves_closes_its_client_all_the_same(
+    ref: RunRef, openai_runs_simulator: Simulator, mocker: MockerFixture
+) -> None:
+    closed = mocker.spy(openai.AsyncOpenAI, "close")
+
+    async def wait(left: asyncio.Event) -> None:
+        async with shared_client.shared(OpenAIRunsHook("openai_default")) as client:
+            await client.send(wire_of(ref.kind).look(ref))
+            left.set()
+
+    async def cancel() -> None:
+        left = asyncio.Event()
+        waiting = asyncio.create_task(wait(left))
+        await left.wait()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    asyncio.run(cancel())
+    gc.collect()
+    assert closed.call_count == 1
+
+
 def test_after_a_refused_key_the_next_poll_waits_for_the_fresh_one(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

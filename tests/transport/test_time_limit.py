@@ -9,8 +9,9 @@ import ipaddress
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,62 +92,74 @@ def connect(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     )
 
 
+Polls = Callable[..., list[tuple[Any, float]]]
+
+
 @pytest.fixture(params=["sync", "async by the SDK", "fast"])
-def polls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Any]]:
-    """Poll twice with one client, in one of the three ways; a failed poll gives its failure."""
+def polls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Polls:
+    """Poll twice with one client, in one of the three ways: what came of it, or its failure, and seconds."""
+    from airflow_provider_openai_runs.transport.shared_client import shared  # noqa: PLC0415
+
     if request.param == "async by the SDK":
         monkeypatch.setattr(FastPolls, "can_serve", staticmethod(lambda _client: False))
     call = replace(wire_of(REF.kind).look(REF), timeout=SECONDS)
 
-    def sync_polls() -> list[Any]:
-        hook, found = OpenAIRunsHook("slow"), []
+    async def twice(send: Callable[[], Awaitable[Any]]) -> list[tuple[Any, float]]:
+        found: list[tuple[Any, float]] = []
         for _ in range(2):
+            began = time.monotonic()
             try:
-                found.append(hook.run_flow(flows.single(call)).word)
+                came: Any = (await send()).word
             except CallFailed as failed:
-                found.append(failed.trouble)
+                came = failed.trouble
+            found.append((came, time.monotonic() - began))
         return found
 
-    async def async_polls() -> list[Any]:
-        from airflow_provider_openai_runs.transport.shared_client import shared  # noqa: PLC0415
+    async def sync_polls(_linger: float) -> list[tuple[Any, float]]:
+        hook = OpenAIRunsHook("slow")
 
-        found: list[Any] = []
+        async def send() -> Any:
+            return hook.run_flow(flows.single(call))
+
+        return await twice(send)
+
+    async def async_polls(linger: float) -> list[tuple[Any, float]]:
         async with shared(OpenAIRunsHook("slow")) as client:
-            for _ in range(2):
-                try:
-                    found.append((await client.send(call)).word)
-                except CallFailed as failed:
-                    found.append(failed.trouble)
+            found = await twice(lambda: client.send(call))
+        await asyncio.sleep(linger)
         return found
 
-    return sync_polls if request.param == "sync" else lambda: asyncio.run(async_polls())
+    poll_twice = sync_polls if request.param == "sync" else async_polls
+    return lambda linger=0.0: asyncio.run(poll_twice(linger))
 
 
-def check(found: list[Any], began: float) -> None:
-    assert time.monotonic() - began < 4 * SECONDS + 1
-    first, second = found
+def check(found: list[tuple[Any, float]]) -> None:
+    (first, _), (second, seconds) = found
     assert first == "in_progress"
     assert (second.kind, second.is_transient) == ("no_answer", True)
     assert "has not ended after" in second.text
+    # Generous: a busy machine must not fail it, and without a limit it would be for ever.
+    assert seconds < 6 * SECONDS
 
 
 @pytest.mark.parametrize("answer", SLOW, ids=lambda answer: answer.__name__)
-@pytest.mark.parametrize("hangs_up", [False, True], ids=["the same connection", "a new connection"])
+@pytest.mark.parametrize("is_closed", [False, True], ids=["the same connection", "a new connection"])
 def test_a_server_that_goes_on_for_ever_is_given_up_in_time(
-    server: ScriptedServer, polls: Callable[[], list[Any]], answer: Answer, *, hangs_up: bool
+    server: ScriptedServer, polls: Polls, answer: Answer, *, is_closed: bool
 ) -> None:
-    server.hangs_up = hangs_up
-    server.replies = [GOOD, answer]
-    check(polls(), time.monotonic())
+    first = GOOD.replace(b"\r\n", b"\r\nconnection: close\r\n", 1) if is_closed else GOOD
+    server.hangs_up = is_closed
+    server.replies = [first, answer]
+    check(polls())
 
 
 def test_a_proxy_that_goes_on_for_ever_is_given_up_in_time(
-    server: ScriptedServer, polls: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, polls: Polls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect(monkeypatch, "http://far-away.invalid/v1")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.port}")
     server.replies = [GOOD, headers]
-    check(polls(), time.monotonic())
+    check(polls())
 
 
 @pytest.fixture
@@ -176,23 +189,27 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLConte
 
 
 def test_the_limit_holds_over_tls_whose_authority_the_environment_names(
-    polls: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch, certificate: ssl.SSLContext
+    polls: Polls, monkeypatch: pytest.MonkeyPatch, certificate: ssl.SSLContext
 ) -> None:
-    with serving(GOOD, headers, tls=certificate) as scripted:
+    def headers_for_a_while() -> Iterator[bytes]:
+        yield from islice(headers(), 20)
+
+    with serving(GOOD, headers_for_a_while, tls=certificate) as scripted:
         connect(monkeypatch, f"https://127.0.0.1:{scripted.port}/v1")
-        check(polls(), time.monotonic())
+        # A TLS connection is closed when the server has agreed; until then it would be a warning.
+        check(polls(linger=2.0))
         assert scripted.connections == 1
 
 
 # The SDK's asynchronous client leaves a transport unclosed then, which is an error here.
 @pytest.mark.parametrize("polls", ["sync", "fast"], indirect=True)
 def test_a_server_whose_certificate_is_not_trusted_is_not_asked(
-    polls: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch, certificate: ssl.SSLContext
+    polls: Polls, monkeypatch: pytest.MonkeyPatch, certificate: ssl.SSLContext
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     with serving(GOOD, tls=certificate) as scripted:
         connect(monkeypatch, f"https://127.0.0.1:{scripted.port}/v1")
-        for failure in polls():
+        for failure, _ in polls():
             assert failure.kind == "not_sent"
             assert "certificate verify failed" in failure.text.lower()
         assert not scripted.heads
