@@ -114,12 +114,10 @@ test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half a
 
 ##@ Measure
 
-AIOHTTP := $(VENV)/.aiohttp
-
-bench-short: $(AIOHTTP) ## What a thousand waits in one process cost, in a minute
+bench-short: $(STAMP) ## What a thousand waits in one process cost, in a minute
 	@$(RUN) dev.benchmarks.waits --short
 
-bench: $(AIOHTTP) ## What imports and ten thousand waits cost, beside the official provider (45 minutes)
+bench: $(STAMP) ## What imports and ten thousand waits cost, beside the official provider (45 minutes)
 	@$(RUN) dev.benchmarks.imports
 	@$(RUN) dev.benchmarks.waits $(ARGS)
 
@@ -127,9 +125,6 @@ bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on
 	@$(RUN) dev.benchmarks.triggerer
 	@$(RUN) dev.benchmarks.mapped
 
-$(AIOHTTP): $(STAMP)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check aiohttp
-	@touch $@
 
 ##@ Upkeep
 

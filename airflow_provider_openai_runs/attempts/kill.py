@@ -133,19 +133,18 @@ class KillHandler:
         self._log.warning("The task was killed. %s", self._fate)
 
     def _cancelled(self, ref: RunRef) -> str:
-        from airflow_provider_openai_runs.hooks import transport  # noqa: PLC0415 # brings the SDK
         from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
         from airflow_provider_openai_runs.wire.errors import ApiRequestFailed  # noqa: PLC0415
 
         wire = wire_of(ref.kind)
         try:
-            polled = transport.send(self._client, replace(wire.cancel(ref), timeout=KILL_CANCEL_SECONDS))
+            polled = sdk.send(self._client, replace(wire.cancel(ref), timeout=KILL_CANCEL_SECONDS))
         except ApiRequestFailed as failed:
             not_cancelled = f"{Fate.NOT_CANCELLED.sentence()} ({failed.failure})"
             if failed.failure.kind is not FailureKind.REJECTED:
                 return not_cancelled
             try:
-                polled = transport.send(self._client, replace(wire.poll(ref), timeout=KILL_POLL_SECONDS))
+                polled = sdk.send(self._client, replace(wire.poll(ref), timeout=KILL_POLL_SECONDS))
             except ApiRequestFailed:
                 return not_cancelled
             if polled.status.is_active:

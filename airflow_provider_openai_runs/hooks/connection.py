@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import openai
@@ -15,17 +15,18 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
-from airflow_provider_openai_runs.hooks import clients, transport
-from airflow_provider_openai_runs.hooks.bounded import BoundedClient, bound_async
-from airflow_provider_openai_runs.hooks.keys import in_a_thread, key_provider
 from airflow_provider_openai_runs.hooks.urls import run_url
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.transport import driver, sdk
+from airflow_provider_openai_runs.transport.api_key import in_a_thread, key_provider
+from airflow_provider_openai_runs.transport.failures import not_sent
+from airflow_provider_openai_runs.transport.limits import BoundedClient
+from airflow_provider_openai_runs.transport.shared_client import shared
 from airflow_provider_openai_runs.wire import Flow, wire_of
-from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
-from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
+from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 if TYPE_CHECKING:
     import httpx2
@@ -75,7 +76,6 @@ class ConnectionHook(OpenAIHook):
         self, connection: Connection, extras: dict[str, Any], http_client: httpx2.AsyncClient
     ) -> openai.AsyncOpenAI:
         """Build an asynchronous client; it takes 25 ms of CPU, so do it in a thread."""
-        bound_async(http_client)
         with airflow_errors(), _connection_errors(self.conn_id):
             settings = self._client_kwargs(connection, extras)
             if callable(settings.get("api_key")):
@@ -105,36 +105,22 @@ class ConnectionHook(OpenAIHook):
         """
         Run a flow to its result.
 
-        :raises CallFailed: for the caller to decide about.
+        :raises ApiRequestFailed: for the caller to decide about.
         """
-        advance: Callable[[], Any] = partial(next, flow)
-        while True:
-            try:
-                step = advance()
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            if isinstance(step, Sleep):
-                self.sleep(step.seconds)
-                if step.refresh_connection:
-                    self._refresh_connection()
-                advance = partial(next, flow)
-                continue
-            try:
-                advance = partial(flow.send, self._send(step))
-            except ApiRequestFailed as failed:
-                advance = partial(flow.throw, failed)
+        return driver.run(
+            flow, send=self._send, sleep=self.sleep, refresh_connection=self._refresh_connection
+        )
 
     def _send(self, call: ApiRequest[T]) -> T:
         try:
             client = self.conn
         except Exception as error:
-            raise transport.not_sent(error) from error
-        return transport.send(client, call)
+            raise not_sent(error) from error
+        return sdk.send(client, call)
 
     async def arun_flow(self, flow: Flow[T]) -> T:
         """Run a flow on the client that all waits of this event loop share."""
-        async with clients.shared(self) as client:
+        async with shared(self) as client:
             return await client.run_flow(flow)
 
     def _refresh_connection(self) -> None:

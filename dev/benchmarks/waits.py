@@ -7,7 +7,7 @@ What thousands of waits in one process cost: ours, the official triggers', and t
     python -m dev.benchmarks.waits --only away,busy
     python -m dev.benchmarks.waits --only sizes,away --contenders floor,ours --waits 5000,10000
 
-Needs aiohttp for the floor; see ``contenders`` for who is compared and ``server`` for what is asked.
+See ``contenders`` for who is compared and ``server`` for what is asked.
 
 In the table: "late" counts the waits whose lag is above a tenth of the run's age and above one interval + 1
 s; "lost" those that had no event, or a wrong one, when the measurement ended; "block" is the longest time in

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import openai
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.transport import shared_client
 
 if TYPE_CHECKING:
     import pytest
@@ -29,7 +30,7 @@ def test_calls_that_overlap_share_one_client_and_the_last_one_closes_it(
 
     async def together() -> list[Any]:
         found = await asyncio.gather(*(OpenAIRunsHook().aretrieve(ref) for _ in range(20)))
-        assert not clients._clients[asyncio.get_running_loop()]
+        assert not shared_client._clients[asyncio.get_running_loop()]
         return found
 
     assert {run.raw_status for run in asyncio.run(together())} == {"completed"}

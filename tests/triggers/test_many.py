@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import openai
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_openai_runs.hooks import clients
 from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.transport import shared_client
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def test_two_connections_have_two_clients(
 def test_a_rotated_key_is_read_from_the_connection_and_the_wait_goes_on(
     monkeypatch: pytest.MonkeyPatch, openai_runs_simulator: Simulator
 ) -> None:
-    monkeypatch.setattr(clients, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(shared_client, "_FRESH_SECONDS", 0.0)
     with Simulator(require_key="sk-new-key") as strict:
         strict.script(Scenario(queued=0, in_progress=0.5))
         with openai.OpenAI(base_url=strict.base_url, api_key="sk-new-key") as client:

@@ -17,12 +17,13 @@ import openai
 import psutil
 import pytest
 
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, keys
-from airflow_provider_openai_runs.hooks.direct import DirectGets
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import WaitLimits
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.transport import api_key, shared_client
+from airflow_provider_openai_runs.transport.fast_polls import FastPolls
 from airflow_provider_openai_runs.wire import wait as waits
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -45,8 +46,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, simulator: Simulator, conn_id: str,
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", connection)
 
 
-async def read_again(client: clients.SharedClient) -> None:
-    """Read the connection as a look would begin to do whose settings are old."""
+async def read_again(client: shared_client.SharedClient) -> None:
+    """Read the connection as a poll would begin to do whose settings are old."""
     await client._current()
     assert client._refreshing is not None
     await client._refreshing
@@ -58,12 +59,12 @@ def test_a_changed_connection_is_picked_up_and_the_old_client_closed(
     monkeypatch: pytest.MonkeyPatch,
     mocker: MockerFixture,
 ) -> None:
-    monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
+    monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
     closed = mocker.spy(openai.AsyncOpenAI, "close")
     polled = wire_of(ref.kind).poll(ref)
 
     async def change() -> int:
-        async with clients.shared(OpenAIRunsHook("changing")) as client:
+        async with shared_client.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
             await client.send(polled)
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
@@ -82,12 +83,12 @@ def test_a_client_whose_settings_have_changed_finishes_its_calls_before_it_close
     openai_runs_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
+    monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
     openai_runs_simulator.fault(Fault(method="GET", kind="slow", delay=1))
     polled = wire_of(ref.kind).poll(ref)
 
     async def change() -> list[str]:
-        async with clients.shared(OpenAIRunsHook("changing")) as client:
+        async with shared_client.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
             slow = asyncio.create_task(client.send(polled))
             while not openai_runs_simulator.count("GET"):  # noqa: ASYNC110 - the simulator has no event
@@ -108,7 +109,7 @@ def test_connections_used_one_after_another_leave_nothing_behind(
     polled = wire_of(ref.kind).poll(ref)
 
     async def use(conn_id: str) -> None:
-        async with clients.shared(OpenAIRunsHook(conn_id)) as client:
+        async with shared_client.shared(OpenAIRunsHook(conn_id)) as client:
             await client.send(polled)
 
     async def one_after_another() -> list[tuple[int, int]]:
@@ -120,7 +121,7 @@ def test_connections_used_one_after_another_leave_nothing_behind(
             # By its type: to ask a lazy object of Airflow's for its class makes it import what is not there.
             kept = sum(issubclass(type(thing), openai.AsyncOpenAI) for thing in gc.get_objects())
             found.append((psutil.Process().num_fds(), kept))
-        assert not clients._clients[asyncio.get_running_loop()]
+        assert not shared_client._clients[asyncio.get_running_loop()]
         return found
 
     found = asyncio.run(one_after_another())
@@ -145,7 +146,7 @@ class SlowHook(OpenAIRunsHook):
         return await super().aread_connection()
 
 
-def test_a_slow_look_up_holds_back_no_look_that_has_a_client(
+def test_a_slow_look_up_holds_back_no_poll_that_has_a_client(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     polled = wire_of(ref.kind).poll(ref)
@@ -153,9 +154,9 @@ def test_a_slow_look_up_holds_back_no_look_that_has_a_client(
     async def slow() -> tuple[list[str], int]:
         hook = SlowHook("openai_default")
         hook.may_read.set()
-        async with clients.shared(hook) as client:
+        async with shared_client.shared(hook) as client:
             await client.send(polled)
-            monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
+            monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
             hook.may_read.clear()
             async with asyncio.timeout(10):
                 found = [(await client.send(polled)).raw_status for _ in range(3)]
@@ -164,20 +165,68 @@ def test_a_slow_look_up_holds_back_no_look_that_has_a_client(
     assert asyncio.run(slow()) == (["in_progress"] * 3, 2)
 
 
-def test_after_a_refused_key_the_next_look_waits_for_the_fresh_one(
+def test_the_last_wait_leaves_nothing_open_while_the_settings_are_being_read(
+    ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, mocker: MockerFixture
+) -> None:
+    """An unclosed session would be a warning, and so an error."""
+    polled = wire_of(ref.kind).poll(ref)
+    closed = mocker.spy(openai.AsyncOpenAI, "close")
+    hook: SlowHook
+
+    async def leave() -> None:
+        nonlocal hook
+        hook = SlowHook("openai_default")
+        hook.may_read.set()
+        async with shared_client.shared(hook) as client:
+            await client.send(polled)
+            monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
+            hook.may_read.clear()
+            await client.send(polled)
+            while hook.reads < 2:  # noqa: ASYNC110 - the hook has no event for it
+                await asyncio.sleep(0.01)
+
+    asyncio.run(leave())
+    gc.collect()
+    assert hook.reads == 2
+    assert closed.call_count == 1
+
+
+def test_a_wait_that_is_cancelled_while_it_leaves_closes_its_client_all_the_same(
+    ref: RunRef, openai_runs_simulator: Simulator, mocker: MockerFixture
+) -> None:
+    closed = mocker.spy(openai.AsyncOpenAI, "close")
+
+    async def wait(left: asyncio.Event) -> None:
+        async with shared_client.shared(OpenAIRunsHook("openai_default")) as client:
+            await client.send(wire_of(ref.kind).poll(ref))
+            left.set()
+
+    async def cancel() -> None:
+        left = asyncio.Event()
+        waiting = asyncio.create_task(wait(left))
+        await left.wait()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    asyncio.run(cancel())
+    gc.collect()
+    assert closed.call_count == 1
+
+
+def test_after_a_refused_key_the_next_poll_waits_for_the_fresh_one(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(shared_client, "_FRESH_SECONDS", 0.0)
 
     async def rotate() -> Any:
         connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
         hook = SlowHook("changing")
         hook.may_read.set()
-        async with clients.shared(hook) as client:
+        async with shared_client.shared(hook) as client:
             await client.send(wire_of(ref.kind).poll(ref))
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
             hook.may_read.clear()
-            openai_runs_simulator.fault(Fault(method="GET", status=401, times=2))  # directly, and by the SDK
+            openai_runs_simulator.fault(Fault(method="GET", status=401))
             limits = WaitLimits(created_at=0.0, deadline=time.time() + 2, poll_interval=0.1)
             flow = waits.wait(ref, limits, cancel_on_timeout=False, cancel_wait=0, note=str)
             waiting = asyncio.create_task(client.run_flow(flow))
@@ -189,17 +238,17 @@ def test_after_a_refused_key_the_next_look_waits_for_the_fresh_one(
 
     asyncio.run(rotate())
     teams = [sent.headers["x-team"] for sent in openai_runs_simulator.requests if sent.method == "GET"]
-    assert teams[:3] == ["old"] * 3
-    assert set(teams[3:]) == {"new"}
+    assert teams[:2] == ["old"] * 2
+    assert set(teams[2:]) == {"new"}
 
 
-def test_a_look_up_that_does_not_end_is_trouble_that_says_so(
+def test_a_look_up_that_does_not_end_is_a_failure_that_says_so(
     ref: RunRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "_SETTINGS_WITHIN", 0.1)
+    monkeypatch.setattr(shared_client, "_SETTINGS_WITHIN", 0.1)
 
     async def first() -> None:
-        async with asyncio.timeout(10), clients.shared(SlowHook("openai_default")) as client:
+        async with asyncio.timeout(10), shared_client.shared(SlowHook("openai_default")) as client:
             await client.send(wire_of(ref.kind).poll(ref))
 
     with pytest.raises(ApiRequestFailed) as caught:
@@ -211,7 +260,7 @@ def test_a_look_up_that_does_not_end_is_trouble_that_says_so(
 def test_the_new_client_is_in_place_before_the_old_one_closes(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
+    monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
     closing = asyncio.Event()
     polled = wire_of(ref.kind).poll(ref)
 
@@ -220,7 +269,7 @@ def test_the_new_client_is_in_place_before_the_old_one_closes(
         await asyncio.Event().wait()
 
     async def change() -> str:
-        async with asyncio.timeout(10), clients.shared(OpenAIRunsHook("changing")) as client:
+        async with asyncio.timeout(10), shared_client.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
             await client.send(polled)
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
@@ -234,13 +283,13 @@ def test_the_new_client_is_in_place_before_the_old_one_closes(
     assert asyncio.run(change()) == "new"
 
 
-@pytest.mark.parametrize("directly", [True, False], ids=["directly", "by the SDK"])
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast", "by the SDK"])
 def test_a_key_that_does_not_come_is_a_call_that_was_not_sent(
-    ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, *, directly: bool
+    ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, *, is_fast: bool
 ) -> None:
-    if not directly:
-        monkeypatch.setattr(DirectGets, "can_serve", staticmethod(lambda _client: False))
-    monkeypatch.setattr(keys, "_KEY_SECONDS", 0.2)
+    if not is_fast:
+        monkeypatch.setattr(FastPolls, "can_serve", staticmethod(lambda _client: False))
+    monkeypatch.setattr(api_key, "_KEY_SECONDS", 0.2)
     end = threading.Event()
     slow_keys = ModuleType("slow_keys")
     monkeypatch.setattr(slow_keys, "token", lambda: end.wait(60) and "", raising=False)
@@ -249,7 +298,7 @@ def test_a_key_that_does_not_come_is_a_call_that_was_not_sent(
     monkeypatch.setenv("AIRFLOW_CONN_SLOW_KEYS", json.dumps(where))
 
     async def first() -> ApiRequestFailed:
-        async with asyncio.timeout(10), clients.shared(OpenAIRunsHook("slow_keys")) as client:
+        async with asyncio.timeout(10), shared_client.shared(OpenAIRunsHook("slow_keys")) as client:
             with pytest.raises(ApiRequestFailed) as caught:
                 await client.send(wire_of(ref.kind).poll(ref))
             assert not end.is_set()

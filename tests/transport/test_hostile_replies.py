@@ -86,6 +86,13 @@ def dripping() -> Pieces:
         yield b"1\r\n \r\n"
 
 
+def dripping_headers() -> Pieces:
+    yield b"HTTP/1.1 200 OK\r\n"
+    while True:
+        time.sleep(0.05)
+        yield b"A: b\r\n"
+
+
 def deep() -> Pieces:
     return reply(b'{"id":' * 200_000)
 
@@ -340,10 +347,11 @@ def test_the_event_loop_is_never_held_for_long(
     assert asyncio.run(longest_gap()) < 10
 
 
+@pytest.mark.parametrize("answer", [dripping, dripping_headers])
 def test_an_answer_that_never_ends_is_given_up_in_time(
-    hostile: Hostile, context: dict[str, Any], run_task: Callable[..., Any]
+    hostile: Hostile, context: dict[str, Any], run_task: Callable[..., Any], answer: Callable[[], Pieces]
 ) -> None:
-    hostile.plan("POST", dripping)
+    hostile.plan("POST", answer)
     operator = CreateResponseOperator(
         task_id="ask", conn_id="hostile", model="m", input="Why?", timeouts={"create": 1}
     )

@@ -1,33 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks that go past the SDK's client are the ones that it would have sent, and end as they would have."""
+"""Polls that go past the SDK's client are the ones that it would have sent, and end as they would have."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
-import socketserver
-import struct
 import sys
-import threading
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, direct
-from airflow_provider_openai_runs.hooks.direct import DirectGets
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import Fault, Simulator
+from airflow_provider_openai_runs.transport import limits
+from airflow_provider_openai_runs.transport.fast_polls import FastPolls
+from airflow_provider_openai_runs.transport.shared_client import shared
 from airflow_provider_openai_runs.wire import flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply
+from tests.transport.scripted_server import ScriptedServer, serving
 
 BODY = json.dumps({"id": "resp_1", "status": "in_progress"}).encode()
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
@@ -36,64 +38,15 @@ SIMULATED = RunRef(kind=RunKind.RESPONSE, id="resp_1", conn_id="openai_default")
 THREAD_RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="raw")
 
 
-@dataclass
-class RawServer:
-    """Answers with given bytes, in turn and the last ones for ever, and keeps what it was sent."""
-
-    replies: list[bytes] = field(default_factory=lambda: [PLAIN])
-    #: Close the connection after each reply, without having said so.
-    hangs_up: bool = False
-    #: Hang up with a reset in place of an orderly end.
-    resets: bool = False
-    #: Say this some time after a reply, without having been asked.
-    last_words: bytes = b""
-    heads: list[str] = field(default_factory=list)
-    connections: int = 0
-    port: int = 0
-
-
 @pytest.fixture
-def raw() -> Iterator[RawServer]:
+def raw() -> Iterator[ScriptedServer]:
     """Serve bytes over HTTP."""
-    server = RawServer()
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            server.connections += 1
-            while head := self._head():
-                server.heads.append(head)
-                reply = server.replies.pop(0) if len(server.replies) > 1 else server.replies[0]
-                self.wfile.write(reply)
-                if server.last_words:
-                    time.sleep(0.05)  # not together with the reply
-                    self.wfile.write(server.last_words)
-                if server.resets:
-                    at_once = struct.pack("ii", 1, 0)
-                    self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-                    self.request.close()
-                if server.hangs_up or server.resets:
-                    return
-
-        def _head(self) -> str:
-            lines = b""
-            while not lines.endswith(b"\r\n\r\n"):
-                if not (line := self.rfile.readline()):
-                    return ""
-                lines += line
-            return lines.decode()
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as listening:
-        server.port = listening.server_address[1]
-        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+    with serving(PLAIN) as server:
         yield server
-        listening.shutdown()
 
 
 @pytest.fixture
-def connection(raw: RawServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def connection(raw: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Point the connection to the raw server, with more settings if given."""
 
     def connect(extra: dict[str, Any] | None = None, **fields: Any) -> None:
@@ -105,11 +58,11 @@ def connection(raw: RawServer, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 
 def poll(*refs: RunRef, pause: float = 0.0, conn_id: str = "raw") -> list[Any]:
-    """Look at runs, one after the other, with one client; a look that fails gives its trouble."""
+    """Poll runs, one after the other, with one client; a poll that fails gives its failure."""
 
     async def all_of_them() -> list[Any]:
         found: list[Any] = []
-        async with clients.shared(OpenAIRunsHook(conn_id)) as client:
+        async with shared(OpenAIRunsHook(conn_id)) as client:
             for ref in refs:
                 try:
                     found.append(await client.send(wire_of(ref.kind).poll(ref)))
@@ -121,8 +74,16 @@ def poll(*refs: RunRef, pause: float = 0.0, conn_id: str = "raw") -> list[Any]:
     return asyncio.run(all_of_them())
 
 
-def without_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DirectGets, "can_serve", staticmethod(lambda _client: False))
+#: How long the SDK would wait.
+SAID_BY_THE_SDK = "x-stainless-read-timeout"
+
+
+def by_the_sdk(head: str) -> bool:
+    return SAID_BY_THE_SDK in head.lower()
+
+
+def without_fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastPolls, "can_serve", staticmethod(lambda _client: False))
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -159,8 +120,8 @@ def company_keys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("ref", [RESPONSE, THREAD_RUN], ids=["response", "thread run"])
 @pytest.mark.parametrize("extra", SETTINGS.values(), ids=SETTINGS)
-def test_a_look_sends_what_the_sdk_sends(
-    raw: RawServer,
+def test_a_poll_sends_what_the_sdk_sends(
+    raw: ScriptedServer,
     connection: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     ref: RunRef,
@@ -168,65 +129,85 @@ def test_a_look_sends_what_the_sdk_sends(
 ) -> None:
     connection(extra)
     poll(ref)
-    without_direct(monkeypatch)
+    without_fast_polls(monkeypatch)
     poll(ref)
 
     ours, sdks = ([line for line in head.splitlines() if line] for head in raw.heads)
     assert ours[0] == sdks[0]
-    assert "accept-encoding: identity" in {line.lower() for line in ours}
+    assert "accept-encoding: gzip, deflate" in {line.lower() for line in ours}
+    assert [by_the_sdk(head) for head in raw.heads] == [False, True]
 
     def others(lines: list[str]) -> set[str]:
-        # The SDK asks for compressed bodies, and says how long it would wait.
-        own = {"accept-encoding", "x-stainless-read-timeout"}
         split = (line.partition(": ") for line in lines[1:])
-        return {f"{name.lower()}: {value}" for name, _, value in split if name.lower() not in own}
+        return {f"{name.lower()}: {value}" for name, _, value in split if name.lower() != SAID_BY_THE_SDK}
 
     assert others(ours) == others(sdks)
 
 
-def test_looks_use_one_connection_again(raw: RawServer, connection: Callable[..., None]) -> None:
+def test_polls_use_one_connection_again(raw: ScriptedServer, connection: Callable[..., None]) -> None:
     assert [observed.raw_status for observed in poll(*[RESPONSE] * 5)] == ["in_progress"] * 5
     assert raw.connections == 1
 
 
-def test_a_connection_that_the_server_has_closed_is_replaced_without_trouble(
-    raw: RawServer, connection: Callable[..., None]
+def test_a_connection_that_the_server_has_closed_is_replaced_without_a_failure(
+    raw: ScriptedServer, connection: Callable[..., None]
 ) -> None:
     raw.hangs_up = True
     assert [observed.raw_status for observed in poll(*[RESPONSE] * 3, pause=0.05)] == ["in_progress"] * 3
     assert len(raw.heads) == 3
 
 
-def test_a_connection_that_was_reset_while_idle_is_replaced_without_trouble(
-    raw: RawServer, connection: Callable[..., None]
+def test_a_connection_that_was_reset_while_idle_is_replaced_without_a_failure(
+    raw: ScriptedServer, connection: Callable[..., None]
 ) -> None:
     raw.resets = True
     assert [observed.raw_status for observed in poll(*[RESPONSE] * 3, pause=0.05)] == ["in_progress"] * 3
     assert len(raw.heads) == 3
 
 
-def test_a_failure_closes_the_idle_connections_which_may_have_broken_with_it(
-    raw: RawServer, connection: Callable[..., None]
+def test_after_a_failure_no_poll_uses_the_idle_connections_which_may_have_broken_with_it(
+    raw: ScriptedServer, connection: Callable[..., None]
 ) -> None:
-    async def idle_after_a_failure() -> list[int]:
-        async with clients.shared(OpenAIRunsHook("raw")) as client:
+    async def poll_after_a_failure() -> list[int]:
+        async with shared(OpenAIRunsHook("raw")) as client:
             call = wire_of(RESPONSE.kind).poll(RESPONSE)
             await asyncio.gather(*(client.send(call) for _ in range(3)))
-            assert client._client is not None
-            assert client._client._direct is not None
-            idle = client._client._direct._idle
-            found = [len(idle)]
-            raw.replies = [b"no HTTP\r\n\r\n"]
+            found = [raw.connections]
+            raw.replies = [b"no HTTP\r\n\r\n", PLAIN]
             with pytest.raises(ApiRequestFailed):
                 await client.send(call)
-            return [*found, len(idle)]
+            found.append(raw.connections)
+            await client.send(call)
+            return [*found, raw.connections]
 
-    assert asyncio.run(idle_after_a_failure()) == [3, 0]
+    assert asyncio.run(poll_after_a_failure()) == [3, 3, 4]
+
+
+def test_a_failure_leaves_the_polls_alone_that_are_under_way(
+    raw: ScriptedServer, connection: Callable[..., None]
+) -> None:
+    def slow() -> Iterator[bytes]:
+        time.sleep(0.5)
+        yield PLAIN
+
+    raw.replies = [slow, b"no HTTP\r\n\r\n"]
+
+    async def fail_beside() -> Any:
+        async with shared(OpenAIRunsHook("raw")) as client:
+            call = wire_of(RESPONSE.kind).poll(RESPONSE)
+            under_way = asyncio.create_task(client.send(call))
+            while not raw.heads:  # noqa: ASYNC110 - the server has no event
+                await asyncio.sleep(0.01)
+            with pytest.raises(ApiRequestFailed):
+                await client.send(call)
+            return await under_way
+
+    assert asyncio.run(fail_beside()).raw_status == "in_progress"
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["with the reply", "after it"])
-def test_what_a_server_says_unasked_is_not_the_answer_to_the_next_look(
-    raw: RawServer, connection: Callable[..., None], *, together: bool
+def test_what_a_server_says_unasked_is_not_the_answer_to_the_next_poll(
+    raw: ScriptedServer, connection: Callable[..., None], *, together: bool
 ) -> None:
     unasked = PLAIN.replace(b"in_progress", b"cancelled!!")
     if together:
@@ -237,21 +218,23 @@ def test_what_a_server_says_unasked_is_not_the_answer_to_the_next_look(
     assert raw.connections == 3
 
 
-def test_a_goodbye_to_an_idle_connection_is_no_failed_look(
-    raw: RawServer, connection: Callable[..., None]
+def test_a_goodbye_to_an_idle_connection_is_no_failed_poll(
+    raw: ScriptedServer, connection: Callable[..., None]
 ) -> None:
     raw.last_words = b"HTTP/1.1 408 Request Time-out\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     raw.hangs_up = True
     assert [observed.raw_status for observed in poll(*[RESPONSE] * 3, pause=0.2)] == ["in_progress"] * 3
 
 
-def test_headers_are_read_that_the_sdk_would_read(raw: RawServer, connection: Callable[..., None]) -> None:
+def test_headers_are_read_that_the_sdk_would_read(
+    raw: ScriptedServer, connection: Callable[..., None]
+) -> None:
     raw.replies = [PLAIN.replace(b"\r\n", b"\r\nx-long: " + b"x" * 80_000 + b"\r\n", 1)]
     assert poll(RESPONSE)[0].raw_status == "in_progress"
 
 
 def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
-    raw: RawServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    raw: ScriptedServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection(host=f"http://two-addresses.test:{raw.port}/v1")
     call = replace(wire_of(RESPONSE.kind).poll(RESPONSE), timeout=5)
@@ -262,7 +245,7 @@ def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
 
     async def find() -> Any:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-        async with clients.shared(OpenAIRunsHook("raw")) as client:
+        async with shared(OpenAIRunsHook("raw")) as client:
             return await client.send(call)
 
     with contextlib.ExitStack() as stack:
@@ -277,25 +260,107 @@ def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
         assert asyncio.run(find()).raw_status == "in_progress"
 
 
-def test_a_body_in_chunks_is_read(raw: RawServer, connection: Callable[..., None]) -> None:
+def test_a_body_in_chunks_is_read(raw: ScriptedServer, connection: Callable[..., None]) -> None:
     parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:]))
     raw.replies = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n"]
     assert [observed.raw_status for observed in poll(RESPONSE, RESPONSE)] == ["in_progress"] * 2
 
 
-def test_a_redirect_is_left_to_the_sdk_which_follows_it(
-    raw: RawServer, connection: Callable[..., None]
+def test_a_redirect_is_left_to_the_sdk_which_follows_it_and_makes_all_polls_from_then_on(
+    raw: ScriptedServer, connection: Callable[..., None]
 ) -> None:
     moved = b"HTTP/1.1 307 Moved\r\nlocation: /v1/elsewhere\r\ncontent-length: 0\r\n\r\n"
-    raw.replies = [moved, moved, PLAIN]
-    assert poll(RESPONSE)[0].raw_status == "in_progress"
-    assert [head.split()[1] for head in raw.heads][-1] == "/v1/elsewhere"
+    raw.replies = [moved, moved, PLAIN, moved, PLAIN]
+    assert [observed.raw_status for observed in poll(RESPONSE, RESPONSE)] == ["in_progress"] * 2
+    asked, elsewhere = "/v1/responses/resp_1%2F%C3%A4%20%3F", "/v1/elsewhere"
+    assert [head.split()[1] for head in raw.heads] == [asked, asked, elsewhere, asked, elsewhere]
+    assert [by_the_sdk(head) for head in raw.heads] == [False, True, True, True, True]
+
+
+def test_a_packed_body_is_read_without_the_sdk(raw: ScriptedServer, connection: Callable[..., None]) -> None:
+    for coding, body in ("gzip", gzip.compress(BODY)), ("deflate", zlib.compress(BODY)):
+        head = f"HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {len(body)}\r\n\r\n"
+        raw.replies = [head.encode() + body]
+        assert [observed.raw_status for observed in poll(RESPONSE, RESPONSE)] == ["in_progress"] * 2
+    assert len(raw.heads) == 4
+    assert not any(by_the_sdk(head) for head in raw.heads)
+
+
+def test_a_packed_error_is_told_with_its_own_words(
+    raw: ScriptedServer, connection: Callable[..., None]
+) -> None:
+    body = gzip.compress(b'{"error": {"message": "The stars are wrong."}}')
+    head = f"HTTP/1.1 400 No\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}\r\n\r\n"
+    raw.replies = [head.encode() + body]
+    (failure,) = poll(RESPONSE)
+    assert (failure.http_status, failure.text) == (400, "The stars are wrong.")
+
+
+def test_a_body_packed_in_a_way_that_was_not_asked_for_is_a_failure_and_not_asked_for_again(
+    raw: ScriptedServer, connection: Callable[..., None]
+) -> None:
+    raw.replies = [PLAIN.replace(b"\r\n", b"\r\ncontent-encoding: br\r\n", 1)]
+    (failure,) = poll(RESPONSE)
+    assert (failure.kind, failure.is_transient) == ("no_answer", True)
+    assert "packed as 'br'" in failure.text
+    assert len(raw.heads) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_that_does_not_change_is_sent_once_a_poll(
+    raw: ScriptedServer, connection: Callable[..., None], status: int
+) -> None:
+    raw.replies = [b"HTTP/1.1 %d No\r\ncontent-length: 2\r\n\r\n{}" % status]
+    assert {failure.kind for failure in poll(*[RESPONSE] * 5)} == {"key_refused"}
+    assert (len(raw.heads), raw.connections) == (5, 1)
+
+
+def test_a_provided_key_is_asked_for_once_more_however_many_polls_are_refused(
+    raw: ScriptedServer,
+    connection: Callable[..., None],
+    company_keys: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    connection({"api_key_provider": "company_keys.token"}, password=None)
+    monkeypatch.setattr(company_keys, "token", lambda: asked.append("") or "sk-same")
+    raw.replies = [b"HTTP/1.1 401 No\r\ncontent-length: 2\r\n\r\n{}"]
+
+    async def together() -> None:
+        async with shared(OpenAIRunsHook("raw")) as client:
+            call = wire_of(RESPONSE.kind).poll(RESPONSE)
+            for _ in range(3):
+                await asyncio.gather(*(client.send(call) for _ in range(20)), return_exceptions=True)
+
+    asyncio.run(together())
+    assert (len(raw.heads), len(asked)) == (60, 2)
+
+
+def test_credentials_and_a_query_in_the_host_are_sent_as_the_sdk_sends_them_and_never_shown(
+    raw: ScriptedServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = {"openai_client_kwargs": {"default_query": {"sig": "secret-sig"}}}
+    connection(extra, host=f"http://user:secret-word@127.0.0.1:{raw.port}/v1")
+    poll(RESPONSE)
+    raw.replies = [b"no HTTP\r\n\r\n"]
+    (failure,) = poll(RESPONSE)
+    assert "secret" not in failure.text
+    raw.replies = [PLAIN]
+    without_fast_polls(monkeypatch)
+    poll(RESPONSE)
+
+    def what_counts(head: str) -> list[str]:
+        lines = head.splitlines()
+        return [lines[0], *(line[1:] for line in lines if line.lower().startswith("authorization"))]
+
+    assert what_counts(raw.heads[0]) == what_counts(raw.heads[-1])
+    assert [by_the_sdk(head) for head in raw.heads] == [False, False, True]
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(
-    raw: RawServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    raw: ScriptedServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "MAX_BODY", 100)
+    monkeypatch.setattr(limits, "MAX_BODY", 100)
     # More is announced than ever comes: whoever waits for it waits for long.
     raw.replies = [b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n" + b" " * 1000]
     (failure,) = poll(RESPONSE)
@@ -304,15 +369,15 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(
 
 
 def test_the_status_of_an_error_counts_however_large_it_is(
-    raw: RawServer, connection: Callable[..., None]
+    raw: ScriptedServer, connection: Callable[..., None]
 ) -> None:
     raw.replies = [b"HTTP/1.1 404 No\r\ncontent-length: 100000000\r\n\r\n" + b" " * 100_000]
     (failure,) = poll(RESPONSE)
     assert (failure.kind, failure.http_status) == ("not_found", 404)
 
 
-def test_behind_a_proxy_the_sdk_looks(
-    raw: RawServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+def test_behind_a_proxy_the_sdk_polls(
+    raw: ScriptedServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection(host="http://far-away.invalid/v1")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{raw.port}")
@@ -321,16 +386,16 @@ def test_behind_a_proxy_the_sdk_looks(
 
 
 def test_a_server_that_no_proxy_excepts_is_asked_directly(
-    raw: RawServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    raw: ScriptedServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert poll(RESPONSE)[0].raw_status == "in_progress"
-    assert "accept-encoding: identity" in raw.heads[0].lower()
+    assert not by_the_sdk(raw.heads[0])
 
 
 def test_a_provided_key_is_asked_for_again_when_it_is_refused(
-    raw: RawServer,
+    raw: ScriptedServer,
     connection: Callable[..., None],
     company_keys: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
@@ -360,12 +425,12 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.code}")
-def test_trouble_is_the_same_as_with_the_sdk(
+def test_failure_is_the_same_as_with_the_sdk(
     openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     openai_runs_simulator.fault(*[fault] * 3)
     ours = poll(SIMULATED, conn_id="openai_default")
-    without_direct(monkeypatch)
+    without_fast_polls(monkeypatch)
     assert ours == poll(SIMULATED, conn_id="openai_default")
 
 
@@ -386,7 +451,10 @@ def test_a_server_that_is_not_there_was_not_reached(
 
 
 def test_white_space_around_a_key_is_not_part_of_it(
-    raw: RawServer, connection: Callable[..., None], company_keys: ModuleType, monkeypatch: pytest.MonkeyPatch
+    raw: ScriptedServer,
+    connection: Callable[..., None],
+    company_keys: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connection(password=" sk-stray\n")
     assert poll(RESPONSE)[0].raw_status == "in_progress"
@@ -396,19 +464,19 @@ def test_white_space_around_a_key_is_not_part_of_it(
     assert all("bearer sk-stray\r\n" in head.lower() for head in raw.heads)
 
 
-@pytest.mark.parametrize("directly", [True, False], ids=["directly", "by the SDK"])
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast", "by the SDK"])
 @pytest.mark.parametrize("settings", UNWRITABLE.values(), ids=UNWRITABLE)
-def test_a_header_that_cannot_be_written_is_trouble_that_does_not_show_it(
-    raw: RawServer,
+def test_a_header_that_cannot_be_written_is_failure_that_does_not_show_it(
+    raw: ScriptedServer,
     connection: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     settings: dict[str, Any],
     *,
-    directly: bool,
+    is_fast: bool,
 ) -> None:
     connection(**settings)
-    if not directly:
-        without_direct(monkeypatch)
+    if not is_fast:
+        without_fast_polls(monkeypatch)
     (failure,) = poll(RESPONSE)
     assert (failure.kind, failure.http_status) == ("key_refused", None)
     assert "Mend the connection" in failure.text
@@ -421,17 +489,17 @@ def test_a_header_that_cannot_be_written_is_trouble_that_does_not_show_it(
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("directly", [True, False], ids=["directly", "by the SDK"])
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast", "by the SDK"])
 def test_an_error_that_nobody_expects_is_no_answer_and_logged_once_without_its_text(
-    raw: RawServer,
+    raw: ScriptedServer,
     connection: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     *,
-    directly: bool,
+    is_fast: bool,
 ) -> None:
-    if not directly:
-        without_direct(monkeypatch)
+    if not is_fast:
+        without_fast_polls(monkeypatch)
 
     def read(_reply: ApiReply) -> Any:
         raise KeyError("secret")
@@ -440,7 +508,7 @@ def test_an_error_that_nobody_expects_is_no_answer_and_logged_once_without_its_t
 
     async def twice() -> list[ApiRequestFailed]:
         found = []
-        async with clients.shared(OpenAIRunsHook("raw")) as client:
+        async with shared(OpenAIRunsHook("raw")) as client:
             for _ in range(2):
                 with pytest.raises(ApiRequestFailed) as caught:
                     await client.send(call)
@@ -452,5 +520,5 @@ def test_an_error_that_nobody_expects_is_no_answer_and_logged_once_without_its_t
         assert "KeyError" in failed.failure.text
         assert "secret" not in "".join(traceback.format_exception(failed))
     (line,) = [record.getMessage() for record in caplog.records if "KeyError" in record.getMessage()]
-    assert "test_direct.py" in line
+    assert "test_fast_polls.py" in line
     assert "secret" not in line.replace('KeyError("secret")', "")

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Polls over an aiohttp session: a seventh of the CPU that the SDK and its HTTP client need for one.
+
+Ten thousand waits poll a thousand times a second. The SDK still writes the request, see ``request_template``;
+aiohttp sends it and reads the reply. The limits of time and size are those of the SDK's client, and so are
+the errors. What only the SDK's client can do is left to it: ``UseSdkInsteadError``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx2
+from yarl import URL
+
+from airflow_provider_openai_runs.transport.failures import UseSdkInsteadError
+from airflow_provider_openai_runs.transport.limits import Intake
+from airflow_provider_openai_runs.transport.request_template import RequestTemplates, Template
+from airflow_provider_openai_runs.transport.time_limit import not_in_time
+from airflow_provider_openai_runs.wire.protocol import ApiRequest
+
+if TYPE_CHECKING:
+    import openai
+
+#: Longer than a poll interval, so that connections are used again.
+KEEPALIVE_SECONDS = 120.0
+#: Bytes of a header's line, as many as the SDK's own HTTP client takes of all headers.
+_MAX_LINE = 100 * 1024
+_ERROR = 400
+_REDIRECTS = range(300, 400)
+_ACCESS_DENIED = frozenset({401, 403})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeReply:
+    """A reply, read to its end and unpacked; headers under lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class FastPolls:
+    """
+    Sends GET requests as one client of the SDK would, over as many connections as it is used at once.
+
+    :param client: writes the requests.
+    :param tls: what the client's own connections are checked with.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI, *, tls: ssl.SSLContext) -> None:
+        self._templates = RequestTemplates(client)
+        self._tls = tls
+        #: Made with the first poll: a session belongs to an event loop, this may be made in a thread.
+        self._pool: _Pool | None = None
+
+    @staticmethod
+    def can_serve(client: openai.AsyncOpenAI) -> bool:
+        """Whether there is neither a proxy on the way nor more to a request than its headers."""
+        url = client.base_url
+        proxies = getproxies()
+        through_proxy = (url.scheme in proxies or "all" in proxies) and not proxy_bypass(url.host)
+        return client.workload_identity is None and url.scheme in {"http", "https"} and not through_proxy
+
+    async def get(self, call: ApiRequest[Any], *, within: float, connect_within: float) -> WholeReply:
+        """
+        Send a GET request without a query of its own.
+
+        :param within: seconds for the whole reply, and for the key if a function provides it.
+        :param connect_within: seconds for a new connection, of those.
+        :raises UseSdkInsteadError: if the server redirects.
+        :raises httpx2.RequestError: if there was no reply, or one beyond the limits.
+        :raises openai.OpenAIError: if there is no key just now.
+        """
+        try:
+            async with asyncio.timeout(within):
+                template = await self._templates.get(call.headers)
+                reply = await self._send(call, template, connect_within)
+                if reply.status in _ACCESS_DENIED:
+                    fresh = await self._templates.after_denial(call.headers, template)
+                    reply = reply if fresh is None else await self._send(call, fresh, connect_within)
+                return reply
+        except TimeoutError:
+            await self._drop_pool()
+            raise not_in_time(within) from None
+
+    async def close(self) -> None:
+        """Close the connections; no poll may be under way."""
+        self._templates.close()
+        await self._drop_pool()
+
+    async def _send(self, call: ApiRequest[Any], template: Template, connect_within: float) -> WholeReply:
+        self._pool = self._pool or _Pool(self._tls)
+        async with self._pool as session:
+            # Errors are made anew, without a cause: some hold the URL, and with it what stands in its query.
+            try:
+                return await _read(session, template.url(call.path), template.headers, connect_within)
+            except aiohttp.ConnectionTimeoutError:
+                raise httpx2.ConnectTimeout(f"no connection within {connect_within:.0f} s") from None
+            except aiohttp.ClientConnectorError as error:
+                # Without the host, which is no news; the certificate's error has no ``os_error``.
+                reason = getattr(error, "certificate_error", None) or error.os_error
+                raise httpx2.ConnectError(str(reason)) from None
+            except aiohttp.InvalidURL:
+                raise httpx2.UnsupportedProtocol("the connection's host is no URL") from None
+            except aiohttp.ClientResponseError as error:
+                await self._drop_pool()
+                raise httpx2.RemoteProtocolError(error.message) from None
+            except (aiohttp.ClientError, OSError) as error:
+                await self._drop_pool()
+                raise httpx2.ReadError(str(error) or type(error).__name__) from None
+
+    async def _drop_pool(self) -> None:
+        """
+        Let no further poll use the connections that there are.
+
+        What broke one of them may have broken all that are idle, and the next polls should not find out.
+        """
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.retire()
+
+
+class _Pool:
+    """A session that closes when it has been retired and its last poll has ended."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        # The resolver is the system's, as the SDK's client uses it, also where aiohttp finds another one.
+        connector = _Connector(
+            ssl=tls, limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=aiohttp.ThreadedResolver()
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # bounded, and so by ``Intake``
+            trust_env=False,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+        )
+        self._polls = 0
+        self._is_retired = False
+
+    async def __aenter__(self) -> aiohttp.ClientSession:
+        self._polls += 1
+        return self._session
+
+    async def __aexit__(self, *_: object) -> None:
+        self._polls -= 1
+        await self._close_if_done()
+
+    async def retire(self) -> None:
+        """Close as soon as no poll is under way."""
+        self._is_retired = True
+        await self._close_if_done()
+
+    async def _close_if_done(self) -> None:
+        if self._is_retired and not self._polls:
+            await self._session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Gives no connection out again on which a server has said something unasked: it would be the answer."""
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a connection on which nothing waits to be read."""
+        while True:
+            connection = await super().connect(*args, **kwargs)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+
+async def _read(
+    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], connect_within: float
+) -> WholeReply:
+    limit = aiohttp.ClientTimeout(total=None, connect=connect_within)
+    asked = session.get(URL(url, encoded=True), headers=headers, timeout=limit, allow_redirects=False)
+    async with asked as response:
+        if response.status in _REDIRECTS:
+            raise UseSdkInsteadError
+        intake = Intake(is_error=response.status >= _ERROR, coding=response.headers.get("content-encoding"))
+        content = bytearray()
+        async for received in response.content.iter_any():
+            for found in intake.take(received):
+                content += found
+            if intake.is_full:
+                break  # the connection closes with the rest unread
+        named = {name.lower(): value for name, value in response.headers.items()}
+        return WholeReply(status=response.status, headers=named, content=bytes(content))

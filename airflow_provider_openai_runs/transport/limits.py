@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Limits on what a server may send: so many bytes, also when they are compressed, and so many seconds.
+
+The SDK's HTTP client reads whatever comes, as long as something comes, and unpacks it all: a broken or
+hostile server could fill a worker's memory, or hold a poll of the triggerer for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx2
+import openai
+
+from airflow_provider_openai_runs.transport import time_limit
+
+#: Bytes, unpacked; a reply larger than this is not a run.
+MAX_BODY = 16 * 1024 * 1024
+#: Bytes that are read of an error; the rest is left unread, so that its status still counts.
+MAX_ERROR = 64 * 1024
+#: What is asked for, and all that is unpacked.
+ACCEPT_ENCODING = "gzip, deflate"
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+_ANY_HEADER = 32 + zlib.MAX_WBITS
+_ERROR = 400
+
+
+class BoundedClient(openai.DefaultHttpxClient):
+    """The SDK's own synchronous HTTP client, with limits; it, too, closes when nobody needs it any more."""
+
+    def __init__(self) -> None:
+        super().__init__(event_hooks={"request": [_ask, time_limit.watch_connections], "response": [_bound]})
+
+    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Send a request within the time that it names for a read, all in all."""
+        with time_limit.within(request.extensions.get("timeout", {}).get("read")):
+            return super().send(request, **options)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+
+class BoundedAsyncClient(openai.DefaultAsyncHttpxClient):
+    """
+    The SDK's own asynchronous HTTP client, with limits of size; who calls it limits the time.
+
+    :param settings: those of ``httpx2.AsyncClient``.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(event_hooks={"request": [_aask], "response": [_abound]}, **settings)
+
+
+def _ask(request: httpx2.Request) -> None:
+    request.headers["accept-encoding"] = ACCEPT_ENCODING
+
+
+async def _aask(request: httpx2.Request) -> None:
+    _ask(request)
+
+
+def _bound(response: httpx2.Response) -> None:
+    coding = response.headers.pop("content-encoding", None)  # unpacked here, and not again
+    intake = Intake(is_error=response.status_code >= _ERROR, coding=coding)
+    stream = response.stream
+    if isinstance(stream, httpx2.AsyncByteStream):
+        response.stream = _AsyncBounded(stream, intake)
+    else:
+        response.stream = _Bounded(stream, intake)
+
+
+async def _abound(response: httpx2.Response) -> None:
+    _bound(response)
+
+
+class Intake:
+    """
+    Takes what arrives of one body, and gives what it says, within limits.
+
+    :param is_error: whether it comes with an error's status, of which less is read.
+    :param coding: the header ``Content-Encoding``.
+    :raises httpx2.DecodingError: if it is packed in a way that was not asked for.
+    """
+
+    def __init__(self, *, is_error: bool, coding: str | None) -> None:
+        self._is_error = is_error
+        self._left = MAX_ERROR if is_error else MAX_BODY
+        self._unpacker: Any = None
+        coding = (coding or "").strip().lower()
+        if coding in _PACKED:
+            self._unpacker = zlib.decompressobj(_ANY_HEADER)
+        elif coding not in {"identity", ""}:
+            raise httpx2.DecodingError(f"it is packed as {coding[:50]!r}, which was not asked for")
+
+    def take(self, received: bytes) -> Iterator[bytes]:
+        """
+        Give what arrived, unpacked.
+
+        :raises httpx2.DecodingError: when it is too much, or cannot be unpacked.
+        """
+        if self._unpacker is None:
+            yield self._within(received)
+            return
+        while received and not self.is_full:
+            try:
+                # Never more at once than there is room for, however small it was packed.
+                found = self._unpacker.decompress(received, self._left + 1)
+            except zlib.error as error:
+                raise httpx2.DecodingError(f"it cannot be unpacked: {error}") from error
+            if self._unpacker.unused_data:
+                # It would gather there, uncounted.
+                raise httpx2.DecodingError("more came after its packed end")
+            received = self._unpacker.unconsumed_tail
+            yield self._within(found)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough of an error has been read."""
+        return self._is_error and self._left <= 0
+
+    def _within(self, found: bytes) -> bytes:
+        self._left -= len(found)
+        if self._left >= 0:
+            return found
+        if self._is_error:
+            return found[: self._left]
+        raise httpx2.DecodingError(f"its body has more than {MAX_BODY} bytes")
+
+
+class _Bounded(httpx2.SyncByteStream):
+    def __init__(self, stream: httpx2.SyncByteStream, intake: Intake) -> None:
+        self._stream = stream
+        self._intake = intake
+
+    def __iter__(self) -> Iterator[bytes]:
+        for received in self._stream:
+            yield from self._intake.take(received)
+            if self._intake.is_full:
+                return
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _AsyncBounded(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream, intake: Intake) -> None:
+        self._stream = stream
+        self._intake = intake
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for received in self._stream:
+            for found in self._intake.take(received):
+                yield found
+            if self._intake.is_full:
+                return
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

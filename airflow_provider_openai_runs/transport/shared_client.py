@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One asynchronous client for each connection and event loop, shared by all waits.
+
+A look-up of a connection goes through the triggerer's one supervisor (about 60 ms each, in line), and a
+client costs 25 ms of CPU and 850 KB: a thousand waits must not each have their own. So the connection is read
+once, the client is built in a thread, a small pool of connections is kept open for longer than a poll
+interval, and the client is closed when its last wait has gone. Event loops and processes share nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+import httpx2
+
+from airflow_provider_openai_runs.transport import driver, sdk
+from airflow_provider_openai_runs.transport.failures import (
+    UseSdkInsteadError,
+    failing,
+    no_answer,
+    not_sent,
+    status_error,
+)
+from airflow_provider_openai_runs.transport.fast_polls import KEEPALIVE_SECONDS, FastPolls
+from airflow_provider_openai_runs.transport.limits import BoundedAsyncClient
+from airflow_provider_openai_runs.transport.throttle import Throttle
+from airflow_provider_openai_runs.wire import Flow
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiRequest
+
+if TYPE_CHECKING:
+    import openai
+
+T = TypeVar("T")
+
+#: Connections to one server, most of them for fast polls; where there are none, the SDK's client gets all.
+_CONNECTIONS = 100
+_CONNECTIONS_BESIDE_POLLS = 20
+#: How long a connection's settings are believed before they are read again: keys rotate.
+SETTINGS_SECONDS = 60.0
+#: How long reading them may take.
+_SETTINGS_WITHIN = 30.0
+#: Not more often than this, also when a thousand waits meet a refused key at once.
+_FRESH_SECONDS = 5.0
+_ERROR = 400
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedClient]] = WeakKeyDictionary()
+
+
+class ClientOwner(Protocol):
+    """Who knows a connection of Airflow's and makes clients of it."""
+
+    conn_id: str
+
+    @property
+    def log(self) -> Any:
+        """Where to say what happens to the client."""
+
+    async def aread_connection(self) -> tuple[Any, dict[str, Any]]:
+        """Read the connection, with its ``host`` and ``password``, and its extra, without blocking."""
+
+    def build_async_client(
+        self, connection: Any, extras: dict[str, Any], http_client: httpx2.AsyncClient
+    ) -> openai.AsyncOpenAI:
+        """Build a client on an HTTP client."""
+
+
+class Client:
+    """
+    A client of the SDK, and the fast way for its polls as long as there is one.
+
+    :param name: the connection, for the log.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI, fast: FastPolls | None, *, log: Any, name: str) -> None:
+        self._sdk = client
+        self._fast = fast
+        self._uses_fast = fast is not None
+        self._log = log
+        self._name = name
+        self._gate = asyncio.Semaphore(_CONNECTIONS_BESIDE_POLLS if fast else _CONNECTIONS)
+        self._calls = 0
+        self._retired = False
+
+    async def send(self, call: ApiRequest[T]) -> T:
+        """
+        Send one call.
+
+        :raises CallFailed: with what went wrong.
+        """
+        self._calls += 1
+        try:
+            if self._fast is not None and self._uses_fast and call.method == "GET" and not call.query:
+                try:
+                    return await poll(self._fast, call)
+                except UseSdkInsteadError:
+                    self._use_sdk_from_now_on()
+            async with self._gate:
+                return await sdk.asend(self._sdk, call)
+        finally:
+            self._calls -= 1
+            if self._retired and not self._calls:
+                await self._close()
+
+    def _use_sdk_from_now_on(self) -> None:
+        """Remember it: each further poll would be sent twice."""
+        if self._uses_fast:
+            self._uses_fast = False
+            self._gate = asyncio.Semaphore(_CONNECTIONS)
+            self._log.warning(
+                "The server of connection %s redirects. Its polls go through the SDK's client from now on, "
+                "which follows, at several times the CPU. To avoid it, set the host to where it redirects",
+                self._name,
+            )
+
+    async def retire(self) -> None:
+        """Close as soon as no call is under way."""
+        self._retired = True
+        if not self._calls:
+            await self._close()
+
+    async def _close(self) -> None:
+        try:
+            if self._fast is not None:
+                await self._fast.close()
+        finally:
+            await self._sdk.close()
+
+
+async def poll(fast: FastPolls, call: ApiRequest[T]) -> T:
+    """
+    Send a GET request past the SDK's client, as that would have sent it.
+
+    :raises CallFailed: with what went wrong, the same as with the SDK's client.
+    :raises UseSdkInsteadError: if the SDK's client has to send it.
+    """
+    within, connect_within = sdk.seconds_of(call)
+    with failing(call):
+        try:
+            reply = await fast.get(call, within=within, connect_within=connect_within)
+        except httpx2.TransportError as error:
+            raise no_answer(call, error) from error
+        except httpx2.DecodingError as error:
+            raise ValueError(str(error)) from None
+        if reply.status >= _ERROR:
+            raise status_error(call, status=reply.status, headers=reply.headers, content=reply.content)
+        return await sdk.aread_answer(call, reply.content, reply.headers, status=reply.status)
+
+
+class SharedClient:
+    """The client of one connection on one event loop, and the waits that use it."""
+
+    def __init__(self, owner: ClientOwner) -> None:
+        self.users = 0
+        self._owner = owner
+        self._source: Any = None
+        self._read_at = 0.0
+        #: Whether its key was refused since.
+        self._is_distrusted = False
+        self._client: Client | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._polls = asyncio.Semaphore(_CONNECTIONS - _CONNECTIONS_BESIDE_POLLS)
+        self._throttle = Throttle()
+
+    async def send(self, call: ApiRequest[T]) -> T:
+        """
+        Send one call; a GET only when the server wants to be asked.
+
+        :raises CallFailed: with what went wrong.
+        """
+        if call.method != "GET":
+            return await self._sent(call)
+        async with self._polls:
+            # Asked only now: the server may have asked for patience while this one stood in line.
+            if (refused := self._throttle.admit(time.monotonic())) is not None:
+                raise ApiRequestFailed(refused)
+            return await self._sent(call)
+
+    async def _sent(self, call: ApiRequest[T]) -> T:
+        try:
+            client = await self._current()
+        except Exception as error:
+            raise not_sent(error) from error
+        try:
+            answer = await client.send(call)
+        except ApiRequestFailed as failed:
+            self._throttle.on_failure(failed.failure, time.monotonic())
+            raise
+        self._throttle.on_answer(time.monotonic())
+        return answer
+
+    async def run_flow(self, flow: Flow[T]) -> T:
+        """
+        Run a flow to its result.
+
+        :raises CallFailed: for the caller to decide about.
+        """
+        return await driver.arun(
+            flow, send=self.send, sleep=asyncio.sleep, refresh_connection=self.refresh_connection
+        )
+
+    def refresh_connection(self) -> None:
+        """Have the next call wait until the connection has been read again, unless it just was."""
+        if time.monotonic() - self._read_at > _FRESH_SECONDS:
+            self._read_at = 0.0
+            self._is_distrusted = True
+
+    async def close(self) -> None:
+        """Close the client, if one was built; nobody may use it any more."""
+        try:
+            if self._refreshing is not None:
+                # It may be closing the client before this one.
+                self._refreshing.cancel()
+                await asyncio.gather(self._refreshing, return_exceptions=True)
+        finally:
+            client, self._client = self._client, None
+            if client is not None:
+                await client.retire()
+
+    async def _current(self) -> Client:
+        if self._client is None or time.monotonic() - self._read_at >= SETTINGS_SECONDS:
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._refresh())
+            if self._client is None or self._is_distrusted:
+                await asyncio.shield(self._refreshing)
+            # Else a poll goes on with what there is: a slow look-up must not hold it back.
+        assert self._client is not None  # noqa: S101 # for mypy: _refresh sets it or raises
+        return self._client
+
+    async def _refresh(self) -> None:
+        try:
+            async with asyncio.timeout(_SETTINGS_WITHIN):
+                connection, extras = await self._owner.aread_connection()
+                source = (connection.host, connection.password, extras)
+                if self._client is not None and source == self._source:
+                    return
+                built = await asyncio.to_thread(self._build, connection, extras)
+        except Exception as error:
+            # A look-up that fails once must not end a wait that a working client can go on with.
+            if self._client is None:
+                raise
+            name, kind = self._owner.conn_id, type(error).__name__
+            self._owner.log.warning("Could not read connection %s again (%s); going on", name, kind)
+            return
+        finally:
+            self._read_at = time.monotonic()
+            self._is_distrusted = False
+        old, self._client, self._source = self._client, built, source
+        if old is not None:
+            await old.retire()
+
+    def _build(self, connection: Any, extras: dict[str, Any]) -> Client:
+        tls = httpx2.create_ssl_context()
+        limits = httpx2.Limits(
+            max_connections=_CONNECTIONS,
+            max_keepalive_connections=_CONNECTIONS_BESIDE_POLLS,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+        )
+        http_client = BoundedAsyncClient(limits=limits, verify=tls)
+        client = self._owner.build_async_client(connection, extras, http_client)
+        fast = FastPolls(client, tls=tls) if FastPolls.can_serve(client) else None
+        return Client(client, fast, log=self._owner.log, name=self._owner.conn_id)
+
+
+@asynccontextmanager
+async def shared(owner: ClientOwner) -> AsyncIterator[SharedClient]:
+    """Use the connection's client of the running event loop; the last one to leave closes it."""
+    of_loop = _clients.setdefault(asyncio.get_running_loop(), {})
+    client = of_loop.setdefault(owner.conn_id, SharedClient(owner))
+    client.users += 1
+    try:
+        yield client
+    finally:
+        client.users -= 1
+        if client.users == 0:
+            of_loop.pop(owner.conn_id, None)
+            await client.close()
