@@ -13,6 +13,7 @@ AIRFLOWS := 3.1 3.2 3.3
 SDK ?=
 VENV ?= .venv$(if $(filter-out 3.3,$(AIRFLOW)),-airflow-$(AIRFLOW))$(if $(SDK),-sdk-$(SDK))
 ARGS ?=
+WORKERS ?= 4
 
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -52,14 +53,14 @@ airflow: $(STAMP) ## Leave a live Airflow with the example Dags running, until C
 simulator: $(STAMP) ## Run the simulator alone, until Ctrl-C
 	@$(RUN) airflow_provider_openai_runs.simulator $(ARGS)
 
-test: $(STAMP) ## Run the tests; ARGS go to pytest
-	@$(RUN) pytest $(ARGS)
+test: $(STAMP) ## Run the tests in WORKERS processes (4); ARGS go to pytest
+	@$(RUN) pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) ## Break a live Airflow in every way for an hour, and count what is paid twice
 	@$(RUN) chaos $(ARGS)
 
 chaos-short: $(STAMP) ## The same in five minutes, as a test; make test leaves it out
-	@$(RUN) pytest -m chaos -s tests/chaos $(ARGS)
+	@$(RUN) pytest -m chaos -s -o timeout=0 -o faulthandler_timeout=0 tests/chaos $(ARGS)
 
 $(DRIVERS): $(STAMP)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[chaos]' --constraint $(CONSTRAINTS)

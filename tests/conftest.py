@@ -30,12 +30,18 @@ from typing import TYPE_CHECKING, Any
 import certifi
 import pytest
 
+from tests.support import processes
+
 if TYPE_CHECKING:
     import httpx2
 
     from airflow_provider_openai_runs.simulator import Simulator
 
-_HOME = tempfile.mkdtemp(prefix="airflow-openai-runs-")
+#: A worker of pytest-xdist has its own within that of the first process, which removes them all.
+_HOME = tempfile.mkdtemp(
+    prefix="airflow-openai-runs-",
+    dir=os.environ["AIRFLOW_HOME"] if "PYTEST_XDIST_WORKER" in os.environ else None,
+)
 _EXAMPLES = Path(__file__).parents[1] / "example_dags"
 
 
@@ -65,6 +71,34 @@ def _trust_a_single_authority() -> None:
 
 _trust_a_single_authority()
 _use_a_throwaway_airflow()
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Say whether this is one of several processes of pytest-xdist, each with an Airflow of its own."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        processes.mark()
+
+
+def pytest_keyboard_interrupt() -> None:
+    """Do not wait for workers that are in the middle of a test."""
+    processes.end_all()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        for command in processes.end_all():
+            print(f"Ended a process that was left behind: {command}")  # noqa: T201 - pytest's own has ended
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run all tests that need Airflow's database, which takes seconds to make."""
+    for item in items:
+        if "airflow_db" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("airflow"))
 
 
 _kept_to_the_end: list[object] = []
