@@ -46,13 +46,18 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
 
 
 @pytest.fixture
-def event_of(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TriggerEvent]:
-    """Defer a task and run its trigger as a triggerer does; return the event."""
+def event_of(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, openai_runs_simulator: Simulator
+) -> Callable[..., TriggerEvent]:
+    """Defer a task and run its trigger as a triggerer does, some seconds later; return the event."""
     monkeypatch.setattr(completion, "_EARLIEST_EVENT", 0.0)
 
-    def run(operator: Any, context: dict[str, Any], *, in_a_triggerer: bool = True) -> TriggerEvent:
+    def run(
+        operator: Any, context: dict[str, Any], *, in_a_triggerer: bool = True, later: float = 0
+    ) -> TriggerEvent:
         with pytest.raises(TaskDeferred) as deferred:
             operator.execute(context)
+        openai_runs_simulator.advance(later)
         path, kwargs = deferred.value.trigger.serialize()
         trigger = import_string(path)(**json.loads(json.dumps(kwargs)))
         if in_a_triggerer:
@@ -150,10 +155,10 @@ def test_a_run_that_cannot_be_read_is_a_workers(
     openai_runs_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0))
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=100))
     # The first poll sees the end; what comes after it is the read.
     openai_runs_simulator.fault(Fault(method="GET", status=404, skip=1, times=None))
-    event = event_of(respond(deferrable=True, end_from_trigger=True), context)
+    event = event_of(respond(deferrable=True, end_from_trigger=True), context, later=200)
     assert not isinstance(event, TaskSuccessEvent)
     assert event.payload["status"] == "completed"
 
