@@ -63,4 +63,4 @@ def summary(run: Run) -> str:
     ended = run.completed_at or run.failed_at or run.cancelled_at
     seconds = f" after {ended - run.created_at} s" if ended and run.created_at else ""
     tokens = f", {run.usage.total_tokens} tokens" if run.usage else ""
-    return f"Finished: {run.ref} is {run.word}{seconds}{tokens}"
+    return f"Finished: {run.ref} is {run.raw_status}{seconds}{tokens}"

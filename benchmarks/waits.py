@@ -22,9 +22,9 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airflow_provider_openai_runs.runs.model import Look
+from airflow_provider_openai_runs.runs.model import PollResult
+from airflow_provider_openai_runs.runs.polling import PollAgain, PollPolicy, WaitLimits
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.waiting import KeepWaiting, Waiting, WaitLimits
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measuring import Setup, measure
 from benchmarks.table import Table, rates
@@ -124,14 +124,14 @@ def looks(_: Asked) -> None:
 
 
 def _looks(interval: float | None, runs: int = 500) -> float:
-    look = Look(status=RunStatus.IN_PROGRESS, word="in_progress")
+    look = PollResult(status=RunStatus.IN_PROGRESS, word="in_progress")
     made = 0
     for _ in range(runs):
-        waiting, now = Waiting(WaitLimits(created_at=0.0, poll_interval=interval), started_at=0.0), 0.0
+        waiting, now = PollPolicy(WaitLimits(created_at=0.0, poll_interval=interval), started_at=0.0), 0.0
         while now < _RUN:
             made += 1
-            move = waiting.on_look(look, now=now)
-            assert isinstance(move, KeepWaiting)  # noqa: S101 # for mypy
+            move = waiting.on_result(look, now=now)
+            assert isinstance(move, PollAgain)  # noqa: S101 # for mypy
             now += move.seconds + _DELAY
     return made / runs
 

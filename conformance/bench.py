@@ -116,7 +116,7 @@ class Bench:
         deadline = time.monotonic() + _SECONDS_FOR_A_RUN
         while not (run.status.is_terminal or run.needs_action):
             if time.monotonic() > deadline:
-                raise AssertionError(f"{run.ref} is still {run.word} after {_SECONDS_FOR_A_RUN:.0f} s")
+                raise AssertionError(f"{run.ref} is still {run.raw_status} after {_SECONDS_FOR_A_RUN:.0f} s")
             time.sleep(0.2)
             run = self.hook.retrieve(run.ref, include_steps=True)
         return run

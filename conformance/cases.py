@@ -100,7 +100,7 @@ def sensor(bench: Bench) -> None:
 def read(bench: Bench) -> None:
     """The hook reads what the server says of a run."""
     run = bench.hook.retrieve(bench.finished.ref)
-    check(run.word == "completed", "status", run.word)
+    check(run.raw_status == "completed", "status", run.raw_status)
     check(run.metadata.get("team") == "data", "metadata", run.metadata)
     check(run.created_at and run.model, "created_at, model", (run.created_at, run.model))
     listed = run.to_xcom()
@@ -137,7 +137,7 @@ def next_turn(bench: Bench) -> None:
         else {"thread_id": first.ref.thread_id}
     )
     run = bench.until_over(bench.create(**more))
-    check(run.word == "completed" and run.output_text, "run", (run.word, run.last_error))
+    check(run.raw_status == "completed" and run.output_text, "run", (run.raw_status, run.last_error))
 
 
 @case("cancel")
@@ -154,7 +154,7 @@ def cancel(bench: Bench) -> None:
 @case("cancel what has ended")
 def cancel_ended(bench: Bench) -> None:
     """To cancel a run that has ended is success."""
-    check(bench.hook.cancel(bench.finished.ref).word == "completed", "status", None)
+    check(bench.hook.cancel(bench.finished.ref).raw_status == "completed", "status", None)
 
 
 @case("window over")
@@ -205,7 +205,7 @@ def tool_answered(bench: Bench) -> None:
     outputs = {call.id: "18 degrees and sunny" for call in run.tool_calls}
     going_on = bench.hook.submit_tool_outputs(run, outputs, tools=[TOOL] if bench.kind is RESPONSE else None)
     ended = bench.hook.retrieve(bench.until_over(going_on).ref)
-    check(ended.word == "completed" and ended.output_text, "run", (ended.word, ended.output_text))
+    check(ended.raw_status == "completed" and ended.output_text, "run", (ended.raw_status, ended.output_text))
 
 
 def _answered_rounds(bench: Bench, prompt: str, rounds: int) -> None:

@@ -74,7 +74,7 @@ def test_an_example_succeeds_and_pays_for_no_run_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_OPENAI_THREADS", openai_runs_simulator.connection_json)
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.INTERVAL_BOUNDS", (0.1, 30.0))
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
     openai_runs_simulator.script(Scenario(queued=0.05, in_progress=0.15, times=None))
     dag = fetch(path)
     for sensor in (task for task in dag.tasks if hasattr(task, "poke_interval")):
@@ -132,7 +132,7 @@ def ask_agent(
     """Run the agent, whose model finds, looks up and refunds; return its Dag run and the refunds."""
 
     def run() -> tuple[Any, list[Any]]:
-        monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.INTERVAL_BOUNDS", (0.1, 30.0))
+        monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
         find = FunctionCall(name="find_orders", arguments={"customer": "ada@example.com"})
         look_up = FunctionCall(name="look_up_order", arguments={"order_id": 1001})
         rounds = ((find,), (look_up,), (REFUND,))
@@ -146,7 +146,7 @@ def ask_agent(
     return run
 
 
-def told(simulator: Simulator) -> list[str]:
+def describe_calls(simulator: Simulator) -> list[str]:
     """Return what the model was told, in order."""
     inputs = [request.body["input"] for request in simulator.requests if request.method == "POST"]
     return [item["output"] for items in inputs if isinstance(items, list) for item in items]
@@ -160,7 +160,7 @@ def test_the_agent_looks_up_asks_and_refunds_what_a_person_approves(
 ) -> None:
     asked = decide(option="Approve")
     run, refunds = ask_agent()
-    found, looked_up, refunded = told(openai_runs_simulator)
+    found, looked_up, refunded = describe_calls(openai_runs_simulator)
 
     assert run.state == "success"
     assert refunds == [(1001, 1200, "broken")]
@@ -184,7 +184,7 @@ def test_the_agent_writes_nothing_that_a_person_rejects(
 
     assert run.state == "success"
     assert refunds == []
-    assert told(openai_runs_simulator)[-1].endswith("The person says: Ask for a photo first.")
+    assert describe_calls(openai_runs_simulator)[-1].endswith("The person says: Ask for a photo first.")
 
 
 def test_the_agent_refunds_once_for_a_call_and_never_more_than_was_paid(

@@ -205,7 +205,7 @@ def hook() -> Any:
 @pytest.mark.parametrize("ref", REFS, ids=["response", "thread run"])
 def test_a_read_goes_on_after_any_answer(hostile: Hostile, hook: Any, ref: dict[str, Any], name: str) -> None:
     hostile.plan("GET", HOSTILE[name])
-    assert hook.retrieve(ref, include_steps=True).word == "completed"
+    assert hook.retrieve(ref, include_steps=True).raw_status == "completed"
     assert hostile.sent < 2 * LIMIT
 
 
@@ -287,6 +287,25 @@ def test_a_wait_goes_on_after_any_answer(
     assert run_task(operator, context)["status"] == "completed"
 
 
+def test_an_event_can_be_encoded_whatever_the_server_says(
+    hostile: Hostile, fire: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot kills the triggerer, with every wait in it."""
+    from airflow_provider_openai_runs.triggers import RunCompletionTrigger, completion  # noqa: PLC0415
+
+    monkeypatch.setattr(completion, "_CANCEL_WAIT", 0.1)
+    half_an_emoji = {"id": "resp_1", "status": "thinking \ud83d\0"}
+    monkeypatch.setitem(GOOD, ("GET", "/v1/responses/resp_1"), half_an_emoji)
+    refusal = json.dumps({"error": {"message": "cannot cancel \ud83d\0"}}).encode()
+    hostile.plan("POST", *[lambda: reply(refusal, status="500 Oh")] * 50)
+
+    event = fire(RunCompletionTrigger(ref=REFS[0], deadline=1.0, rounds={"errors": ["half \ud83d"]}))
+
+    json.dumps(event, ensure_ascii=False).encode()
+    assert "cannot cancel" in event["trouble"]
+    assert event["status"].startswith("thinking ")
+
+
 def as_large_as_can_be() -> Pieces:
     """Just within the limit, and of many small things."""
     item = b'{"type": "message", "content": [{"type": "output_text", "text": "x"}]},'
@@ -299,7 +318,7 @@ def test_the_event_loop_is_never_held_for_long(
     hostile: Hostile, hook: Any, answer: Callable[[], Pieces]
 ) -> None:
     """What is read at the most, 16 MiB, takes seconds to parse on a busy machine; the bound is generous."""
-    from airflow_provider_openai_runs.hooks import flows  # noqa: PLC0415 - Airflow is set up by then
+    from airflow_provider_openai_runs.wire import flows  # noqa: PLC0415 - Airflow is set up by then
 
     hostile.plan("GET", answer, answer)
 
@@ -312,8 +331,8 @@ def test_the_event_loop_is_never_held_for_long(
                 beats.append(time.monotonic())
 
         beating = asyncio.create_task(beat())
-        look = wire_of(RunKind.RESPONSE).look(RunRef.from_json(REFS[0]))
-        await hook.arun_flow(flows.patiently(flows.single(look), budget=60))
+        polled = wire_of(RunKind.RESPONSE).poll(RunRef.from_json(REFS[0]))
+        await hook.arun_flow(flows.with_retries(flows.single(polled), budget=60))
         beating.cancel()
         beats.append(time.monotonic())
         return max(after - before for before, after in pairwise(beats))

@@ -135,9 +135,10 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Recording]]:
 @pytest.fixture
 def watch() -> Callable[[dict[str, Any]], Any]:
     """Wait for a run as an operator does in its worker."""
-    from airflow_provider_openai_runs.hooks import OpenAIRunsHook, waits  # noqa: PLC0415
+    from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415
     from airflow_provider_openai_runs.runs.model import RunRef  # noqa: PLC0415
-    from airflow_provider_openai_runs.runs.waiting import WaitLimits  # noqa: PLC0415
+    from airflow_provider_openai_runs.runs.polling import WaitLimits  # noqa: PLC0415
+    from airflow_provider_openai_runs.wire import wait as waits  # noqa: PLC0415
 
     def wait(ref: dict[str, Any]) -> Any:
         limits = WaitLimits(created_at=0, poll_interval=0.01)
@@ -178,8 +179,8 @@ def test_a_recorded_run_ends_as_it_did(
         step["id"] for page in recording.bodies("list") for step in page["data"] if "step" in step["id"]
     ]
     assert [step["id"] for step in found["steps"]] == list(dict.fromkeys(recorded))
-    looks = [asked for asked in recording.asked if asked.endswith(runs[0]["id"])]
-    assert len(looks) == len(runs)  # one for each recorded look, and one that reads the result
+    polls = [asked for asked in recording.asked if asked.endswith(runs[0]["id"])]
+    assert len(polls) == len(runs)  # one for each recorded look, and one that reads the result
     if name == THREAD_RUNS[0]:
         assert found["output_text"]
 
@@ -214,7 +215,7 @@ def test_recorded_calls_are_answered_and_the_run_goes_on_to_its_end(
     assert watch(ref).outcome == "needs_action"
     run = hook.retrieve(ref)
     (call,) = run.tool_calls
-    assert hook.submit_tool_outputs(run, {call.id: "25 degrees"}).word == "queued"
+    assert hook.submit_tool_outputs(run, {call.id: "25 degrees"}).raw_status == "queued"
     assert watch(ref).outcome == "ended"
     ended = hook.retrieve(ref)
     check(ended.to_xcom(), runs[-1])
@@ -224,8 +225,9 @@ def test_recorded_calls_are_answered_and_the_run_goes_on_to_its_end(
 def test_a_recorded_background_response_is_read_and_another_cancelled(
     play: Callable[..., Recording], watch: Callable[[dict[str, Any]], Any]
 ) -> None:
-    from airflow_provider_openai_runs.hooks import OpenAIRunsHook, flows  # noqa: PLC0415
+    from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415
     from airflow_provider_openai_runs.runs.model import RunRef  # noqa: PLC0415
+    from airflow_provider_openai_runs.wire import flows  # noqa: PLC0415
 
     hook = OpenAIRunsHook("recorded")
     (recorded,) = play("ResponsesTests/CanStreamBackgroundResponses").bodies("response")
@@ -235,10 +237,10 @@ def test_a_recorded_background_response_is_read_and_another_cancelled(
 
     play("ResponsesTests/CanCancelBackgroundResponses")
     run = hook.create_background_response(model="gpt-4o-mini", input="Hello.")
-    assert run.word == "queued"
+    assert run.raw_status == "queued"
     ended = hook.run_flow(flows.cancel(RunRef.from_json(run.ref), wait=5))
-    assert ended.look is not None
-    assert ended.look.word == "cancelled"
+    assert ended.polled is not None
+    assert ended.polled.raw_status == "cancelled"
 
 
 @pytest.mark.parametrize(

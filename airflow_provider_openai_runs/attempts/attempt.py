@@ -13,25 +13,25 @@ import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs import results
-from airflow_provider_openai_runs.attempts.busy import BusyThreadError, BusyWait
-from airflow_provider_openai_runs.attempts.creating import Owned
-from airflow_provider_openai_runs.attempts.from_trigger import end_of
-from airflow_provider_openai_runs.attempts.kill import RunKiller
-from airflow_provider_openai_runs.attempts.owner import RunOwner
+from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
+from airflow_provider_openai_runs.attempts.busy_thread import BusyThreadError, BusyWait
+from airflow_provider_openai_runs.attempts.create import TrackedRun
+from airflow_provider_openai_runs.attempts.kill import KillHandler
 from airflow_provider_openai_runs.attempts.parts import Parts
-from airflow_provider_openai_runs.attempts.record import RunRecords
-from airflow_provider_openai_runs.attempts.tool_calls import ApprovalNeededError, UnansweredError
-from airflow_provider_openai_runs.hooks import waits
+from airflow_provider_openai_runs.attempts.record_store import RunRecords
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.hooks.waits import WaitResult
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.runs.ending import Fate
+from airflow_provider_openai_runs.operators.end_from_trigger import end_of
+from airflow_provider_openai_runs.runs.error_of_run import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.polling import NOT_FOUND_GRACE, Outcome, WaitLimits
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE, Outcome, WaitLimits
+from airflow_provider_openai_runs.tool_calls.answering import ApprovalNeededError, UnansweredError
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+from airflow_provider_openai_runs.wire import wait as waits
+from airflow_provider_openai_runs.wire.wait import WaitResult
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.operators.base import BaseCreateOperator
@@ -57,7 +57,7 @@ class Attempt:
         self._log = operator.log
         self._records = RunRecords(context.get("task_state_store"), log=operator.log)
         self._parts = Parts(operator, context, self._records)
-        self._killer: RunKiller | None = None
+        self._kill_handler: KillHandler | None = None
         self._hook: OpenAIRunsHook | None = None
         #: Unix seconds at which execution_timeout is over.
         self._attempt_deadline: float | None = None
@@ -76,13 +76,13 @@ class Attempt:
             self._log.warning(_NO_STORE)
         if operator.execution_timeout:
             self._attempt_deadline = started_at + operator.execution_timeout.total_seconds()
-        hook, killer = self._watched(operator.connection_of_run())
+        hook, kill_handler = self._watched(operator.connection_of_run())
         with self._timed():
-            owned = self._acquire(self._parts.owner(hook, killer), started_at)
+            tracked = self._acquire(self._parts.owner(hook, kill_handler), started_at)
             if self._parts.window is None:
-                self._show(owned, hook, killer)
-                return results.to_xcom(owned.run or hook.retrieve(owned.ref), log=self._log)
-            return self._go_on(owned, self._waited(owned))
+                self._show(tracked, hook, kill_handler)
+                return results.to_xcom(tracked.run or hook.retrieve(tracked.ref), log=self._log)
+            return self._go_on(tracked, self._waited(tracked))
 
     def complete(self, event: Any) -> Any:
         """Finish after the wait in the triggerer, or answer the model's calls and wait again."""
@@ -91,15 +91,15 @@ class Attempt:
             return self.execute(started_at=time.time())
         result = waits.WaitResult.from_json(event)
         with self._timed():
-            return self._go_on(self._owned_by(event), result)
+            return self._go_on(self._tracked_in(event), result)
 
     def complete_approval(self, event: Any, progress: dict[str, Any]) -> Any:
         """Answer the model's calls as a person decided, and wait again."""
-        owned = self._owned_by(progress)
+        tracked = self._tracked_in(progress)
         with self._timed():
-            again = self._answered(owned, approval=event)
-            ended = WaitResult(ref=owned.ref, outcome=Outcome.NEEDS_ACTION, fate=Fate.ENDED)
-            return self._go_on(again or owned, ended if again is None else self._waited(again))
+            again = self._answered(tracked, approval=event)
+            ended = WaitResult(ref=tracked.ref, outcome=Outcome.NEEDS_ACTION, fate=Fate.ENDED)
+            return self._go_on(again or tracked, ended if again is None else self._waited(again))
 
     def after_the_triggers_death(self) -> Any:
         """Return the result of a run that has ended all the same; None where there is none."""
@@ -114,26 +114,26 @@ class Attempt:
         )
         if outcome is None:
             return None
-        owned = Owned(
+        tracked = TrackedRun(
             ref=ref,
             created_at=time.time(),
             deadline=record.deadline if record else None,
             rounds=record.rounds if record else Rounds(),
         )
-        return self._go_on(owned, WaitResult(ref=ref, outcome=outcome, fate=Fate.ENDED))
+        return self._go_on(tracked, WaitResult(ref=ref, outcome=outcome, fate=Fate.ENDED))
 
     def kill(self) -> None:
         """End the run."""
-        if self._killer is not None:
-            self._killer.kill()
+        if self._kill_handler is not None:
+            self._kill_handler.kill()
 
     # -- before the wait ----------------------------------------------------------------------------------
 
-    def _watched(self, conn_id: str) -> tuple[OpenAIRunsHook, RunKiller]:
+    def _watched(self, conn_id: str) -> tuple[OpenAIRunsHook, KillHandler]:
         """Return a hook that a kill interrupts, one for each connection, and who watches for the kill."""
-        if self._killer is None:
+        if self._kill_handler is None:
             kind = self._parts.request.kind
-            self._killer = RunKiller(
+            self._kill_handler = KillHandler(
                 ti=self._ti,
                 cancel=self._operator.cancel_on_kill,
                 adoptable=self._records.is_kept or kind is RunKind.THREAD_RUN,
@@ -141,27 +141,27 @@ class Attempt:
             )
             self._hook = None  # one that was only to read with
         if self._hook is None or self._hook.conn_id != conn_id:
-            self._hook = OpenAIRunsHook(conn_id, sleep=self._killer.sleep)
-            self._killer.arm(self._hook)
-        return self._hook, self._killer
+            self._hook = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep)
+            self._kill_handler.arm(self._hook)
+        return self._hook, self._kill_handler
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
         try:
             yield
         except AirflowTaskTimeout:
-            if self._killer is not None:
-                self._killer.timed_out = True
+            if self._kill_handler is not None:
+                self._kill_handler.timed_out = True
             raise
 
-    def _acquire(self, owner: RunOwner, started_at: float) -> Owned:
+    def _acquire(self, owner: RunAcquirer, started_at: float) -> TrackedRun:
         """Own a run, waiting where the thread is busy and the user wants it."""
-        patience = owner.timeouts["create"] if owner.window is None else owner.window
+        budget = owner.timeouts["create"] if owner.window is None else owner.window
         while True:
             try:
                 return owner.acquire()
             except BusyThreadError as busy:
-                until = started_at + patience
+                until = started_at + budget
                 wait = BusyWait(busy=busy, until=until, poll_interval=self._parts.interval, log=self._log)
             wait.check()
             if self._operator.deferrable:
@@ -174,36 +174,36 @@ class Attempt:
 
     # -- the wait -----------------------------------------------------------------------------------------
 
-    def _go_on(self, owned: Owned, result: WaitResult) -> Any:
+    def _go_on(self, tracked: TrackedRun, result: WaitResult) -> Any:
         """Answer the model's calls and wait, again and again, until there is a result."""
         while result.outcome is Outcome.NEEDS_ACTION and self._operator.answers_calls:
-            again = self._answered(owned)
+            again = self._answered(tracked)
             if again is None:
                 break
-            owned, result = again, self._waited(again)
-        finisher = self._parts.finisher(self._hook_of(owned.ref))
-        return finisher.conclude(result, created=_ended(owned), rounds=owned.rounds)
+            tracked, result = again, self._waited(again)
+        finisher = self._parts.finisher(self._hook_of(tracked.ref))
+        return finisher.conclude(result, created=_ended(tracked), rounds=tracked.rounds)
 
-    def _waited(self, owned: Owned) -> WaitResult:
+    def _waited(self, tracked: TrackedRun) -> WaitResult:
         """Wait for the end of the run or for its next calls; in the triggerer, unless told otherwise."""
-        hook, killer = self._watched(owned.ref.conn_id)
-        self._show(owned, hook, killer)
-        if (run := _ended(owned)) is not None:
+        hook, kill_handler = self._watched(tracked.ref.conn_id)
+        self._show(tracked, hook, kill_handler)
+        if (run := _ended(tracked)) is not None:
             outcome = Outcome.NEEDS_ACTION if run.needs_action else Outcome.ENDED
-            return WaitResult(ref=owned.ref, outcome=outcome, fate=Fate.ENDED, word=run.word)
-        if owned.finished:
-            return WaitResult(ref=owned.ref, outcome=Outcome.ENDED, fate=Fate.ENDED)
+            return WaitResult(ref=tracked.ref, outcome=outcome, fate=Fate.ENDED, raw_status=run.raw_status)
+        if tracked.finished:
+            return WaitResult(ref=tracked.ref, outcome=Outcome.ENDED, fate=Fate.ENDED)
         limits = WaitLimits(
-            created_at=owned.created_at,
-            deadline=owned.deadline,
+            created_at=tracked.created_at,
+            deadline=tracked.deadline,
             attempt_deadline=self._attempt_deadline,
             poll_interval=self._parts.interval,
-            not_found_grace_until=owned.created_at + NOT_FOUND_GRACE,
+            not_found_grace_until=tracked.created_at + NOT_FOUND_GRACE,
         )
         if self._operator.deferrable:
-            self._defer(owned, limits, killer)
+            self._defer(tracked, limits, kill_handler)
         flow = waits.wait(
-            owned.ref,
+            tracked.ref,
             limits,
             cancel_on_timeout=self._operator.cancel_on_timeout,
             cancel_wait=self._parts.timeouts["delete"],
@@ -211,44 +211,44 @@ class Attempt:
         )
         return hook.run_flow(flow)
 
-    def _answered(self, owned: Owned, *, approval: Any = None) -> Owned | None:
+    def _answered(self, tracked: TrackedRun, *, approval: Any = None) -> TrackedRun | None:
         """Answer the calls the run waits for; None if nobody here can."""
-        hook, killer = self._watched(owned.ref.conn_id)
-        killer.take(owned.ref)
-        answerer = self._parts.answerer(hook, killer)
-        limits = self._parts.time_limits(owned, self._attempt_deadline)
+        hook, kill_handler = self._watched(tracked.ref.conn_id)
+        kill_handler.take(tracked.ref)
+        answerer = self._parts.answerer(hook, kill_handler)
+        limits = self._parts.time_limits(tracked, self._attempt_deadline)
         try:
             try:
-                return answerer.answer(owned, limits)
+                return answerer.answer(tracked, limits)
             except ApprovalNeededError as needed:
-                asking = self._parts.asking(needed, self._progress(owned))
-                decisions = asking.decisions(approval) if approval else asking.ask()
-                return answerer.answer(replace(owned, run=needed.run), limits, decisions=decisions)
+                approval_request = self._parts.approval_request(needed, self._progress(tracked))
+                decisions = approval_request.decisions(approval) if approval else approval_request.ask()
+                return answerer.answer(replace(tracked, run=needed.run), limits, decisions=decisions)
         except UnansweredError as unanswered:
             finisher = self._parts.finisher(hook)
-            raise finisher.give_up(unanswered.run, unanswered.error, owned.rounds) from unanswered
+            raise finisher.give_up(unanswered.run, unanswered.error, tracked.rounds) from unanswered
 
-    def _show(self, owned: Owned, hook: OpenAIRunsHook, killer: RunKiller) -> None:
+    def _show(self, tracked: TrackedRun, hook: OpenAIRunsHook, kill_handler: KillHandler) -> None:
         """Make the run known: to a kill, to XCom, to the link and to whoever reads the log."""
-        killer.take(owned.ref)
-        killer.check()
-        url = self._operator.run_url = hook.run_url(owned.ref)
-        self._ti.xcom_push(key="ref", value=owned.ref.to_json())
+        kill_handler.take(tracked.ref)
+        kill_handler.check()
+        url = self._operator.run_url = hook.run_url(tracked.ref)
+        self._ti.xcom_push(key="ref", value=tracked.ref.to_json())
         self._ti.xcom_push(key=OpenAIRunLink().xcom_key, value=url)
-        verb = "Created" if owned.run is not None else "Going on with"
-        until = f"waiting until {_utc(owned.deadline)}" if owned.deadline else "not waiting for it"
-        self._log.info("%s %s, %s%s", verb, owned.ref, until, url and f": {url}")
+        verb = "Created" if tracked.run is not None else "Going on with"
+        until = f"waiting until {_utc(tracked.deadline)}" if tracked.deadline else "not waiting for it"
+        self._log.info("%s %s, %s%s", verb, tracked.ref, until, url and f": {url}")
 
-    def _defer(self, owned: Owned, limits: WaitLimits, killer: RunKiller) -> None:
+    def _defer(self, tracked: TrackedRun, limits: WaitLimits, kill_handler: KillHandler) -> None:
         operator = self._operator
-        killer.check_before_defer()
+        kill_handler.check_before_defer()
         self._log.info(
             "The triggerer waits from here. A task that is still deferred long after %s has no triggerer: "
             "check with 'airflow jobs check --job-type TriggererJob'",
-            _utc(owned.deadline),
+            _utc(tracked.deadline),
         )
         trigger = RunCompletionTrigger(
-            ref=owned.ref.to_json(),
+            ref=tracked.ref.to_json(),
             created_at=limits.created_at,
             deadline=limits.deadline,
             attempt_deadline=limits.attempt_deadline,
@@ -256,7 +256,7 @@ class Attempt:
             cancel_on_kill=operator.cancel_on_kill,
             cancel_on_timeout=operator.cancel_on_timeout,
             deferred_at=time.time(),
-            rounds=owned.rounds.to_json(),
+            rounds=tracked.rounds.to_json(),
             end=end_of(operator),
         )
         # No timeout here: Airflow's would kill the task without a word to the server.
@@ -264,19 +264,19 @@ class Attempt:
 
     # -- from one worker to the next ----------------------------------------------------------------------
 
-    def _progress(self, owned: Owned) -> dict[str, Any]:
+    def _progress(self, tracked: TrackedRun) -> dict[str, Any]:
         """Return what the next worker needs, under the names that a trigger's event has, too."""
         return {
-            "ref": owned.ref.to_json(),
-            "created_at": owned.created_at,
-            "deadline": owned.deadline,
+            "ref": tracked.ref.to_json(),
+            "created_at": tracked.created_at,
+            "deadline": tracked.deadline,
             "attempt_deadline": self._attempt_deadline,
-            "rounds": owned.rounds.to_json(),
+            "rounds": tracked.rounds.to_json(),
         }
 
-    def _owned_by(self, progress: Mapping[str, Any]) -> Owned:
+    def _tracked_in(self, progress: Mapping[str, Any]) -> TrackedRun:
         self._attempt_deadline = progress.get("attempt_deadline")
-        return Owned(
+        return TrackedRun(
             ref=RunRef.from_json(progress.get("ref")),
             created_at=progress.get("created_at") or time.time(),
             deadline=progress.get("deadline"),
@@ -299,9 +299,9 @@ class Attempt:
         return RunRef.from_json(pushed) if pushed else None
 
 
-def _ended(owned: Owned) -> Run | None:
+def _ended(tracked: TrackedRun) -> Run | None:
     """Return the run as its create answered, if it had ended by then, or waits for its calls."""
-    run = owned.run
+    run = tracked.run
     return run if run is not None and (run.status.is_terminal or run.needs_action) else None
 
 

@@ -7,24 +7,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs import results
-from airflow_provider_openai_runs.attempts.record import NoLongerOwnerError, RunRecords
-from airflow_provider_openai_runs.hooks import flows
-from airflow_provider_openai_runs.hooks.waits import WaitResult, fate_of
-from airflow_provider_openai_runs.runs.ending import Fate, error_of_run, error_of_wait
+from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RunRecords
+from airflow_provider_openai_runs.runs.error_of_run import Fate, error_of_run, error_of_wait
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunOutputError, RunTimeoutError
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnToolCalls
+from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.waiting import Outcome
-from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.wait import WaitResult, fate_of
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-    from airflow_provider_openai_runs.functions.output import OutputType
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+    from airflow_provider_openai_runs.typed.output import OutputType
 
 _NO_ROUNDS = Rounds()
 #: Seconds for reading a run whose wait was over anyway.
@@ -78,8 +77,8 @@ class RunFinisher:
             result.ref,
             limit=self.limits.get(result.outcome, ""),
             fate=result.fate,
-            word=result.word,
-            trouble=result.trouble,
+            raw_status=result.raw_status,
+            failure=result.failure,
         )
         raise self._pushed(error, self._last_read(result.ref))
 
@@ -88,9 +87,9 @@ class RunFinisher:
         error = self._without_answer(run, error)
         try:
             flow = flows.complete(run, steps=True)
-            run = self.hook.run_flow(flows.patiently(flow, budget=_LAST_READ_BUDGET))
-        except CallFailed as failed:
-            self.log.warning("Could not read the steps of %s: %s", run.ref, failed.trouble)
+            run = self.hook.run_flow(flows.with_retries(flow, budget=_LAST_READ_BUDGET))
+        except ApiRequestFailed as failed:
+            self.log.warning("Could not read the steps of %s: %s", run.ref, failed.failure)
         return self._pushed(error, as_one(self._earlier(rounds), run))
 
     def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
@@ -98,8 +97,8 @@ class RunFinisher:
         # nothing that could be read.
         flow = flows.read(ref, steps=True) if created is None else flows.complete(created, steps=True)
         try:
-            run = self.hook.run_flow(flows.patiently(flow, budget=self.timeouts["read"]))
-        except CallFailed as failed:
+            run = self.hook.run_flow(flows.with_retries(flow, budget=self.timeouts["read"]))
+        except ApiRequestFailed as failed:
             raise self.hook.error_of(failed, doing=f"read {ref}", kind=ref.kind) from failed
         run = as_one(self._earlier(rounds), run)
         self.log.info("%s", results.summary(run))
@@ -120,10 +119,10 @@ class RunFinisher:
             if ref == self.taken_over:
                 continue
             try:
-                flow = flows.patiently(flows.read(ref, steps=True), budget=_LAST_READ_BUDGET)
+                flow = flows.with_retries(flows.read(ref, steps=True), budget=_LAST_READ_BUDGET)
                 found.append(self.hook.run_flow(flow))
-            except CallFailed as failed:
-                self.log.warning("Tokens and steps lack those of %s: %s", ref, failed.trouble)
+            except ApiRequestFailed as failed:
+                self.log.warning("Tokens and steps lack those of %s: %s", ref, failed.failure)
         return found
 
     def _result(self, run: Run) -> dict[str, Any]:
@@ -142,15 +141,15 @@ class RunFinisher:
     def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool, cancel: bool) -> Outcome | None:
         """Look at the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
         try:
-            look = self.hook.run_flow(
-                flows.patiently(flows.single(wire_of(ref.kind).look(ref)), budget=_LAST_READ_BUDGET)
+            polled = self.hook.run_flow(
+                flows.with_retries(flows.single(wire_of(ref.kind).poll(ref)), budget=_LAST_READ_BUDGET)
             )
-        except CallFailed as failed:
-            self.log.warning("The trigger of %s died, and it cannot be looked at: %s", ref, failed.trouble)
+        except ApiRequestFailed as failed:
+            self.log.warning("The trigger of %s died, and it cannot be looked at: %s", ref, failed.failure)
         else:
-            if look.needs_action:
+            if polled.needs_action:
                 return Outcome.NEEDS_ACTION
-            if look.status.is_terminal:
+            if polled.status.is_terminal:
                 return Outcome.ENDED
         if is_last_try and cancel:
             became = self._cancel(ref)
@@ -178,15 +177,15 @@ class RunFinisher:
     def _cancel(self, ref: RunRef) -> str:
         """End a run, and say what became of it."""
         flow = flows.cancel(ref, wait=_CANCEL_WAIT)
-        ended = self.hook.run_flow(flows.patiently(flow, budget=_CANCEL_WAIT))
-        return fate_of(ended).sentence(word=ended.look.word if ended.look else None)
+        ended = self.hook.run_flow(flows.with_retries(flow, budget=_CANCEL_WAIT))
+        return fate_of(ended).sentence(raw_status=ended.polled.raw_status if ended.polled else None)
 
     def _last_read(self, ref: RunRef) -> Run | None:
         try:
             flow = flows.read(ref, steps=True)
-            return self.hook.run_flow(flows.patiently(flow, budget=_LAST_READ_BUDGET))
-        except CallFailed as failed:
-            self.log.warning("Could not read %s once more: %s", ref, failed.trouble)
+            return self.hook.run_flow(flows.with_retries(flow, budget=_LAST_READ_BUDGET))
+        except ApiRequestFailed as failed:
+            self.log.warning("Could not read %s once more: %s", ref, failed.failure)
             return None
 
     def _update_record(self, **changes: bool) -> bool:

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs.runs.ending import Fate
+from airflow_provider_openai_runs.attempts.task_state import ENDED, state_among
+from airflow_provider_openai_runs.runs.error_of_run import Fate
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.trouble import TroubleKind
-from airflow_provider_openai_runs.triggers.task_state import ENDED, state_among
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 #: state is, and a run that is cancelled because nobody knows is paid for again.
 _ASK_SECONDS = 2.0
 _CANCEL_SECONDS = 2.5
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 #: How soon a sleeping task notices that it was killed.
 _NAP_SECONDS = 0.25
 #: A later attempt has the run, or will have it; a user's mark or clear shows as another state.
 _GOES_ON = frozenset({"running", "up_for_retry", "scheduled", "queued", "deferred"})
 
 
-class RunKiller:
+class KillHandler:
     """
     Watches over one attempt in a worker.
 
@@ -136,24 +136,26 @@ class RunKiller:
     def _cancelled(self, ref: RunRef) -> str:
         from airflow_provider_openai_runs.hooks import transport  # noqa: PLC0415 # brings the SDK
         from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
-        from airflow_provider_openai_runs.wire.troubled import CallFailed  # noqa: PLC0415
+        from airflow_provider_openai_runs.wire.errors import ApiRequestFailed  # noqa: PLC0415
 
         wire = wire_of(ref.kind)
         try:
-            look = transport.send(self._client, replace(wire.cancel(ref), timeout=_CANCEL_SECONDS))
-        except CallFailed as failed:
-            not_cancelled = f"{Fate.NOT_CANCELLED.sentence()} ({failed.trouble})"
-            if failed.trouble.kind is not TroubleKind.REFUSED:
+            polled = transport.send(self._client, replace(wire.cancel(ref), timeout=_CANCEL_SECONDS))
+        except ApiRequestFailed as failed:
+            not_cancelled = f"{Fate.NOT_CANCELLED.sentence()} ({failed.failure})"
+            if failed.failure.kind is not FailureKind.REJECTED:
                 return not_cancelled
             try:
-                look = transport.send(self._client, replace(wire.look(ref), timeout=_LOOK_SECONDS))
-            except CallFailed:
+                polled = transport.send(self._client, replace(wire.poll(ref), timeout=_POLL_SECONDS))
+            except ApiRequestFailed:
                 return not_cancelled
-            if look.status.is_active:
+            if polled.status.is_active:
                 return not_cancelled
-        if look.status is RunStatus.CANCELLED:
+        if polled.status is RunStatus.CANCELLED:
             return Fate.CANCELLED.sentence()
-        return (Fate.ENDED if look.status.is_terminal else Fate.CANCELLING).sentence(word=look.word)
+        return (Fate.ENDED if polled.status.is_terminal else Fate.CANCELLING).sentence(
+            raw_status=polled.raw_status
+        )
 
     def _is_left_to_a_retry(self) -> bool:
         """

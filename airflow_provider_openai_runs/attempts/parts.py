@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_provider_openai_runs.attempts.approval import ApprovalPage, needing_approval
-from airflow_provider_openai_runs.attempts.asking import Asking
-from airflow_provider_openai_runs.attempts.creating import Owned, RunCreator
+from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
+from airflow_provider_openai_runs.attempts.answers import AnswerSender
+from airflow_provider_openai_runs.attempts.create import RunCreator, TrackedRun
 from airflow_provider_openai_runs.attempts.finish import RunFinisher
-from airflow_provider_openai_runs.attempts.owner import RunOwner
-from airflow_provider_openai_runs.attempts.sending import AnswerSender
-from airflow_provider_openai_runs.attempts.tool_calls import ApprovalNeededError, Limit, ToolCallAnswerer
-from airflow_provider_openai_runs.functions.calls import FunctionCaller
-from airflow_provider_openai_runs.functions.output import OutputType
 from airflow_provider_openai_runs.runs import checks, policies
 from airflow_provider_openai_runs.runs.model import ToolCall
+from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
-from airflow_provider_openai_runs.runs.waiting import Outcome
+from airflow_provider_openai_runs.tool_calls.answering import ApprovalNeededError, Limit, ToolCallAnswerer
+from airflow_provider_openai_runs.tool_calls.approval_page import ApprovalPage, calls_to_approve
+from airflow_provider_openai_runs.tool_calls.approval_request import ApprovalRequest
+from airflow_provider_openai_runs.tool_calls.function_caller import FunctionCaller
+from airflow_provider_openai_runs.typed.output import OutputType
 
 if TYPE_CHECKING:
-    from airflow_provider_openai_runs.attempts.kill import RunKiller
-    from airflow_provider_openai_runs.attempts.record import RunRecords
+    from airflow_provider_openai_runs.attempts.kill import KillHandler
+    from airflow_provider_openai_runs.attempts.record_store import RunRecords
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
     from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 
@@ -85,7 +85,7 @@ class Parts:
             Outcome.EXECUTION_TIMEOUT: f"execution_timeout={self._operator.execution_timeout}",
         }
 
-    def creator(self, hook: OpenAIRunsHook, killer: RunKiller) -> RunCreator:
+    def creator(self, hook: OpenAIRunsHook, kill_handler: KillHandler) -> RunCreator:
         """Return what creates runs."""
         ti = self._ti
         return RunCreator(
@@ -93,19 +93,19 @@ class Parts:
             request=self.request,
             records=self._records,
             identity=(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
-            cycle=ti.max_tries,
+            generation=ti.max_tries,
             window=self.window,
             timeouts=self.timeouts,
             log=self._operator.log,
-            on_created=killer.take,
+            on_created=kill_handler.take,
         )
 
-    def owner(self, hook: OpenAIRunsHook, killer: RunKiller) -> RunOwner:
+    def owner(self, hook: OpenAIRunsHook, kill_handler: KillHandler) -> RunAcquirer:
         """Return what finds the run of an earlier attempt."""
         operator = self._operator
         began = getattr(self._context.get("dag_run"), "start_date", None)
-        return RunOwner(
-            creator=self.creator(hook, killer),
+        return RunAcquirer(
+            creator=self.creator(hook, kill_handler),
             retries_without_record=not self._records.is_kept and self._ti.try_number > 1,
             run_began_at=began.timestamp() if began else 0.0,
             cancel_on_timeout=operator.cancel_on_timeout,
@@ -131,18 +131,18 @@ class Parts:
             log=operator.log,
         )
 
-    def time_limits(self, owned: Owned, attempt_deadline: float | None) -> list[Limit]:
+    def time_limits(self, tracked: TrackedRun, attempt_deadline: float | None) -> list[Limit]:
         """Return until when the calls of a run may be answered."""
-        ends = {Outcome.WINDOW_OVER: owned.deadline, Outcome.EXECUTION_TIMEOUT: attempt_deadline}
+        ends = {Outcome.WINDOW_OVER: tracked.deadline, Outcome.EXECUTION_TIMEOUT: attempt_deadline}
         return [
             Limit(ends_at=end, text=self.limits[outcome]) for outcome, end in ends.items() if end is not None
         ]
 
-    def asking(self, needed: ApprovalNeededError, progress: dict[str, Any]) -> Asking:
+    def approval_request(self, needed: ApprovalNeededError, progress: dict[str, Any]) -> ApprovalRequest:
         """Return what puts the calls before a person."""
         operator, store = self._operator, self._context["task_state_store"]
         ref, calls = needed.run.ref, needed.calls
-        return Asking(
+        return ApprovalRequest(
             page=ApprovalPage(ti=self._ti, ref=ref, calls=calls, store=store, log=operator.log),
             needed=needed,
             progress=progress,
@@ -151,25 +151,25 @@ class Parts:
             on_second=operator.on_second_approval,
         )
 
-    def answerer(self, hook: OpenAIRunsHook, killer: RunKiller) -> ToolCallAnswerer:
+    def answerer(self, hook: OpenAIRunsHook, kill_handler: KillHandler) -> ToolCallAnswerer:
         """Return what answers the calls of a run."""
         operator = self._operator
         if operator.functions and self._functions is None:
             self._functions = FunctionCaller(
-                operator.functions, context=self._context, log=operator.log, check=killer.check
+                operator.functions, context=self._context, log=operator.log, check=kill_handler.check
             )
 
         def needing(calls: Sequence[ToolCall]) -> list[ToolCall]:
-            return needing_approval(calls, operator.approve)
+            return calls_to_approve(calls, operator.approve)
 
         return ToolCallAnswerer(
             hook=hook,
             sender=AnswerSender(
-                hook=hook, creator=self.creator(hook, killer), on_lost_create=operator.on_lost_create
+                hook=hook, creator=self.creator(hook, kill_handler), on_lost_create=operator.on_lost_create
             ),
             functions=self._functions,
             outputs=operator.given_outputs(),
-            needing_approval=needing,
+            calls_to_approve=needing,
             max_rounds=operator.max_rounds,
             max_tool_errors=operator.max_tool_errors,
             read_budget=self.timeouts["read"],

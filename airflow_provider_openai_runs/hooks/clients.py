@@ -26,13 +26,13 @@ from airflow_provider_openai_runs.hooks import transport
 from airflow_provider_openai_runs.hooks.direct import KEEPALIVE_SECONDS, DirectGets, NotPlain
 from airflow_provider_openai_runs.hooks.pace import Pace
 from airflow_provider_openai_runs.wire import Flow
-from airflow_provider_openai_runs.wire.call import Call, Pause
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-    from airflow_provider_openai_runs.hooks.connection import FlowHook
+    from airflow_provider_openai_runs.hooks.connection import ConnectionHook
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Client:
         self._calls = 0
         self._retired = False
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ApiRequest[T]) -> T:
         """
         Send one call.
 
@@ -92,7 +92,7 @@ class Client:
 class SharedClient:
     """The client of one connection on one event loop, and the waits that use it."""
 
-    def __init__(self, hook: FlowHook) -> None:
+    def __init__(self, hook: ConnectionHook) -> None:
         self.users = 0
         self._hook = hook
         self._source: Any = None
@@ -104,7 +104,7 @@ class SharedClient:
         self._looks = asyncio.Semaphore(_CONNECTIONS - _CONNECTIONS_BESIDE_LOOKS)
         self._pace = Pace()
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ApiRequest[T]) -> T:
         """
         Send one call; a GET only when the server wants to be asked.
 
@@ -115,18 +115,18 @@ class SharedClient:
         async with self._looks:
             # Asked only now: the server may have lost its patience while this one stood in line.
             if (held := self._pace.hold(time.monotonic())) is not None:
-                raise CallFailed(held)
+                raise ApiRequestFailed(held)
             return await self._sent(call)
 
-    async def _sent(self, call: Call[T]) -> T:
+    async def _sent(self, call: ApiRequest[T]) -> T:
         try:
             client = await self._current()
         except Exception as error:
             raise transport.not_sent(error) from error
         try:
             answer = await client.send(call)
-        except CallFailed as failed:
-            self._pace.on_trouble(failed.trouble, time.monotonic())
+        except ApiRequestFailed as failed:
+            self._pace.on_error(failed.failure, time.monotonic())
             raise
         self._pace.on_answer(time.monotonic())
         return answer
@@ -140,18 +140,18 @@ class SharedClient:
             except StopIteration as stop:
                 result: T = stop.value
                 return result
-            if isinstance(step, Pause):
+            if isinstance(step, Sleep):
                 await asyncio.sleep(step.seconds)
-                if step.reconnect:
-                    self._reconnect()
+                if step.refresh_connection:
+                    self._refresh_connection()
                 advance = partial(next, flow)
                 continue
             try:
                 advance = partial(flow.send, await self.send(step))
-            except CallFailed as failed:
+            except ApiRequestFailed as failed:
                 advance = partial(flow.throw, failed)
 
-    def _reconnect(self) -> None:
+    def _refresh_connection(self) -> None:
         if time.monotonic() - self._read_at > _FRESH_SECONDS:
             self._read_at = 0.0
             self._is_distrusted = True
@@ -211,7 +211,7 @@ class SharedClient:
 
 
 @asynccontextmanager
-async def shared(hook: FlowHook) -> AsyncIterator[SharedClient]:
+async def shared(hook: ConnectionHook) -> AsyncIterator[SharedClient]:
     """Use the connection's client of the running event loop; the last one to leave closes it."""
     of_loop = _clients.setdefault(asyncio.get_running_loop(), {})
     client = of_loop.setdefault(hook.conn_id, SharedClient(hook))

@@ -19,13 +19,13 @@ from airflow_provider_openai_runs.hooks import clients, transport
 from airflow_provider_openai_runs.hooks.bounded import BoundedClient, bound_async
 from airflow_provider_openai_runs.hooks.keys import in_a_thread, key_provider
 from airflow_provider_openai_runs.hooks.urls import run_url
+from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.refusal import error_of_call
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import Flow
-from airflow_provider_openai_runs.wire.call import Call, Pause
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
 
 if TYPE_CHECKING:
     import httpx2
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class FlowHook(OpenAIHook):
+class ConnectionHook(OpenAIHook):
     """
     The official hook, and flows run on its clients.
 
@@ -114,18 +114,18 @@ class FlowHook(OpenAIHook):
             except StopIteration as stop:
                 result: T = stop.value
                 return result
-            if isinstance(step, Pause):
+            if isinstance(step, Sleep):
                 self.sleep(step.seconds)
-                if step.reconnect:
-                    self._reconnect()
+                if step.refresh_connection:
+                    self._refresh_connection()
                 advance = partial(next, flow)
                 continue
             try:
                 advance = partial(flow.send, self._send(step))
-            except CallFailed as failed:
+            except ApiRequestFailed as failed:
                 advance = partial(flow.throw, failed)
 
-    def _send(self, call: Call[T]) -> T:
+    def _send(self, call: ApiRequest[T]) -> T:
         try:
             client = self.conn
         except Exception as error:
@@ -137,14 +137,14 @@ class FlowHook(OpenAIHook):
         async with clients.shared(self) as client:
             return await client.run_flow(flow)
 
-    def _reconnect(self) -> None:
+    def _refresh_connection(self) -> None:
         """Read the connection anew: its key was refused, or its route is missing."""
         for name in ("_connection", "conn"):
             self.__dict__.pop(name, None)
 
-    def error_of(self, failed: CallFailed, *, doing: str, kind: RunKind) -> OpenAIRunError:
+    def error_of(self, failed: ApiRequestFailed, *, doing: str, kind: RunKind) -> OpenAIRunError:
         """Return the public error for a call that failed for good."""
-        return error_of_call(failed.trouble, doing=doing, conn_id=self.conn_id, kind=kind)
+        return error_of_request(failed.failure, doing=doing, conn_id=self.conn_id, kind=kind)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import h11
 import httpx2
 
 from airflow_provider_openai_runs.hooks.bounded import MAX_BODY, MAX_ERROR
-from airflow_provider_openai_runs.wire.call import Call
+from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 if TYPE_CHECKING:
     import openai
@@ -95,7 +95,7 @@ class DirectGets:
         through_proxy = (url.scheme in proxies or "all" in proxies) and not proxy_bypass(url.host)
         return client.workload_identity is None and url.scheme in {"http", "https"} and not through_proxy
 
-    async def get(self, call: Call[Any], *, within: float, connect_within: float) -> PlainReply:
+    async def get(self, call: ApiRequest[Any], *, within: float, connect_within: float) -> PlainReply:
         """
         Send a GET request without a query of its own.
 
@@ -136,7 +136,7 @@ class DirectGets:
         while self._idle:
             self._idle.pop().close()
 
-    async def _template(self, call: Call[Any]) -> _Template:
+    async def _template(self, call: ApiRequest[Any]) -> _Template:
         wanted = tuple(call.headers.items())
         writing = self._templates.get(wanted)
         if writing is None or (writing.done() and not _is_fresh(writing)):
@@ -157,7 +157,7 @@ class DirectGets:
             raise httpx2.LocalProtocolError("a header cannot be written") from None
         return _Template(before, after, plain, written_at)
 
-    async def _reply(self, call: Call[Any], connect_within: float) -> PlainReply:
+    async def _reply(self, call: ApiRequest[Any], connect_within: float) -> PlainReply:
         template = await self._template(call)
         target = template.before + call.path.lstrip("/").encode() + template.after
         while connection := self._take():

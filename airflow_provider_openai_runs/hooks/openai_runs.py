@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
-from airflow_provider_openai_runs.hooks import flows
-from airflow_provider_openai_runs.hooks.connection import FlowHook
+from airflow_provider_openai_runs.hooks.connection import ConnectionHook
 from airflow_provider_openai_runs.runs.errors import LostCreateError, OpenAIRunError, RunCallError
+from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Step
 from airflow_provider_openai_runs.runs.request import (
     DEFAULT_TIMEOUTS,
@@ -18,16 +18,15 @@ from airflow_provider_openai_runs.runs.request import (
     thread_run_request,
 )
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.runs.trouble import TroubleKind
-from airflow_provider_openai_runs.wire import Answer, Flow
+from airflow_provider_openai_runs.wire import Answer, Flow, flows
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 from airflow_provider_openai_runs.wire.threads import list_runs
-from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 T = TypeVar("T")
 
 
-class OpenAIRunsHook(FlowHook):
+class OpenAIRunsHook(ConnectionHook):
     """
     Create, read, list, answer and cancel runs through a connection of type ``openai``.
 
@@ -171,37 +170,39 @@ class OpenAIRunsHook(FlowHook):
     def _sync(self, flow: Flow[T], action: str, doing: str, kind: RunKind) -> T:
         with airflow_errors():
             try:
-                return self.run_flow(flows.patiently(flow, budget=DEFAULT_TIMEOUTS[action]))
-            except CallFailed as failed:
+                return self.run_flow(flows.with_retries(flow, budget=DEFAULT_TIMEOUTS[action]))
+            except ApiRequestFailed as failed:
                 raise self._error(failed, doing, kind) from failed
 
     async def _async(self, flow: Flow[T], action: str, doing: str, kind: RunKind) -> T:
         with airflow_errors():
             try:
-                return await self.arun_flow(flows.patiently(flow, budget=DEFAULT_TIMEOUTS[action]))
-            except CallFailed as failed:
+                return await self.arun_flow(flows.with_retries(flow, budget=DEFAULT_TIMEOUTS[action]))
+            except ApiRequestFailed as failed:
                 raise self._error(failed, doing, kind) from failed
 
-    def _error(self, failed: CallFailed, doing: str, kind: RunKind) -> OpenAIRunError:
-        if failed.pays and failed.trouble.kind is TroubleKind.NO_ANSWER:
+    def _error(self, failed: ApiRequestFailed, doing: str, kind: RunKind) -> OpenAIRunError:
+        if failed.pays and failed.failure.kind is FailureKind.OUTCOME_UNKNOWN:
             return LostCreateError(
-                f"Could not {doing} (connection {self.conn_id!r}): {failed.trouble}. It may have been "
+                f"Could not {doing} (connection {self.conn_id!r}): {failed.failure}. It may have been "
                 "accepted, "
                 "and a run may be going on and billing; it was not sent again."
             )
         return self.error_of(failed, doing=doing, kind=kind)
 
-    def _check_cancelled(self, ref: RunRef, ended: flows.Cancelled) -> None:
-        if ended.is_gone and ended.trouble is not None:
+    def _check_cancelled(self, ref: RunRef, ended: flows.CancelResult) -> None:
+        if ended.is_gone and ended.failure is not None:
             with airflow_errors():
-                failed = CallFailed(ended.trouble)
+                failed = ApiRequestFailed(ended.failure)
                 raise self.error_of(failed, doing=f"cancel {ref}", kind=ref.kind)
         if not ended.has_ended:
-            word = ended.look.word if ended.look else "unknown"
-            why = ended.trouble or "it did not end in time"
+            raw_status = ended.polled.raw_status if ended.polled else "unknown"
+            why = ended.failure or "it did not end in time"
             done = f"{ref} is being cancelled, but" if ended.accepted else f"Could not cancel {ref}:"
             with airflow_errors():
-                raise RunCallError(f"{done} {why} (status {word}). It may be running and billing; try again.")
+                raise RunCallError(
+                    f"{done} {why} (status {raw_status}). It may be running and billing; try again."
+                )
 
 
 def _thread(messages: list[Mapping[str, Any]] | None, more: Mapping[str, Any]) -> Flow[str]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
-from airflow_provider_openai_runs.runs.waiting import INTERVAL_BOUNDS, SERVER_HINT_BOUNDS
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.polling import INTERVAL_BOUNDS, SERVER_HINT_BOUNDS
 
 #: So many calls in a row without an answer mean that the server is away, not that one run is stuck.
 _AWAY_AFTER = 10
@@ -26,7 +26,7 @@ class Pace:
 
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
         self._jitter = jitter
-        self._last: Trouble | None = None
+        self._last: RequestFailure | None = None
         #: Since when looks are held back, if they are.
         self._since: float | None = None
         #: What the server has asked for.
@@ -34,7 +34,7 @@ class Pace:
         self._unanswered = 0
         self._next_question = 0.0
 
-    def hold(self, now: float) -> Trouble | None:
+    def hold(self, now: float) -> RequestFailure | None:
         """Return why a look must not leave now, and when its wait should try again; None lets it go."""
         is_away = self._unanswered >= _AWAY_AFTER
         until = max(self._not_before, self._next_question if is_away else 0.0)
@@ -42,7 +42,7 @@ class Pace:
             self._since = now if self._since is None else self._since
             # Those that were held back leave over as long a time as it took them to gather.
             spread = min(until - self._since, INTERVAL_BOUNDS[1])
-            return Trouble(
+            return RequestFailure(
                 kind=self._last.kind,
                 text=f"{self._last.text} (said to another look; this one was held back)",
                 http_status=self._last.http_status,
@@ -61,12 +61,12 @@ class Pace:
             # An answer to a look that left before the server asked for patience does not end it.
             self._since = None
 
-    def on_trouble(self, trouble: Trouble, now: float) -> None:
+    def on_error(self, failure: RequestFailure, now: float) -> None:
         """Note a call that failed."""
-        if not trouble.is_transient:
+        if not failure.is_transient:
             self.on_answer(now)
             return
-        self._last = trouble
+        self._last = failure
         self._unanswered += 1
-        if trouble.kind is TroubleKind.BUSY and trouble.retry_after is not None:
-            self._not_before = max(self._not_before, now + min(trouble.retry_after, SERVER_HINT_BOUNDS[1]))
+        if failure.kind is FailureKind.RETRY_LATER and failure.retry_after is not None:
+            self._not_before = max(self._not_before, now + min(failure.retry_after, SERVER_HINT_BOUNDS[1]))

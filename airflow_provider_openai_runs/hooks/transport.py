@@ -24,10 +24,10 @@ import openai
 from airflow_provider_openai_runs.hooks.bounded import MAX_BODY
 from airflow_provider_openai_runs.hooks.direct import DirectGets, NotPlain, PlainReply
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind, safe_text
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, safe_text
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.call import Call, Reply
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ _SERVER_ERROR = 500
 _NOT_IMPLEMENTED = 501
 
 
-def send(client: openai.OpenAI, call: Call[T]) -> T:
+def send(client: openai.OpenAI, call: ApiRequest[T]) -> T:
     """
     Send one call and read its answer.
 
@@ -70,7 +70,7 @@ def send(client: openai.OpenAI, call: Call[T]) -> T:
         return _read(call, response)
 
 
-async def asend(client: openai.AsyncOpenAI, call: Call[T]) -> T:
+async def asend(client: openai.AsyncOpenAI, call: ApiRequest[T]) -> T:
     """Send one call and read its answer, without blocking the event loop."""
     with _failing(call):
         if call.method == "GET":
@@ -83,7 +83,7 @@ async def asend(client: openai.AsyncOpenAI, call: Call[T]) -> T:
         return await _aread(call, response)
 
 
-async def direct_get(direct: DirectGets, call: Call[T]) -> T:
+async def direct_get(direct: DirectGets, call: ApiRequest[T]) -> T:
     """
     Send a GET request past the SDK's client, as it would have sent it.
 
@@ -104,24 +104,26 @@ async def direct_get(direct: DirectGets, call: Call[T]) -> T:
 
 
 @contextmanager
-def _failing(call: Call[Any]) -> Iterator[None]:
+def _failing(call: ApiRequest[Any]) -> Iterator[None]:
     """Let nothing but ``CallFailed`` out of a call: a wait goes on after it, and any other error ends it."""
     try:
         yield
-    except (CallFailed, NotPlain):
+    except (ApiRequestFailed, NotPlain):
         raise
     except Exception as error:
         if _cannot_be_written(error):
             # Without its cause, whose text is the header: it would be logged with the traceback.
-            trouble = Trouble(kind=TroubleKind.KEY_REFUSED, text=_UNWRITABLE)
-            raise CallFailed(trouble, pays=call.pays) from None
+            failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_UNWRITABLE)
+            raise ApiRequestFailed(failure, pays=call.pays) from None
         if isinstance(error, openai.OpenAIError):
-            raise CallFailed(_trouble(error), pays=call.pays) from error
+            raise ApiRequestFailed(_failure(error), pays=call.pays) from error
         if isinstance(error, ValueError | RecursionError):
             raise _unreadable(call, error) from error
         _report_once(type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
         text = f"{call.method} {call.path} ended in {type(error).__name__}; the log says where"
-        raise CallFailed(Trouble(kind=TroubleKind.NO_ANSWER, text=safe_text(text)), pays=call.pays) from None
+        raise ApiRequestFailed(
+            RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=safe_text(text)), pays=call.pays
+        ) from None
 
 
 def _cannot_be_written(error: Exception) -> bool:
@@ -139,14 +141,14 @@ def _report_once(name: str, where: str) -> None:
     )
 
 
-def not_sent(error: Exception) -> CallFailed:
+def not_sent(error: Exception) -> ApiRequestFailed:
     """Return the trouble of a call for which there is no client: its connection cannot be used just now."""
     unusable = isinstance(error, OpenAIRunError)
-    kind = TroubleKind.KEY_REFUSED if unusable else TroubleKind.NOT_SENT
-    return CallFailed(Trouble(kind=kind, text=safe_text(error) or type(error).__name__))
+    kind = FailureKind.ACCESS_DENIED if unusable else FailureKind.NOT_SENT
+    return ApiRequestFailed(RequestFailure(kind=kind, text=safe_text(error) or type(error).__name__))
 
 
-def _options(call: Call[Any]) -> Any:
+def _options(call: ApiRequest[Any]) -> Any:
     timeout = call.timeout or _DEFAULT_TIMEOUT
     return {
         "headers": dict(call.headers),
@@ -156,28 +158,28 @@ def _options(call: Call[Any]) -> Any:
     }
 
 
-def _read(call: Call[T], response: httpx2.Response | PlainReply) -> T:
+def _read(call: ApiRequest[T], response: httpx2.Response | PlainReply) -> T:
     try:
         data = _json_object(response.content)
-        return call.read(Reply(data=data, headers=response.headers))
+        return call.read(ApiReply(data=data, headers=response.headers))
     except (ValueError, RecursionError) as error:
         raise _unreadable(call, error, response.status_code) from error
 
 
-async def _aread(call: Call[T], response: httpx2.Response | PlainReply) -> T:
+async def _aread(call: ApiRequest[T], response: httpx2.Response | PlainReply) -> T:
     """Read a large answer beside the event loop, which other waits need; a small one is quicker read here."""
     if len(response.content) <= _LARGE:
         return _read(call, response)
     return await asyncio.to_thread(_read, call, response)
 
 
-def _unreadable(call: Call[Any], error: Exception, status: int | None = None) -> CallFailed:
+def _unreadable(call: ApiRequest[Any], error: Exception, status: int | None = None) -> ApiRequestFailed:
     text = safe_text(f"{call.method} {call.path} was answered unreadably: {error}")
-    trouble = Trouble(kind=TroubleKind.NO_ANSWER, text=text, http_status=status)
-    return CallFailed(trouble, pays=call.pays)
+    failure = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=text, http_status=status)
+    return ApiRequestFailed(failure, pays=call.pays)
 
 
-def _status_error(call: Call[Any], reply: PlainReply) -> openai.APIStatusError:
+def _status_error(call: ApiRequest[Any], reply: PlainReply) -> openai.APIStatusError:
     """Return the error that the SDK makes of such a reply."""
     body: Any = reply.content.decode(errors="replace").strip()
     with contextlib.suppress(ValueError, RecursionError):
@@ -197,13 +199,15 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return data
 
 
-def _trouble(error: openai.OpenAIError) -> Trouble:
+def _failure(error: openai.OpenAIError) -> RequestFailure:
     if isinstance(error, openai.APIStatusError):
-        return _refusal(error)
+        return _status_failure(error)
     cause = error.__cause__
     sent = isinstance(error, openai.APIError) and (not isinstance(cause, _NEVER_SENT) or _redirected(error))
     text = f"{error} ({type(cause).__name__}: {cause})" if cause else str(error)
-    return Trouble(kind=TroubleKind.NO_ANSWER if sent else TroubleKind.NOT_SENT, text=safe_text(text))
+    return RequestFailure(
+        kind=FailureKind.OUTCOME_UNKNOWN if sent else FailureKind.NOT_SENT, text=safe_text(text)
+    )
 
 
 def _redirected(error: openai.APIError) -> bool:
@@ -214,24 +218,24 @@ def _redirected(error: openai.APIError) -> bool:
     return False
 
 
-def _refusal(error: openai.APIStatusError) -> Trouble:
+def _status_failure(error: openai.APIStatusError) -> RequestFailure:
     status = error.status_code
     code = error.code if isinstance(error.code, str) else None
     if status in _KEY_REFUSED:
-        kind = TroubleKind.KEY_REFUSED
+        kind = FailureKind.ACCESS_DENIED
     elif status == _NOT_FOUND:
-        kind = TroubleKind.NOT_FOUND
+        kind = FailureKind.NOT_FOUND
     elif code == "insufficient_quota":
-        kind = TroubleKind.NO_QUOTA
+        kind = FailureKind.NO_QUOTA
     elif status in _BUSY:
-        kind = TroubleKind.BUSY
+        kind = FailureKind.RETRY_LATER
     elif status == _NOT_IMPLEMENTED:
-        kind = TroubleKind.REFUSED
+        kind = FailureKind.REJECTED
     elif status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
-        kind = TroubleKind.NO_ANSWER
+        kind = FailureKind.OUTCOME_UNKNOWN
     else:
-        kind = TroubleKind.REFUSED
-    return Trouble(
+        kind = FailureKind.REJECTED
+    return RequestFailure(
         kind=kind,
         text=safe_text(_message(error)),
         http_status=status,

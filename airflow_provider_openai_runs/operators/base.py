@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
 
 from airflow_provider_openai_runs import results
-from airflow_provider_openai_runs.attempts.approval import check_approval
 from airflow_provider_openai_runs.exceptions import airflow_errors
-from airflow_provider_openai_runs.functions.checks import check_functions, check_output_type
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
@@ -25,6 +23,9 @@ from airflow_provider_openai_runs.runs.policies import (
     OnToolCalls,
 )
 from airflow_provider_openai_runs.runs.tools import names_of
+from airflow_provider_openai_runs.tool_calls.approval_page import check_approval
+from airflow_provider_openai_runs.tool_calls.checks import check_functions
+from airflow_provider_openai_runs.typed.checks import check_output_type
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -165,7 +166,7 @@ class BaseCreateOperator(BaseOperator):
         if not self.functions:
             return given
         given = [] if given is None else checks.sequence("tools", given)
-        from airflow_provider_openai_runs.functions.tool import FunctionTool  # noqa: PLC0415 # brings pydantic
+        from airflow_provider_openai_runs.tool_calls.function_tool import FunctionTool  # noqa: PLC0415 # brings pydantic
 
         named = names_of(given)
         tools = map(FunctionTool, self.functions)
@@ -173,7 +174,7 @@ class BaseCreateOperator(BaseOperator):
 
     def output_format(self, kind: RunKind) -> dict[str, Any]:
         """Return ``output_type`` in the words of the kind's API."""
-        from airflow_provider_openai_runs.functions.output import OutputType  # noqa: PLC0415 # brings pydantic
+        from airflow_provider_openai_runs.typed.output import OutputType  # noqa: PLC0415 # brings pydantic
 
         return OutputType(self.output_type).format_of(kind)
 

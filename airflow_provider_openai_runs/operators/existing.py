@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators.named import NamesRun
+from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.request import DEFAULT_TIMEOUTS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ExistingRunOperator(NamesRun, BaseOperator):
+class ExistingRunOperator(NamedRun, BaseOperator):
     """
     What the operators for an existing run share.
 
@@ -130,5 +130,5 @@ class CancelRunOperator(ExistingRunOperator):
         with airflow_errors():
             ref, wait = self.named_run(), checks.seconds("wait", self.wait)
             run = self.hook_of(ref).cancel(ref, wait=wait)
-            self.log.info("%s is %s", ref, run.word)
+            self.log.info("%s is %s", ref, run.raw_status)
             return results.to_xcom(run, log=self.log)

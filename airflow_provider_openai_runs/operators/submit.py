@@ -82,7 +82,7 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
         """Check the rendered arguments."""
         ref, again = self.taken_over(), {name: getattr(self, name) for name in _AGAIN}
         if not self.given_outputs():
-            raise checks.bad("outputs", self.outputs, "must answer every call that the run waits for")
+            raise checks.invalid("outputs", self.outputs, "must answer every call that the run waits for")
         if ref.kind is RunKind.THREAD_RUN:
             if given := [name for name, value in again.items() if value is not None]:
                 raise RunRequestError(

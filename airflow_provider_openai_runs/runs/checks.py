@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.trouble import safe_text
+from airflow_provider_openai_runs.runs.failure import safe_text
 
 #: OpenAI takes 16 pairs; one carries the token by which a lost run is found again.
 MAX_METADATA_PAIRS = 15
@@ -24,7 +24,7 @@ MAX_SECONDS = 10 * 365 * 24 * 3600.0
 MAX_SHOWN = 100
 
 
-def bad(name: str, value: object, rule: str) -> RunRequestError:
+def invalid(name: str, value: object, rule: str) -> RunRequestError:
     """Build the error for one argument; a key inside the value, such as that of an MCP tool, is taken out."""
     shown = safe_text(repr(value))
     if len(shown) > MAX_SHOWN:
@@ -35,7 +35,7 @@ def bad(name: str, value: object, rule: str) -> RunRequestError:
 def text(name: str, value: object) -> str:
     """Require text that is not empty, such as an id."""
     if not isinstance(value, str) or value.strip() in {"", ".", ".."}:
-        raise bad(name, value, "must be text that says something")
+        raise invalid(name, value, "must be text that says something")
     return value
 
 
@@ -43,7 +43,7 @@ def number(name: str, value: object, *, low: float, high: float) -> float:
     """Require a finite number within bounds; text that a template rendered to a number is accepted."""
     found = _as_number(name, value)
     if not low <= found <= high:
-        raise bad(name, value, f"must be between {low:g} and {high:g}")
+        raise invalid(name, value, f"must be between {low:g} and {high:g}")
     return found
 
 
@@ -51,7 +51,7 @@ def count(name: str, value: object) -> int:
     """Require a whole number of at least one."""
     found = _as_number(name, value)
     if found != int(found) or found < 1:
-        raise bad(name, value, "must be a whole number of at least 1")
+        raise invalid(name, value, "must be a whole number of at least 1")
     return int(found)
 
 
@@ -59,14 +59,16 @@ def seconds(name: str, value: object, *, above: float = 0.0) -> float:
     """Require a positive duration: seconds, or a timedelta."""
     found = value.total_seconds() if isinstance(value, timedelta) else _as_number(name, value)
     if not above < found <= MAX_SECONDS:
-        raise bad(name, value, f"must be more than {above:g} seconds and at most {MAX_SECONDS:g} (ten years)")
+        raise invalid(
+            name, value, f"must be more than {above:g} seconds and at most {MAX_SECONDS:g} (ten years)"
+        )
     return found
 
 
 def completion_window(value: object) -> float:
     """Require the seconds to wait for a run; the API's own words for other windows are refused by name."""
-    if isinstance(value, str) and not _looks_like_number(value):
-        raise bad(
+    if isinstance(value, str) and not _is_number(value):
+        raise invalid(
             "completion_window",
             value,
             "must be seconds (int, float) or a timedelta: it is how long this task waits. The API "
@@ -79,21 +81,25 @@ def completion_window(value: object) -> float:
 def metadata(value: object) -> dict[str, str]:
     """Require at most 15 pairs of text within the API's lengths."""
     if not isinstance(value, Mapping):
-        raise bad("metadata", value, "must be a dict of text to text")
+        raise invalid("metadata", value, "must be a dict of text to text")
     if len(value) > MAX_METADATA_PAIRS:
-        raise bad(
+        raise invalid(
             "metadata",
             value,
             f"has {len(value)} pairs; the API takes 16, and one of them is the token of this package, "
             f"so at most {MAX_METADATA_PAIRS} are yours",
         )
     if TOKEN_KEY in value:
-        raise bad("metadata", value, f"the key {TOKEN_KEY!r} is this package's own; choose another one")
+        raise invalid("metadata", value, f"the key {TOKEN_KEY!r} is this package's own; choose another one")
     for key, item in value.items():
         if not isinstance(key, str) or not 0 < len(key) <= MAX_METADATA_KEY:
-            raise bad("metadata", {key: item}, f"a key must be text of 1 to {MAX_METADATA_KEY} characters")
+            raise invalid(
+                "metadata", {key: item}, f"a key must be text of 1 to {MAX_METADATA_KEY} characters"
+            )
         if not isinstance(item, str) or len(item) > MAX_METADATA_VALUE:
-            raise bad(f"metadata[{key!r}]", item, f"must be text of at most {MAX_METADATA_VALUE} characters")
+            raise invalid(
+                f"metadata[{key!r}]", item, f"must be text of at most {MAX_METADATA_VALUE} characters"
+            )
     return dict(value)
 
 
@@ -101,27 +107,27 @@ def flag(name: str, value: object) -> bool:
     """Require true or false; a template renders them to text, where any text would count as true."""
     found = {"true": True, "false": False}.get(value.strip().lower()) if isinstance(value, str) else value
     if not isinstance(found, bool):
-        raise bad(name, value, "must be true or false")
+        raise invalid(name, value, "must be true or false")
     return found
 
 
 def choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Require one of the words that there are."""
     if value not in choices:
-        raise bad(name, value, f"must be one of {', '.join(map(repr, choices))}")
+        raise invalid(name, value, f"must be one of {', '.join(map(repr, choices))}")
 
 
 def mapping(name: str, value: object) -> dict[str, Any]:
     """Require a JSON object."""
     if not isinstance(value, Mapping):
-        raise bad(name, value, "must be a dict")
+        raise invalid(name, value, "must be a dict")
     return dict(value)
 
 
 def sequence(name: str, value: object) -> list[Any]:
     """Require a list."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
-        raise bad(name, value, "must be a list")
+        raise invalid(name, value, "must be a list")
     return list(value)
 
 
@@ -134,11 +140,11 @@ def json_object(name: str, value: object) -> dict[str, Any]:
         except (ValueError, RecursionError):
             found = None
     if not isinstance(found, Mapping):
-        raise bad(name, value, "must be a JSON object, as a dict or as its text")
+        raise invalid(name, value, "must be a JSON object, as a dict or as its text")
     return dict(found)
 
 
-def _looks_like_number(value: str) -> bool:
+def _is_number(value: str) -> bool:
     try:
         float(value)
     except ValueError:
@@ -148,11 +154,11 @@ def _looks_like_number(value: str) -> bool:
 
 def _as_number(name: str, value: object) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number or (isinstance(value, str) and _looks_like_number(value)):
+    if is_number or (isinstance(value, str) and _is_number(value)):
         try:
             found = float(value)  # type: ignore[arg-type]  # narrowed by the two checks above
         except OverflowError:
             found = math.inf
         if math.isfinite(found):
             return found
-    raise bad(name, value, "must be a number")
+    raise invalid(name, value, "must be a number")

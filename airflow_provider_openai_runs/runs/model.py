@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.text import encodable
 
 #: JSON nested deeper than this is cut in XCom; Python's own JSON gives up at some hundreds.
 MAX_DEPTH = 100
-_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +157,12 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class PollResult:
     """What one look at a run told: enough to decide whether to go on waiting, and no more."""
 
     status: RunStatus
     #: The status in the server's own word, for logs.
-    word: str
+    raw_status: str
     #: Seconds after which the server wants to be asked again (``openai-poll-after-ms``, ``Retry-After``).
     poll_after: float | None = None
     #: Whether the model waits for somebody to answer a call. A response is then ``completed`` all the same.
@@ -175,7 +175,7 @@ class Run:
 
     ref: RunRef
     status: RunStatus
-    word: str
+    raw_status: str
     object: str
     created_at: int | None = None
     started_at: int | None = None
@@ -200,6 +200,12 @@ class Run:
     raw: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def identifier(self) -> str:
+        """Return ``raw_status`` under the name that it had before 1.0."""
+        warnings.warn("Run.word is called Run.raw_status now", DeprecationWarning, stacklevel=2)
+        return self.raw_status
+
+    @property
     def needs_action(self) -> bool:
         """Whether the model waits for the answer to a call."""
         return bool(self.tool_calls) or self.status is RunStatus.REQUIRES_ACTION
@@ -207,11 +213,11 @@ class Run:
     def to_xcom(self) -> dict[str, Any]:
         """Return the dict that a task pushes: plain JSON under the contract's names."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        for internal in ("word", "limits", "ref"):
+        for internal in ("raw_status", "limits", "ref"):
             del values[internal]
         values["id"] = self.ref.id
         values["thread_id"] = self.ref.thread_id
-        values["status"] = self.word
+        values["status"] = self.raw_status
         values["ref"] = self.ref.to_json()
         if self.steps is None:
             del values["steps"]
@@ -228,7 +234,7 @@ def plain(value: Any, *, _depth: int = 0) -> Any:
     nested deeper than ``MAX_DEPTH`` an ellipsis.
     """
     if isinstance(value, str):
-        return _NOT_STORABLE.sub("\ufffd", value)
+        return encodable(value)
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):

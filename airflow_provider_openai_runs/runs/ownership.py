@@ -18,12 +18,12 @@ from airflow_provider_openai_runs.runs.errors import (
     RunCallError,
     RunConnectionError,
 )
-from airflow_provider_openai_runs.runs.model import Look, RunRef
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.model import PollResult, RunRef
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
+from airflow_provider_openai_runs.runs.polling import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
-from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
 
 #: How long after it was accepted a run may still be missing from a list.
 SEARCH_SECONDS = 60.0
@@ -52,14 +52,14 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookAt:
+class PollRun:
     """Look at the run, recorded or found by its token, and decide again with its ref in the record."""
 
     ref: RunRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchFor:
+class SearchRun:
     """Search for a run by its token, again and again until ``until``, and decide again."""
 
     token: str
@@ -96,19 +96,19 @@ class GiveUp:
     error: OpenAIRunError
 
 
-Seen = Look | Trouble | SearchResult
-Move = Create | LookAt | SearchFor | Replace | Adopt | FinishFrom | GiveUp
+Observation = PollResult | RequestFailure | SearchResult
+Step = Create | PollRun | SearchRun | Replace | Adopt | FinishFrom | GiveUp
 
 
 def decide(
     record: Record | None,
     *,
-    cycle: int,
-    seen: Seen | None = None,
+    generation: int,
+    observed: Observation | None = None,
     now: float,
     waits: bool = True,
     on_lost_create: OnLostCreate = "fail",
-) -> Move:
+) -> Step:
     """
     Return the next move.
 
@@ -121,24 +121,24 @@ def decide(
     """
     if record is None:
         return Create()
-    if record.cycle != cycle:
-        return _after_a_clear(record, seen, now)
-    if isinstance(seen, SearchResult) or record.ref is None:
-        return _lost_create(record, seen, now, on_lost_create)
+    if record.generation != generation:
+        return _after_a_clear(record, observed, now)
+    if isinstance(observed, SearchResult) or record.ref is None:
+        return _lost_create(record, observed, now, on_lost_create)
     if not waits:
         return FinishFrom(ref=record.ref)
-    if seen is None:
-        return LookAt(ref=record.ref)
-    if isinstance(seen, Trouble):
-        return _recorded_run_not_readable(record, record.ref, seen, now)
-    return _recorded_run(record, record.ref, seen)
+    if observed is None:
+        return PollRun(ref=record.ref)
+    if isinstance(observed, RequestFailure):
+        return _recorded_run_not_readable(record, record.ref, observed, now)
+    return _recorded_run(record, record.ref, observed)
 
 
-def _after_a_clear(record: Record, seen: Seen | None, now: float) -> Move:
+def _after_a_clear(record: Record, observed: Observation | None, now: float) -> Step:
     why = "the task was cleared"
     if record.ref is not None:
         return Replace(ref=record.ref, because=why)
-    found = _search(record, seen, now)
+    found = _search(record, observed, now)
     if not isinstance(found, SearchResult):
         return found
     if found.ref is not None:
@@ -151,37 +151,39 @@ def _after_a_clear(record: Record, seen: Seen | None, now: float) -> Move:
     )
 
 
-def _search(record: Record, seen: Seen | None, now: float) -> SearchResult | SearchFor | GiveUp:
+def _search(record: Record, observed: Observation | None, now: float) -> SearchResult | SearchRun | GiveUp:
     """Return what the search brought, or the move that still stands in its place."""
-    if isinstance(seen, SearchResult):
-        return seen
+    if isinstance(observed, SearchResult):
+        return observed
     until = min(now, record.intent_at + CREATE_SECONDS) + SEARCH_SECONDS
-    if isinstance(seen, Trouble):
-        if seen.kind is TroubleKind.KEY_REFUSED:
+    if isinstance(observed, RequestFailure):
+        if observed.kind is FailureKind.ACCESS_DENIED:
             error = RunConnectionError(
-                f"The server refused the key ({seen}) in the search for the run of an earlier attempt. "
+                f"The server refused the key ({observed}) in the search for the run of an earlier attempt. "
                 f"Nothing was created; a run with metadata token {record.token!r} may be running and "
                 "billing. Mend the key, then clear the task."
             )
             return GiveUp(error=error)
         if now >= record.intent_at + SEARCH_SECONDS:
             return SearchResult(ref=None, conclusive=False)
-    return SearchFor(token=record.token, until=until)
+    return SearchRun(token=record.token, until=until)
 
 
-def _lost_create(record: Record, seen: Seen | None, now: float, on_lost_create: OnLostCreate) -> Move:
-    found = _search(record, seen, now)
+def _lost_create(
+    record: Record, observed: Observation | None, now: float, on_lost_create: OnLostCreate
+) -> Step:
+    found = _search(record, observed, now)
     if not isinstance(found, SearchResult):
         return found
-    if isinstance(seen, Trouble) and seen.is_transient:
+    if isinstance(observed, RequestFailure) and observed.is_transient:
         return GiveUp(
             error=RunCallError(
-                f"Could not search for the run of an earlier attempt: {seen}. Nothing was created; a run "
+                f"Could not search for the run of an earlier attempt: {observed}. Nothing was created; a run "
                 f"with metadata token {record.token!r} may be running and billing. A retry searches again."
             )
         )
     if found.ref is not None:
-        return LookAt(ref=found.ref)
+        return PollRun(ref=found.ref)
     if found.conclusive:
         return Create(because="an earlier attempt ended before its create was accepted")
     if on_lost_create == "resubmit":
@@ -192,31 +194,31 @@ def _lost_create(record: Record, seen: Seen | None, now: float, on_lost_create: 
     return GiveUp(error=lost_create_error(record))
 
 
-def _recorded_run(record: Record, ref: RunRef, look: Look) -> Move:
-    if look.status is RunStatus.CANCELLING:
+def _recorded_run(record: Record, ref: RunRef, polled: PollResult) -> Step:
+    if polled.status is RunStatus.CANCELLING:
         return Replace(ref=ref, because="it is being cancelled", cancel=False)
-    if look.status.is_active:
+    if polled.status.is_active:
         if record.ended_by_us:
             return Replace(ref=ref, because="an earlier attempt had ended it", cancel=True)
         return Adopt(ref=ref)
-    if look.status is not RunStatus.COMPLETED:
-        return Create(because=f"{ref} had ended as {look.word}")
+    if polled.status is not RunStatus.COMPLETED:
+        return Create(because=f"{ref} had ended as {polled.raw_status}")
     if record.refused:
         return Create(because=f"the answer of {ref} was refused")
     # A response that waits for the answer to a call says completed, but has no result yet.
-    return Adopt(ref=ref) if look.needs_action else FinishFrom(ref=ref)
+    return Adopt(ref=ref) if polled.needs_action else FinishFrom(ref=ref)
 
 
-def _recorded_run_not_readable(record: Record, ref: RunRef, trouble: Trouble, now: float) -> Move:
-    if trouble.kind is TroubleKind.KEY_REFUSED:
+def _recorded_run_not_readable(record: Record, ref: RunRef, failure: RequestFailure, now: float) -> Step:
+    if failure.kind is FailureKind.ACCESS_DENIED:
         error = RunConnectionError(
-            f"Connection {ref.conn_id!r}: the server refused the key ({trouble}). Nothing was created; "
+            f"Connection {ref.conn_id!r}: the server refused the key ({failure}). Nothing was created; "
             f"{ref} of an earlier attempt may still be running and billing. Mend the key, then clear the "
             "task."
         )
         return GiveUp(error=error)
     fresh = now <= (record.created_at or record.intent_at) + NOT_FOUND_GRACE
-    if trouble.kind is TroubleKind.NOT_FOUND and not fresh:
+    if failure.kind is FailureKind.NOT_FOUND and not fresh:
         return Create(because=f"{ref} of an earlier attempt is gone from the server")
     if record.refused:
         return Create(because=f"the answer of {ref} was refused")

@@ -29,7 +29,7 @@ class Record:
     :param rounds: the rounds of calls that were answered; the last of them by the create that this is about.
     """
 
-    cycle: int
+    generation: int
     token: str
     intent_at: float
     thread_id: str | None = None
@@ -44,7 +44,7 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored; what says nothing is left out."""
         values = {
-            "cycle": self.cycle,
+            "cycle": self.generation,
             "token": self.token,
             "intent_at": self.intent_at,
             "thread_id": self.thread_id,
@@ -70,7 +70,7 @@ class Record:
             return None
         ref, fingerprint = value.get("ref"), value.get("fingerprint")
         return cls(
-            cycle=int(value["cycle"]),
+            generation=int(value["cycle"]),
             token=str(value["token"]),
             intent_at=_seconds(value.get("intent_at")) or 0.0,
             thread_id=str(value["thread_id"]) if value.get("thread_id") else None,

@@ -60,9 +60,9 @@ class _Checked:
             return body
         more = checks.mapping("extra_body", extra)
         if twice := sorted(set(more) & set(body)):
-            raise checks.bad("extra_body", more, f"repeats the argument {twice[0]!r}")
+            raise checks.invalid("extra_body", more, f"repeats the argument {twice[0]!r}")
         if more.get("stream"):
-            raise checks.bad("extra_body", more, "a run that is waited for cannot stream")
+            raise checks.invalid("extra_body", more, "a run that is waited for cannot stream")
         # The wire reads these two; whatever else is in there goes out as it is, that is its point.
         for name in {"tools", "metadata"} & set(more):
             more[name] = self._check(name, more[name])
@@ -161,7 +161,7 @@ def check_thread_run_presence(*, thread_id: object, thread: object, assistant_id
             "runs on an existing thread, thread={'messages': [...]} creates one first. Nothing was sent."
         )
     if assistant_id is None:
-        raise checks.bad("assistant_id", None, "is required")
+        raise checks.invalid("assistant_id", None, "is required")
 
 
 def check_response_presence(*, input: object, conversation: object, previous_response_id: object) -> None:  # noqa: A002
@@ -176,14 +176,14 @@ def check_response_presence(*, input: object, conversation: object, previous_res
             "other: a response continues either a conversation or another response. Nothing was sent."
         )
     if input is None:
-        raise checks.bad("input", None, "is required: the prompt, or a list of input items")
+        raise checks.invalid("input", None, "is required: the prompt, or a list of input items")
 
 
 def checked_timeouts(value: object) -> dict[str, float]:
     """Return the budgets of create, read and delete in seconds; what is not given has its default."""
     given = checks.mapping("timeouts", value or {})
     if unknown := sorted(set(given) - set(DEFAULT_TIMEOUTS)):
-        raise checks.bad("timeouts", given, f"knows create, read and delete, not {unknown[0]!r}")
+        raise checks.invalid("timeouts", given, f"knows create, read and delete, not {unknown[0]!r}")
     return DEFAULT_TIMEOUTS | {
         name: checks.seconds(f"timeouts[{name!r}]", seconds) for name, seconds in given.items()
     }
@@ -194,7 +194,7 @@ def _thread(value: object) -> dict[str, Any]:
     if "messages" in thread:
         for place, message in enumerate(checks.sequence("thread['messages']", thread["messages"])):
             if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
-                raise checks.bad(f"thread['messages'][{place}]", message, "needs 'role' and 'content'")
+                raise checks.invalid(f"thread['messages'][{place}]", message, "needs 'role' and 'content'")
     return thread
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall, Usage
+from airflow_provider_openai_runs.runs.polling import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.failure import safe_text
 from airflow_provider_openai_runs.runs.model import ToolCall
-from airflow_provider_openai_runs.runs.trouble import safe_text
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 #: So many calls are told in a log line or an error.
-_MAX_TOLD = 5
+_MAX_DESCRIBED = 5
 
 
 def checked_tools(tools: object, *, warnings: list[str]) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def _checked_tool(name: str, value: object, warnings: list[str]) -> dict[str, An
     tool = checks.mapping(name, value)
     kind = tool.get("type")
     if not isinstance(kind, str) or not kind:
-        raise checks.bad(
+        raise checks.invalid(
             name, value, "needs a 'type' such as 'code_interpreter', 'file_search' or 'function'"
         )
     if kind == "retrieval":
@@ -62,9 +62,9 @@ def _checked_function(name: str, tool: dict[str, Any]) -> dict[str, Any]:
     else:
         function = {key: tool[key] for key in _FUNCTION_KEYS if key in tool}
     if not function:
-        raise checks.bad(name, tool, "a tool of type 'function' needs 'function' with at least a 'name'")
+        raise checks.invalid(name, tool, "a tool of type 'function' needs 'function' with at least a 'name'")
     if not isinstance(function.get("name"), str) or not function["name"]:
-        raise checks.bad(f"{name}['function']", function, "needs a 'name'")
+        raise checks.invalid(f"{name}['function']", function, "needs a 'name'")
     if function.get("parameters") is not None:
         function["parameters"] = checks.json_object(
             f"{name}['function']['parameters']", function["parameters"]
@@ -72,8 +72,10 @@ def _checked_function(name: str, tool: dict[str, Any]) -> dict[str, Any]:
     return function
 
 
-def told(calls: Sequence[ToolCall]) -> str:
+def describe_calls(calls: Sequence[ToolCall]) -> str:
     """Tell calls with their arguments, cut to what a person reads."""
-    some = [f"{safe_text(call.name)[:100]}({safe_text(call.arguments)[:100]})" for call in calls[:_MAX_TOLD]]
+    some = [
+        f"{safe_text(call.name)[:100]}({safe_text(call.arguments)[:100]})" for call in calls[:_MAX_DESCRIBED]
+    ]
     more = len(calls) - len(some)
     return (", ".join(some) or "unnamed") + (f" and {more} more" if more else "")

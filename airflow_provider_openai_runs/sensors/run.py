@@ -17,27 +17,30 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators.named import NamesRun
+from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.ending import error_of_run, error_of_unknown_run
+from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_unknown_run
 from airflow_provider_openai_runs.runs.errors import RunEndedError, RunUnreachableError
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.trouble import Trouble
-from airflow_provider_openai_runs.runs.waiting import (
+from airflow_provider_openai_runs.runs.polling import (
     NOT_FOUND_GRACE,
-    PERMANENT_TROUBLE_PATIENCE,
-    KeepWaiting,
+    PERMANENT_FAILURE_BUDGET,
     Outcome,
-    Waiting,
+    PollAgain,
+    PollPolicy,
     WaitLimits,
 )
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.wait import WaitResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class BaseRunSensor(NamesRun, BaseSensorOperator):
+class BaseRunSensor(NamedRun, BaseSensorOperator):
     """
     Wait until a run has one of the target statuses; the run's dict goes to XCom.
 
@@ -70,7 +73,7 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
         self.target_statuses = target_statuses
         self.deferrable = deferrable
         self.include_steps = include_steps
-        self._waiting: Waiting | None = None
+        self._waiting: PollPolicy | None = None
         self._first_poke_at = 0.0
 
     def execute(self, context: Context) -> Any:
@@ -78,9 +81,9 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         started_at = time.time()
-        seen = self.poke(context)
-        if seen.is_done:
-            return seen.xcom_value
+        observed = self.poke(context)
+        if observed.is_done:
+            return observed.xcom_value
         from airflow_provider_openai_runs.triggers import RunCompletionTrigger  # noqa: PLC0415
 
         trigger = RunCompletionTrigger(
@@ -101,8 +104,6 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Finish after the wait in the triggerer."""
-        from airflow_provider_openai_runs.hooks.waits import WaitResult  # noqa: PLC0415 # brings the SDK
-
         del context
         with airflow_errors():
             result = WaitResult.from_json(event)
@@ -110,7 +111,7 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
                 return self._finished(result.ref, reached=result.outcome is Outcome.REACHED).xcom_value
             if result.outcome is Outcome.UNREACHABLE:
                 raise RunUnreachableError(
-                    f"Nobody could say how {result.ref} is doing: {result.trouble}. It was left alone."
+                    f"Nobody could say how {result.ref} is doing: {result.failure}. It was left alone."
                 )
             limit = (
                 f"timeout={self.timeout:g} s"
@@ -119,35 +120,31 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
             )
             raise AirflowSensorTimeout(
                 f"{result.ref} did not get to {list(self._targets())} within {limit} (status "
-                f"{result.word}). It was left alone and may be running and billing."
+                f"{result.raw_status}). It was left alone and may be running and billing."
             )
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once at the run."""
-        from airflow_provider_openai_runs.hooks import flows  # noqa: PLC0415 # brings the SDK
-        from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
-        from airflow_provider_openai_runs.wire.troubled import CallFailed  # noqa: PLC0415
-
         with airflow_errors():
             ref = self.named_run()
             waiting = self._waiting_for(context)
             try:
-                look = self.hook_of(ref).run_flow(flows.single(wire_of(ref.kind).look(ref)))
-            except CallFailed as failed:
-                if self._refused_for_too_long(failed.trouble):
-                    raise error_of_unknown_run(ref, failed.trouble) from failed
-                decision = waiting.on_trouble(failed.trouble, now=time.time())
+                polled = self.hook_of(ref).run_flow(flows.single(wire_of(ref.kind).poll(ref)))
+            except ApiRequestFailed as failed:
+                if self._denied_for_too_long(failed.failure):
+                    raise error_of_unknown_run(ref, failed.failure) from failed
+                decision = waiting.on_error(failed.failure, now=time.time())
             else:
-                decision = waiting.on_look(look, now=time.time())
+                decision = waiting.on_result(polled, now=time.time())
             for note in decision.notes:
                 self.log.info("%s: %s", ref, note)
-            if isinstance(decision, KeepWaiting):
+            if isinstance(decision, PollAgain):
                 return PokeReturnValue(is_done=False)
-            if decision.trouble is not None:
-                raise error_of_unknown_run(ref, decision.trouble)
+            if decision.failure is not None:
+                raise error_of_unknown_run(ref, decision.failure)
             return self._finished(ref, reached=decision.outcome is Outcome.REACHED)
 
-    def _waiting_for(self, context: Context) -> Waiting:
+    def _waiting_for(self, context: Context) -> PollPolicy:
         """Return the one wait of all pokes in this worker; after a reschedule there is a new one."""
         if self._waiting is None:
             now = time.time()
@@ -160,13 +157,13 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
                 not_found_grace_until=self._first_poke_at + NOT_FOUND_GRACE,
                 targets=frozenset(self._targets()),
             )
-            self._waiting = Waiting(limits, started_at=now)
+            self._waiting = PollPolicy(limits, started_at=now)
         return self._waiting
 
-    def _refused_for_too_long(self, trouble: Trouble) -> bool:
+    def _denied_for_too_long(self, failure: RequestFailure) -> bool:
         """Judge from the first poke: a rescheduled sensor does not remember the ones in between."""
-        patience_is_over = time.time() - self._first_poke_at >= PERMANENT_TROUBLE_PATIENCE
-        return self.reschedule and patience_is_over and not trouble.is_transient
+        budget_is_over = time.time() - self._first_poke_at >= PERMANENT_FAILURE_BUDGET
+        return self.reschedule and budget_is_over and not failure.is_transient
 
     def _finished(self, ref: RunRef, *, reached: bool) -> PokeReturnValue:
         steps = checks.flag("include_steps", self.include_steps)
@@ -174,13 +171,13 @@ class BaseRunSensor(NamesRun, BaseSensorOperator):
         if reached:
             return PokeReturnValue(is_done=True, xcom_value=results.to_xcom(run, log=self.log))
         error = error_of_run(run, is_ours=False) or RunEndedError(
-            f"{ref} ended as {run.word}, which is none of {list(self._targets())}.", retryable=False
+            f"{ref} ended as {run.raw_status}, which is none of {list(self._targets())}.", retryable=False
         )
         raise error
 
     def _targets(self) -> tuple[str, ...]:
         words = checks.sequence("target_statuses", self.target_statuses)
-        return tuple(checks.text("target_statuses", word) for word in words)
+        return tuple(checks.text("target_statuses", raw_status) for raw_status in words)
 
 
 class ThreadRunSensor(BaseRunSensor):

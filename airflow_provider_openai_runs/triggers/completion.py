@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.waiting import NOT_FOUND_GRACE, WaitLimits
-from airflow_provider_openai_runs.triggers.task_state import task_was_ended
+from airflow_provider_openai_runs.attempts.task_state import task_was_ended
+from airflow_provider_openai_runs.runs.model import RunRef, plain
+from airflow_provider_openai_runs.runs.polling import NOT_FOUND_GRACE, WaitLimits
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
@@ -107,7 +107,7 @@ class RunCompletionTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when the wait is over; it says how, and carries no output, or ends the task."""
         hook = await self._hook()
-        waits = importlib.import_module("airflow_provider_openai_runs.hooks.waits")
+        waits = importlib.import_module("airflow_provider_openai_runs.wire.wait")
         limits = WaitLimits(
             created_at=self.created_at,
             deadline=self.deadline,
@@ -127,7 +127,7 @@ class RunCompletionTrigger(BaseTrigger):
         success: TaskSuccessEvent | None = None
         if self.task_instance is not None:  # there is none in dag.test(), which has no executor
             if self.end and not self.rounds:
-                ending = importlib.import_module("airflow_provider_openai_runs.triggers.ending")
+                ending = importlib.import_module("airflow_provider_openai_runs.triggers.success")
                 success = await ending.success_event(
                     hook, result, task_instance=self.task_instance, log=self.log, **self.end
                 )
@@ -140,7 +140,8 @@ class RunCompletionTrigger(BaseTrigger):
 
     def _handed_back(self) -> dict[str, Any]:
         limits = {"deadline": self.deadline, "attempt_deadline": self.attempt_deadline}
-        return limits | {"created_at": self.created_at, "rounds": self.rounds}
+        handed_back: dict[str, Any] = plain(limits | {"created_at": self.created_at, "rounds": self.rounds})
+        return handed_back
 
     async def on_kill(self) -> None:
         """
@@ -160,15 +161,15 @@ class RunCompletionTrigger(BaseTrigger):
     async def _end_run(self) -> None:
         state = await task_was_ended(self.task_instance)
         if not state.ended:
-            self.log.info("%s: left alone, its task is %s", self.ref, state.word)
+            self.log.info("%s: left alone, its task is %s", self.ref, state.raw_status)
             return
         hook = await self._hook()
-        flows = importlib.import_module("airflow_provider_openai_runs.hooks.flows")
+        flows = importlib.import_module("airflow_provider_openai_runs.wire.flows")
         flow = flows.cancel(self.ref, wait=_KILL_WAIT, visible_by=self.created_at + NOT_FOUND_GRACE)
-        flow = flows.patiently(flow, budget=_KILL_WAIT)
+        flow = flows.with_retries(flow, budget=_KILL_WAIT)
         ended = await hook.arun_flow(flow)
-        fate = ended.look.word if ended.look else f"not cancelled ({ended.trouble})"
-        self.log.info("%s: cancelled because its task is %s; the run is %s", self.ref, state.word, fate)
+        fate = ended.polled.raw_status if ended.polled else f"not cancelled ({ended.failure})"
+        self.log.info("%s: cancelled because its task is %s; the run is %s", self.ref, state.raw_status, fate)
 
     async def _hook(self) -> OpenAIRunsHook:
         if not _modules:

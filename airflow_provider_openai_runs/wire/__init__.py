@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import responses, threads
-from airflow_provider_openai_runs.wire.call import Answer, Call, Flow, Wire
+from airflow_provider_openai_runs.wire.protocol import Answer, ApiRequest, Flow, Wire
 
 _WIRES: dict[RunKind, Wire] = {RunKind.THREAD_RUN: threads.WIRE, RunKind.RESPONSE: responses.WIRE}
 
@@ -20,4 +20,4 @@ def wire_of(kind: RunKind) -> Wire:
     return _WIRES[kind]
 
 
-__all__ = ["Answer", "Call", "Flow", "Wire", "wire_of"]
+__all__ = ["Answer", "ApiRequest", "Flow", "Wire", "wire_of"]

@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.model import Usage, plain
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.text import encodable
 
 #: A Unix time above this is in milliseconds (as seconds it would lie beyond the year 5000).
 _MILLISECONDS = 1e11
@@ -35,7 +36,7 @@ def text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def word(value: object) -> str:
+def identifier(value: object) -> str:
     """Return an id or a name, which some servers send as a number; whatever else it is says nothing."""
     return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
 
@@ -54,7 +55,7 @@ def unix_time(value: object) -> int | None:
     return int(value / 1000 if value > _MILLISECONDS else value)
 
 
-def whole(value: object) -> int | None:
+def as_int(value: object) -> int | None:
     """Return a whole number, also one that is written as a float, else None."""
     if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_TIME:
         return int(value)
@@ -85,26 +86,26 @@ def text_pairs(value: object) -> dict[str, str]:
 
 def run_id(data: Mapping[str, Any]) -> str:
     """Return the id of a run; an answer without one is no run."""
-    found = word(data.get("id"))
+    found = identifier(data.get("id"))
     if not found:
         raise ValueError(f"the answer has no run id, only {sorted(map(str, data))[:8]}")
     return found
 
 
-def status_word(data: Mapping[str, Any]) -> str:
+def raw_status(data: Mapping[str, Any]) -> str:
     """Return the status in the server's word; an answer without one tells nothing."""
     found = data.get("status")
     if not isinstance(found, str) or not found:
         raise ValueError(f"the answer has no status, only {sorted(map(str, data))[:8]}")
-    return _SAME_STATUS.get(found.lower(), found)
+    return _SAME_STATUS.get(found.lower(), encodable(found))
 
 
 def usage(value: object) -> Usage | None:
     """Return token counts under either API's names; None where the server sends none."""
     data = object_of(value)
-    prompt = _first_whole(data, "prompt_tokens", "input_tokens")
-    completion = _first_whole(data, "completion_tokens", "output_tokens")
-    total = whole(data.get("total_tokens"))
+    prompt = _first_int(data, "prompt_tokens", "input_tokens")
+    completion = _first_int(data, "completion_tokens", "output_tokens")
+    total = as_int(data.get("total_tokens"))
     if prompt is None and completion is None and total is None:
         return None
     return Usage(
@@ -114,8 +115,8 @@ def usage(value: object) -> Usage | None:
     )
 
 
-def _first_whole(data: Mapping[str, Any], *names: str) -> int | None:
-    return next((found for name in names if (found := whole(data.get(name))) is not None), None)
+def _first_int(data: Mapping[str, Any], *names: str) -> int | None:
+    return next((found for name in names if (found := as_int(data.get(name))) is not None), None)
 
 
 def poll_after(headers: Mapping[str, str]) -> float | None:

@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
-from airflow_provider_openai_runs.runs.model import Look, Run, RunRef, Step, ToolCall
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Step, ToolCall
 from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.call import Answer, Call, Flow, Reply
+from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
 
 _LIMITS = ("max_output_tokens", "max_tool_calls")
 #: The call of an MCP tool that waits for somebody's word rather than for an output.
@@ -41,7 +41,7 @@ _OUTPUTS = {"custom_tool_call": "custom_tool_call_output"}
 class ResponsesWire:
     """Requests and replies of background responses."""
 
-    def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> Call[Run]:
+    def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> ApiRequest[Run]:
         """Start a response."""
         body = dict(request.body)
         if "tools" in body:
@@ -49,31 +49,31 @@ class ResponsesWire:
         if token is not None:
             body["metadata"] = {**body.get("metadata", {}), TOKEN_KEY: token}
 
-        def read(reply: Reply) -> Run:
+        def read(reply: ApiReply) -> Run:
             return _run(reply.data, conn_id=conn_id)
 
-        return Call(method="POST", path="/responses", body=body, read=read, pays=True)
+        return ApiRequest(method="POST", path="/responses", body=body, read=read, pays=True)
 
-    def look(self, ref: RunRef) -> Call[Look]:
+    def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the response is doing."""
-        return Call(method="GET", path=_path(ref), read=_look)
+        return ApiRequest(method="GET", path=_path(ref), read=_poll)
 
-    def retrieve(self, ref: RunRef) -> Call[Run]:
+    def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
         """Read the response with everything it says."""
 
-        def read(reply: Reply) -> Run:
+        def read(reply: ApiReply) -> Run:
             return _run(reply.data, conn_id=ref.conn_id)
 
-        return Call(method="GET", path=_path(ref), read=read)
+        return ApiRequest(method="GET", path=_path(ref), read=read)
 
     def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
         """Return the run as it is: a response brings its output along."""
         yield from ()
         return run if steps else replace(run, steps=None)
 
-    def cancel(self, ref: RunRef) -> Call[Look]:
+    def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the response."""
-        return Call(method="POST", path=f"{_path(ref)}/cancel", read=_look)
+        return ApiRequest(method="POST", path=f"{_path(ref)}/cancel", read=_poll)
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
         """Say that nobody knows: the API has no list of responses."""
@@ -83,7 +83,7 @@ class ResponsesWire:
 
     def answer(
         self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
-    ) -> Call[Run]:
+    ) -> ApiRequest[Run]:
         """
         Go on with a new response that holds the outputs.
 
@@ -128,16 +128,21 @@ def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "function", **function}
 
 
-def _look(reply: Reply) -> Look:
-    word = _status_word(reply.data)
-    status = RunStatus.parse(word)
+def _poll(reply: ApiReply) -> PollResult:
+    raw_status = _raw_status_of(reply.data)
+    status = RunStatus.parse(raw_status)
     pending = status is RunStatus.REQUIRES_ACTION or (status in _CALLS_COUNT and any(_tool_calls(reply.data)))
-    return Look(status=status, word=word, poll_after=reading.poll_after(reply.headers), needs_action=pending)
+    return PollResult(
+        status=status,
+        raw_status=raw_status,
+        poll_after=reading.poll_after(reply.headers),
+        needs_action=pending,
+    )
 
 
 def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
-    word = _status_word(data)
-    status = RunStatus.parse(word)
+    raw_status = _raw_status_of(data)
+    status = RunStatus.parse(raw_status)
     conversation = data.get("conversation")
     if isinstance(conversation, Mapping):
         conversation = conversation.get("id")
@@ -149,7 +154,7 @@ def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
     return Run(
         ref=ref,
         status=status,
-        word=word,
+        raw_status=raw_status,
         object=reading.text(data.get("object")) or "response",
         created_at=reading.unix_time(data.get("created_at")),
         completed_at=ended_at if status is RunStatus.COMPLETED else None,
@@ -161,7 +166,7 @@ def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
         file_ids=tuple(_file_ids(data)),
         last_error=reading.optional_object(data.get("error")),
         incomplete_details=reading.optional_object(data.get("incomplete_details")),
-        limits={name: limit for name in _LIMITS if (limit := reading.whole(data.get(name)))},
+        limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
         tool_calls=tuple(_tool_calls(data)) if status in _CALLS_COUNT else (),
         output_text=_output_text(data),
         steps=tuple(map(_step, reading.objects_of(data.get("output")))),
@@ -169,19 +174,19 @@ def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
     )
 
 
-def _status_word(data: Mapping[str, Any]) -> str:
+def _raw_status_of(data: Mapping[str, Any]) -> str:
     """Return the status; a gateway without statuses has answered when there is output."""
     if data.get("status") is None and reading.objects_of(data.get("output")):
         return RunStatus.COMPLETED.value
-    return reading.status_word(data)
+    return reading.raw_status(data)
 
 
 def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
     for item in reading.objects_of(data.get("output")):
-        if reading.word(item.get("type")) in _FUNCTION_CALLS:
+        if reading.identifier(item.get("type")) in _FUNCTION_CALLS:
             yield ToolCall(
-                id=reading.word(item.get("call_id")) or reading.word(item.get("id")),
-                name=reading.word(item.get("name")) or item["type"],
+                id=reading.identifier(item.get("call_id")) or reading.identifier(item.get("id")),
+                name=reading.identifier(item.get("name")) or item["type"],
                 arguments=reading.json_text(item.get("arguments", item.get("input"))),
                 type="function" if item["type"] == "function_call" else item["type"],
             )
@@ -216,8 +221,8 @@ def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
 def _step(item: Mapping[str, Any]) -> Step:
     details = {key: value for key, value in item.items() if key not in {"id", "type", "status"}}
     return Step(
-        id=reading.word(item.get("id")),
-        type=reading.word(item.get("type")) or "unknown",
+        id=reading.identifier(item.get("id")),
+        type=reading.identifier(item.get("type")) or "unknown",
         status=reading.text(item.get("status")),
         details=details,
     )

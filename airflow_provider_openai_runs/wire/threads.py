@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
-from airflow_provider_openai_runs.runs.model import Look, Run, RunRef, Step, ToolCall
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Step, ToolCall
 from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.call import Answer, Call, Flow, Reply
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
 
 _HEADERS = {"OpenAI-Beta": "assistants=v2"}
 _PAGE_SIZE = 100
@@ -31,7 +31,7 @@ _LIMITS = ("max_completion_tokens", "max_prompt_tokens")
 class ThreadRunsWire:
     """Requests and replies of thread runs."""
 
-    def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> Call[Run]:
+    def create(self, request: RunRequest, *, token: str | None, conn_id: str) -> ApiRequest[Run]:
         """Start a run on the request's thread."""
         body = dict(request.body)
         if token is not None:
@@ -40,10 +40,10 @@ class ThreadRunsWire:
         query = {"include": body.pop("include")} if "include" in body else {}
         thread_id = request.thread_id or ""
 
-        def read(reply: Reply) -> Run:
+        def read(reply: ApiReply) -> Run:
             return _run(reply.data, thread_id=thread_id, conn_id=conn_id)
 
-        return Call(
+        return ApiRequest(
             method="POST",
             path=_runs(thread_id),
             body=body,
@@ -53,17 +53,17 @@ class ThreadRunsWire:
             pays=True,
         )
 
-    def look(self, ref: RunRef) -> Call[Look]:
+    def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing."""
-        return Call(method="GET", path=_run_path(ref), headers=_HEADERS, read=_look)
+        return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=_poll)
 
-    def retrieve(self, ref: RunRef) -> Call[Run]:
+    def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
         """Read the run."""
 
-        def read(reply: Reply) -> Run:
+        def read(reply: ApiReply) -> Run:
             return _run(reply.data, thread_id=ref.thread_id or "", conn_id=ref.conn_id)
 
-        return Call(method="GET", path=_run_path(ref), headers=_HEADERS, read=read)
+        return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read)
 
     def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
@@ -82,9 +82,9 @@ class ThreadRunsWire:
         listed = yield from _pages(f"{_run_path(run.ref)}/steps", {"order": "asc"})
         return replace(found, steps=tuple(map(_step, listed)))
 
-    def cancel(self, ref: RunRef) -> Call[Look]:
+    def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""
-        return Call(method="POST", path=f"{_run_path(ref)}/cancel", headers=_HEADERS, read=_look)
+        return ApiRequest(method="POST", path=f"{_run_path(ref)}/cancel", headers=_HEADERS, read=_poll)
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
         """Look through the thread's runs, newest first."""
@@ -96,7 +96,7 @@ class ThreadRunsWire:
         ours: dict[str, int] = {}
         for run in runs:
             metadata = reading.text_pairs(run.get("metadata"))
-            run_id, found = reading.word(run.get("id")), metadata.get(TOKEN_KEY, "")
+            run_id, found = reading.identifier(run.get("id")), metadata.get(TOKEN_KEY, "")
             created = reading.unix_time(run.get("created_at"))
             recent = created is None or created >= since - _CLOCK_SLACK
             # A whole token is never used twice; its first part comes again in a Dag run of the same name.
@@ -117,21 +117,21 @@ class ThreadRunsWire:
 
     def answer(
         self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
-    ) -> Call[Run]:
+    ) -> ApiRequest[Run]:
         """Answer all pending calls in one request, as the API demands."""
         del request, token  # the same run goes on
 
-        def read(reply: Reply) -> Run:
+        def read(reply: ApiReply) -> Run:
             return _run(reply.data, thread_id=run.ref.thread_id or "", conn_id=run.ref.conn_id)
 
         texts = {call: out if isinstance(out, str) else json.dumps(out) for call, out in outputs.items()}
         body = {"tool_outputs": [{"tool_call_id": call, "output": out} for call, out in texts.items()]}
         path = f"{_run_path(run.ref)}/submit_tool_outputs"
-        return Call(method="POST", path=path, body=body, headers=_HEADERS, read=read, pays=True)
+        return ApiRequest(method="POST", path=path, body=body, headers=_HEADERS, read=read, pays=True)
 
-    def create_thread(self, thread: Mapping[str, Any]) -> Call[str]:
+    def create_thread(self, thread: Mapping[str, Any]) -> ApiRequest[str]:
         """Create a thread; the call reads its id."""
-        return Call(
+        return ApiRequest(
             method="POST",
             path="/threads",
             body=dict(thread),
@@ -166,19 +166,25 @@ def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
         asked = {**query, "limit": _PAGE_SIZE} if query else {}
         page_query = {**asked, **({"after": after} if after else {})}
         try:
-            page: Reply = yield Call(method="GET", path=path, query=page_query, headers=_HEADERS, read=_whole)
-        except CallFailed as failed:
-            if failed.trouble.http_status in {404, 405, 501} and not path.endswith("/runs"):
+            page: ApiReply = yield ApiRequest(
+                method="GET", path=path, query=page_query, headers=_HEADERS, read=_whole
+            )
+        except ApiRequestFailed as failed:
+            if failed.failure.http_status in {404, 405, 501} and not path.endswith("/runs"):
                 break
-            if failed.trouble.http_status in _QUERY_REFUSED and query and not found:
+            if failed.failure.http_status in _QUERY_REFUSED and query and not found:
                 items = sorted((yield from _pages(path, {})), key=_age)
                 return items[::-1] if query.get("order") == "desc" else items
             raise
         items = reading.objects_of(page.data.get("data"))
         known = len(found)
         # By id, since some servers repeat items from page to page, or ignore ``after`` and start again.
-        found |= {reading.word(item.get("id")) or (number, place): item for place, item in enumerate(items)}
-        last = reading.word(page.data.get("last_id")) or reading.word((items or [{}])[-1].get("id"))
+        found |= {
+            reading.identifier(item.get("id")) or (number, place): item for place, item in enumerate(items)
+        }
+        last = reading.identifier(page.data.get("last_id")) or reading.identifier(
+            (items or [{}])[-1].get("id")
+        )
         if not page.data.get("has_more") or last in {"", after} or len(found) == known:
             break
         after = last
@@ -189,29 +195,29 @@ def _age(item: Mapping[str, Any]) -> int:
     return reading.unix_time(item.get("created_at")) or 0
 
 
-def _whole(reply: Reply) -> Reply:
+def _whole(reply: ApiReply) -> ApiReply:
     return reply
 
 
-def _look(reply: Reply) -> Look:
-    word = reading.status_word(reply.data)
-    status = RunStatus.parse(word)
-    return Look(
+def _poll(reply: ApiReply) -> PollResult:
+    raw_status = reading.raw_status(reply.data)
+    status = RunStatus.parse(raw_status)
+    return PollResult(
         status=status,
-        word=word,
+        raw_status=raw_status,
         poll_after=reading.poll_after(reply.headers),
         needs_action=status is RunStatus.REQUIRES_ACTION,
     )
 
 
 def _run(data: Mapping[str, Any], *, thread_id: str, conn_id: str) -> Run:
-    word = reading.status_word(data)
+    raw_status = reading.raw_status(data)
     ref = RunRef(kind=RunKind.THREAD_RUN, id=reading.run_id(data), thread_id=thread_id, conn_id=conn_id)
-    status = RunStatus.parse(word)
+    status = RunStatus.parse(raw_status)
     return Run(
         ref=ref,
         status=status,
-        word=word,
+        raw_status=raw_status,
         object=reading.text(data.get("object")) or "thread.run",
         created_at=reading.unix_time(data.get("created_at")),
         started_at=reading.unix_time(data.get("started_at")),
@@ -228,7 +234,7 @@ def _run(data: Mapping[str, Any], *, thread_id: str, conn_id: str) -> Run:
         file_ids=tuple(_file_ids(data)),
         last_error=reading.optional_object(data.get("last_error")),
         incomplete_details=reading.optional_object(data.get("incomplete_details")),
-        limits={name: limit for name in _LIMITS if (limit := reading.whole(data.get(name)))},
+        limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
         tool_calls=tuple(_tool_calls(data)) if status is RunStatus.REQUIRES_ACTION else (),
     )
 
@@ -239,10 +245,10 @@ def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
     for call in reading.objects_of(submit.get("tool_calls")):
         function = reading.object_of(call.get("function"))
         yield ToolCall(
-            id=reading.word(call.get("id")),
-            name=reading.word(function.get("name")),
+            id=reading.identifier(call.get("id")),
+            name=reading.identifier(function.get("name")),
             arguments=reading.json_text(function.get("arguments")),
-            type=reading.word(call.get("type")) or "function",
+            type=reading.identifier(call.get("type")) or "function",
         )
 
 
@@ -259,7 +265,7 @@ def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
 def _answers(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Pick the run's own messages: a server that does not know the filter answers with the whole thread."""
     answers = [message for message in messages if message.get("role") == "assistant"]
-    if ours := [message for message in answers if reading.word(message.get("run_id")) == run.ref.id]:
+    if ours := [message for message in answers if reading.identifier(message.get("run_id")) == run.ref.id]:
         return ours
     # Some servers do not write down whose answer it is: then it is what came after the run was created.
     since = run.created_at or 0
@@ -288,8 +294,8 @@ def _texts(content: object) -> Iterator[str]:
 def _step(data: Mapping[str, Any]) -> Step:
     details = reading.object_of(data.get("step_details"))
     return Step(
-        id=reading.word(data.get("id")),
-        type=reading.word(data.get("type")) or reading.word(details.get("type")) or "unknown",
+        id=reading.identifier(data.get("id")),
+        type=reading.identifier(data.get("type")) or reading.identifier(details.get("type")) or "unknown",
         status=reading.text(data.get("status")),
         details=details,
         created_at=reading.unix_time(data.get("created_at")),

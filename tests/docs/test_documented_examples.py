@@ -74,7 +74,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 def test_an_error_message_names_a_page_that_exists() -> None:
-    source = (ROOT / "airflow_provider_openai_runs" / "runs" / "refusal.py").read_text()
+    source = (ROOT / "airflow_provider_openai_runs" / "runs" / "error_of_request.py").read_text()
     for name in re.findall(r"docs/[\w-]+\.md", source):
         assert (ROOT / name).exists(), name
 

@@ -23,7 +23,7 @@ def test_the_example_hands_over_what_its_task_has_worked_out(
     except ImportError:  # Airflow 3.1
         from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.INTERVAL_BOUNDS", (0.1, 30.0))
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
     local = "airflow.dag_processing.bundles.local.LocalDagBundle"
     bundles = [{"name": "documented", "classpath": local, "kwargs": {"path": str(tmp_path)}}]
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(bundles))

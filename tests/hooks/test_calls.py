@@ -78,7 +78,7 @@ def test_a_response_is_created_and_read(
     found = call("retrieve", created.ref.to_json())
 
     assert found.ref == created.ref
-    assert (found.word, found.output_text, found.steps) == ("completed", "Rayleigh.", None)
+    assert (found.raw_status, found.output_text, found.steps) == ("completed", "Rayleigh.", None)
     assert found.metadata == {"team": "data"}
     assert call("output", created.ref) == "Rayleigh."
     assert call("steps", created.ref)
@@ -91,7 +91,7 @@ def test_a_thread_run_is_created_on_a_new_thread_and_read(
     created = run_on(thread={"messages": [{"role": "user", "content": "Why?"}]})
     found = call("retrieve", created.ref, include_steps=True)
 
-    assert (found.word, found.output_text) == ("completed", "Rayleigh.")
+    assert (found.raw_status, found.output_text) == ("completed", "Rayleigh.")
     assert [step.type for step in found.steps] == ["message_creation"]
     assert call("steps", created.ref) == found.steps
     assert call("output", created.ref.to_json()) == "Rayleigh."
@@ -127,7 +127,7 @@ def test_a_run_is_cancelled_and_returned_as_it_ended(
     first = call("cancel", created.ref)
     again = call("cancel", created.ref.to_json())
 
-    assert first.word == again.word == "cancelled"
+    assert first.raw_status == again.raw_status == "cancelled"
 
 
 def test_a_run_that_does_not_end_in_time_is_an_error_that_says_so(
@@ -147,7 +147,7 @@ def test_the_calls_of_a_thread_run_are_answered_and_it_goes_on_itself(
     goes_on = call("submit_tool_outputs", pending, {pending.tool_calls[0].id: "sunny"})
 
     assert goes_on.ref == pending.ref
-    assert call("retrieve", pending.ref).word == "completed"
+    assert call("retrieve", pending.ref).raw_status == "completed"
 
 
 def test_the_calls_of_a_response_are_answered_and_a_new_one_goes_on(
@@ -160,7 +160,7 @@ def test_the_calls_of_a_response_are_answered_and_a_new_one_goes_on(
 
     assert goes_on.ref.id != pending.ref.id
     assert openai_runs_simulator.requests[-1].body["tools"][0]["name"] == "weather"
-    assert call("retrieve", goes_on.ref).word == "completed"
+    assert call("retrieve", goes_on.ref).raw_status == "completed"
 
 
 def test_a_create_whose_answer_is_lost_is_not_sent_twice(

@@ -32,7 +32,7 @@ def test_calls_that_overlap_share_one_client_and_the_last_one_closes_it(
         assert not clients._clients[asyncio.get_running_loop()]
         return found
 
-    assert {run.word for run in asyncio.run(together())} == {"completed"}
+    assert {run.raw_status for run in asyncio.run(together())} == {"completed"}
     assert (built.call_count, closed.call_count) == (1, 1)
 
 
@@ -44,7 +44,7 @@ def test_a_hook_reads_its_connection_once_and_keeps_its_client(
     look_ups = mocker.spy(BaseHook, "get_connection")
     hook = OpenAIRunsHook()
     for _ in range(3):
-        assert hook.retrieve(ref).word == "completed"
+        assert hook.retrieve(ref).raw_status == "completed"
 
     assert look_ups.call_count == 1
     assert hook.conn is hook.conn

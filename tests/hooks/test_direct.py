@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, direct, flows
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, direct
 from airflow_provider_openai_runs.hooks.direct import DirectGets
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import Fault, Simulator
-from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.call import Reply
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiReply
 
 BODY = json.dumps({"id": "resp_1", "status": "in_progress"}).encode()
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
@@ -104,7 +104,7 @@ def connection(raw: RawServer, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     return connect
 
 
-def look(*refs: RunRef, pause: float = 0.0, conn_id: str = "raw") -> list[Any]:
+def poll(*refs: RunRef, pause: float = 0.0, conn_id: str = "raw") -> list[Any]:
     """Look at runs, one after the other, with one client; a look that fails gives its trouble."""
 
     async def all_of_them() -> list[Any]:
@@ -112,9 +112,9 @@ def look(*refs: RunRef, pause: float = 0.0, conn_id: str = "raw") -> list[Any]:
         async with clients.shared(OpenAIRunsHook(conn_id)) as client:
             for ref in refs:
                 try:
-                    found.append(await client.send(wire_of(ref.kind).look(ref)))
-                except CallFailed as failed:
-                    found.append(failed.trouble)
+                    found.append(await client.send(wire_of(ref.kind).poll(ref)))
+                except ApiRequestFailed as failed:
+                    found.append(failed.failure)
                 await asyncio.sleep(pause)
         return found
 
@@ -167,9 +167,9 @@ def test_a_look_sends_what_the_sdk_sends(
     extra: dict[str, Any],
 ) -> None:
     connection(extra)
-    look(ref)
+    poll(ref)
     without_direct(monkeypatch)
-    look(ref)
+    poll(ref)
 
     ours, sdks = ([line for line in head.splitlines() if line] for head in raw.heads)
     assert ours[0] == sdks[0]
@@ -185,7 +185,7 @@ def test_a_look_sends_what_the_sdk_sends(
 
 
 def test_looks_use_one_connection_again(raw: RawServer, connection: Callable[..., None]) -> None:
-    assert [seen.word for seen in look(*[RESPONSE] * 5)] == ["in_progress"] * 5
+    assert [observed.raw_status for observed in poll(*[RESPONSE] * 5)] == ["in_progress"] * 5
     assert raw.connections == 1
 
 
@@ -193,7 +193,7 @@ def test_a_connection_that_the_server_has_closed_is_replaced_without_trouble(
     raw: RawServer, connection: Callable[..., None]
 ) -> None:
     raw.hangs_up = True
-    assert [seen.word for seen in look(*[RESPONSE] * 3, pause=0.05)] == ["in_progress"] * 3
+    assert [observed.raw_status for observed in poll(*[RESPONSE] * 3, pause=0.05)] == ["in_progress"] * 3
     assert len(raw.heads) == 3
 
 
@@ -201,7 +201,7 @@ def test_a_connection_that_was_reset_while_idle_is_replaced_without_trouble(
     raw: RawServer, connection: Callable[..., None]
 ) -> None:
     raw.resets = True
-    assert [seen.word for seen in look(*[RESPONSE] * 3, pause=0.05)] == ["in_progress"] * 3
+    assert [observed.raw_status for observed in poll(*[RESPONSE] * 3, pause=0.05)] == ["in_progress"] * 3
     assert len(raw.heads) == 3
 
 
@@ -210,14 +210,14 @@ def test_a_failure_closes_the_idle_connections_which_may_have_broken_with_it(
 ) -> None:
     async def idle_after_a_failure() -> list[int]:
         async with clients.shared(OpenAIRunsHook("raw")) as client:
-            call = wire_of(RESPONSE.kind).look(RESPONSE)
+            call = wire_of(RESPONSE.kind).poll(RESPONSE)
             await asyncio.gather(*(client.send(call) for _ in range(3)))
             assert client._client is not None
             assert client._client._direct is not None
             idle = client._client._direct._idle
             found = [len(idle)]
             raw.replies = [b"no HTTP\r\n\r\n"]
-            with pytest.raises(CallFailed):
+            with pytest.raises(ApiRequestFailed):
                 await client.send(call)
             return [*found, len(idle)]
 
@@ -233,7 +233,7 @@ def test_what_a_server_says_unasked_is_not_the_answer_to_the_next_look(
         raw.replies = [PLAIN + unasked]
     else:
         raw.last_words = unasked
-    assert [seen.word for seen in look(*[RESPONSE] * 3, pause=0.2)] == ["in_progress"] * 3
+    assert [observed.raw_status for observed in poll(*[RESPONSE] * 3, pause=0.2)] == ["in_progress"] * 3
     assert raw.connections == 3
 
 
@@ -242,19 +242,19 @@ def test_a_goodbye_to_an_idle_connection_is_no_failed_look(
 ) -> None:
     raw.last_words = b"HTTP/1.1 408 Request Time-out\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     raw.hangs_up = True
-    assert [seen.word for seen in look(*[RESPONSE] * 3, pause=0.2)] == ["in_progress"] * 3
+    assert [observed.raw_status for observed in poll(*[RESPONSE] * 3, pause=0.2)] == ["in_progress"] * 3
 
 
 def test_headers_are_read_that_the_sdk_would_read(raw: RawServer, connection: Callable[..., None]) -> None:
     raw.replies = [PLAIN.replace(b"\r\n", b"\r\nx-long: " + b"x" * 80_000 + b"\r\n", 1)]
-    assert look(RESPONSE)[0].word == "in_progress"
+    assert poll(RESPONSE)[0].raw_status == "in_progress"
 
 
 def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
     raw: RawServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection(host=f"http://two-addresses.test:{raw.port}/v1")
-    call = replace(wire_of(RESPONSE.kind).look(RESPONSE), timeout=5)
+    call = replace(wire_of(RESPONSE.kind).poll(RESPONSE), timeout=5)
     dead, alive = ((socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", raw.port)) for n in (2, 1))
 
     async def resolve(*_args: Any, **_kwargs: Any) -> list[Any]:
@@ -274,13 +274,13 @@ def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
             knocking = stack.enter_context(socket.socket())
             knocking.setblocking(False)
             knocking.connect_ex(full.getsockname())
-        assert asyncio.run(find()).word == "in_progress"
+        assert asyncio.run(find()).raw_status == "in_progress"
 
 
 def test_a_body_in_chunks_is_read(raw: RawServer, connection: Callable[..., None]) -> None:
     parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:]))
     raw.replies = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n"]
-    assert [seen.word for seen in look(RESPONSE, RESPONSE)] == ["in_progress"] * 2
+    assert [observed.raw_status for observed in poll(RESPONSE, RESPONSE)] == ["in_progress"] * 2
 
 
 def test_a_redirect_is_left_to_the_sdk_which_follows_it(
@@ -288,7 +288,7 @@ def test_a_redirect_is_left_to_the_sdk_which_follows_it(
 ) -> None:
     moved = b"HTTP/1.1 307 Moved\r\nlocation: /v1/elsewhere\r\ncontent-length: 0\r\n\r\n"
     raw.replies = [moved, moved, PLAIN]
-    assert look(RESPONSE)[0].word == "in_progress"
+    assert poll(RESPONSE)[0].raw_status == "in_progress"
     assert [head.split()[1] for head in raw.heads][-1] == "/v1/elsewhere"
 
 
@@ -298,17 +298,17 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(
     monkeypatch.setattr(direct, "MAX_BODY", 100)
     # More is announced than ever comes: whoever waits for it waits for long.
     raw.replies = [b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n" + b" " * 1000]
-    (trouble,) = look(RESPONSE)
-    assert (trouble.kind, trouble.is_transient) == ("no_answer", True)
-    assert "more than 100 bytes" in trouble.text
+    (failure,) = poll(RESPONSE)
+    assert (failure.kind, failure.is_transient) == ("no_answer", True)
+    assert "more than 100 bytes" in failure.text
 
 
 def test_the_status_of_an_error_counts_however_large_it_is(
     raw: RawServer, connection: Callable[..., None]
 ) -> None:
     raw.replies = [b"HTTP/1.1 404 No\r\ncontent-length: 100000000\r\n\r\n" + b" " * 100_000]
-    (trouble,) = look(RESPONSE)
-    assert (trouble.kind, trouble.http_status) == ("not_found", 404)
+    (failure,) = poll(RESPONSE)
+    assert (failure.kind, failure.http_status) == ("not_found", 404)
 
 
 def test_behind_a_proxy_the_sdk_looks(
@@ -316,7 +316,7 @@ def test_behind_a_proxy_the_sdk_looks(
 ) -> None:
     connection(host="http://far-away.invalid/v1")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{raw.port}")
-    assert look(RESPONSE)[0].word == "in_progress"
+    assert poll(RESPONSE)[0].raw_status == "in_progress"
     assert raw.heads[0].startswith("GET http://far-away.invalid/v1/responses/")
 
 
@@ -325,7 +325,7 @@ def test_a_server_that_no_proxy_excepts_is_asked_directly(
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    assert look(RESPONSE)[0].word == "in_progress"
+    assert poll(RESPONSE)[0].raw_status == "in_progress"
     assert "accept-encoding: identity" in raw.heads[0].lower()
 
 
@@ -341,7 +341,7 @@ def test_a_provided_key_is_asked_for_again_when_it_is_refused(
     connection({"api_key_provider": "company_keys.token"}, password=None)
     monkeypatch.setattr(company_keys, "token", lambda: next(keys))
 
-    assert [seen.word for seen in look(RESPONSE, RESPONSE)] == ["in_progress"] * 2
+    assert [observed.raw_status for observed in poll(RESPONSE, RESPONSE)] == ["in_progress"] * 2
     sent = [line for head in raw.heads for line in head.splitlines() if line.lower().startswith("authori")]
     assert [line.split()[-1] for line in sent] == ["sk-1", "sk-1", "sk-2"]
 
@@ -364,35 +364,35 @@ def test_trouble_is_the_same_as_with_the_sdk(
     openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     openai_runs_simulator.fault(*[fault] * 3)
-    ours = look(SIMULATED, conn_id="openai_default")
+    ours = poll(SIMULATED, conn_id="openai_default")
     without_direct(monkeypatch)
-    assert ours == look(SIMULATED, conn_id="openai_default")
+    assert ours == poll(SIMULATED, conn_id="openai_default")
 
 
 @pytest.mark.parametrize("kind", ["reset", "lost", "cut"])
 def test_a_broken_answer_is_no_answer(openai_runs_simulator: Simulator, kind: str) -> None:
     openai_runs_simulator.fault(Fault(kind=kind, times=2))
-    (trouble,) = look(SIMULATED, conn_id="openai_default")
-    assert trouble.kind == "no_answer"
+    (failure,) = poll(SIMULATED, conn_id="openai_default")
+    assert failure.kind == "no_answer"
 
 
 def test_a_server_that_is_not_there_was_not_reached(
     connection: Callable[..., None],
 ) -> None:
     connection(host="http://127.0.0.1:9/v1")
-    (trouble,) = look(RESPONSE)
-    assert trouble.kind == "not_sent"
-    assert "ConnectError" in trouble.text
+    (failure,) = poll(RESPONSE)
+    assert failure.kind == "not_sent"
+    assert "ConnectError" in failure.text
 
 
 def test_white_space_around_a_key_is_not_part_of_it(
     raw: RawServer, connection: Callable[..., None], company_keys: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection(password=" sk-stray\n")
-    assert look(RESPONSE)[0].word == "in_progress"
+    assert poll(RESPONSE)[0].raw_status == "in_progress"
     monkeypatch.setattr(company_keys, "token", lambda: "sk-stray\n")
     connection({"api_key_provider": "company_keys.token"})
-    assert look(RESPONSE)[0].word == "in_progress"
+    assert poll(RESPONSE)[0].raw_status == "in_progress"
     assert all("bearer sk-stray\r\n" in head.lower() for head in raw.heads)
 
 
@@ -409,15 +409,15 @@ def test_a_header_that_cannot_be_written_is_trouble_that_does_not_show_it(
     connection(**settings)
     if not directly:
         without_direct(monkeypatch)
-    (trouble,) = look(RESPONSE)
-    assert (trouble.kind, trouble.http_status) == ("key_refused", None)
-    assert "Mend the connection" in trouble.text
-    assert "secret" not in trouble.text
+    (failure,) = poll(RESPONSE)
+    assert (failure.kind, failure.http_status) == ("key_refused", None)
+    assert "Mend the connection" in failure.text
+    assert "secret" not in failure.text
     assert not raw.heads
 
-    with pytest.raises(CallFailed) as caught:
-        OpenAIRunsHook("raw").run_flow(flows.single(wire_of(RESPONSE.kind).look(RESPONSE)))
-    assert caught.value.trouble == trouble
+    with pytest.raises(ApiRequestFailed) as caught:
+        OpenAIRunsHook("raw").run_flow(flows.single(wire_of(RESPONSE.kind).poll(RESPONSE)))
+    assert caught.value.failure == failure
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -433,23 +433,23 @@ def test_an_error_that_nobody_expects_is_no_answer_and_logged_once_without_its_t
     if not directly:
         without_direct(monkeypatch)
 
-    def read(_reply: Reply) -> Any:
+    def read(_reply: ApiReply) -> Any:
         raise KeyError("secret")
 
-    call = replace(wire_of(RESPONSE.kind).look(RESPONSE), read=read)
+    call = replace(wire_of(RESPONSE.kind).poll(RESPONSE), read=read)
 
-    async def twice() -> list[CallFailed]:
+    async def twice() -> list[ApiRequestFailed]:
         found = []
         async with clients.shared(OpenAIRunsHook("raw")) as client:
             for _ in range(2):
-                with pytest.raises(CallFailed) as caught:
+                with pytest.raises(ApiRequestFailed) as caught:
                     await client.send(call)
                 found.append(caught.value)
         return found
 
     for failed in asyncio.run(twice()):
-        assert failed.trouble.kind == "no_answer"
-        assert "KeyError" in failed.trouble.text
+        assert failed.failure.kind == "no_answer"
+        assert "KeyError" in failed.failure.text
         assert "secret" not in "".join(traceback.format_exception(failed))
     (line,) = [record.getMessage() for record in caplog.records if "KeyError" in record.getMessage()]
     assert "test_direct.py" in line

@@ -90,7 +90,7 @@ def test_a_run_that_has_ended_counts_as_cancelled_where_nothing_can_be(
     answer: Callable[[Answers], list[str]],
 ) -> None:
     answer({"GET /responses/resp_1": (200, {**RUNNING, "status": "completed"})})
-    assert OpenAIRunsHook("other").cancel(REF, wait=3).word == "completed"
+    assert OpenAIRunsHook("other").cancel(REF, wait=3).raw_status == "completed"
 
 
 def test_a_run_that_is_unknown_to_its_server_is_told_as_such(

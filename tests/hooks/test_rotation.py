@@ -17,14 +17,15 @@ import openai
 import psutil
 import pytest
 
-from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, keys, waits
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook, clients, keys
 from airflow_provider_openai_runs.hooks.direct import DirectGets
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.polling import WaitLimits
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.runs.waiting import WaitLimits
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.wire import wait as waits
 from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
 if TYPE_CHECKING:
     from pytest_mock import MockerFixture
@@ -59,20 +60,20 @@ def test_a_changed_connection_is_picked_up_and_the_old_client_closed(
 ) -> None:
     monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
     closed = mocker.spy(openai.AsyncOpenAI, "close")
-    look = wire_of(ref.kind).look(ref)
+    polled = wire_of(ref.kind).poll(ref)
 
     async def change() -> int:
         async with clients.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
-            await client.send(look)
+            await client.send(polled)
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
             await read_again(client)
-            await client.send(look)
+            await client.send(polled)
             return closed.call_count
 
     assert asyncio.run(change()) == 1
-    looks = [request for request in openai_runs_simulator.requests if request.method == "GET"]
-    assert [look.headers["x-team"] for look in looks] == ["old", "new"]
+    polls = [request for request in openai_runs_simulator.requests if request.method == "GET"]
+    assert [polled.headers["x-team"] for polled in polls] == ["old", "new"]
     assert closed.call_count == 2
 
 
@@ -83,18 +84,18 @@ def test_a_client_whose_settings_have_changed_finishes_its_calls_before_it_close
 ) -> None:
     monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
     openai_runs_simulator.fault(Fault(method="GET", kind="slow", delay=1))
-    look = wire_of(ref.kind).look(ref)
+    polled = wire_of(ref.kind).poll(ref)
 
     async def change() -> list[str]:
         async with clients.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
-            slow = asyncio.create_task(client.send(look))
+            slow = asyncio.create_task(client.send(polled))
             while not openai_runs_simulator.count("GET"):  # noqa: ASYNC110 - the simulator has no event
                 await asyncio.sleep(0.01)
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
             await read_again(client)
-            quick = await client.send(look)
-            return [quick.word, (await slow).word]
+            quick = await client.send(polled)
+            return [quick.raw_status, (await slow).raw_status]
 
     assert asyncio.run(change()) == ["in_progress"] * 2
 
@@ -104,11 +105,11 @@ def test_connections_used_one_after_another_leave_nothing_behind(
 ) -> None:
     for number in range(20):
         connect(monkeypatch, openai_runs_simulator, f"one_of_many_{number}")
-    look = wire_of(ref.kind).look(ref)
+    polled = wire_of(ref.kind).poll(ref)
 
     async def use(conn_id: str) -> None:
         async with clients.shared(OpenAIRunsHook(conn_id)) as client:
-            await client.send(look)
+            await client.send(polled)
 
     async def one_after_another() -> list[tuple[int, int]]:
         found = []
@@ -147,17 +148,17 @@ class SlowHook(OpenAIRunsHook):
 def test_a_slow_look_up_holds_back_no_look_that_has_a_client(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = wire_of(ref.kind).look(ref)
+    polled = wire_of(ref.kind).poll(ref)
 
     async def slow() -> tuple[list[str], int]:
         hook = SlowHook("openai_default")
         hook.may_read.set()
         async with clients.shared(hook) as client:
-            await client.send(look)
+            await client.send(polled)
             monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
             hook.may_read.clear()
             async with asyncio.timeout(10):
-                found = [(await client.send(look)).word for _ in range(3)]
+                found = [(await client.send(polled)).raw_status for _ in range(3)]
             return found, hook.reads
 
     assert asyncio.run(slow()) == (["in_progress"] * 3, 2)
@@ -173,7 +174,7 @@ def test_after_a_refused_key_the_next_look_waits_for_the_fresh_one(
         hook = SlowHook("changing")
         hook.may_read.set()
         async with clients.shared(hook) as client:
-            await client.send(wire_of(ref.kind).look(ref))
+            await client.send(wire_of(ref.kind).poll(ref))
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
             hook.may_read.clear()
             openai_runs_simulator.fault(Fault(method="GET", status=401, times=2))  # directly, and by the SDK
@@ -199,12 +200,12 @@ def test_a_look_up_that_does_not_end_is_trouble_that_says_so(
 
     async def first() -> None:
         async with asyncio.timeout(10), clients.shared(SlowHook("openai_default")) as client:
-            await client.send(wire_of(ref.kind).look(ref))
+            await client.send(wire_of(ref.kind).poll(ref))
 
-    with pytest.raises(CallFailed) as caught:
+    with pytest.raises(ApiRequestFailed) as caught:
         asyncio.run(first())
-    assert caught.value.trouble.kind == "not_sent"
-    assert "TimeoutError" in caught.value.trouble.text
+    assert caught.value.failure.kind == "not_sent"
+    assert "TimeoutError" in caught.value.failure.text
 
 
 def test_the_new_client_is_in_place_before_the_old_one_closes(
@@ -212,7 +213,7 @@ def test_the_new_client_is_in_place_before_the_old_one_closes(
 ) -> None:
     monkeypatch.setattr(clients, "SETTINGS_SECONDS", 0.0)
     closing = asyncio.Event()
-    look = wire_of(ref.kind).look(ref)
+    polled = wire_of(ref.kind).poll(ref)
 
     async def never_closes(_sdk: openai.AsyncOpenAI) -> None:
         closing.set()
@@ -221,13 +222,13 @@ def test_the_new_client_is_in_place_before_the_old_one_closes(
     async def change() -> str:
         async with asyncio.timeout(10), clients.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
-            await client.send(look)
+            await client.send(polled)
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
             with monkeypatch.context() as patched:
                 patched.setattr(openai.AsyncOpenAI, "close", never_closes)
-                await client.send(look)
+                await client.send(polled)
                 await closing.wait()
-                await client.send(look)
+                await client.send(polled)
         return openai_runs_simulator.requests[-1].headers["x-team"]
 
     assert asyncio.run(change()) == "new"
@@ -247,12 +248,12 @@ def test_a_key_that_does_not_come_is_a_call_that_was_not_sent(
     where = {**openai_runs_simulator.connection, "extra": {"api_key_provider": "slow_keys.token"}}
     monkeypatch.setenv("AIRFLOW_CONN_SLOW_KEYS", json.dumps(where))
 
-    async def first() -> CallFailed:
+    async def first() -> ApiRequestFailed:
         async with asyncio.timeout(10), clients.shared(OpenAIRunsHook("slow_keys")) as client:
-            with pytest.raises(CallFailed) as caught:
-                await client.send(wire_of(ref.kind).look(ref))
+            with pytest.raises(ApiRequestFailed) as caught:
+                await client.send(wire_of(ref.kind).poll(ref))
             assert not end.is_set()
             end.set()
             return caught.value
 
-    assert asyncio.run(first()).trouble.kind == "not_sent"
+    assert asyncio.run(first()).failure.kind == "not_sent"

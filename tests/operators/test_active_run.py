@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_openai_runs.attempts.busy import BusyThreadError, BusyWait
+from airflow_provider_openai_runs.attempts.busy_thread import BusyThreadError, BusyWait
 from airflow_provider_openai_runs.exceptions import RunRequestError, ThreadBusyError
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.model import RunRef
@@ -78,7 +78,7 @@ def test_a_busy_run_that_nobody_can_see_does_not_make_creates_follow_at_once(
     openai_runs_simulator: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.NOT_FOUND_GRACE", -1.0)
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.NOT_FOUND_GRACE", -1.0)
     other = busy_for(60)
     openai_runs_simulator.fault(Fault(method="GET", status=404, times=None))
     ref = RunRef(kind=RunKind.THREAD_RUN, id=other, thread_id=thread_id, conn_id="openai_default")
@@ -146,7 +146,7 @@ def test_a_locked_conversation_is_waited_for(
     openai_runs_simulator: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.attempts.busy._ASK_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.busy_thread._ASK_AGAIN_SECONDS", 0.3)
     openai_runs_simulator.script(Scenario(queued=0, in_progress=0.6), Scenario(queued=0, in_progress=0.1))
     conversation = post("/conversations")["id"]
     post("/responses", model="m", input="first", background=True, conversation=conversation)

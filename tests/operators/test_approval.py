@@ -28,7 +28,7 @@ def made() -> list[float]:
 
 
 @pytest.fixture
-def asking(kept: dict[str, Any], pages: Any, made: list[float]) -> dict[str, Any]:
+def approval_request(kept: dict[str, Any], pages: Any, made: list[float]) -> dict[str, Any]:
     """Give the arguments of an operator whose function a person has to approve."""
     del pages
     kept["ti"].id = uuid.uuid4()
@@ -81,19 +81,25 @@ def told(openai_runs_simulator: Simulator) -> Callable[[], list[Any]]:
 
 
 def test_approved_calls_are_made_and_the_run_goes_on(
-    create: Any, asking: Any, pause: Any, resume: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
+    create: Any,
+    approval_request: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    made: Any,
+    openai_runs_simulator: Simulator,
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]], text="Done."))
-    paused = pause(create(**asking))
+    paused = pause(create(**approval_request))
     assert made == []
 
-    found = resume(create(**asking), paused, pages.answered())
+    found = resume(create(**approval_request), paused, pages.answered())
     assert (found["status"], found["output_text"], made) == ("completed", "Done.", [42.5])
 
 
 def test_a_rejection_goes_to_the_model_and_nothing_is_made(
     create: Any,
-    asking: Any,
+    approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
@@ -102,9 +108,9 @@ def test_a_rejection_goes_to_the_model_and_nothing_is_made(
     openai_runs_simulator: Simulator,
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]]))
-    paused = pause(create(**asking))
+    paused = pause(create(**approval_request))
 
-    found = resume(create(**asking), paused, pages.answered("Reject", comment="Too much."))
+    found = resume(create(**approval_request), paused, pages.answered("Reject", comment="Too much."))
     assert found["status"] == "completed"
     assert made == []
     assert [text for text in told() if "rejected" in text and "Too much." in text] == told()
@@ -112,7 +118,7 @@ def test_a_rejection_goes_to_the_model_and_nothing_is_made(
 
 def test_of_two_calls_one_is_made_with_edited_arguments_and_the_other_rejected(
     create: Any,
-    asking: Any,
+    approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
@@ -121,44 +127,44 @@ def test_of_two_calls_one_is_made_with_edited_arguments_and_the_other_rejected(
     openai_runs_simulator: Simulator,
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5), refund(99)]]))
-    paused = pause(create(**asking))
+    paused = pause(create(**approval_request))
 
-    resume(create(**asking), paused, pages.answered(arguments_1={"amount": 5}, approve_2=False))
+    resume(create(**approval_request), paused, pages.answered(arguments_1={"amount": 5}, approve_2=False))
     assert made == [5.0]
     assert told()[0] == "refunded 5"
     assert "rejected" in told()[1]
 
 
 def test_nobody_is_asked_about_calls_that_need_nobody(
-    create: Any, asking: Any, kept: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
+    create: Any, approval_request: Any, kept: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
 
-    asking["approve"] = ["delete_order"]
-    assert create(**asking).execute(kept)["status"] == "completed"
+    approval_request["approve"] = ["delete_order"]
+    assert create(**approval_request).execute(kept)["status"] == "completed"
     assert (made, pages.written) == ([7.0], 0)
 
 
 def test_the_wait_for_a_person_ends_with_approval_timeout(
-    create: Any, asking: Any, pause: Any, openai_runs_simulator: Simulator
+    create: Any, approval_request: Any, pause: Any, openai_runs_simulator: Simulator
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
 
-    assert pause(create(**asking, approval_timeout=5)).timeout == timedelta(seconds=5)
+    assert pause(create(**approval_request, approval_timeout=5)).timeout == timedelta(seconds=5)
 
 
 def test_without_approval_timeout_the_window_bounds_the_wait(
-    create: Any, asking: Any, pause: Any, openai_runs_simulator: Simulator
+    create: Any, approval_request: Any, pause: Any, openai_runs_simulator: Simulator
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
 
     # Twenty seconds before the end of the window: the scheduler has to notice, and the answer to be sent.
-    assert timedelta() < pause(create(**asking)).timeout < timedelta(seconds=10)
+    assert timedelta() < pause(create(**approval_request)).timeout < timedelta(seconds=10)
 
 
 def test_when_nobody_decides_the_model_is_told(
     create: Any,
-    asking: Any,
+    approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
@@ -167,21 +173,27 @@ def test_when_nobody_decides_the_model_is_told(
     openai_runs_simulator: Simulator,
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
-    paused = pause(create(**asking))
+    paused = pause(create(**approval_request))
 
-    assert resume(create(**asking), paused, pages.timed_out())["status"] == "completed"
+    assert resume(create(**approval_request), paused, pages.timed_out())["status"] == "completed"
     assert made == []
     assert "nobody decided in time" in told()[0]
 
 
 def test_when_nobody_decides_and_that_is_to_fail_the_task_fails(
-    create: Any, asking: Any, pause: Any, resume: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
+    create: Any,
+    approval_request: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    made: Any,
+    openai_runs_simulator: Simulator,
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
-    asking["on_approval_timeout"] = "fail"
-    paused = pause(create(**asking))
+    approval_request["on_approval_timeout"] = "fail"
+    paused = pause(create(**approval_request))
     with pytest.raises(ToolCallsPendingError, match="nobody decided in time"):
-        resume(create(**asking), paused, pages.timed_out())
+        resume(create(**approval_request), paused, pages.timed_out())
 
     assert made == []
     assert openai_runs_simulator.active() == []
@@ -189,7 +201,7 @@ def test_when_nobody_decides_and_that_is_to_fail_the_task_fails(
 
 def test_a_second_round_is_rejected_to_the_model_without_a_page(
     create: Any,
-    asking: Any,
+    approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
@@ -198,28 +210,34 @@ def test_a_second_round_is_rejected_to_the_model_without_a_page(
     openai_runs_simulator: Simulator,
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
-    paused = pause(create(**asking))
+    paused = pause(create(**approval_request))
 
-    assert resume(create(**asking), paused, pages.answered())["status"] == "completed"
+    assert resume(create(**approval_request), paused, pages.answered())["status"] == "completed"
     assert (made, pages.written) == ([1.0], 1)
     assert "nobody can be asked a second time" in told()[-1]
 
 
 def test_a_second_round_that_is_to_fail_fails_and_names_the_way_for_many_rounds(
-    create: Any, asking: Any, pause: Any, resume: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
+    create: Any,
+    approval_request: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    made: Any,
+    openai_runs_simulator: Simulator,
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
-    asking["on_second_approval"] = "fail"
-    paused = pause(create(**asking))
+    approval_request["on_second_approval"] = "fail"
+    paused = pause(create(**approval_request))
     with pytest.raises(ToolCallsPendingError, match="SubmitToolOutputsOperator"):
-        resume(create(**asking), paused, pages.answered())
+        resume(create(**approval_request), paused, pages.answered())
 
     assert made == [1.0]
 
 
 def test_a_task_cleared_while_a_person_decides_ends_its_run_and_has_the_old_page_closed_first(
     create: Any,
-    asking: Any,
+    approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
@@ -230,21 +248,21 @@ def test_a_task_cleared_while_a_person_decides_ends_its_run_and_has_the_old_page
     openai_runs_simulator: Simulator,
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]], times=2))
-    pause(create(**asking))
+    pause(create(**approval_request))
     cleared = clear(kept)
     cleared["ti"].id = kept["ti"].id
-    closing = pause(create(**asking), cleared)
+    closing = pause(create(**approval_request), cleared)
     assert closing.timeout == timedelta(seconds=1)
     assert openai_runs_simulator.runs()[0]["status"] in {"cancelled", "completed"}
 
-    assert resume(create(**asking), closing, pages.timed_out(), cleared)["status"] == "completed"
+    assert resume(create(**approval_request), closing, pages.timed_out(), cleared)["status"] == "completed"
     assert made == []
     assert "nobody can be asked a second time" in told()[-1]
 
 
 def test_an_old_page_that_is_answered_while_the_task_waits_for_its_run_makes_no_call(
     create: Any,
-    asking: Any,
+    approval_request: Any,
     pause: Any,
     pages: Any,
     made: Any,
@@ -254,16 +272,18 @@ def test_an_old_page_that_is_answered_while_the_task_waits_for_its_run_makes_no_
 ) -> None:
     openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]]))
     openai_runs_simulator.script(Scenario(**QUICK, text="No calls."))
-    pause(create(**asking))
+    pause(create(**approval_request))
 
-    found = create(**asking).resume_execution("execute_complete", {"event": pages.answered()}, clear(kept))
+    found = create(**approval_request).resume_execution(
+        "execute_complete", {"event": pages.answered()}, clear(kept)
+    )
     assert (found["output_text"], made) == ("No calls.", [])
 
 
 @pytest.mark.parametrize(("option", "approve"), [("Approve", True), ("Reject", False)])
 def test_an_approval_request_of_an_mcp_tool_takes_the_same_way(
     respond: Any,
-    asking: Any,
+    approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
@@ -271,7 +291,7 @@ def test_an_approval_request_of_an_mcp_tool_takes_the_same_way(
     approve: bool,
     openai_runs_simulator: Simulator,
 ) -> None:
-    del asking
+    del approval_request
     call = FunctionCall(name="roll_dice", arguments={"sides": 6})
     openai_runs_simulator.script(Scenario(**QUICK, mcp_approval=call, text="Done."))
     paused = pause(respond(approve=["roll_dice"]))

@@ -14,17 +14,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from airflow_provider_openai_runs.attempts import approval_text
-from airflow_provider_openai_runs.attempts.approval import (
-    ApprovalPage,
-    Decision,
-    SecondApprovalError,
-    check_approval,
-    needing_approval,
-)
 from airflow_provider_openai_runs.exceptions import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef, ToolCall
 from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.tool_calls import approval_text
+from airflow_provider_openai_runs.tool_calls.approval_page import (
+    ApprovalPage,
+    Decision,
+    SecondApprovalError,
+    calls_to_approve,
+    check_approval,
+)
 
 RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="openai_default")
 REFUND = ToolCall(id="call_1", name="refund", arguments='{"order": "A-17", "amount": 12.5}')
@@ -63,7 +63,7 @@ def page_of(store: Any, pages: Any) -> Callable[..., ApprovalPage]:
 def test_a_person_is_asked_about_the_calls_that_approve_names_and_about_those_a_callable_cannot_judge(
     approve: Any, asked: list[ToolCall]
 ) -> None:
-    assert needing_approval([REFUND, MAIL, BROKEN, MCP], approve) == asked
+    assert calls_to_approve([REFUND, MAIL, BROKEN, MCP], approve) == asked
 
 
 @pytest.mark.parametrize("approve", [None, False, True, ["refund"], lambda _name, _arguments: True])

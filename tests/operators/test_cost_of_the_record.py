@@ -49,11 +49,11 @@ def test_a_first_attempt_costs_three_calls_of_the_store_and_no_look(
         before = openai_runs_simulator.count("GET", "")
         with pytest.raises(TaskDeferred) as deferred:
             operator.execute(context)
-        looks = openai_runs_simulator.count("GET", "") - before
+        polls = openai_runs_simulator.count("GET", "") - before
         event = fire(deferred.value.trigger)
         before = openai_runs_simulator.count("GET", "")
         operator.execute_complete(context, event)
-        return looks + openai_runs_simulator.count("GET", "") - before
+        return polls + openai_runs_simulator.count("GET", "") - before
 
     assert looks_in_the_worker(kept) == looks_in_the_worker(context_of(None))
     assert calls == {"get": 1, "set": 2}

@@ -27,8 +27,8 @@ CALLED: list[str] = []
 WAITING = {"task_id": "ask", "conn_id": "other", "completion_window": 20, "poll_interval": 0.02}
 MIB = 1024 * 1024
 
-Reply = tuple[int, Any]
-Server = Callable[[str, str, Any], Reply]
+ApiReply = tuple[int, Any]
+Server = Callable[[str, str, Any], ApiReply]
 
 
 def weather(city: str = "Oslo") -> str:
@@ -90,7 +90,7 @@ class Responses:
     def __init__(self, *rounds: list[dict[str, Any]], keeps: bool = True) -> None:
         self.rounds, self.kept, self.keeps = list(rounds), {}, keeps
 
-    def __call__(self, method: str, path: str, _body: Any) -> Reply:
+    def __call__(self, method: str, path: str, _body: Any) -> ApiReply:
         if method == "GET":
             found = self.kept.get(path.rsplit("/", 1)[-1]) if self.keeps else None
             return (200, found) if found else (404, {"error": {"message": "Not found"}})
@@ -109,10 +109,10 @@ class Responses:
 class ThreadRuns:
     """One run that waits for its calls, round by round."""
 
-    def __init__(self, *rounds: list[dict[str, Any]], submit: Reply | None = None) -> None:
+    def __init__(self, *rounds: list[dict[str, Any]], submit: ApiReply | None = None) -> None:
         self.rounds, self.submit, self.cancelled = list(rounds), submit, False
 
-    def __call__(self, _method: str, path: str, _body: Any) -> Reply:
+    def __call__(self, _method: str, path: str, _body: Any) -> ApiReply:
         if path.endswith("/cancel"):
             self.cancelled = True
         elif path.endswith("/submit_tool_outputs"):
@@ -380,14 +380,14 @@ def test_calls_that_a_server_shows_again_right_after_their_answer_are_not_made_t
     class Stale(ThreadRuns):
         """Goes on showing the calls for three looks after it has taken their answer."""
 
-        looks = 0
+        polls = 0
 
-        def __call__(self, method: str, path: str, body: Any) -> Reply:
+        def __call__(self, method: str, path: str, body: Any) -> ApiReply:
             if path.endswith("/submit_tool_outputs"):
-                self.looks = 3
+                self.polls = 3
                 return super().__call__(method, path, body)
-            if self.looks and method == "GET" and path.endswith("/run_1"):
-                self.looks -= 1
+            if self.polls and method == "GET" and path.endswith("/run_1"):
+                self.polls -= 1
                 fresh = self.rounds
                 self.rounds = [[call("Oslo")]]
                 shown = super().__call__(method, path, body)

@@ -57,7 +57,7 @@ def call(name: str = "weather", **arguments: Any) -> FunctionCall:
     return FunctionCall(name=name, arguments=arguments)
 
 
-def told(simulator: Simulator) -> list[str]:
+def describe_calls(simulator: Simulator) -> list[str]:
     """Return what the model was told, in order."""
     found = []
     for request in simulator.requests:
@@ -81,7 +81,9 @@ def test_a_function_is_called_and_the_run_goes_on_with_its_result(
     found = run_task(create(functions=[weather], deferrable=deferrable), context)
 
     assert CALLED == [("Oslo", 2)]
-    assert [json.loads(text) for text in told(openai_runs_simulator)] == [{"city": "Oslo", "sky": "blue"}]
+    assert [json.loads(text) for text in describe_calls(openai_runs_simulator)] == [
+        {"city": "Oslo", "sky": "blue"}
+    ]
     assert found["status"] == "completed"
     assert found["output_text"] == "Blue."
     assert context["ti"].xcoms["ref"] == found["ref"]
@@ -115,7 +117,7 @@ def test_all_calls_of_a_round_are_answered_in_order_and_at_once(
     found = run_task(create(functions=[weather]), context)
 
     assert [city for city, _ in CALLED] == cities
-    assert [json.loads(text)["city"] for text in told(openai_runs_simulator)] == cities
+    assert [json.loads(text)["city"] for text in describe_calls(openai_runs_simulator)] == cities
     assert found["status"] == "completed"
 
 
@@ -178,7 +180,7 @@ def test_what_goes_wrong_is_told_to_the_model_and_the_run_goes_on(
 ) -> None:
     openai_runs_simulator.script(calls(asked, call(city="Rome")))
     found = run_task(create(functions=[weather, broken]), context)
-    first, second = told(openai_runs_simulator)
+    first, second = describe_calls(openai_runs_simulator)
 
     assert found["status"] == "completed"
     assert first.startswith("Error: ")

@@ -47,18 +47,18 @@ def test_a_thread_is_looked_at_before_a_create_that_may_have_been_accepted_is_se
     fault: Fault,
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.ownership.SEARCH_SECONDS", 0.3)
-    monkeypatch.setattr("airflow_provider_openai_runs.attempts.owner._SEARCH_PAUSE", 0.1)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire._SEARCH_PAUSE", 0.1)
     openai_runs_simulator.script(QUICK)
     openai_runs_simulator.fault(
         Fault(method="POST", path=RUNS, kind=fault.kind, status=fault.status),
     )
     found = run_on().execute(context)
 
-    seen = [(r.method, r.status) for r in openai_runs_simulator.requests if r.path.endswith("/runs")]
+    observed = [(r.method, r.status) for r in openai_runs_simulator.requests if r.path.endswith("/runs")]
     assert found["status"] == "completed"
-    assert seen[0][0] == "POST"
-    assert seen[1] == ("GET", 200)
-    assert seen[-1] == ("POST", 200)
+    assert observed[0][0] == "POST"
+    assert observed[1] == ("GET", 200)
+    assert observed[-1] == ("POST", 200)
     assert len(openai_runs_simulator.runs()) == 1
 
 

@@ -184,10 +184,10 @@ def test_a_key_that_stays_refused_ends_the_wait_and_leaves_the_run_alone(
     openai_runs_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.PERMANENT_TROUBLE_PATIENCE", 0.5)
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 0.5)
     openai_runs_simulator.script(LONG)
     openai_runs_simulator.fault(Fault(path="^/responses/", status=401, times=None))
-    with pytest.raises(OpenAIRunError, match=r"left running and billing.*Mend the connection") as caught:
+    with pytest.raises(OpenAIRunError, match=r"left running and billing.*Fix the connection") as caught:
         respond().execute(context)
 
     assert not isinstance(caught.value, AirflowFailException)

@@ -121,8 +121,8 @@ def test_trouble_while_waiting_does_not_end_a_healthy_run(
     openai_runs_simulator: Simulator,
 ) -> None:
     openai_runs_simulator.script(Scenario(queued=0.02, in_progress=0.2))
-    looks = r"^/(responses|threads/[^/]+/runs)/[^/]+$"
-    openai_runs_simulator.fault(Fault(method="GET", path=looks, status=429, retry_after=1))
+    polls = r"^/(responses|threads/[^/]+/runs)/[^/]+$"
+    openai_runs_simulator.fault(Fault(method="GET", path=polls, status=429, retry_after=1))
     assert create().execute(context)["status"] == "completed"
     assert creates() == 1
 

@@ -35,7 +35,7 @@ def run(**values: Any) -> Run:
     known: dict[str, Any] = {
         "ref": THREAD_REF,
         "status": RunStatus.COMPLETED,
-        "word": "completed",
+        "raw_status": "completed",
         "object": "thread.run",
     }
     return Run(**(known | values))
@@ -107,7 +107,7 @@ def test_xcom_is_plain_json_under_the_names_of_the_contract() -> None:
 
 
 def test_xcom_tells_an_unknown_status_in_the_words_of_the_server() -> None:
-    assert run(status=RunStatus.UNKNOWN, word="pondering").to_xcom()["status"] == "pondering"
+    assert run(status=RunStatus.UNKNOWN, raw_status="pondering").to_xcom()["status"] == "pondering"
 
 
 def test_steps_that_were_not_asked_for_are_not_an_empty_list() -> None:
@@ -120,7 +120,7 @@ def test_steps_that_were_not_asked_for_are_not_an_empty_list() -> None:
     [
         ({}, False),
         ({"tool_calls": (ToolCall(id="c", name="f", arguments=""),)}, True),
-        ({"status": RunStatus.REQUIRES_ACTION, "word": "requires_action"}, True),
+        ({"status": RunStatus.REQUIRES_ACTION, "raw_status": "requires_action"}, True),
     ],
 )
 def test_a_run_needs_action_when_a_call_waits_for_its_answer(values: dict[str, Any], *, needed: bool) -> None:

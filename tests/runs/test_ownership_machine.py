@@ -11,24 +11,24 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from airflow_provider_openai_runs.runs.model import Look, RunRef
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.model import PollResult, RunRef
 from airflow_provider_openai_runs.runs.ownership import (
     Adopt,
     Create,
     FinishFrom,
     GiveUp,
-    LookAt,
-    Move,
+    Observation,
+    PollRun,
     Replace,
-    SearchFor,
     SearchResult,
-    Seen,
+    SearchRun,
+    Step,
     decide,
 )
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
 
 ENDS = [status for status in RunStatus if status.is_terminal]
 #: How long an accepted run may be missing from a list, and the server's slowest answer to a create.
@@ -50,7 +50,7 @@ class Luck:
     accepted: bool
     answered: bool
     seconds: float
-    trouble: TroubleKind | None
+    failure: FailureKind | None
     gives_up_waiting: bool
     marks_first: bool
     refuses_answer: bool
@@ -61,7 +61,7 @@ lucks = st.builds(
     accepted=st.sampled_from([True, True, True, False]),
     answered=st.booleans(),
     seconds=st.sampled_from([0.0, SLOW, SLOWEST]),
-    trouble=st.sampled_from([None, None, None, *TroubleKind]),
+    failure=st.sampled_from([None, None, None, *FailureKind]),
     gives_up_waiting=st.booleans(),
     marks_first=st.booleans(),
     refuses_answer=st.booleans(),
@@ -74,7 +74,7 @@ class Ownership(RuleBasedStateMachine):
         self.has_list = has_list
         self.resubmits = resubmits
         self.now = 1_700_000_000.0
-        self.cycle = 0
+        self.generation = 0
         self.runs: list[ToyRun] = []
         self.abandoned: set[str] = set()
         self.store: dict[str, Any] | None = None
@@ -98,7 +98,7 @@ class Ownership(RuleBasedStateMachine):
     def the_worker_dies(self, *, cleared: bool) -> None:
         self.worker = None
         self.sending = False
-        self.cycle += cleared
+        self.generation += cleared
 
     @precondition(lambda self: not self.sending)
     @rule(seconds=st.sampled_from([1.0, 30.0, 120.0, 86400.0]))
@@ -127,24 +127,24 @@ class Ownership(RuleBasedStateMachine):
     def alive(self) -> list[ToyRun]:
         return [run for run in self.runs if run.status.is_active and run.token not in self.abandoned]
 
-    def decide(self, record: Record | None, seen: Seen | None) -> Move:
+    def decide(self, record: Record | None, observed: Observation | None) -> Step:
         how: OnLostCreate = "resubmit" if self.resubmits else "fail"
-        return decide(record, cycle=self.cycle, seen=seen, now=self.now, on_lost_create=how)
+        return decide(record, generation=self.generation, observed=observed, now=self.now, on_lost_create=how)
 
     def attempt(self) -> Generator[None, None, None]:  # noqa: C901 # one case a move
         record = Record.from_json(self.store)
-        seen: Seen | None = None
+        observed: Observation | None = None
         while True:
-            move = self.decide(record, seen)
+            move = self.decide(record, observed)
             yield
             match move:
-                case LookAt(ref=ref):
+                case PollRun(ref=ref):
                     if record is not None and record.ref is None:
                         record = self.remember(record, ref)
                         yield
-                    seen = self.look(ref)
-                case SearchFor(token=token, until=until):
-                    seen = yield from self.search(token, until)
+                    observed = self.poll(ref)
+                case SearchRun(token=token, until=until):
+                    observed = yield from self.search(token, until)
                 case Adopt(ref=ref):
                     assert record is not None
                     assert record.ref == ref
@@ -162,7 +162,7 @@ class Ownership(RuleBasedStateMachine):
                     elif record is not None:
                         self.tell_the_fate_of(record, move.because or "")
                     record = yield from self.create()
-                    seen = None
+                    observed = None
                     if record.ref is not None:
                         yield from self.wait(record, record.ref)
                         return
@@ -173,7 +173,9 @@ class Ownership(RuleBasedStateMachine):
             self.abandoned.add(record.token)
 
     def create(self) -> Generator[None, None, Record]:
-        record = Record(cycle=self.cycle, token=f"token{len(self.runs)}/{self.now}", intent_at=self.now)
+        record = Record(
+            generation=self.generation, token=f"token{len(self.runs)}/{self.now}", intent_at=self.now
+        )
         self.store = record.to_json()
         self.sending = True
         yield
@@ -197,11 +199,11 @@ class Ownership(RuleBasedStateMachine):
         self.store = known.to_json()
         return known
 
-    def search(self, token: str, until: float) -> Generator[None, None, Seen]:
+    def search(self, token: str, until: float) -> Generator[None, None, Observation]:
         while True:
-            kind = self.luck.trouble
-            if kind is not None and kind is not TroubleKind.NOT_FOUND:
-                return Trouble(kind=kind, text="no luck")
+            kind = self.luck.failure
+            if kind is not None and kind is not FailureKind.NOT_FOUND:
+                return RequestFailure(kind=kind, text="no luck")
             listed = [
                 run
                 for run in self.runs
@@ -242,15 +244,15 @@ class Ownership(RuleBasedStateMachine):
         if run.status.is_active:
             run.status = RunStatus.CANCELLING
 
-    def look(self, ref: RunRef) -> Look | Trouble:
+    def poll(self, ref: RunRef) -> PollResult | RequestFailure:
         run = self.run_of(ref)
-        kind = self.luck.trouble
+        kind = self.luck.failure
         # A server that says 404 after the first minute tells the truth: the run is gone.
-        if kind is TroubleKind.NOT_FOUND and self.now > run.accepted_at + HIDDEN:
+        if kind is FailureKind.NOT_FOUND and self.now > run.accepted_at + HIDDEN:
             run.status = RunStatus.EXPIRED
         if kind is not None:
-            return Trouble(kind=kind, text="no luck")
-        return Look(status=run.status, word=run.status.value)
+            return RequestFailure(kind=kind, text="no luck")
+        return PollResult(status=run.status, raw_status=run.status.value)
 
     def run_of(self, ref: RunRef) -> ToyRun:
         return next(run for run in self.runs if run.id == ref.id)

@@ -28,7 +28,7 @@ ROUNDS = st.builds(
 
 
 def a_run(ref: RunRef, **more: Any) -> Run:
-    return Run(ref=ref, status=RunStatus.COMPLETED, word="completed", object="response", **more)
+    return Run(ref=ref, status=RunStatus.COMPLETED, raw_status="completed", object="response", **more)
 
 
 @given(rounds=ROUNDS)
@@ -86,7 +86,7 @@ def test_a_chain_is_shown_as_one_run_that_began_with_the_first_and_ended_with_th
 
 
 def test_the_record_keeps_the_rounds_and_one_without_them_still_loads() -> None:
-    record = Record(cycle=1, token="t/1", intent_at=5.0, rounds=Rounds(answered=1, earlier=(REFS[0],)))
+    record = Record(generation=1, token="t/1", intent_at=5.0, rounds=Rounds(answered=1, earlier=(REFS[0],)))
     stored = json.loads(json.dumps(record.to_json()))
     before = {name: value for name, value in stored.items() if name != "rounds"}
     loaded = Record.from_json(before)
@@ -97,9 +97,11 @@ def test_the_record_keeps_the_rounds_and_one_without_them_still_loads() -> None:
 
 
 def test_a_lost_answer_goes_back_to_the_response_that_asked_only_if_the_user_accepts_the_risk() -> None:
-    record = Record(cycle=1, token="t/1", intent_at=5.0, rounds=Rounds(answered=1, earlier=(REFS[0],)))
-    seen = SearchResult(ref=None, conclusive=False)
+    record = Record(generation=1, token="t/1", intent_at=5.0, rounds=Rounds(answered=1, earlier=(REFS[0],)))
+    observed = SearchResult(ref=None, conclusive=False)
 
-    assert isinstance(decide(record, cycle=1, seen=seen, now=999.0), GiveUp)
-    assert decide(record, cycle=1, seen=seen, now=999.0, on_lost_create="resubmit") == Adopt(ref=REFS[0])
+    assert isinstance(decide(record, generation=1, observed=observed, now=999.0), GiveUp)
+    assert decide(record, generation=1, observed=observed, now=999.0, on_lost_create="resubmit") == Adopt(
+        ref=REFS[0]
+    )
     assert record.back_at(REFS[0]).rounds == Rounds()

@@ -176,7 +176,7 @@ def test_a_run_that_stays_unknown_fails_the_task(
     sense: Callable[..., Any], context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.sensors.run.NOT_FOUND_GRACE", 0.1)
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.PERMANENT_TROUBLE_PATIENCE", 0.3)
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 0.3)
     with pytest.raises(RunNotFoundError):
         sense(Scenario(hidden_for=500)).execute(context)
 

@@ -215,7 +215,7 @@ def test_a_connection_that_is_gone_ends_the_wait_after_a_while_and_leaves_the_ru
     openai_runs_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.waiting.PERMANENT_TROUBLE_PATIENCE", 0.5)
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 0.5)
     openai_runs_simulator.script(LONG)
     waits = trigger()
     monkeypatch.delenv("AIRFLOW_CONN_OPENAI_DEFAULT")

@@ -48,10 +48,10 @@ def test_after_one_429_no_look_leaves_before_the_time_it_names(
     openai_runs_simulator.fault(Fault(method="GET", status=429, retry_after=2, skip=2 * WAITS))
     assert run(start(post, openai_runs_simulator, 1)) == [["completed"]] * WAITS
 
-    looks = [request for request in openai_runs_simulator.requests if request.method == "GET"]
-    (refused,) = [look for look in looks if look.status == 429]
+    polls = [request for request in openai_runs_simulator.requests if request.method == "GET"]
+    (refused,) = [polled for polled in polls if polled.status == 429]
     # Those that were on their way when it was refused arrive a moment later.
-    after = [look.at - refused.at for look in looks if look.at > refused.at + 0.2]
+    after = [polled.at - refused.at for polled in polls if polled.at > refused.at + 0.2]
     assert min(after) >= 1.9
     # They come back one after another, not all at once.
     assert max(after) - min(after) > 0.5

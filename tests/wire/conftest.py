@@ -8,37 +8,37 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.runs.trouble import Trouble, TroubleKind
-from airflow_provider_openai_runs.wire import Call, Flow
-from airflow_provider_openai_runs.wire.call import Reply
-from airflow_provider_openai_runs.wire.troubled import CallFailed
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.wire import ApiRequest, Flow
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiReply
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
 
 Answer = Mapping[str, Any] | int
 
 
-def drive(flow: Flow[Any], answers: Iterable[Answer]) -> tuple[Any, list[Call[Any]]]:
+def drive(flow: Flow[Any], answers: Iterable[Answer]) -> tuple[Any, list[ApiRequest[Any]]]:
     """Feed answers to a flow, an HTTP status being a failed call; return its result and its calls."""
     left = iter(answers)
     calls = []
     try:
         step = next(flow)
         while True:
-            assert isinstance(step, Call)
+            assert isinstance(step, ApiRequest)
             calls.append(step)
             answer = next(left)
             if isinstance(answer, int):
-                trouble = Trouble(kind=TroubleKind.REFUSED, text="no", http_status=answer)
-                step = flow.throw(CallFailed(trouble))
+                failure = RequestFailure(kind=FailureKind.REJECTED, text="no", http_status=answer)
+                step = flow.throw(ApiRequestFailed(failure))
             else:
-                step = flow.send(step.read(Reply(data=answer)))
+                step = flow.send(step.read(ApiReply(data=answer)))
     except StopIteration as stop:
         return stop.value, calls
 
 
 @pytest.fixture(name="drive", scope="session")
-def _drive() -> Callable[..., tuple[Any, list[Call[Any]]]]:
+def _drive() -> Callable[..., tuple[Any, list[ApiRequest[Any]]]]:
     return drive
 
 

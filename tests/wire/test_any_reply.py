@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 
 REFS = [
     RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai"),
@@ -46,7 +46,7 @@ objects = st.dictionaries(keys, values, max_size=8)
 runs = st.builds(
     lambda data, status: {**data, "id": "run_1", "status": status}, objects, st.sampled_from(RunStatus)
 )
-Drive = Callable[..., tuple[Any, list[Call[Any]]]]
+Drive = Callable[..., tuple[Any, list[ApiRequest[Any]]]]
 fuzz = settings(
     max_examples=50,
     deadline=None,
@@ -66,9 +66,9 @@ def abyss(depth: int) -> Any:
 @fuzz
 def test_any_object_is_read_or_is_unreadable(ref: RunRef, data: dict[str, Any]) -> None:
     wire = wire_of(ref.kind)
-    for call in (wire.retrieve(ref), wire.look(ref), wire.cancel(ref)):
+    for call in (wire.retrieve(ref), wire.poll(ref), wire.cancel(ref)):
         try:
-            call.read(Reply(data=data))
+            call.read(ApiReply(data=data))
         except ValueError as error:
             assert "the answer has no" in str(error)  # noqa: PT017 # what is read need not raise
 
@@ -80,7 +80,7 @@ def test_any_run_with_any_lists_becomes_json(
     ref: RunRef, data: dict[str, Any], messages: Any, steps: Any, drive: Drive
 ) -> None:
     wire = wire_of(ref.kind)
-    run = wire.retrieve(ref).read(Reply(data=data))
+    run = wire.retrieve(ref).read(ApiReply(data=data))
     done: Run = drive(wire.complete(run, steps=True), [{"data": messages}, {"data": steps}])[0]
     json.dumps(done.to_xcom(), allow_nan=False, ensure_ascii=False).encode()
     json.dumps(wire.answer(done, {}, None, token="t").body)
@@ -104,7 +104,7 @@ def test_neither_depth_nor_length_is_too_much(ref: RunRef, status: str, key: str
         nested = {"type": "function_call", "content": [{"type": "output_text", key: value}], key: value}
         data = {key: value, "output": [nested]} | {"id": "run_1", "status": status}
         wire = wire_of(ref.kind)
-        run = wire.retrieve(ref).read(Reply(data=data))
+        run = wire.retrieve(ref).read(ApiReply(data=data))
         message = {"run_id": "run_1", "role": "assistant", "content": [nested], key: value}
         pages = [{"data": [message]}, {"data": [nested], key: value}]
         done = drive(wire.complete(run, steps=True), pages)[0]

@@ -37,7 +37,7 @@ def test_a_time_is_whole_seconds_or_nothing(value: object, found: int | None) ->
     [(5, 5), (5.0, 5), (0, 0), (5.5, None), (True, None), ("5", None), (1e300, None), (float("nan"), None)],
 )
 def test_a_count_is_whole_or_nothing(value: object, found: int | None) -> None:
-    assert reading.whole(value) == found
+    assert reading.as_int(value) == found
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_count_is_whole_or_nothing(value: object, found: int | None) -> None:
     [("run_1", "run_1"), (7, "7"), ("", ""), (None, ""), (True, ""), ({}, ""), ([], ""), (1.5, "")],
 )
 def test_an_id_is_text_or_a_number(value: object, found: str) -> None:
-    assert reading.word(value) == found
+    assert reading.identifier(value) == found
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_an_answer_without_a_run_is_unreadable_and_says_what_there_was(data: dic
         reading.run_id(data)
     assert all(name in str(caught.value) for name in data)
     with pytest.raises(ValueError, match="no status, only"):
-        reading.status_word(data)
+        reading.raw_status(data)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_an_answer_without_a_run_is_unreadable_and_says_what_there_was(data: dic
     ],
 )
 def test_a_status_is_known_by_other_words_of_the_same_meaning(word: str, found: str) -> None:
-    assert reading.status_word({"status": word}) == found
+    assert reading.raw_status({"status": word}) == found
 
 
 def test_the_id_of_a_run_may_be_a_number() -> None:

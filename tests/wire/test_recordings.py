@@ -7,12 +7,12 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
-from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 from airflow_provider_openai_runs.wire.responses import WIRE as RESPONSES
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
 
 Recording = Callable[[str], list[dict[str, Any]]]
-Drive = Callable[..., tuple[Any, list[Call[Any]]]]
+Drive = Callable[..., tuple[Any, list[ApiRequest[Any]]]]
 
 
 def bodies(entries: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -21,12 +21,12 @@ def bodies(entries: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def thread_run(data: dict[str, Any]) -> Run:
     ref = RunRef(kind=RunKind.THREAD_RUN, id=data["id"], thread_id=data["thread_id"], conn_id="ai")
-    return THREADS.retrieve(ref).read(Reply(data=data))
+    return THREADS.retrieve(ref).read(ApiReply(data=data))
 
 
 def response(data: dict[str, Any]) -> Run:
     ref = RunRef(kind=RunKind.RESPONSE, id=data["id"], conn_id="ai")
-    return RESPONSES.retrieve(ref).read(Reply(data=data))
+    return RESPONSES.retrieve(ref).read(ApiReply(data=data))
 
 
 def lists(entries: list[dict[str, Any]], route: str) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def lists(entries: list[dict[str, Any]], route: str) -> list[dict[str, Any]]:
 def test_a_recorded_run_goes_from_queued_to_its_answer(recording: Recording, drive: Drive) -> None:
     entries = recording("AssistantsTests/BasicRunOperationsWork")
     runs = [thread_run(data) for data in bodies(entries, "thread.run")]
-    assert [run.word for run in runs] == ["queued", "queued", "in_progress", "completed"]
+    assert [run.raw_status for run in runs] == ["queued", "queued", "in_progress", "completed"]
     assert all(run.created_at and run.assistant_id and run.model for run in runs)
     assert runs[0].expires_at == (runs[0].created_at or 0) + 600
     assert runs[-1].expires_at is None
@@ -85,7 +85,7 @@ def test_recorded_lists_of_runs_can_be_searched(recording: Recording, drive: Dri
 
 def test_a_recorded_background_response_is_cancelled_at_once(recording: Recording) -> None:
     first, last = map(response, bodies(recording("ResponsesTests/CanCancelBackgroundResponses"), "response"))
-    assert (first.word, last.word) == ("queued", "cancelled")
+    assert (first.raw_status, last.raw_status) == ("queued", "cancelled")
     assert first.ref == last.ref
 
 
@@ -95,8 +95,8 @@ def test_a_recorded_answer_that_is_only_a_call_needs_action(recording: Recording
     assert run.status is RunStatus.COMPLETED
     assert run.needs_action
     assert run.output_text is None
-    look = RESPONSES.look(run.ref).read(Reply(data=data))
-    assert look.needs_action
+    polled = RESPONSES.poll(run.ref).read(ApiReply(data=data))
+    assert polled.needs_action
 
 
 def test_a_recorded_ceiling_is_told_with_the_partial_text(recording: Recording) -> None:

@@ -11,7 +11,7 @@ from airflow_provider_openai_runs.runs.ownership import SearchResult
 from airflow_provider_openai_runs.runs.request import response_request
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 from airflow_provider_openai_runs.wire.responses import WIRE
 
 REF = RunRef(kind=RunKind.RESPONSE, id="resp_1", conn_id="ai")
@@ -20,11 +20,11 @@ BARE = {"id": "resp_1", "status": "in_progress"}
 DONE = {"id": "resp_1", "status": "completed"}
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": '{"a": 1}'}
 
-Drive = Callable[..., tuple[Any, list[Call[Any]]]]
+Drive = Callable[..., tuple[Any, list[ApiRequest[Any]]]]
 
 
 def run_of(**data: Any) -> Run:
-    return WIRE.retrieve(REF).read(Reply(data={**BARE, **data}))
+    return WIRE.retrieve(REF).read(ApiReply(data={**BARE, **data}))
 
 
 def message(*parts: Any) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_a_create_is_one_paid_post_with_flat_tools_and_the_token() -> None:
             {"type": "code_interpreter"},
         ],
     }
-    assert call.read(Reply(data=BARE)).ref == REF
+    assert call.read(ApiReply(data=BARE)).ref == REF
 
 
 def test_a_create_without_a_token_sends_no_metadata() -> None:
@@ -81,13 +81,13 @@ def test_a_create_without_a_token_sends_no_metadata() -> None:
 @pytest.mark.parametrize(
     ("call", "method", "path"),
     [
-        (WIRE.look(SLASHED), "GET", "/responses/resp%2F1%3Fx%20y"),
+        (WIRE.poll(SLASHED), "GET", "/responses/resp%2F1%3Fx%20y"),
         (WIRE.retrieve(SLASHED), "GET", "/responses/resp%2F1%3Fx%20y"),
         (WIRE.cancel(SLASHED), "POST", "/responses/resp%2F1%3Fx%20y/cancel"),
     ],
 )
 def test_other_calls_are_free_and_their_ids_stay_inside_their_path(
-    call: Call[Any], method: str, path: str
+    call: ApiRequest[Any], method: str, path: str
 ) -> None:
     assert (call.method, call.path, call.headers, call.body) == (method, path, {}, None)
     assert not call.pays
@@ -95,9 +95,9 @@ def test_other_calls_are_free_and_their_ids_stay_inside_their_path(
 
 @pytest.mark.parametrize("kind", ["function_call", "custom_tool_call", "computer_call", "local_shell_call"])
 def test_completed_with_a_pending_call_is_no_answer(kind: str) -> None:
-    look = WIRE.look(REF).read(Reply(data={**DONE, "output": [{"type": "reasoning"}, {"type": kind}]}))
-    assert look.status is RunStatus.COMPLETED
-    assert look.needs_action
+    polled = WIRE.poll(REF).read(ApiReply(data={**DONE, "output": [{"type": "reasoning"}, {"type": kind}]}))
+    assert polled.status is RunStatus.COMPLETED
+    assert polled.needs_action
 
 
 @pytest.mark.parametrize(
@@ -111,17 +111,17 @@ def test_completed_with_a_pending_call_is_no_answer(kind: str) -> None:
     ],
 )
 def test_other_answers_need_nobody(data: dict[str, Any]) -> None:
-    assert not WIRE.look(REF).read(Reply(data=data)).needs_action
+    assert not WIRE.poll(REF).read(ApiReply(data=data)).needs_action
 
 
 def test_a_look_reads_the_hint_of_the_server() -> None:
-    look = WIRE.look(REF).read(Reply(data=BARE, headers={"retry-after": "7"}))
-    assert (look.word, look.poll_after) == ("in_progress", 7)
+    polled = WIRE.poll(REF).read(ApiReply(data=BARE, headers={"retry-after": "7"}))
+    assert (polled.raw_status, polled.poll_after) == ("in_progress", 7)
 
 
 @pytest.mark.parametrize("status", ["in_progress", "cancelled", "completed"])
 def test_a_cancel_tells_how_the_response_stands(status: str) -> None:
-    assert WIRE.cancel(REF).read(Reply(data={**BARE, "status": status})).word == status
+    assert WIRE.cancel(REF).read(ApiReply(data={**BARE, "status": status})).raw_status == status
 
 
 def test_a_response_is_shown_under_the_names_of_a_run() -> None:
@@ -184,9 +184,9 @@ def test_partial_text_of_an_incomplete_response_is_kept_with_its_reason() -> Non
 @pytest.mark.parametrize("data", [{"detail": "Not Found"}, {"error": {"message": "no"}}, {"id": "resp_1"}])
 def test_an_error_in_the_place_of_a_response_is_unreadable(data: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the answer has no"):
-        WIRE.look(REF).read(Reply(data=data))
+        WIRE.poll(REF).read(ApiReply(data=data))
     with pytest.raises(ValueError, match="the answer has no"):
-        WIRE.retrieve(REF).read(Reply(data=data))
+        WIRE.retrieve(REF).read(ApiReply(data=data))
 
 
 def test_pending_calls_are_read_with_their_arguments_as_text() -> None:
@@ -278,7 +278,7 @@ def test_what_a_model_thinks_is_not_what_it_says() -> None:
 
 def test_a_response_that_says_itself_that_it_wants_an_answer_is_not_waited_for() -> None:
     data = {"id": "resp_1", "status": "requires_action", "output": [CALL]}
-    assert WIRE.look(REF).read(Reply(data=data)).needs_action
+    assert WIRE.poll(REF).read(ApiReply(data=data)).needs_action
     run = run_of(**data)
     assert run.needs_action
     assert [call.name for call in run.tool_calls] == ["f"]
@@ -287,10 +287,10 @@ def test_a_response_that_says_itself_that_it_wants_an_answer_is_not_waited_for()
 def test_output_without_a_status_is_an_answer() -> None:
     data = {"id": "resp_1", "output": [message(text("Hi"))]}
     request = response_request(model="small", input="Hi")
-    run = WIRE.create(request, token=None, conn_id="ai").read(Reply(data=data))
-    assert (run.word, run.status, run.output_text) == ("completed", RunStatus.COMPLETED, "Hi")
+    run = WIRE.create(request, token=None, conn_id="ai").read(ApiReply(data=data))
+    assert (run.raw_status, run.status, run.output_text) == ("completed", RunStatus.COMPLETED, "Hi")
     with pytest.raises(ValueError, match="no status"):
-        WIRE.look(REF).read(Reply(data={**data, "output": []}))
+        WIRE.poll(REF).read(ApiReply(data={**data, "output": []}))
 
 
 def test_an_answer_that_is_no_text_is_sent_as_json_unless_it_is_an_item_itself() -> None:

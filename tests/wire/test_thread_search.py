@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.runs.ownership import SearchResult
-from airflow_provider_openai_runs.wire.call import Call
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiRequest
 from airflow_provider_openai_runs.wire.threads import WIRE
-from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 SINCE = 1_700_000_000
-Drive = Callable[..., tuple[Any, list[Call[Any]]]]
+Drive = Callable[..., tuple[Any, list[ApiRequest[Any]]]]
 
 
 def run(run_id: Any, token: str | None = None, *, age: int = 10, **more: Any) -> dict[str, Any]:
@@ -91,5 +91,5 @@ def test_a_thread_that_was_never_known_holds_no_run(search: Search) -> None:
 
 
 def test_a_search_that_fails_says_so(search: Search) -> None:
-    with pytest.raises(CallFailed):
+    with pytest.raises(ApiRequestFailed):
         search("hash/abc", 404)

@@ -10,20 +10,20 @@ from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
 from airflow_provider_openai_runs.runs.request import thread_run_request
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.call import Call, Reply
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 from airflow_provider_openai_runs.wire.threads import WIRE, list_runs
-from airflow_provider_openai_runs.wire.troubled import CallFailed
 
 BETA = {"OpenAI-Beta": "assistants=v2"}
 REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")
 SLASHED = RunRef(kind=RunKind.THREAD_RUN, id="run/1?x", thread_id="../a b", conn_id="ai")
 BARE = {"id": "run_1", "status": "in_progress"}
 
-Drive = Callable[..., tuple[Any, list[Call[Any]]]]
+Drive = Callable[..., tuple[Any, list[ApiRequest[Any]]]]
 
 
 def run_of(**data: Any) -> Run:
-    return WIRE.retrieve(REF).read(Reply(data={**BARE, **data}))
+    return WIRE.retrieve(REF).read(ApiReply(data={**BARE, **data}))
 
 
 def page(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def test_a_create_is_one_paid_post_with_the_token_among_the_metadata() -> None:
         "tools": [{"type": "function", "function": {"name": "f"}}],
     }
     assert request.body["metadata"] == {"team": "a"}
-    run = call.read(Reply(data={"id": "run_9", "status": "queued"}))
+    run = call.read(ApiReply(data={"id": "run_9", "status": "queued"}))
     assert run.ref == RunRef(kind=RunKind.THREAD_RUN, id="run_9", thread_id="thread_1", conn_id="ai")
 
 
@@ -69,13 +69,13 @@ def test_a_create_without_a_token_leaves_the_metadata_alone() -> None:
 @pytest.mark.parametrize(
     ("call", "method", "path"),
     [
-        (WIRE.look(SLASHED), "GET", "/threads/..%2Fa%20b/runs/run%2F1%3Fx"),
+        (WIRE.poll(SLASHED), "GET", "/threads/..%2Fa%20b/runs/run%2F1%3Fx"),
         (WIRE.retrieve(SLASHED), "GET", "/threads/..%2Fa%20b/runs/run%2F1%3Fx"),
         (WIRE.cancel(SLASHED), "POST", "/threads/..%2Fa%20b/runs/run%2F1%3Fx/cancel"),
     ],
 )
 def test_other_calls_are_free_and_their_ids_stay_inside_their_path(
-    call: Call[Any], method: str, path: str
+    call: ApiRequest[Any], method: str, path: str
 ) -> None:
     assert (call.method, call.path, call.headers) == (method, path, BETA)
     assert call.body is None
@@ -87,7 +87,7 @@ def test_a_thread_is_created_by_a_call_of_its_own_that_costs_nothing() -> None:
     assert (call.method, call.path, call.headers) == ("POST", "/threads", BETA)
     assert call.body == {"messages": []}
     assert not call.pays
-    assert call.read(Reply(data={"id": "thread_9"})) == "thread_9"
+    assert call.read(ApiReply(data={"id": "thread_9"})) == "thread_9"
 
 
 def test_all_answers_to_calls_go_in_one_request() -> None:
@@ -100,19 +100,19 @@ def test_all_answers_to_calls_go_in_one_request() -> None:
             {"tool_call_id": "call_2", "output": "b"},
         ]
     }
-    assert call.read(Reply(data={**BARE, "status": "queued"})).ref == REF
+    assert call.read(ApiReply(data={**BARE, "status": "queued"})).ref == REF
 
 
 def test_a_look_reads_the_status_and_the_hint_and_no_more() -> None:
     data = {**BARE, "status": "requires_action"}
-    look = WIRE.look(REF).read(Reply(data=data, headers={"openai-poll-after-ms": "500"}))
-    assert look.status is RunStatus.REQUIRES_ACTION
-    assert (look.word, look.poll_after, look.needs_action) == ("requires_action", 0.5, True)
+    polled = WIRE.poll(REF).read(ApiReply(data=data, headers={"openai-poll-after-ms": "500"}))
+    assert polled.status is RunStatus.REQUIRES_ACTION
+    assert (polled.raw_status, polled.poll_after, polled.needs_action) == ("requires_action", 0.5, True)
 
 
 @pytest.mark.parametrize("status", ["cancelled", "completed", "requires_action", "cancelling"])
 def test_a_cancel_tells_how_the_run_stands_whatever_the_server_made_of_it(status: str) -> None:
-    assert WIRE.cancel(REF).read(Reply(data={**BARE, "status": status})).status == status
+    assert WIRE.cancel(REF).read(ApiReply(data={**BARE, "status": status})).status == status
 
 
 def test_quirks_of_other_servers_are_read_all_the_same() -> None:
@@ -137,7 +137,7 @@ def test_quirks_of_other_servers_are_read_all_the_same() -> None:
 @pytest.mark.parametrize("data", [{"detail": "Not Found"}, {"error": {"message": "no"}}, {"id": "run_1"}])
 def test_an_error_in_the_place_of_a_run_is_unreadable(data: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the answer has no"):
-        WIRE.retrieve(REF).read(Reply(data=data))
+        WIRE.retrieve(REF).read(ApiReply(data=data))
 
 
 def test_pending_calls_are_read_with_their_arguments_as_text() -> None:
@@ -229,12 +229,12 @@ def test_a_server_without_messages_and_steps_has_none(status: int, drive: Drive)
 
 
 def test_any_other_failure_of_a_list_is_told(drive: Drive) -> None:
-    with pytest.raises(CallFailed, match="HTTP 500"):
+    with pytest.raises(ApiRequestFailed, match="HTTP 500"):
         drive(WIRE.complete(run_of(), steps=True), [500])
 
 
 def test_a_thread_without_runs_to_list_is_a_failure(drive: Drive) -> None:
-    with pytest.raises(CallFailed):
+    with pytest.raises(ApiRequestFailed):
         drive(list_runs("thread_1", conn_id="ai"), [404])
 
 
@@ -287,5 +287,5 @@ def test_a_server_that_refuses_the_query_of_a_list_is_asked_without_it(status: i
 
 
 def test_a_list_that_is_refused_in_any_form_is_an_error(drive: Drive) -> None:
-    with pytest.raises(CallFailed):
+    with pytest.raises(ApiRequestFailed):
         drive(WIRE.complete(run_of(), steps=False), [400, 400])

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators and sensors share that work on a run somebody else has created."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_openai_runs.runs.model import RunRef
+
+if TYPE_CHECKING:
+    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+
+
+class NamedRun:
+    """Finds the run that the arguments ``ref``, ``thread_id``, ``run_id`` and ``response_id`` name."""
+
+    conn_id: str | None
+    #: Where a person can look at the run; the link reads it.
+    run_url: str = ""
+    _hook: OpenAIRunsHook | None = None
+
+    def named_run(self) -> RunRef:
+        """
+        Return the run, of the connection that was recorded with it unless another one is given.
+
+        :raises RunRequestError: when it is named in no way, or in several.
+        """
+        named = {name: getattr(self, name, None) for name in ("ref", "thread_id", "run_id", "response_id")}
+        return RunRef.resolve(**named, conn_id=self.conn_id)
+
+    def hook_of(self, ref: RunRef) -> OpenAIRunsHook:
+        """Return the hook of the run's connection, one for the life of the task, and make the link known."""
+        from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook  # noqa: PLC0415
+
+        if self._hook is None:
+            self._hook = OpenAIRunsHook(ref.conn_id)
+        self.run_url = self._hook.run_url(ref)
+        return self._hook

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What went wrong with one call, in the terms that the decisions need."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow_provider_openai_runs.runs.text import encodable
+
+#: Text of a server that may enter an exception, an event or a log is cut to this many characters.
+MAX_SERVER_TEXT = 500
+
+#: The first group is the label in front of a secret; it stays.
+_SECRETS = re.compile(
+    r"(?i)(?<![a-z0-9])(?:sk-[\w\-*]{4,}"
+    r"|((?:api[-_ ]?key(?: provided)?|authorization|password|secret|token)[\"']?\s*[:=]\s*[\"']?)"
+    r"(?:(?:bearer|basic)\s+)?[^\s\"',}]+"
+    r"|bearer\s+[^\s\"',}]+"
+    r"|(?<=://)[^\s/@]+(?=@))"
+)
+_ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
+
+
+class FailureKind(StrEnum):
+    """Sorted by what may be done next, not by HTTP status."""
+
+    #: The request never reached the server.
+    NOT_SENT = "not_sent"
+    #: The server asked to come back later (429, 409, 503): it did not act on the request.
+    RETRY_LATER = "busy"
+    #: Time-out, reset, 500, 502, 504, an unreadable answer: the server may have acted on the request.
+    OUTCOME_UNKNOWN = "no_answer"
+    #: 404
+    NOT_FOUND = "not_found"
+    #: 401, 403
+    ACCESS_DENIED = "key_refused"
+    #: ``insufficient_quota``, a 429 that waiting does not heal.
+    NO_QUOTA = "no_quota"
+    #: Any other 4xx: the request itself is wrong, or comes at the wrong moment.
+    REJECTED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFailure:
+    """A call that did not bring a readable answer."""
+
+    kind: FailureKind
+    #: Cut and redacted, for people.
+    text: str
+    http_status: int | None = None
+    code: str | None = None
+    param: str | None = None
+    #: Seconds that the server asked to wait.
+    retry_after: float | None = None
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same call may well succeed later."""
+        return self.kind in {FailureKind.NOT_SENT, FailureKind.RETRY_LATER, FailureKind.OUTCOME_UNKNOWN}
+
+    @property
+    def not_accepted(self) -> bool:
+        """Whether the server certainly did not act on it, so that even a create may be sent again."""
+        return self.kind is not FailureKind.OUTCOME_UNKNOWN
+
+    @property
+    def active_run_id(self) -> str | None:
+        """The run that keeps a thread busy; OpenAI names it only in the message."""
+        found = _ACTIVE_RUN.search(self.text) if self.http_status in {400, 409} else None
+        return found.group(1) if found else None
+
+    @property
+    def conversation_locked(self) -> bool:
+        """Whether another response is at work in the same conversation."""
+        return self.code == "conversation_locked"
+
+    def __str__(self) -> str:
+        text = self.text.rstrip(".")  # it stands within a sentence
+        return f"HTTP {self.http_status}: {text}" if self.http_status else text
+
+
+def safe_text(text: object) -> str:
+    """Cut a server's text to ``MAX_SERVER_TEXT``, take out what looks like a key, and make it encodable."""
+    head = encodable(str(text)[: 2 * MAX_SERVER_TEXT])
+    clean = " ".join(_SECRETS.sub(lambda found: f"{found.group(1) or ''}***", head).split())
+    return clean if len(clean) <= MAX_SERVER_TEXT else clean[: MAX_SERVER_TEXT - 1] + "…"

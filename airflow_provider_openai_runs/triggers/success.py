@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Ends a task in the triggerer, if its run has completed and needs nothing from a worker.
+
+The result is pushed before the event, in the way in which a worker pushes. Airflow (3.1 to 3.3) would write
+what a ``TaskSuccessEvent`` brings along as a text of JSON, which the next task would pull in place of a dict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import TaskSuccessEvent
+
+from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.runs.polling import Outcome
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.wire import flows
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.wait import WaitResult
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+    from airflow_provider_openai_runs.runs.model import Run
+
+#: Seconds for reading the run; a worker has more.
+_READ_BUDGET = 60.0
+
+
+async def success_event(
+    hook: OpenAIRunsHook,
+    result: WaitResult,
+    *,
+    task_instance: Any,
+    push: bool,
+    multiple_outputs: bool,
+    log: Logger,
+) -> TaskSuccessEvent | None:
+    """
+    Push what a worker would push, and return the event that ends the task; None where a worker has to decide.
+
+    :param push: whether the task pushes its result at all.
+    :param multiple_outputs: push each value under its own name, too.
+    """
+    if (
+        result.outcome is not Outcome.ENDED
+        or RunStatus.parse(result.raw_status or "") is not RunStatus.COMPLETED
+    ):
+        return None
+    if not push:
+        return TaskSuccessEvent()
+    try:
+        flow = flows.with_retries(flows.read(result.ref, steps=True), budget=_READ_BUDGET)
+        run = await hook.arun_flow(flow)
+    except ApiRequestFailed as failed:
+        log.warning("Could not read %s, so a worker finishes its task: %s", result.ref, failed.failure)
+        return None
+    if run.status is not RunStatus.COMPLETED or run.needs_action:
+        return None
+    # Beside the event loop, which other waits need: the result may be large.
+    values = await asyncio.to_thread(_small_values, run, log)
+    if values is None:
+        log.info("The result of %s is large, so a worker finishes its task", result.ref)
+        return None
+    try:
+        await _push(task_instance, {**(values if multiple_outputs else {}), "return_value": values})
+    except Exception as error:  # noqa: BLE001 # a worker can do it again
+        log.warning("Could not push the result of %s, so a worker finishes its task: %s", result.ref, error)
+        return None
+    log.info("%s", results.summary(run))
+    return TaskSuccessEvent()
+
+
+def _small_values(run: Run, log: Logger) -> dict[str, Any] | None:
+    values = results.to_xcom(run, log=log)
+    return values if len(json.dumps(values, default=str)) <= results.MAX_XCOM_BYTES else None
+
+
+async def _push(task_instance: Any, values: dict[str, Any]) -> None:
+    # Taken at call time: Airflow sets it when the triggerer starts.
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+    from airflow.sdk.execution_time.comms import SetXCom  # noqa: PLC0415
+
+    for name, value in values.items():
+        message = SetXCom(
+            key=name,
+            value=value,
+            dag_id=task_instance.dag_id,
+            run_id=task_instance.run_id,
+            task_id=task_instance.task_id,
+            map_index=task_instance.map_index,
+        )
+        await task_runner.SUPERVISOR_COMMS.asend(message)

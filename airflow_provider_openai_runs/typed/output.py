@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The type that a run's answer is to have: asked for in each wire's words, read from the answer's text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+import openai
+import referencing
+from pydantic import BaseModel, ValidationError
+
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.model import plain
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.typed import checks
+from airflow_provider_openai_runs.typed.schemas import is_strict, problems
+from airflow_provider_openai_runs.typed.text import clean
+
+_FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n[ \t]*```", re.DOTALL | re.IGNORECASE)
+_MAX_NAME = 64
+
+
+class OutputType:
+    """
+    A pydantic model class or a JSON Schema (Draft 2020-12) as the type of an answer.
+
+    :raises RunRequestError: when it is neither, or no schema can be made of it.
+    """
+
+    def __init__(self, output_type: type[BaseModel] | Mapping[str, Any]) -> None:
+        checks.check_output_type(output_type)
+        self._model: type[BaseModel] | None = None
+        if isinstance(output_type, Mapping):
+            self._schema = dict(output_type)
+            checks.check_schema(self._schema, jsonschema)
+            name = str(output_type.get("title") or "")
+        else:
+            self._model, name = output_type, output_type.__name__
+            self._schema = _strict_schema(output_type)
+        self._name = re.sub(r"[^a-zA-Z0-9_-]+", "_", name).strip("_")[:_MAX_NAME] or "output"
+
+    def format_of(self, kind: RunKind) -> dict[str, Any]:
+        """Return what asks for this type: ``response_format`` of a thread run, ``text.format`` else."""
+        asked = {"name": self._name, "schema": self._schema, "strict": is_strict(self._schema)}
+        if kind is RunKind.RESPONSE:
+            return {"type": "json_schema", **asked}
+        return {"type": "json_schema", "json_schema": asked}
+
+    def parse(self, text: str | None) -> Any:
+        """
+        Return the answer as plain JSON; one that stands in a Markdown fence is taken out of it.
+
+        :raises ValueError: with a short reason, when the text is not of this type.
+        """
+        written = _json_text(text or "")
+        try:
+            if self._model is not None:
+                return plain(self._model.model_validate_json(written).model_dump(mode="json"))
+            return plain(self._validated(json.loads(written)))
+        except ValidationError as error:
+            raise ValueError(clean(problems(error))) from None
+        except _DoesNotFitError:
+            raise
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Invalid JSON: {error}") from None
+        except Exception as error:  # also what a model's validator raises, and a reference that leads nowhere
+            raise ValueError(clean(f"{type(error).__name__}: {error}")) from error
+
+    def _validated(self, value: Any) -> Any:
+        # A registry of its own, since without one jsonschema fetches what a "$ref" names from the network.
+        validator = jsonschema.Draft202012Validator(self._schema, registry=referencing.Registry())
+        worst = jsonschema.exceptions.best_match(validator.iter_errors(value))
+        if worst is not None:
+            raise _DoesNotFitError(clean(f"{worst.message} (at {worst.json_path})"))
+        return value
+
+
+class _DoesNotFitError(ValueError):
+    """A JSON value does not fit the schema."""
+
+
+def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
+    try:
+        function: Any = openai.pydantic_function_tool(model)["function"]
+    except Exception as error:
+        raise RunRequestError(
+            f"output_type={model.__name__}: no JSON Schema can be made of it: {clean(error)}. "
+            "Nothing was sent."
+        ) from error
+    return dict(function["parameters"])
+
+
+def _json_text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("The answer is empty")
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        fenced = _FENCED.search(text)
+        return fenced.group(1) if fenced else text
+    return text

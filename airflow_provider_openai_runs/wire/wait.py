@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting for a run, as a flow: a worker drives it with its own client, the triggerer with a shared one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_provider_openai_runs.runs.error_of_run import Fate
+from airflow_provider_openai_runs.runs.model import RunRef, plain
+from airflow_provider_openai_runs.runs.polling import Done, Outcome, PollAgain, PollPolicy, WaitLimits
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.wire import Flow, flows, wire_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import Sleep
+
+#: One look may take this many seconds; a stuck one must not hide the end of the run for long.
+_POLL_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitResult:
+    """
+    How a wait ended; what a trigger's event carries, so nothing large and nothing secret.
+
+    :param word: the run's status in the server's word, when last seen.
+    :param fate: what became of the run itself.
+    :param trouble: what kept the run from being looked at.
+    """
+
+    ref: RunRef
+    outcome: Outcome
+    fate: Fate
+    raw_status: str | None = None
+    failure: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the payload of a trigger's event."""
+        values = {"ref": self.ref.to_json(), "outcome": self.outcome.value, "fate": self.fate.value}
+        # An event that cannot be encoded kills the triggerer, with every wait in it.
+        payload: dict[str, Any] = plain(values | {"status": self.raw_status, "trouble": self.failure})
+        return payload
+
+    @classmethod
+    def from_json(cls, payload: Any) -> WaitResult:
+        """
+        Read an event.
+
+        :raises ValueError: if it is not one of ours.
+        """
+        if not isinstance(payload, dict) or "outcome" not in payload:
+            raise ValueError(f"This is no event of RunCompletionTrigger: {payload!r}")
+        return cls(
+            ref=RunRef.from_json(payload.get("ref")),
+            outcome=Outcome(payload["outcome"]),
+            fate=Fate(payload.get("fate", Fate.ENDED)),
+            raw_status=payload.get("status"),
+            failure=payload.get("trouble"),
+        )
+
+
+def wait(
+    ref: RunRef,
+    limits: WaitLimits,
+    *,
+    cancel_on_timeout: bool,
+    cancel_wait: float,
+    note: Callable[[str], None],
+    clock: Callable[[], float] = time.time,
+) -> Flow[WaitResult]:
+    """
+    Look at a run until it ends or its time is over; then, unless told otherwise, cancel it before returning.
+
+    :param cancel_wait: seconds to wait for the end of a cancelled run.
+    :param note: receives a line for each change, never one for each look.
+    """
+    waiting = PollPolicy(limits, started_at=clock())
+    call = replace(wire_of(ref.kind).poll(ref), timeout=_POLL_TIMEOUT)
+    raw_status: str | None = None
+    while True:
+        try:
+            polled = yield call
+        except ApiRequestFailed as failed:
+            decision = waiting.on_error(failed.failure, now=clock())
+        else:
+            raw_status = polled.raw_status
+            decision = waiting.on_result(polled, now=clock())
+        for line in decision.notes:
+            note(f"{ref}: {line}")
+        if isinstance(decision, PollAgain):
+            yield Sleep(decision.seconds, refresh_connection=decision.refresh_connection)
+            continue
+        result = _result(ref, decision, raw_status)
+        time_is_over = decision.outcome in {Outcome.WINDOW_OVER, Outcome.EXECUTION_TIMEOUT}
+        if time_is_over and cancel_on_timeout:
+            return (yield from _end(result, cancel_wait, visible_by=limits.not_found_grace_until))
+        return result
+
+
+def _result(ref: RunRef, finish: Done, raw_status: str | None) -> WaitResult:
+    has_ended = finish.polled is not None and finish.polled.status.is_terminal
+    return WaitResult(
+        ref=ref,
+        outcome=finish.outcome,
+        fate=Fate.ENDED if has_ended else Fate.LEFT_RUNNING,
+        raw_status=raw_status,
+        failure=str(finish.failure) if finish.failure else None,
+    )
+
+
+def _end(result: WaitResult, cancel_wait: float, *, visible_by: float) -> Flow[WaitResult]:
+    flow = flows.cancel(result.ref, wait=cancel_wait, visible_by=visible_by)
+    ended = yield from flows.with_retries(flow, budget=cancel_wait + 5)
+    if ended.polled is not None and ended.polled.status is RunStatus.COMPLETED:
+        # The cancel came too late: the run has done its work, and has been paid for.
+        return replace(result, outcome=Outcome.ENDED, fate=Fate.ENDED, raw_status=ended.polled.raw_status)
+    return replace(
+        result,
+        fate=fate_of(ended),
+        raw_status=ended.polled.raw_status if ended.polled else result.raw_status,
+        failure=str(ended.failure) if ended.failure else result.failure,
+    )
+
+
+def fate_of(ended: flows.CancelResult) -> Fate:
+    """Return what became of a run that was asked to end."""
+    status = ended.polled.status if ended.polled else None
+    if status is RunStatus.CANCELLED:
+        return Fate.CANCELLED
+    if ended.is_gone:
+        return Fate.GONE
+    if ended.has_ended:
+        return Fate.ENDED
+    return Fate.CANCELLING if ended.accepted else Fate.NOT_CANCELLED

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.runs import errors
+from airflow_provider_openai_runs.runs.error_of_run import (
+    Fate,
+    error_of_run,
+    error_of_unknown_run,
+    error_of_wait,
+)
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall, Usage
+from airflow_provider_openai_runs.runs.polling import Outcome
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+
+REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")
+
+
+def run(status: RunStatus, **values: Any) -> Run:
+    return Run(ref=REF, status=status, raw_status=status.value, object="thread.run", **values)
+
+
+def test_a_completed_run_is_no_error() -> None:
+    assert error_of_run(run(RunStatus.COMPLETED)) is None
+
+
+def test_an_incomplete_run_is_an_error_only_where_it_is_not_accepted() -> None:
+    cut = run(
+        RunStatus.INCOMPLETE,
+        incomplete_details={"reason": "max_completion_tokens"},
+        limits={"max_completion_tokens": 256},
+        usage=Usage(prompt_tokens=7, completion_tokens=256, total_tokens=263),
+        created_at=100,
+        completed_at=160,
+    )
+    assert error_of_run(cut, on_incomplete="accept") is None
+    error = error_of_run(cut)
+    assert isinstance(error, errors.RunIncompleteError)
+    for word in ("run_1", "after 60 s", "max_completion_tokens=256", "7 prompt", "on_incomplete='accept'"):
+        assert word in str(error)
+    assert "no reason given" in str(error_of_run(run(RunStatus.INCOMPLETE)))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (RunStatus.EXPIRED, errors.RunExpiredError),
+        (RunStatus.CANCELLED, errors.RunCancelledError),
+        (RunStatus.FAILED, errors.RunFailedError),
+        (RunStatus.IN_PROGRESS, errors.RunEndedError),
+        (RunStatus.REQUIRES_ACTION, errors.ToolCallsPendingError),
+    ],
+)
+def test_each_bad_end_has_its_error_that_names_the_run(status: RunStatus, expected: type[Exception]) -> None:
+    error = error_of_run(run(status))
+    assert type(error) is expected
+    assert "run_1" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable"), [("server_error", True), ("rate_limit_exceeded", True), ("invalid_prompt", False)]
+)
+def test_the_code_of_a_failure_decides_whether_a_retry_can_help(code: str, *, retryable: bool) -> None:
+    error = error_of_run(
+        run(RunStatus.FAILED, last_error={"code": code, "message": "key sk-abcdefgh1 broke"})
+    )
+    assert error is not None
+    assert error.retryable is retryable
+    assert f"{code}: key *** broke" in str(error)
+
+
+def test_a_failure_without_words_says_so() -> None:
+    assert "no code: no message" in str(error_of_run(run(RunStatus.FAILED)))
+
+
+@pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.REQUIRES_ACTION])
+def test_pending_calls_are_named(status: RunStatus) -> None:
+    calls = (ToolCall(id="c", name="weather", arguments='{"city": "Rome"}'),)
+    error = error_of_run(run(status, tool_calls=calls))
+    assert isinstance(error, errors.ToolCallsPendingError)
+    assert 'weather({"city": "Rome"})' in str(error)
+
+
+@pytest.mark.parametrize("fate", Fate)
+@pytest.mark.parametrize("outcome", [Outcome.WINDOW_OVER, Outcome.EXECUTION_TIMEOUT, Outcome.UNREACHABLE])
+def test_the_end_of_a_wait_tells_the_fate_of_the_run(outcome: Outcome, fate: Fate) -> None:
+    error = error_of_wait(
+        outcome,
+        REF,
+        limit="completion_window=600 s",
+        fate=fate,
+        raw_status="in_progress",
+        failure="HTTP 401: no",
+    )
+    unreachable = outcome is Outcome.UNREACHABLE
+    assert type(error) is (errors.RunUnreachableError if unreachable else errors.RunTimeoutError)
+    assert fate.sentence(raw_status="in_progress") in str(error)
+    assert ("HTTP 401" if unreachable else "completion_window=600 s") in str(error)
+    assert "run_1" in str(error)
+    assert "retry" in str(error)
+
+
+def test_a_wait_that_saw_nothing_names_no_status() -> None:
+    error = error_of_wait(Outcome.WINDOW_OVER, REF, limit="x", fate=Fate.LEFT_RUNNING, raw_status=None)
+    assert "(status" not in str(error)
+
+
+def test_a_run_that_nobody_knows_is_told_from_one_that_nobody_could_look_at() -> None:
+    gone = error_of_unknown_run(REF, RequestFailure(kind=FailureKind.NOT_FOUND, text="no"))
+    assert type(gone) is errors.RunNotFoundError
+    assert "'ai'" in str(gone)
+    assert type(error_of_unknown_run(REF, RequestFailure(kind=FailureKind.RETRY_LATER, text="no"))) is (
+        errors.RunUnreachableError
+    )

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, field_validator
+
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.typed.output import OutputType
+
+
+class Item(BaseModel):
+    name: str
+    count: int = 1
+
+
+class Report(BaseModel):
+    day: date
+    items: list[Item]
+
+
+class Counts(BaseModel):
+    by_name: dict[str, int]
+
+
+class Callback(BaseModel):
+    call: Callable[[], None]
+
+
+class Divided(BaseModel):
+    by: int
+
+    @field_validator("by")
+    @classmethod
+    def divide(cls, value: int) -> int:
+        return 1 // value
+
+
+class Any_Thing_With_A_Name_That_Is_Much_Longer_Than_The_Sixty_Four_Characters_Of_The_API(BaseModel):  # noqa: N801
+    a: int
+
+
+STRICT = {
+    "title": "A report, of today!",
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "tags": {"type": "array", "items": {"type": "string"}}},
+    "required": ["title", "tags"],
+    "additionalProperties": False,
+}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=8,
+)
+
+
+def _asked(output_type: Any) -> Any:
+    return OutputType(output_type).format_of(RunKind.RESPONSE)
+
+
+def test_each_kind_of_run_is_asked_in_its_own_words() -> None:
+    asked = {"name": "A_report_of_today", "schema": STRICT, "strict": True}
+    output = OutputType(STRICT)
+    assert output.format_of(RunKind.RESPONSE) == {"type": "json_schema", **asked}
+    assert output.format_of(RunKind.THREAD_RUN) == {"type": "json_schema", "json_schema": asked}
+
+
+def test_a_model_is_sent_as_a_strict_schema() -> None:
+    asked = _asked(Report)
+    assert (asked["name"], asked["strict"]) == ("Report", True)
+    assert asked["schema"]["additionalProperties"] is False
+    assert asked["schema"]["$defs"]["Item"]["required"] == ["name", "count"]
+
+
+def test_a_model_with_free_keys_is_not_called_strict_since_the_api_would_refuse_it() -> None:
+    assert _asked(Counts)["strict"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "strict"),
+    [
+        ({}, True),
+        ({"additionalProperties": True}, False),
+        ({"required": ["title"]}, False),
+        ({"properties": {"title": {"type": "object"}, "tags": {}}}, False),
+        ({"properties": {"title": {"anyOf": [{"type": "null"}, {"type": "object"}]}, "tags": {}}}, False),
+        ({"$defs": {"a": {"type": "object", "properties": {"b": {}}, "additionalProperties": False}}}, False),
+        ({"properties": {"title": {"const": {"type": "object"}}, "tags": {}}}, True),
+    ],
+)
+def test_a_schema_is_strict_when_each_of_its_objects_is(change: dict[str, Any], strict: bool) -> None:
+    assert _asked({**STRICT, **change})["strict"] is strict
+
+
+def test_a_name_is_made_to_fit_the_api() -> None:
+    name = _asked(Any_Thing_With_A_Name_That_Is_Much_Longer_Than_The_Sixty_Four_Characters_Of_The_API)["name"]
+    assert len(name) == 64
+    assert _asked({"type": "object"})["name"] == "output"
+    assert _asked({"type": "object", "title": "日本"})["name"] == "output"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"day": "2026-11-22", "items": [{"name": "nut"}]}',
+        ' \n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n',
+        '```json\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```',
+        'Here you are:\n```JSON\r\n{"day": "2026-11-22",\n "items": [{"name": "nut"}]}\r\n```\nMore?',
+        '```\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```',
+    ],
+)
+def test_the_answer_is_returned_as_plain_json(text: str) -> None:
+    assert OutputType(Report).parse(text) == {"day": "2026-11-22", "items": [{"name": "nut", "count": 1}]}
+
+
+def test_a_fence_within_the_json_is_left_alone() -> None:
+    value = {"title": "```json\n{}\n```", "tags": []}
+    assert OutputType(STRICT).parse(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("output_type", "text", "told"),
+    [
+        (Report, None, "^The answer is empty$"),
+        (Report, " \n", "^The answer is empty$"),
+        (Report, "I cannot do that.", "^Invalid JSON"),
+        (Report, '{"day": "2026-11-22"', "^Invalid JSON"),
+        (Report, '{"day": "soon", "items": [{}]}', r"\(at day\); Field required \(at items\.0\.name\)$"),
+        (STRICT, "I cannot do that.", "^Invalid JSON"),
+        (STRICT, '{"title": 3, "tags": []}', r"^3 is not of type 'string' \(at \$\.title\)$"),
+        (STRICT, '{"title": "a"}', "^'tags' is a required property"),
+        (STRICT, "[" * 100_000, "."),
+        (Divided, '{"by": 0}', "^ZeroDivisionError"),
+        ({"$ref": "https://example.com/schema"}, "{}", "https://example.com/schema"),
+        ({"pattern": "("}, '"a"', "."),
+    ],
+)
+def test_an_answer_of_another_type_is_refused_with_a_short_reason(
+    output_type: Any, text: Any, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told) as raised:
+        OutputType(output_type).parse(text)
+    assert len(str(raised.value)) <= 500
+
+
+@given(value=json_values, output_type=st.sampled_from([Report, Counts, Divided, STRICT]))
+@settings(deadline=None)
+def test_any_json_is_an_answer_or_a_value_error(value: Any, output_type: Any) -> None:
+    with suppress(ValueError):
+        assert isinstance(OutputType(output_type).parse(json.dumps(value)), dict)
+
+
+@given(value=json_values)
+@settings(deadline=None)
+def test_what_is_returned_can_be_stored(value: Any) -> None:
+    found = OutputType({}).parse(json.dumps({"value": value}))
+    assert "\0" not in json.dumps(found, allow_nan=False, ensure_ascii=False).encode().decode()
+
+
+@pytest.mark.parametrize("output_type", [{"type": "objekt"}, {"required": 3}, Item(name="x"), str, Callback])
+def test_what_is_no_type_is_refused_before_anything_is_sent(output_type: Any) -> None:
+    with pytest.raises(RunRequestError, match="output_type"):
+        OutputType(output_type)
