@@ -118,7 +118,7 @@ def test_a_wrong_value_is_refused_when_the_task_runs_and_before_anything_is_sent
         (lambda: ThreadRunSensor(task_id="a"), ["Name one run"]),
         (lambda: ResponseSensor(task_id="a", ref={}, response_id="resp_1"), ["Name one run"]),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_missing_or_twice_is_refused_when_the_dag_is_parsed(
     make: Callable[[], Any], words: list[str]

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import signal
+import re
 import sqlite3
 import sys
 import threading
@@ -140,6 +141,7 @@ def test_calls_are_answered_in_order_under_their_ids(caller: Callable[..., Funct
         ((n for n in range(3)), "[0,1,2]"),
         ({"what": logging.INFO, "who": pytest.raises}, f'{{"what":20,"who":"{pytest.raises}"}}'),
     ],
+    ids=lambda value: re.sub(r" at 0x\w+", "", str(value)) or "empty",  # the same in every process
 )
 def test_a_result_is_sent_as_text_or_json(
     caller: Callable[..., FunctionCaller], result: Any, text: str
