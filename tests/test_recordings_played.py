@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,9 +21,16 @@ from airflow_provider_openai_runs.operators import (
     CreateRunOperator,
     SubmitToolOutputsOperator,
 )
+from tests.support.scene import Scene
+from tests.support.scripted_server import Asked, ScriptedServer
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "recordings"
-WAITING = {"task_id": "ask", "conn_id": "recorded", "completion_window": 60, "poll_interval": 0.01}
+WAITING: dict[str, Any] = {
+    "task_id": "ask",
+    "conn_id": "scripted",
+    "completion_window": 60,
+    "poll_interval": 0.01,
+}
 THREAD_RUNS = (
     "AssistantsTests/BasicRunOperationsWork",
     "AssistantsTests/BasicRunStepFunctionalityWorks",
@@ -70,14 +75,15 @@ class Recording:
             next(n for n, e in enumerate(self.entries) if e["ResponseBody"].get("status") == status) - 1
         )
 
-    def answer(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        self.asked.append(f"{method} {path}")
-        self.sent.append(body)
+    def answer(self, request: Asked) -> tuple[int, Any]:
+        method, path = request.method, request.path
+        self.asked.append(str(request))
+        self.sent.append(request.body)
         asked = self._stands_for.get((method, path), (method, path))
         known = [n for n, entry in enumerate(self.entries) if _asks(entry) == asked]
         if not known:
             for created in self.bodies("response"):
-                if (method, path) == ("GET", f"/v1/responses/{created['id']}"):
+                if (method, path) == ("GET", f"/responses/{created['id']}"):
                     return 200, created
             return 404, {"error": {"message": "This was never recorded.", "type": "invalid_request_error"}}
         self._now = next((number for number in known if number > self._now), known[-1])
@@ -86,50 +92,21 @@ class Recording:
 
 
 def _asks(entry: dict[str, Any]) -> tuple[str, str]:
-    return entry["RequestMethod"], urlsplit(entry["RequestUri"]).path
+    return entry["RequestMethod"], urlsplit(entry["RequestUri"]).path.removeprefix("/v1")
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Recording]]:
-    """Serve a recording; the connection `recorded` leads to it."""
+def play(scripted: ScriptedServer) -> Callable[..., Recording]:
+    """Serve a recording."""
     if not RECORDINGS.is_dir():
         pytest.skip("the recordings of real traffic are not here")
-    playing: list[Recording] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def start(name: str, **more: Any) -> Recording:
+        recording = Recording(name, **more)
+        scripted.play(recording.answer)
+        return recording
 
-        def _answer(self) -> None:
-            read = self.rfile.read(int(self.headers.get("content-length") or 0))
-            given = json.loads(read) if read else None
-            status, body = playing[-1].answer(self.command, urlsplit(self.path).path, given)
-            sent = json.dumps(body).encode()
-            self.send_response_only(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
-
-        do_GET = do_POST = _answer  # noqa: N815 - the names that http.server looks for
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    host = f"http://127.0.0.1:{server.server_port}/v1"
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_RECORDED", json.dumps({"conn_type": "openai", "password": "k", "host": host})
-    )
-
-    def serve(name: str, **more: Any) -> Recording:
-        playing.append(Recording(name, **more))
-        return playing[-1]
-
-    yield serve
-    server.shutdown()
-    server.server_close()
+    return start
 
 
 @pytest.fixture
@@ -145,7 +122,7 @@ def watch() -> Callable[[dict[str, Any]], Any]:
         flow = waits.wait(
             RunRef.from_json(ref), limits, cancel_on_timeout=False, cancel_wait=1, note=lambda _: None
         )
-        return OpenAIRunsHook("recorded").run_flow(flow)
+        return OpenAIRunsHook("scripted").run_flow(flow)
 
     return wait
 
@@ -162,17 +139,12 @@ def check(found: dict[str, Any], recorded: dict[str, Any]) -> None:
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 @pytest.mark.parametrize("name", THREAD_RUNS)
 def test_a_recorded_run_ends_as_it_did(
-    play: Callable[..., Recording],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    name: str,
-    *,
-    deferrable: bool,
+    scene: Scene, play: Callable[..., Recording], name: str, *, deferrable: bool
 ) -> None:
     recording = play(name)
     runs = recording.bodies("thread.run")
     created = {key: runs[0][key] for key in ("thread_id", "assistant_id")}
-    found = run_task(CreateRunOperator(**WAITING, **created, deferrable=deferrable), context)
+    found = scene.run(CreateRunOperator(**WAITING, **created, deferrable=deferrable))
 
     check(found, runs[-1])
     recorded = [
@@ -186,11 +158,9 @@ def test_a_recorded_run_ends_as_it_did(
 
 
 @pytest.mark.parametrize("name", RESPONSES)
-def test_a_recorded_response_ends_as_it_did(
-    play: Callable[..., Recording], run_task: Callable[..., Any], context: dict[str, Any], name: str
-) -> None:
+def test_a_recorded_response_ends_as_it_did(scene: Scene, play: Callable[..., Recording], name: str) -> None:
     (recorded,) = play(name).bodies("response")
-    found = run_task(CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello."), context)
+    found = scene.run(CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello."))
 
     check(found, recorded)
     assert found["output_text"]
@@ -206,11 +176,11 @@ def test_recorded_calls_are_answered_and_the_run_goes_on_to_its_end(
     runs = recording.bodies("thread.run")
     ref = {
         "kind": "thread_run",
-        "conn_id": "recorded",
+        "conn_id": "scripted",
         "id": runs[0]["id"],
         "thread_id": runs[0]["thread_id"],
     }
-    hook = OpenAIRunsHook("recorded")
+    hook = OpenAIRunsHook("scripted")
 
     assert watch(ref).outcome == "needs_action"
     run = hook.retrieve(ref)
@@ -229,9 +199,9 @@ def test_a_recorded_background_response_is_read_and_another_cancelled(
     from airflow_provider_openai_runs.runs.model import RunRef  # noqa: PLC0415
     from airflow_provider_openai_runs.wire import flows  # noqa: PLC0415
 
-    hook = OpenAIRunsHook("recorded")
+    hook = OpenAIRunsHook("scripted")
     (recorded,) = play("ResponsesTests/CanStreamBackgroundResponses").bodies("response")
-    ref = {"kind": "response", "conn_id": "recorded", "id": recorded["id"]}
+    ref = {"kind": "response", "conn_id": "scripted", "id": recorded["id"]}
     assert watch(ref).outcome == "ended"
     check(hook.retrieve(ref).to_xcom(), recorded)
 
@@ -252,12 +222,12 @@ def test_a_recorded_background_response_is_read_and_another_cancelled(
     ],
 )
 def test_a_recorded_end_without_an_answer_is_told_with_its_reason(
-    play: Callable[..., Recording], context: dict[str, Any], name: str, kind: type[Exception], words: str
+    scene: Scene, play: Callable[..., Recording], name: str, kind: type[Exception], words: str
 ) -> None:
     recorded = play(name).bodies("response")[0]
     with pytest.raises(kind, match=words):
-        CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello.").execute(context)
-    check(context["ti"].xcoms["return_value"], recorded)
+        CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello.").execute(scene.context)
+    check(scene.context["ti"].xcoms["return_value"], recorded)
 
 
 # -- tool loops ----------------------------------------------------------------------------------------------
@@ -283,26 +253,20 @@ def get_weather_at_location(location: str, unit: Literal["C", "F", "K"] = "C") -
 @pytest.fixture
 def play_loop(play: Callable[..., Recording]) -> tuple[Recording, dict[str, Any]]:
     """Serve the thread run that calls a function; also to a client that makes its thread first."""
-    (entry,) = [e for e in play(FUNCTION_LOOP).entries if _asks(e) == ("POST", "/v1/threads/runs")]
-    runs = f"/v1/threads/{entry['ResponseBody']['thread_id']}/runs"
-    return play(FUNCTION_LOOP, stands_for={("POST", runs): ("POST", "/v1/threads/runs")}), entry[
-        "ResponseBody"
-    ]
+    (entry,) = [e for e in play(FUNCTION_LOOP).entries if _asks(e) == ("POST", "/threads/runs")]
+    runs = f"/threads/{entry['ResponseBody']['thread_id']}/runs"
+    return play(FUNCTION_LOOP, stands_for={("POST", runs): ("POST", "/threads/runs")}), entry["ResponseBody"]
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 def test_a_recorded_run_calls_the_function_and_ends_as_it_did(
-    play_loop: tuple[Recording, dict[str, Any]],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    *,
-    deferrable: bool,
+    scene: Scene, play_loop: tuple[Recording, dict[str, Any]], *, deferrable: bool
 ) -> None:
     recording, run = play_loop
     functions = [get_favorite_food_for_day_of_week]
     created = {key: run[key] for key in ("thread_id", "assistant_id")}
     create = CreateRunOperator(**WAITING, **created, functions=functions, deferrable=deferrable)
-    found = run_task(create, context)
+    found = scene.run(create)
 
     check(found, recording.bodies("thread.run")[-1])
     assert found["output_text"] == "You should eat tacos on Thursday! \U0001f32e"
@@ -313,18 +277,18 @@ def test_a_recorded_run_calls_the_function_and_ends_as_it_did(
 
 
 def test_another_task_answers_the_call_of_a_recorded_run(
-    play_loop: tuple[Recording, dict[str, Any]], run_task: Callable[..., Any], context_of: Callable[..., Any]
+    scene: Scene, play_loop: tuple[Recording, dict[str, Any]]
 ) -> None:
     recording, run = play_loop
     created = {key: run[key] for key in ("thread_id", "assistant_id")}
     create = CreateRunOperator(**WAITING, **created, on_tool_calls="return")
-    waiting = run_task(create, context_of(None))
+    waiting = scene.run(create, scene.context_of(None))
     recording.go_back_to("requires_action")  # the messages, which the first task reads, came at the end
     outputs = {waiting["tool_calls"][0]["id"]: "tacos"}
     submit = SubmitToolOutputsOperator(
         **{**WAITING, "conn_id": None}, ref=waiting["ref"], outputs=outputs, deferrable=True
     )
-    found = run_task(submit, context_of(None))
+    found = scene.run(submit, scene.context_of(None))
 
     assert waiting["status"] == "requires_action"
     check(found, recording.bodies("thread.run")[-1])
@@ -334,13 +298,13 @@ def test_another_task_answers_the_call_of_a_recorded_run(
 
 
 def test_a_recorded_mcp_tool_is_approved_by_another_task(
-    play: Callable[..., Recording], run_task: Callable[..., Any], context_of: Callable[..., Any]
+    scene: Scene, play: Callable[..., Recording]
 ) -> None:
     recording = play(MCP_LOOP)
     first, second = recording.requests("/responses")
     asks = {"model": first["model"], "tools": first["tools"], "input": first["input"]}
     create = CreateResponseOperator(**WAITING, **asks, on_tool_calls="return")
-    waiting = run_task(create, context_of(None))
+    waiting = scene.run(create, scene.context_of(None))
     (call,) = waiting["tool_calls"]
     submit = SubmitToolOutputsOperator(
         **{**WAITING, "conn_id": None},
@@ -349,7 +313,7 @@ def test_a_recorded_mcp_tool_is_approved_by_another_task(
         model=first["model"],
         tools=first["tools"],
     )
-    found = run_task(submit, context_of(None))
+    found = scene.run(submit, scene.context_of(None))
 
     check(found, recording.bodies("response")[-1])
     assert (call["name"], call["type"]) == ("roll", "mcp_approval_request")
@@ -359,7 +323,7 @@ def test_a_recorded_mcp_tool_is_approved_by_another_task(
 
 
 def test_a_recorded_call_of_a_response_is_answered_by_its_call_id(
-    play: Callable[..., Recording], context: dict[str, Any]
+    scene: Scene, play: Callable[..., Recording]
 ) -> None:
     recording = play(ONE_CALL)  # how it went on was not recorded: the call comes again and again
     (asked,) = recording.requests("/responses")
@@ -371,7 +335,7 @@ def test_a_recorded_call_of_a_response_is_answered_by_its_call_id(
         max_rounds=2,
     )
     with pytest.raises(ToolCallsFailedError, match="max_rounds=2"):
-        create.execute(context)
+        create.execute(scene.context)
 
     first, *answers = [body for body in recording.sent if body]
     (call,) = recording.bodies("response")[0]["output"]

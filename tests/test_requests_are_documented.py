@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,14 +13,20 @@ import pytest
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
 from conformance.oracle import DESCRIPTION, Oracle
+from tests.support.scene import Scene
 
 pytestmark = pytest.mark.skipif(
     not DESCRIPTION.is_file(), reason="the description of the API is not beside the repository"
 )
 
 AT_ONCE = Scenario(queued=0, in_progress=0, times=None)
-WAITING = {"task_id": "ask", "completion_window": 30, "poll_interval": 0.05, "deferrable": False}
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+WAITING: dict[str, Any] = {
+    "task_id": "ask",
+    "completion_window": 30,
+    "poll_interval": 0.05,
+    "deferrable": False,
+}
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 NESTED = {"type": "function", "function": {"name": "f", "description": "Say f.", "parameters": SCHEMA}}
 FLAT = {"type": "function", "name": "g", "parameters": SCHEMA, "strict": True}
 BARE = {"type": "function", "function": {"name": "h"}}
@@ -124,11 +130,11 @@ def oracles() -> Iterator[list[Any]]:
 
 
 @pytest.fixture
-def simulator(openai_runs_simulator: Simulator, oracles: list[Any]) -> Iterator[Simulator]:
+def simulator(scene: Scene, oracles: list[Any]) -> Iterator[Simulator]:
     """Give a simulator; in the end, all that it was asked must be documented."""
-    yield openai_runs_simulator
+    yield scene.simulator
     for oracle in oracles:
-        assert oracle.check(openai_runs_simulator.requests)
+        assert oracle.check(scene.simulator.requests)
 
 
 def test_the_oracle_refuses_what_is_wrong() -> None:
@@ -137,8 +143,9 @@ def test_the_oracle_refuses_what_is_wrong() -> None:
     assert oracle.complaints("POST", "/threads/thread_1/runs", {}, right) == []
     for body in ({}, {**right, "tools": [{"type": "retrieval"}]}, {**right, "max_tokens": 5}):
         assert oracle.complaints("POST", "/threads/thread_1/runs", {}, body)
-    for body in ({"temperature": 3}, {"input": 5}, {"tools": [NESTED]}, {"bogus": 1}):
-        assert oracle.complaints("POST", "/responses", {}, {"model": "m", "input": "Why?", **body})
+    wrong: list[dict[str, Any]] = [{"temperature": 3}, {"input": 5}, {"tools": [NESTED]}, {"bogus": 1}]
+    for change in wrong:
+        assert oracle.complaints("POST", "/responses", {}, {"model": "m", "input": "Why?", **change})
     assert oracle.complaints("GET", "/threads/thread_1/runs", {"limit": "many"}, None)
     assert oracle.complaints("GET", "/threads/thread_1/runs", {"sorted": "asc"}, None)
     assert oracle.complaints("POST", "/responses/resp_1/cancel", {}, {"why": "late"})
@@ -154,64 +161,48 @@ def test_no_argument_is_forgotten() -> None:
 
 @pytest.mark.parametrize("arguments", cases(RESPONSE_ARGUMENTS))
 def test_a_response_is_created_as_documented(
-    simulator: Simulator,
-    post: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    arguments: dict[str, Any],
+    scene: Scene, simulator: Simulator, arguments: dict[str, Any]
 ) -> None:
     simulator.script(AT_ONCE)
-    ids = {"conv": post("/conversations")["id"], "resp": post("/responses", model="m", input="Hello.")["id"]}
+    ids = {
+        "conv": scene.post("/conversations")["id"],
+        "resp": scene.post("/responses", model="m", input="Hello.")["id"],
+    }
     given = {name: _with_ids(value, ids) for name, value in arguments.items()}
     operator = CreateResponseOperator(**{**WAITING, "model": "gpt-4o-mini", "input": "Why?", **given})
-    run_task(operator, context)
+    scene.run(operator)
 
 
-def test_a_response_with_everything_is_created_as_documented(
-    simulator: Simulator, run_task: Callable[..., Any], context: dict[str, Any]
-) -> None:
+def test_a_response_with_everything_is_created_as_documented(scene: Scene, simulator: Simulator) -> None:
     simulator.script(AT_ONCE)
     apart = {"conversation", "previous_response_id"}
     given = {name: values[0] for name, values in RESPONSE_ARGUMENTS.items() if name not in apart}
-    run_task(CreateResponseOperator(**{**WAITING, **given}), context)
+    scene.run(CreateResponseOperator(**{**WAITING, **given}))
 
 
 @pytest.mark.parametrize("arguments", cases(THREAD_RUN_ARGUMENTS))
 @pytest.mark.filterwarnings("ignore:tool type")
 def test_a_thread_run_is_created_as_documented(
-    simulator: Simulator,
-    assistant_id: str,
-    thread_id: str,
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    arguments: dict[str, Any],
+    scene: Scene, simulator: Simulator, assistant_id: str, thread_id: str, arguments: dict[str, Any]
 ) -> None:
     simulator.script(AT_ONCE)
     thread = {} if "thread" in arguments else {"thread_id": thread_id}
-    run_task(CreateRunOperator(**{**WAITING, "assistant_id": assistant_id, **thread, **arguments}), context)
+    scene.run(CreateRunOperator(**{**WAITING, "assistant_id": assistant_id, **thread, **arguments}))
 
 
 def test_a_thread_run_with_everything_is_created_as_documented(
-    simulator: Simulator,
-    assistant_id: str,
-    thread_id: str,
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
+    scene: Scene, simulator: Simulator, assistant_id: str, thread_id: str
 ) -> None:
     simulator.script(AT_ONCE)
     given = {name: values[0] for name, values in THREAD_RUN_ARGUMENTS.items() if values}
     for other in ("thread", "max_tokens"):
         del given[other]
     operator = CreateRunOperator(**WAITING, **given, assistant_id=assistant_id, thread_id=thread_id)
-    run_task(operator, context)
+    scene.run(operator)
 
 
 def test_every_other_request_is_documented(
-    simulator: Simulator,
-    assistant_id: str,
-    thread_id: str,
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
+    scene: Scene, simulator: Simulator, assistant_id: str, thread_id: str
 ) -> None:
     """Looks, lists and their pages, a search, cancels, and answers to calls of every kind."""
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415 - Airflow is set up by then
@@ -234,7 +225,7 @@ def test_every_other_request_is_documented(
     hook.cancel(hook.create_thread_run(thread_id=thread_id, assistant_id=assistant_id).ref)
 
     simulator.fault(Fault(method="POST", path="/runs$", kind="lost"))
-    run_task(CreateRunOperator(**WAITING, thread_id=thread_id, assistant_id=assistant_id), context)
+    scene.run(CreateRunOperator(**WAITING, thread_id=thread_id, assistant_id=assistant_id))
 
     asked = {
         f"{r.method} {re.sub('(?<=/)(thread|run|resp)_[^/]+', 'ID', r.path)}" for r in simulator.requests

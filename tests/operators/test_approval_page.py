@@ -25,6 +25,7 @@ from airflow_provider_openai_runs.tool_calls.approval_page import (
     calls_to_approve,
     check_approval,
 )
+from tests.support.scene import Scene
 
 RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="openai_default")
 REFUND = ToolCall(id="call_1", name="refund", arguments='{"order": "A-17", "amount": 12.5}')
@@ -35,12 +36,13 @@ PERSON = {"id": "ann", "name": "Ann"}
 
 
 @pytest.fixture
-def page_of(store: Any, pages: Any) -> Callable[..., ApprovalPage]:
+def page_of(scene: Scene, pages: Any) -> Callable[..., ApprovalPage]:
     """Make a page about calls, as each worker does anew."""
     ti = SimpleNamespace(id="01936d3e-0000-7000-8000-000000000001", dag_id="shop", task_id="ask")
 
     def make(*calls: ToolCall, ref: RunRef = RUN) -> ApprovalPage:
-        return ApprovalPage(ti=ti, ref=ref, calls=calls, store=store, log=logging.getLogger())
+        log: Any = logging.getLogger()
+        return ApprovalPage(ti=ti, ref=ref, calls=calls, store=scene.store, log=log)
 
     return make
 
@@ -67,12 +69,12 @@ def test_a_person_is_asked_about_the_calls_that_approve_names_and_about_those_a_
 
 
 @pytest.mark.parametrize("approve", [None, False, True, ["refund"], lambda _name, _arguments: True])
-def test_each_form_of_approve_is_accepted(approve: Any, store: Any) -> None:
+def test_each_form_of_approve_is_accepted(scene: Scene, approve: Any) -> None:
     check_approval(approve)
 
 
 @pytest.mark.parametrize("approve", ["refund", 1, {"refund": True}, [""], [7]])
-def test_a_wrong_approve_is_refused_when_the_dag_is_parsed(approve: Any, store: Any) -> None:
+def test_a_wrong_approve_is_refused_when_the_dag_is_parsed(scene: Scene, approve: Any) -> None:
     with pytest.raises(RunRequestError, match="approve"):
         check_approval(approve)
 
@@ -389,25 +391,25 @@ def test_an_approval_meant_for_other_calls_approves_nothing(
 
 
 def test_a_page_whose_note_was_lost_is_known_by_its_text(
-    page_of: Callable[..., ApprovalPage], pages: Any, store: Any
+    scene: Scene, page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
-    store.values.clear()
+    scene.store.values.clear()
     with pytest.raises(SecondApprovalError) as refused:
         page_of(MAIL).show()
     assert refused.value.is_open
     with pytest.raises(SecondApprovalError):
         page_of(MAIL).decisions(pages.answered("Approve"))
 
-    store.values.clear()
+    scene.store.values.clear()
     page_of(REFUND).show()
     assert page_of(REFUND).decisions(pages.answered())["call_1"].approved
 
 
 def test_a_note_that_cannot_be_written_does_not_lose_the_decision(
-    page_of: Callable[..., ApprovalPage], pages: Any, store: Any
+    scene: Scene, page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
-    store.fail("set", ConnectionError("the API server is down"))
+    scene.store.fail("set", ConnectionError("the API server is down"))
 
     assert page_of(REFUND).decisions(pages.answered())["call_1"].approved
