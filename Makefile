@@ -71,7 +71,7 @@ lint: $(STAMP) ## Check style and format
 	@$(RUN) ruff format --check .
 
 types: $(STAMP) ## Check types
-	@$(RUN) mypy airflow_provider_openai_runs chaos demo conformance
+	@$(RUN) mypy airflow_provider_openai_runs chaos demo conformance tests
 
 coverage: $(STAMP) ## Fail if the tests of runs/ and wire/ miss more than one branch in twenty
 	@$(RUN) pytest tests/runs tests/wire --cov=airflow_provider_openai_runs/runs \

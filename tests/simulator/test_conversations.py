@@ -45,6 +45,7 @@ def test_a_second_response_on_a_busy_conversation_is_refused_as_locked(
     assert say(client, conversation, "Two").status == "queued"
 
 
+@pytest.mark.usefixtures("time_stands_still")
 def test_question_and_answer_appear_only_when_the_response_has_completed(
     client: openai.OpenAI,
     simulator: Simulator,

@@ -138,6 +138,7 @@ def differences(recorded: Any, simulated: Any, where: str = "") -> Iterator[str]
         yield f"{where} is {simulated!r} instead of {recorded!r}"
 
 
+@pytest.mark.usefixtures("time_stands_still")
 @pytest.mark.parametrize("name", CASES)
 def test_answers_look_like_recorded_ones(http: httpx2.Client, simulator: Simulator, name: str) -> None:
     if (scenario := CASES[name]) is not None:
