@@ -45,19 +45,24 @@ def at_least(number: int) -> Schema:
     return {"type": "integer", "minimum": number}
 
 
-def fields(required: Iterable[str] = (), /, *, closed: bool = True, **properties: Schema) -> Schema:
-    """Describe an object; a closed one has no other properties."""
+def fields(required: Iterable[str] = (), /, **properties: Schema) -> Schema:
+    """Describe an object that has no other properties."""
     return {
         "type": "object",
         "required": list(required),
         "properties": properties,
-        "additionalProperties": not closed,
+        "additionalProperties": False,
     }
 
 
-def typed(name: str, required: Iterable[str] = (), /, *, closed: bool = True, **properties: Schema) -> Schema:
+def typed(name: str, required: Iterable[str] = (), /, **properties: Schema) -> Schema:
     """Describe an object that says of what type it is."""
-    return fields(["type", *required], closed=closed, type={"const": name}, **properties)
+    return fields(["type", *required], type={"const": name}, **properties)
+
+
+def opened(described: Schema) -> Schema:
+    """Describe an object that may have other properties, too."""
+    return {**described, "additionalProperties": True}
 
 
 _FUNCTION = {
@@ -74,9 +79,9 @@ _MCP = {
 _RESPONSE_TOOL = either(
     typed("function", ["name", "parameters", "strict"], **_FUNCTION),
     typed("code_interpreter", ["container"], container=either(TEXT, OBJECT)),
-    typed("web_search", closed=False),
-    typed("file_search", ["vector_store_ids"], closed=False, vector_store_ids=items(TEXT)),
-    typed("mcp", ["server_label"], closed=False, **_MCP),
+    opened(typed("web_search")),
+    opened(typed("file_search", ["vector_store_ids"], vector_store_ids=items(TEXT))),
+    opened(typed("mcp", ["server_label"], **_MCP)),
 )
 _RUN_TOOL = either(
     typed("function", ["function"], function=fields(["name"], **_FUNCTION)),
@@ -85,8 +90,8 @@ _RUN_TOOL = either(
 )
 _PART = either(
     typed("input_text", ["text"], text=TEXT),
-    typed("input_image", closed=False),
-    typed("input_file", closed=False),
+    opened(typed("input_image")),
+    opened(typed("input_file")),
 )
 _INPUT_ITEM = either(
     fields(
@@ -120,7 +125,7 @@ _RUN_FORMAT = either(
     {"const": "auto"},
     typed("text"),
     typed("json_object"),
-    typed("json_schema", ["json_schema"], json_schema=fields(["name"], closed=False, name=ID, schema=OBJECT)),
+    typed("json_schema", ["json_schema"], json_schema=opened(fields(["name"], name=ID, schema=OBJECT))),
 )
 
 CREATE_RESPONSE = fields(
@@ -135,7 +140,7 @@ CREATE_RESPONSE = fields(
     model=ID,
     parallel_tool_calls=BOOLEAN,
     previous_response_id=ID,
-    reasoning=fields(closed=False, effort=REASONING_EFFORT),
+    reasoning=opened(fields(effort=REASONING_EFFORT)),
     service_tier=one_of("auto", "default", "flex", "scale", "priority"),
     store=BOOLEAN,
     temperature=TEMPERATURE,
@@ -160,7 +165,7 @@ CREATE_RUN = fields(
     response_format=_RUN_FORMAT,
     stream=either(BOOLEAN, {"type": "null"}),
     temperature=TEMPERATURE,
-    tool_choice=either(one_of("none", "auto", "required"), fields(["type"], closed=False, type=TEXT)),
+    tool_choice=either(one_of("none", "auto", "required"), opened(fields(["type"], type=TEXT))),
     tools=items(_RUN_TOOL, maxItems=20),
     top_p=SHARE,
     truncation_strategy=fields(["type"], type=one_of("auto", "last_messages"), last_messages=at_least(1)),
