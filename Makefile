@@ -13,7 +13,7 @@ AIRFLOWS := 3.1 3.2 3.3
 SDK ?=
 VENV ?= .venv$(if $(filter-out 3.3,$(AIRFLOW)),-airflow-$(AIRFLOW))$(if $(SDK),-sdk-$(SDK))
 ARGS ?=
-WORKERS ?= 4
+WORKERS ?= 3
 
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -53,7 +53,7 @@ airflow: $(STAMP) ## Leave a live Airflow with the example Dags running, until C
 simulator: $(STAMP) ## Run the simulator alone, until Ctrl-C
 	@$(RUN) airflow_provider_openai_runs.simulator $(ARGS)
 
-test: $(STAMP) ## Run the tests in WORKERS processes (4); ARGS go to pytest
+test: $(STAMP) ## Run the tests in WORKERS processes (3); ARGS go to pytest
 	@$(RUN) pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) ## Break a live Airflow in every way for an hour, and count what is paid twice

@@ -6,7 +6,8 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
@@ -32,6 +33,27 @@ def busy_for(scene: Scene, thread_id: str, assistant_id: str) -> Callable[[float
     return start
 
 
+@pytest.fixture
+def end_once_asked(scene: Scene) -> Iterator[Callable[..., None]]:
+    """Move the clock to where every run has ended, once the simulator was asked something several times."""
+    with ThreadPoolExecutor() as pool:
+        watches: list[Future[None]] = []
+
+        def watch(method: str, path: str, enough: int) -> None:
+            ends = time.monotonic() + 20
+            while scene.simulator.count(method, path) < enough and time.monotonic() < ends:
+                time.sleep(0.005)
+            scene.simulator.advance(100)
+
+        def start(method: str, path: str, times: int) -> None:
+            enough = scene.simulator.count(method, path) + times
+            watches.append(pool.submit(watch, method, path, enough))
+
+        yield start
+        for one in watches:
+            one.result()
+
+
 def statuses(simulator: Simulator) -> dict[str, str]:
     return {run["id"]: run["status"] for run in simulator.runs()}
 
@@ -48,9 +70,10 @@ def test_a_busy_thread_fails_the_task_and_leaves_the_other_run_alone(
 
 
 def test_waiting_in_the_worker_creates_the_run_when_the_other_one_has_ended(
-    scene: Scene, run_on: Make, busy_for: Callable[[float], str]
+    scene: Scene, run_on: Make, busy_for: Callable[[float], str], end_once_asked: Callable[..., None]
 ) -> None:
-    other = busy_for(1)
+    other = busy_for(60)
+    end_once_asked("GET", f"/runs/{other}$", 2)
     found = run_on(on_active_run="wait").execute(scene.context)
 
     assert found["status"] == "completed"
@@ -59,10 +82,11 @@ def test_waiting_in_the_worker_creates_the_run_when_the_other_one_has_ended(
 
 
 def test_a_busy_run_that_is_not_visible_yet_is_looked_at_again_before_the_next_create(
-    scene: Scene, run_on: Make, busy_for: Callable[[float], str]
+    scene: Scene, run_on: Make, busy_for: Callable[[float], str], end_once_asked: Callable[..., None]
 ) -> None:
-    other = busy_for(1)
+    other = busy_for(60)
     scene.simulator.fault(Fault(method="GET", path=f"/runs/{other}$", status=404, times=2))
+    end_once_asked("GET", f"/runs/{other}$", 3)
     before = scene.simulator.count("POST", "/runs$")
     assert run_on(on_active_run="wait").execute(scene.context)["status"] == "completed"
     assert scene.simulator.count("POST", "/runs$") - before == 2
@@ -89,7 +113,7 @@ def test_a_busy_run_that_nobody_can_see_does_not_make_creates_follow_at_once(
 def test_a_deferrable_task_waits_for_the_thread_without_a_worker(
     scene: Scene, run_on: Make, busy_for: Callable[[float], str]
 ) -> None:
-    other = busy_for(1)
+    other = busy_for(60)
     operator = run_on(on_active_run="wait", deferrable=True)
     with pytest.raises(TaskDeferred) as busy:
         copy.copy(operator).execute(scene.context)
@@ -98,6 +122,7 @@ def test_a_deferrable_task_waits_for_the_thread_without_a_worker(
     assert not busy.value.trigger.cancel_on_kill
     assert not busy.value.trigger.cancel_on_timeout
 
+    scene.simulator.advance(60)
     kwargs = {**(busy.value.kwargs or {}), "event": scene.fire(busy.value.trigger)}
     with pytest.raises(TaskDeferred) as free:
         copy.copy(operator).resume_execution(busy.value.method_name, kwargs, scene.context)
@@ -129,12 +154,13 @@ def test_the_other_run_is_cancelled_first_where_that_is_wanted(
 
 
 def test_a_locked_conversation_is_waited_for(
-    scene: Scene, respond: Make, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, respond: Make, monkeypatch: pytest.MonkeyPatch, end_once_asked: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.attempts.busy_thread._ASK_AGAIN_SECONDS", 0.3)
-    scene.simulator.script(Scenario(queued=0, in_progress=0.6), Scenario(queued=0, in_progress=0.1))
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.busy_thread._ASK_AGAIN_SECONDS", 0.05)
+    scene.simulator.script(Scenario(queued=0, in_progress=60), Scenario(queued=0, in_progress=0.1))
     conversation = scene.post("/conversations")["id"]
     scene.post("/responses", model="m", input="first", background=True, conversation=conversation)
+    end_once_asked("POST", "^/responses$", 2)
     found = respond(conversation=conversation, on_active_run="wait").execute(scene.context)
 
     assert found["status"] == "completed"

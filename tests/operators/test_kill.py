@@ -13,10 +13,9 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs.exceptions import OpenAIRunError
 from airflow_provider_openai_runs.simulator import Fault, Scenario
-from tests.support.scene import Make, Scene
+from tests.support.scene import CREATES, Make, Scene
 
 LONG = Scenario(queued=0.02, in_progress=500)
-CREATES = r"^/(responses|threads/[^/]+/runs)$"
 
 
 @pytest.fixture

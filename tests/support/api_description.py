@@ -140,6 +140,8 @@ CREATE_RESPONSE = fields(
     model=ID,
     parallel_tool_calls=BOOLEAN,
     previous_response_id=ID,
+    prompt_cache_key=TEXT,
+    safety_identifier=TEXT,
     reasoning=opened(fields(effort=REASONING_EFFORT)),
     service_tier=one_of("auto", "default", "flex", "scale", "priority"),
     store=BOOLEAN,
@@ -198,6 +200,8 @@ def _operation(body: Schema | None = None, **query: Schema) -> dict[str, Any]:
 _RUN = "/threads/{thread_id}/runs/{run_id}"
 DESCRIPTION: dict[str, Any] = {
     "paths": {
+        "/assistants": {"post": _operation(fields(["model"], model=ID, name=TEXT, instructions=TEXT))},
+        "/conversations": {"post": _operation(fields(items=items(_INPUT_ITEM), metadata=METADATA))},
         "/responses": {"post": _operation(CREATE_RESPONSE)},
         "/responses/{response_id}": {"get": _operation(include=items(TEXT)), "delete": _operation()},
         "/responses/{response_id}/cancel": {"post": _operation()},

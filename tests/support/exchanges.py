@@ -64,7 +64,7 @@ def read(name: str) -> list[Exchange]:
     return [one for one in exchanges(name) if isinstance(one.answer, dict)]
 
 
-def conversations(*names: str) -> Any:
+def conversations(*names: str) -> pytest.MarkDecorator:
     """Parametrise a test with ``name``; recordings are left out where there are none."""
     return pytest.mark.parametrize("name", [name for name in names if name in OURS or RECORDINGS.is_dir()])
 
