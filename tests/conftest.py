@@ -18,6 +18,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,8 +148,22 @@ def _http() -> Iterator[httpx2.Client]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def _imported() -> None:
+    """Import what an operator imports when it runs: it takes seconds, and some tests measure the time."""
+    for name in (
+        "airflow_provider_openai_runs.hooks",
+        "airflow_provider_openai_runs.triggers",
+        "openai.resources.beta",
+        "openai.resources.responses",
+    ):
+        import_module(name)
+
+
 @pytest.fixture
-def scene(openai_runs_simulator: Simulator, _http: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def scene(
+    _imported: None, openai_runs_simulator: Simulator, _http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> Scene:
     return Scene(simulator=openai_runs_simulator, http=_http, monkeypatch=monkeypatch)
 
 

@@ -25,7 +25,7 @@ def start() -> Iterator[Callable[..., Future[Any]]]:
         yield lambda operator, context: pool.submit(operator.execute, context)
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 5.0) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     ends = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < ends, "it did not happen"
