@@ -13,6 +13,7 @@ AIRFLOWS := 3.1 3.2 3.3
 SDK ?=
 VENV ?= .venv$(if $(filter-out 3.3,$(AIRFLOW)),-airflow-$(AIRFLOW))$(if $(SDK),-sdk-$(SDK))
 ARGS ?=
+WORKERS ?= 3
 
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -48,14 +49,14 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(CREATED)
 		--constraint $(VENV)/constraints.txt
 	@touch $@
 
-test: $(STAMP) ## Run the tests; ARGS="tests/runs -x" goes to pytest
-	@$(RUN) pytest $(ARGS)
+test: $(STAMP) ## Run the tests in WORKERS processes (3); ARGS="tests/runs -x" goes to pytest
+	@$(RUN) pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(STAMP) ## Check style and format (ruff)
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 
-types: $(STAMP) ## Check the types of the package, dev/ and example_dags/ (mypy)
+types: $(STAMP) ## Check the types of the package, dev/, example_dags/ and tests/ (mypy)
 	@$(RUN) mypy
 
 coverage: $(STAMP) ## Fail if the tests of runs/ and wire/ miss more than one branch in twenty
@@ -89,7 +90,7 @@ $(INSTALLED): .venv-conformance-%/.installed: dev/conformance/requirements/%.txt
 ##@ Before a release, or after a change of what crosses a process
 
 chaos-short: $(STAMP) ## Kill, mark, clear and freeze tasks of a live Airflow; count what is paid twice (five minutes)
-	@$(RUN) pytest -m chaos -s tests/chaos $(ARGS)
+	@$(RUN) pytest -m chaos -s -o timeout=0 -o faulthandler_timeout=0 tests/chaos $(ARGS)
 
 chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) ## The same with every fault, for an hour; ARGS="--row WORDS" for some, "--help" for more
 	@$(RUN) dev.chaos $(ARGS)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simulator
+from tests.support.scene import Scene
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "example_dags").glob("*.py"))
 #: How many runs each example pays for.
@@ -68,22 +69,19 @@ def test_an_example_parses_without_warnings_or_credentials(path: Path, fetch: Ca
 @pytest.mark.usefixtures("airflow_db")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_succeeds_and_pays_for_no_run_twice(
-    path: Path,
-    fetch: Callable[[Path], Any],
-    openai_runs_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Scene, path: Path, fetch: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_OPENAI_THREADS", openai_runs_simulator.connection_json)
+    monkeypatch.setenv("AIRFLOW_CONN_OPENAI_THREADS", scene.simulator.connection_json)
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
-    openai_runs_simulator.script(Scenario(queued=0.05, in_progress=0.15, times=None))
+    scene.simulator.script(Scenario(queued=0.05, in_progress=0.15, times=None))
     dag = fetch(path)
     for sensor in (task for task in dag.tasks if hasattr(task, "poke_interval")):
         sensor.poke_interval = 0.1
     run = dag.test()
 
     assert run.state == "success"
-    assert len(openai_runs_simulator.runs()) == PAID.get(path.stem, 1)
-    assert openai_runs_simulator.active() == []
+    assert len(scene.simulator.runs()) == PAID.get(path.stem, 1)
+    assert scene.simulator.active() == []
 
 
 # -- the agent, which asks a person --------------------------------------------------------------------------
@@ -109,7 +107,7 @@ def decide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             # The thread that waits logs that it does, and so answers itself: there is nothing to race with.
             with create_session() as session:
                 for page in session.query(HITLDetail).filter(HITLDetail.responded_at.is_(None)).all():
-                    asked.append(page.body)
+                    asked.append(str(page.body))
                     ti = page.task_instance
                     payload = UpdateHITLDetailPayload(chosen_options=[option], params_input=entered)
                     user = SimpleAuthManagerUser(username="ada", role="admin")
@@ -127,7 +125,7 @@ def decide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 @pytest.fixture
 def ask_agent(
-    fetch: Callable[[Path], Any], openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, fetch: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], tuple[Any, list[Any]]]:
     """Run the agent, whose model finds, looks up and refunds; return its Dag run and the refunds."""
 
@@ -136,7 +134,7 @@ def ask_agent(
         find = FunctionCall(name="find_orders", arguments={"customer": "ada@example.com"})
         look_up = FunctionCall(name="look_up_order", arguments={"order_id": 1001})
         rounds = ((find,), (look_up,), (REFUND,))
-        openai_runs_simulator.script(
+        scene.simulator.script(
             Scenario(queued=0.05, in_progress=0.1, times=None, function_calls=rounds, text="Done.")
         )
         dag_run = fetch(AGENT).test()
@@ -154,13 +152,11 @@ def describe_calls(simulator: Simulator) -> list[str]:
 
 @pytest.mark.usefixtures("airflow_db")
 def test_the_agent_looks_up_asks_and_refunds_what_a_person_approves(
-    ask_agent: Callable[[], tuple[Any, list[Any]]],
-    decide: Callable[..., list[str]],
-    openai_runs_simulator: Simulator,
+    scene: Scene, ask_agent: Callable[[], tuple[Any, list[Any]]], decide: Callable[..., list[str]]
 ) -> None:
     asked = decide(option="Approve")
     run, refunds = ask_agent()
-    found, looked_up, refunded = describe_calls(openai_runs_simulator)
+    found, looked_up, refunded = describe_calls(scene.simulator)
 
     assert run.state == "success"
     assert refunds == [(1001, 1200, "broken")]
@@ -170,21 +166,19 @@ def test_the_agent_looks_up_asks_and_refunds_what_a_person_approves(
     assert "espresso cup" in found
     assert '"refunded":0' in looked_up
     assert refunded == "Refunded."
-    assert len(openai_runs_simulator.runs()) == 4
+    assert len(scene.simulator.runs()) == 4
 
 
 @pytest.mark.usefixtures("airflow_db")
 def test_the_agent_writes_nothing_that_a_person_rejects(
-    ask_agent: Callable[[], tuple[Any, list[Any]]],
-    decide: Callable[..., list[str]],
-    openai_runs_simulator: Simulator,
+    scene: Scene, ask_agent: Callable[[], tuple[Any, list[Any]]], decide: Callable[..., list[str]]
 ) -> None:
     decide(option="Reject", comment="Ask for a photo first.")
     run, refunds = ask_agent()
 
     assert run.state == "success"
     assert refunds == []
-    assert describe_calls(openai_runs_simulator)[-1].endswith("The person says: Ask for a photo first.")
+    assert describe_calls(scene.simulator)[-1].endswith("The person says: Ask for a photo first.")
 
 
 def test_the_agent_refunds_once_for_a_call_and_never_more_than_was_paid(

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import airflow
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 
 from airflow_provider_openai_runs.get_provider_info import get_provider_info

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded real traffic, served back over HTTP: the package's own calls and waiting see what was recorded."""
+"""Conversations with the API, served back over HTTP: the package sees what was said there."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,15 +20,26 @@ from airflow_provider_openai_runs.operators import (
     CreateRunOperator,
     SubmitToolOutputsOperator,
 )
+from tests.support import exchanges
+from tests.support.exchanges import conversations
+from tests.support.scene import Scene
+from tests.support.scripted_server import Asked, ScriptedServer
 
-RECORDINGS = Path(__file__).parents[2] / "shared" / "recordings"
-WAITING = {"task_id": "ask", "conn_id": "recorded", "completion_window": 60, "poll_interval": 0.01}
+WAITING: dict[str, Any] = {
+    "task_id": "ask",
+    "conn_id": "scripted",
+    "completion_window": 60,
+    "poll_interval": 0.01,
+}
 THREAD_RUNS = (
+    "our thread run",
+    "our steps on two pages",
     "AssistantsTests/BasicRunOperationsWork",
     "AssistantsTests/BasicRunStepFunctionalityWorks",
     "AssistantsTests/Pagination_CanRehydrateRunStepPageCollectionFromBytes",
 )
 RESPONSES = (
+    "our response",
     "ResponsesTests/MessageHistoryWorks",
     "ResponseStoreTests/GetInputItemsCollectionPage",
     "ResponseStoreTests/GetInputItemsWithOrderFiltering",
@@ -49,87 +57,48 @@ class Recording:
     """
 
     def __init__(self, name: str, stands_for: dict[tuple[str, str], tuple[str, str]] | None = None) -> None:
-        entries = json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))["Entries"]
-        self.entries = [entry for entry in entries if isinstance(entry["ResponseBody"], dict)]
+        self.name = name
+        self.entries = exchanges.read(name)
         self.asked: list[str] = []
         self.sent: list[Any] = []
         self._stands_for = stands_for or {}
         self._now = -1
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
-        return [e["ResponseBody"] for e in self.entries if e["ResponseBody"].get("object") == kind]
+        return [one.answer for one in self.entries if one.answer.get("object") == kind]
 
     def requests(self, ends_with: str) -> list[Any]:
-        return [
-            e["RequestBody"] for e in self.entries if _asks(e)[1].endswith(ends_with) and e["RequestBody"]
-        ]
+        return [one.sent for one in self.entries if one.path.endswith(ends_with) and one.sent]
 
     def go_back_to(self, status: str) -> None:
         """Let the next look be the first one that saw this status."""
-        self._now = (
-            next(n for n, e in enumerate(self.entries) if e["ResponseBody"].get("status") == status) - 1
-        )
+        self._now = [one.answer.get("status") for one in self.entries].index(status) - 1
 
-    def answer(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        self.asked.append(f"{method} {path}")
-        self.sent.append(body)
+    def answer(self, request: Asked) -> tuple[int, Any]:
+        method, path = request.method, request.path
+        self.asked.append(str(request))
+        self.sent.append(request.body)
         asked = self._stands_for.get((method, path), (method, path))
-        known = [n for n, entry in enumerate(self.entries) if _asks(entry) == asked]
+        known = [n for n, one in enumerate(self.entries) if (one.method, one.path) == asked]
         if not known:
             for created in self.bodies("response"):
-                if (method, path) == ("GET", f"/v1/responses/{created['id']}"):
+                if (method, path) == ("GET", f"/responses/{created['id']}"):
                     return 200, created
             return 404, {"error": {"message": "This was never recorded.", "type": "invalid_request_error"}}
         self._now = next((number for number in known if number > self._now), known[-1])
-        entry = self.entries[self._now]
-        return entry["StatusCode"], entry["ResponseBody"]
-
-
-def _asks(entry: dict[str, Any]) -> tuple[str, str]:
-    return entry["RequestMethod"], urlsplit(entry["RequestUri"]).path
+        return self.entries[self._now].status, self.entries[self._now].answer
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Recording]]:
-    """Serve a recording; the connection `recorded` leads to it."""
-    if not RECORDINGS.is_dir():
-        pytest.skip("the recordings of real traffic are not here")
-    playing: list[Recording] = []
+def play(scripted: ScriptedServer) -> Callable[..., Recording]:
+    """Serve a conversation."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def start(name: str, **more: Any) -> Recording:
+        recording = Recording(name, **more)
+        scripted.play(recording.answer)
+        return recording
 
-        def _answer(self) -> None:
-            read = self.rfile.read(int(self.headers.get("content-length") or 0))
-            given = json.loads(read) if read else None
-            status, body = playing[-1].answer(self.command, urlsplit(self.path).path, given)
-            sent = json.dumps(body).encode()
-            self.send_response_only(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
-
-        do_GET = do_POST = _answer  # noqa: N815 - the names that http.server looks for
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    host = f"http://127.0.0.1:{server.server_port}/v1"
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_RECORDED", json.dumps({"conn_type": "openai", "password": "k", "host": host})
-    )
-
-    def serve(name: str, **more: Any) -> Recording:
-        playing.append(Recording(name, **more))
-        return playing[-1]
-
-    yield serve
-    server.shutdown()
-    server.server_close()
+    return start
 
 
 @pytest.fixture
@@ -145,7 +114,7 @@ def watch() -> Callable[[dict[str, Any]], Any]:
         flow = waits.wait(
             RunRef.from_json(ref), limits, cancel_on_timeout=False, cancel_wait=1, note=lambda _: None
         )
-        return OpenAIRunsHook("recorded").run_flow(flow)
+        return OpenAIRunsHook("scripted").run_flow(flow)
 
     return wait
 
@@ -160,19 +129,14 @@ def check(found: dict[str, Any], recorded: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
-@pytest.mark.parametrize("name", THREAD_RUNS)
+@conversations(*THREAD_RUNS)
 def test_a_recorded_run_ends_as_it_did(
-    play: Callable[..., Recording],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    name: str,
-    *,
-    deferrable: bool,
+    scene: Scene, play: Callable[..., Recording], name: str, *, deferrable: bool
 ) -> None:
     recording = play(name)
     runs = recording.bodies("thread.run")
     created = {key: runs[0][key] for key in ("thread_id", "assistant_id")}
-    found = run_task(CreateRunOperator(**WAITING, **created, deferrable=deferrable), context)
+    found = scene.run(CreateRunOperator(**WAITING, **created, deferrable=deferrable))
 
     check(found, runs[-1])
     recorded = [
@@ -181,36 +145,35 @@ def test_a_recorded_run_ends_as_it_did(
     assert [step["id"] for step in found["steps"]] == list(dict.fromkeys(recorded))
     polls = [asked for asked in recording.asked if asked.endswith(runs[0]["id"])]
     assert len(polls) == len(runs)  # one for each recorded look, and one that reads the result
-    if name == THREAD_RUNS[0]:
+    if any((one.method, one.path[-9:]) == ("GET", "/messages") for one in recording.entries):
         assert found["output_text"]
 
 
-@pytest.mark.parametrize("name", RESPONSES)
-def test_a_recorded_response_ends_as_it_did(
-    play: Callable[..., Recording], run_task: Callable[..., Any], context: dict[str, Any], name: str
-) -> None:
+@conversations(*RESPONSES)
+def test_a_recorded_response_ends_as_it_did(scene: Scene, play: Callable[..., Recording], name: str) -> None:
     (recorded,) = play(name).bodies("response")
-    found = run_task(CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello."), context)
+    found = scene.run(CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello."))
 
     check(found, recorded)
     assert found["output_text"]
     assert [step["id"] for step in found["steps"]] == [item["id"] for item in recorded["output"]]
 
 
+@conversations("our function call", "AssistantsTests/FunctionToolsWork")
 def test_recorded_calls_are_answered_and_the_run_goes_on_to_its_end(
-    play: Callable[..., Recording], watch: Callable[[dict[str, Any]], Any]
+    play: Callable[..., Recording], watch: Callable[[dict[str, Any]], Any], name: str
 ) -> None:
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415 - Airflow is set up by then
 
-    recording = play("AssistantsTests/FunctionToolsWork")
+    recording = play(name)
     runs = recording.bodies("thread.run")
     ref = {
         "kind": "thread_run",
-        "conn_id": "recorded",
+        "conn_id": "scripted",
         "id": runs[0]["id"],
         "thread_id": runs[0]["thread_id"],
     }
-    hook = OpenAIRunsHook("recorded")
+    hook = OpenAIRunsHook("scripted")
 
     assert watch(ref).outcome == "needs_action"
     run = hook.retrieve(ref)
@@ -222,20 +185,26 @@ def test_recorded_calls_are_answered_and_the_run_goes_on_to_its_end(
     assert ended.output_text
 
 
-def test_a_recorded_background_response_is_read_and_another_cancelled(
-    play: Callable[..., Recording], watch: Callable[[dict[str, Any]], Any]
+@conversations("our background response", "ResponsesTests/CanStreamBackgroundResponses")
+def test_a_recorded_background_response_is_read(
+    play: Callable[..., Recording], watch: Callable[[dict[str, Any]], Any], name: str
 ) -> None:
+    from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415
+
+    (recorded,) = play(name).bodies("response")
+    ref = {"kind": "response", "conn_id": "scripted", "id": recorded["id"]}
+    assert watch(ref).outcome == "ended"
+    check(OpenAIRunsHook("scripted").retrieve(ref).to_xcom(), recorded)
+
+
+@conversations("our cancelled response", "ResponsesTests/CanCancelBackgroundResponses")
+def test_a_recorded_background_response_is_cancelled(play: Callable[..., Recording], name: str) -> None:
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415
     from airflow_provider_openai_runs.runs.model import RunRef  # noqa: PLC0415
     from airflow_provider_openai_runs.wire import flows  # noqa: PLC0415
 
-    hook = OpenAIRunsHook("recorded")
-    (recorded,) = play("ResponsesTests/CanStreamBackgroundResponses").bodies("response")
-    ref = {"kind": "response", "conn_id": "recorded", "id": recorded["id"]}
-    assert watch(ref).outcome == "ended"
-    check(hook.retrieve(ref).to_xcom(), recorded)
-
-    play("ResponsesTests/CanCancelBackgroundResponses")
+    hook = OpenAIRunsHook("scripted")
+    play(name)
     run = hook.create_background_response(model="gpt-4o-mini", input="Hello.")
     assert run.raw_status == "queued"
     ended = hook.run_flow(flows.cancel(RunRef.from_json(run.ref), wait=5))
@@ -243,30 +212,28 @@ def test_a_recorded_background_response_is_read_and_another_cancelled(
     assert ended.polled.raw_status == "cancelled"
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "words"),
-    [
-        ("ResponsesTests/MaxTokens", RunIncompleteError, "max_output_tokens=20"),
-        ("ResponsesTests/FunctionToolChoiceWorks", ToolCallsPendingError, "waits for the answer"),
-        ("ResponsesToolTests/MCPToolAlwaysRequiresApproval_False", ToolCallsPendingError, "roll"),
-    ],
-)
+WITHOUT_AN_ANSWER: dict[str, tuple[type[Exception], str]] = {
+    "our ceiling": (RunIncompleteError, "max_output_tokens=20"),
+    "our only a call": (ToolCallsPendingError, "waits for the answer"),
+    "our approval": (ToolCallsPendingError, "open_lock"),
+    "ResponsesTests/MaxTokens": (RunIncompleteError, "max_output_tokens=20"),
+    "ResponsesTests/FunctionToolChoiceWorks": (ToolCallsPendingError, "waits for the answer"),
+    "ResponsesToolTests/MCPToolAlwaysRequiresApproval_False": (ToolCallsPendingError, "roll"),
+}
+
+
+@conversations(*WITHOUT_AN_ANSWER)
 def test_a_recorded_end_without_an_answer_is_told_with_its_reason(
-    play: Callable[..., Recording], context: dict[str, Any], name: str, kind: type[Exception], words: str
+    scene: Scene, play: Callable[..., Recording], name: str
 ) -> None:
+    kind, words = WITHOUT_AN_ANSWER[name]
     recorded = play(name).bodies("response")[0]
     with pytest.raises(kind, match=words):
-        CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello.").execute(context)
-    check(context["ti"].xcoms["return_value"], recorded)
+        CreateResponseOperator(**WAITING, model="gpt-4o-mini", input="Hello.").execute(scene.context)
+    check(scene.context["ti"].xcoms["return_value"], recorded)
 
 
 # -- tool loops ----------------------------------------------------------------------------------------------
-
-FUNCTION_LOOP, MCP_LOOP = (
-    "AssistantsTests/FunctionToolsWork",
-    "ResponsesToolTests/MCPToolAlwaysRequiresApproval_False",
-)
-ONE_CALL = "ResponsesTests/FunctionToolChoiceWorks"
 
 
 def get_favorite_food_for_day_of_week(day_of_week: str) -> str:
@@ -280,51 +247,89 @@ def get_weather_at_location(location: str, unit: Literal["C", "F", "K"] = "C") -
     return f"25 {unit} in {location}"
 
 
+def get_high_water(harbour: str) -> str:
+    """Look up when it is high water in a harbour."""
+    assert harbour == "Hamburg"
+    return "14:20"
+
+
+def get_depth_at_pier(pier: str, unit: Literal["m", "ft"] = "m") -> str:
+    """Look up how deep the water is at a pier."""
+    return f"4 {unit} at {pier}"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a conversation with a function is about."""
+
+    function: Callable[..., Any]
+    argument: str
+    output: str
+    answer: str = ""
+
+
+FUNCTION_CALLS = {
+    "our function call": Told(get_high_water, "harbour", "14:20", "High water is at 14:20."),
+    "AssistantsTests/FunctionToolsWork": Told(
+        get_favorite_food_for_day_of_week,
+        "day_of_week",
+        "tacos",
+        "You should eat tacos on Thursday! \U0001f32e",
+    ),
+}
+ONLY_CALLS = {
+    "our only a call": Told(get_depth_at_pier, "pier", "4 m at North"),
+    "ResponsesTests/FunctionToolChoiceWorks": Told(
+        get_weather_at_location, "location", "25 C in San Francisco, CA"
+    ),
+}
+APPROVALS = {
+    "our approval": ("open_lock", "Lock 3 is open."),
+    "ResponsesToolTests/MCPToolAlwaysRequiresApproval_False": ("roll", "6"),
+}
+
+
 @pytest.fixture
-def play_loop(play: Callable[..., Recording]) -> tuple[Recording, dict[str, Any]]:
-    """Serve the thread run that calls a function; also to a client that makes its thread first."""
-    (entry,) = [e for e in play(FUNCTION_LOOP).entries if _asks(e) == ("POST", "/v1/threads/runs")]
-    runs = f"/v1/threads/{entry['ResponseBody']['thread_id']}/runs"
-    return play(FUNCTION_LOOP, stands_for={("POST", runs): ("POST", "/v1/threads/runs")}), entry[
-        "ResponseBody"
-    ]
+def play_loop(play: Callable[..., Recording], name: str) -> tuple[Recording, dict[str, Any]]:
+    """Serve a thread run that calls a function; also to a client that makes its thread first."""
+    made = ("POST", "/threads/runs")
+    (created,) = [one.answer for one in exchanges.read(name) if (one.method, one.path) == made]
+    return play(name, stands_for={("POST", f"/threads/{created['thread_id']}/runs"): made}), created
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+@conversations(*FUNCTION_CALLS)
 def test_a_recorded_run_calls_the_function_and_ends_as_it_did(
-    play_loop: tuple[Recording, dict[str, Any]],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    *,
-    deferrable: bool,
+    scene: Scene, play_loop: tuple[Recording, dict[str, Any]], name: str, *, deferrable: bool
 ) -> None:
     recording, run = play_loop
-    functions = [get_favorite_food_for_day_of_week]
+    told = FUNCTION_CALLS[name]
     created = {key: run[key] for key in ("thread_id", "assistant_id")}
-    create = CreateRunOperator(**WAITING, **created, functions=functions, deferrable=deferrable)
-    found = run_task(create, context)
+    create = CreateRunOperator(**WAITING, **created, functions=[told.function], deferrable=deferrable)
+    found = scene.run(create)
 
     check(found, recording.bodies("thread.run")[-1])
-    assert found["output_text"] == "You should eat tacos on Thursday! \U0001f32e"
+    assert found["output_text"] == told.answer
     offered = recording.sent[0]["tools"][0]["function"]["parameters"]["properties"]
-    assert list(offered) == ["day_of_week"]
+    assert list(offered) == [told.argument]
     (submitted,) = [body for body in recording.sent if body and "tool_outputs" in body]
     assert [submitted] == recording.requests("submit_tool_outputs")
 
 
+@conversations(*FUNCTION_CALLS)
 def test_another_task_answers_the_call_of_a_recorded_run(
-    play_loop: tuple[Recording, dict[str, Any]], run_task: Callable[..., Any], context_of: Callable[..., Any]
+    scene: Scene, play_loop: tuple[Recording, dict[str, Any]], name: str
 ) -> None:
     recording, run = play_loop
     created = {key: run[key] for key in ("thread_id", "assistant_id")}
     create = CreateRunOperator(**WAITING, **created, on_tool_calls="return")
-    waiting = run_task(create, context_of(None))
+    waiting = scene.run(create, scene.context_of(None))
     recording.go_back_to("requires_action")  # the messages, which the first task reads, came at the end
-    outputs = {waiting["tool_calls"][0]["id"]: "tacos"}
+    outputs = {waiting["tool_calls"][0]["id"]: FUNCTION_CALLS[name].output}
     submit = SubmitToolOutputsOperator(
         **{**WAITING, "conn_id": None}, ref=waiting["ref"], outputs=outputs, deferrable=True
     )
-    found = run_task(submit, context_of(None))
+    found = scene.run(submit, scene.context_of(None))
 
     assert waiting["status"] == "requires_action"
     check(found, recording.bodies("thread.run")[-1])
@@ -333,14 +338,16 @@ def test_another_task_answers_the_call_of_a_recorded_run(
     )
 
 
+@conversations(*APPROVALS)
 def test_a_recorded_mcp_tool_is_approved_by_another_task(
-    play: Callable[..., Recording], run_task: Callable[..., Any], context_of: Callable[..., Any]
+    scene: Scene, play: Callable[..., Recording], name: str
 ) -> None:
-    recording = play(MCP_LOOP)
+    tool, answer = APPROVALS[name]
+    recording = play(name)
     first, second = recording.requests("/responses")
     asks = {"model": first["model"], "tools": first["tools"], "input": first["input"]}
     create = CreateResponseOperator(**WAITING, **asks, on_tool_calls="return")
-    waiting = run_task(create, context_of(None))
+    waiting = scene.run(create, scene.context_of(None))
     (call,) = waiting["tool_calls"]
     submit = SubmitToolOutputsOperator(
         **{**WAITING, "conn_id": None},
@@ -349,33 +356,34 @@ def test_a_recorded_mcp_tool_is_approved_by_another_task(
         model=first["model"],
         tools=first["tools"],
     )
-    found = run_task(submit, context_of(None))
+    found = scene.run(submit, scene.context_of(None))
 
     check(found, recording.bodies("response")[-1])
-    assert (call["name"], call["type"]) == ("roll", "mcp_approval_request")
-    assert found["output_text"] == "6"
+    assert (call["name"], call["type"]) == (tool, "mcp_approval_request")
+    assert found["output_text"] == answer
     (answered,) = [body for body in recording.sent if body and "previous_response_id" in body]
-    assert {name: answered[name] for name in second} == second
+    assert {key: answered[key] for key in second} == second
 
 
+@conversations(*ONLY_CALLS)
 def test_a_recorded_call_of_a_response_is_answered_by_its_call_id(
-    play: Callable[..., Recording], context: dict[str, Any]
+    scene: Scene, play: Callable[..., Recording], name: str
 ) -> None:
-    recording = play(ONE_CALL)  # how it went on was not recorded: the call comes again and again
+    recording = play(name)  # how it went on was not recorded: the call comes again and again
     (asked,) = recording.requests("/responses")
     create = CreateResponseOperator(
         **WAITING,
-        **{name: asked[name] for name in ("model", "tools", "input")},
+        **{key: asked[key] for key in ("model", "tools", "input")},
         extra_body={"tool_choice": asked["tool_choice"]},
-        functions=[get_weather_at_location],
+        functions=[ONLY_CALLS[name].function],
         max_rounds=2,
     )
     with pytest.raises(ToolCallsFailedError, match="max_rounds=2"):
-        create.execute(context)
+        create.execute(scene.context)
 
     first, *answers = [body for body in recording.sent if body]
     (call,) = recording.bodies("response")[0]["output"]
-    told = {"call_id": call["call_id"], "output": "25 C in San Francisco, CA"}
+    told = {"call_id": call["call_id"], "output": ONLY_CALLS[name].output}
     assert first["tools"] == asked["tools"]
     assert [body["tool_choice"] for body in [first, *answers]] == [asked["tool_choice"], "auto", "auto"]
     assert [body["input"] for body in answers] == [[{"type": "function_call_output", **told}]] * 2

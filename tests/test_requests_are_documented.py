@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every request that the package can send, held against OpenAI's own description of its API."""
+"""Every request that the package can send, held against descriptions of the API: ours, and OpenAI's own."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,14 +13,20 @@ import pytest
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
 from dev.conformance.oracle import DESCRIPTION, Oracle
+from tests.support import api_description
+from tests.support.scene import Scene
 
-pytestmark = pytest.mark.skipif(
-    not DESCRIPTION.is_file(), reason="the description of the API is not beside the repository"
-)
+#: OpenAI's own lies beside the repository, for those who have it.
+ORACLES = {"ours": api_description.DESCRIPTION, **({"OpenAI's": None} if DESCRIPTION.is_file() else {})}
 
 AT_ONCE = Scenario(queued=0, in_progress=0, times=None)
-WAITING = {"task_id": "ask", "completion_window": 30, "poll_interval": 0.05, "deferrable": False}
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+WAITING: dict[str, Any] = {
+    "task_id": "ask",
+    "completion_window": 30,
+    "poll_interval": 0.05,
+    "deferrable": False,
+}
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 NESTED = {"type": "function", "function": {"name": "f", "description": "Say f.", "parameters": SCHEMA}}
 FLAT = {"type": "function", "name": "g", "parameters": SCHEMA, "strict": True}
 BARE = {"type": "function", "function": {"name": "h"}}
@@ -112,33 +118,36 @@ def cases(arguments: dict[str, list[Any]]) -> list[Any]:
 
 @pytest.fixture(scope="session")
 def oracles() -> Iterator[list[Any]]:
-    """Give the oracle, and the validator that `make steady` installs."""
+    """Give the oracles, and the validator that `make steady` installs."""
+    found = [Oracle(description) for description in ORACLES.values()]
     command = os.environ.get("STEADY")
     if command is None:
-        yield [Oracle()]
+        yield found
         return
     from dev.conformance.steady import steady  # noqa: PLC0415 - only then
 
     with steady(command) as validator:
-        yield [Oracle(), validator]
+        yield [*found, validator]
 
 
 @pytest.fixture
-def simulator(openai_runs_simulator: Simulator, oracles: list[Any]) -> Iterator[Simulator]:
+def simulator(scene: Scene, oracles: list[Any]) -> Iterator[Simulator]:
     """Give a simulator; in the end, all that it was asked must be documented."""
-    yield openai_runs_simulator
+    yield scene.simulator
     for oracle in oracles:
-        assert oracle.check(openai_runs_simulator.requests)
+        assert oracle.check(scene.simulator.requests)
 
 
-def test_the_oracle_refuses_what_is_wrong() -> None:
-    oracle = Oracle()
+@pytest.mark.parametrize("description", ORACLES.values(), ids=ORACLES)
+def test_the_oracle_refuses_what_is_wrong(description: Any) -> None:
+    oracle = Oracle(description)
     right = {"assistant_id": "asst_1", "tools": [{"type": "code_interpreter"}]}
     assert oracle.complaints("POST", "/threads/thread_1/runs", {}, right) == []
     for body in ({}, {**right, "tools": [{"type": "retrieval"}]}, {**right, "max_tokens": 5}):
         assert oracle.complaints("POST", "/threads/thread_1/runs", {}, body)
-    for body in ({"temperature": 3}, {"input": 5}, {"tools": [NESTED]}, {"bogus": 1}):
-        assert oracle.complaints("POST", "/responses", {}, {"model": "m", "input": "Why?", **body})
+    wrong: list[dict[str, Any]] = [{"temperature": 3}, {"input": 5}, {"tools": [NESTED]}, {"bogus": 1}]
+    for change in wrong:
+        assert oracle.complaints("POST", "/responses", {}, {"model": "m", "input": "Why?", **change})
     assert oracle.complaints("GET", "/threads/thread_1/runs", {"limit": "many"}, None)
     assert oracle.complaints("GET", "/threads/thread_1/runs", {"sorted": "asc"}, None)
     assert oracle.complaints("POST", "/responses/resp_1/cancel", {}, {"why": "late"})
@@ -154,64 +163,48 @@ def test_no_argument_is_forgotten() -> None:
 
 @pytest.mark.parametrize("arguments", cases(RESPONSE_ARGUMENTS))
 def test_a_response_is_created_as_documented(
-    simulator: Simulator,
-    post: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    arguments: dict[str, Any],
+    scene: Scene, simulator: Simulator, arguments: dict[str, Any]
 ) -> None:
     simulator.script(AT_ONCE)
-    ids = {"conv": post("/conversations")["id"], "resp": post("/responses", model="m", input="Hello.")["id"]}
+    ids = {
+        "conv": scene.post("/conversations")["id"],
+        "resp": scene.post("/responses", model="m", input="Hello.")["id"],
+    }
     given = {name: _with_ids(value, ids) for name, value in arguments.items()}
     operator = CreateResponseOperator(**{**WAITING, "model": "gpt-4o-mini", "input": "Why?", **given})
-    run_task(operator, context)
+    scene.run(operator)
 
 
-def test_a_response_with_everything_is_created_as_documented(
-    simulator: Simulator, run_task: Callable[..., Any], context: dict[str, Any]
-) -> None:
+def test_a_response_with_everything_is_created_as_documented(scene: Scene, simulator: Simulator) -> None:
     simulator.script(AT_ONCE)
     apart = {"conversation", "previous_response_id"}
     given = {name: values[0] for name, values in RESPONSE_ARGUMENTS.items() if name not in apart}
-    run_task(CreateResponseOperator(**{**WAITING, **given}), context)
+    scene.run(CreateResponseOperator(**{**WAITING, **given}))
 
 
 @pytest.mark.parametrize("arguments", cases(THREAD_RUN_ARGUMENTS))
 @pytest.mark.filterwarnings("ignore:tool type")
 def test_a_thread_run_is_created_as_documented(
-    simulator: Simulator,
-    assistant_id: str,
-    thread_id: str,
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    arguments: dict[str, Any],
+    scene: Scene, simulator: Simulator, assistant_id: str, thread_id: str, arguments: dict[str, Any]
 ) -> None:
     simulator.script(AT_ONCE)
     thread = {} if "thread" in arguments else {"thread_id": thread_id}
-    run_task(CreateRunOperator(**{**WAITING, "assistant_id": assistant_id, **thread, **arguments}), context)
+    scene.run(CreateRunOperator(**{**WAITING, "assistant_id": assistant_id, **thread, **arguments}))
 
 
 def test_a_thread_run_with_everything_is_created_as_documented(
-    simulator: Simulator,
-    assistant_id: str,
-    thread_id: str,
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
+    scene: Scene, simulator: Simulator, assistant_id: str, thread_id: str
 ) -> None:
     simulator.script(AT_ONCE)
     given = {name: values[0] for name, values in THREAD_RUN_ARGUMENTS.items() if values}
     for other in ("thread", "max_tokens"):
         del given[other]
     operator = CreateRunOperator(**WAITING, **given, assistant_id=assistant_id, thread_id=thread_id)
-    run_task(operator, context)
+    scene.run(operator)
 
 
 def test_every_other_request_is_documented(
-    simulator: Simulator,
-    assistant_id: str,
-    thread_id: str,
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
+    scene: Scene, simulator: Simulator, assistant_id: str, thread_id: str
 ) -> None:
     """Looks, lists and their pages, a search, cancels, and answers to calls of every kind."""
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415 - Airflow is set up by then
@@ -234,7 +227,7 @@ def test_every_other_request_is_documented(
     hook.cancel(hook.create_thread_run(thread_id=thread_id, assistant_id=assistant_id).ref)
 
     simulator.fault(Fault(method="POST", path="/runs$", kind="lost"))
-    run_task(CreateRunOperator(**WAITING, thread_id=thread_id, assistant_id=assistant_id), context)
+    scene.run(CreateRunOperator(**WAITING, thread_id=thread_id, assistant_id=assistant_id))
 
     asked = {
         f"{r.method} {re.sub('(?<=/)(thread|run|resp)_[^/]+', 'ID', r.path)}" for r in simulator.requests

@@ -21,6 +21,8 @@ from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.wire import wire_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -133,8 +135,7 @@ class KillHandler:
         self._log.warning("The task was killed. %s", self._fate)
 
     def _cancelled(self, ref: RunRef) -> str:
-        from airflow_provider_openai_runs.wire import wire_of  # noqa: PLC0415
-        from airflow_provider_openai_runs.wire.errors import ApiRequestFailed  # noqa: PLC0415
+        from airflow_provider_openai_runs.transport import sdk  # noqa: PLC0415 # brings the SDK
 
         wire = wire_of(ref.kind)
         try:

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from airflow_provider_openai_runs.simulator import Scenario, Simulator
 from dev.live import LiveAirflow

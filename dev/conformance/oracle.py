@@ -31,10 +31,19 @@ _SHOWN = 300
 
 
 class Oracle:
-    """The description; ``complaints`` is empty for a request that it allows."""
+    """
+    The description; ``complaints`` is empty for a request that it allows.
+
+    :param description: another one, in the same form; None takes OpenAI's.
+    """
+
+    def __init__(self, description: Mapping[str, Any] | None = None) -> None:
+        self._given = description
 
     @cached_property
-    def _description(self) -> dict[str, Any]:
+    def _description(self) -> Mapping[str, Any]:
+        if self._given is not None:
+            return self._given
         # Its unions overlap: nearly every message is valid under two of their members.
         text = DESCRIPTION.read_text(encoding="utf-8").replace('"oneOf":', '"anyOf":')
         found: dict[str, Any] = json.loads(text)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from tests.support.scene import Scene
 
 
 @pytest.fixture
-def respond(openai_runs_simulator: Any) -> Callable[..., CreateResponseOperator]:
-    """Make an operator for a response; it looks often, so that tests are quick."""
+def respond(scene: Scene) -> Callable[..., CreateResponseOperator]:
+    """Make an operator for a response; it polls often, so that tests are quick."""
 
     def make(**arguments: Any) -> CreateResponseOperator:
         given = {
@@ -30,7 +31,7 @@ def respond(openai_runs_simulator: Any) -> Callable[..., CreateResponseOperator]
 
 
 @pytest.fixture
-def run_on(openai_runs_simulator: Any, assistant_id: str, thread_id: str) -> Callable[..., CreateRunOperator]:
+def run_on(scene: Scene, assistant_id: str, thread_id: str) -> Callable[..., CreateRunOperator]:
     """Make an operator for a run on the thread ``thread_id``, or on ``thread`` if that is given."""
 
     def make(**arguments: Any) -> CreateRunOperator:
@@ -53,16 +54,6 @@ def create(request: pytest.FixtureRequest) -> Callable[..., Any]:
     name = "respond" if request.param == "response" else "run_on"
     found: Callable[..., Any] = request.getfixturevalue(name)
     return found
-
-
-#: What a create of either kind is called on the wire.
-CREATES = r"^/(responses|threads/[^/]+/runs)$"
-
-
-@pytest.fixture
-def creates(openai_runs_simulator: Any) -> Callable[[], int]:
-    """Count the creates of runs of either kind that were sent."""
-    return lambda: int(openai_runs_simulator.count("POST", CREATES))
 
 
 class Pages:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.exceptions import RunRequestError, ToolCallsPendingError
-from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
+from tests.support.scene import Make, Scene
 
-QUICK = {"queued": 0.02, "in_progress": 0.05}
+QUICK: dict[str, Any] = {"queued": 0.02, "in_progress": 0.05}
 
 
 def refund(amount: float) -> FunctionCall:
@@ -28,10 +29,10 @@ def made() -> list[float]:
 
 
 @pytest.fixture
-def approval_request(kept: dict[str, Any], pages: Any, made: list[float]) -> dict[str, Any]:
+def approval_request(scene: Scene, pages: Any, made: list[float]) -> dict[str, Any]:
     """Give the arguments of an operator whose function a person has to approve."""
     del pages
-    kept["ti"].id = uuid.uuid4()
+    scene.kept["ti"].id = uuid.uuid4()
 
     def refund_order(amount: float) -> str:
         """Pay money back."""
@@ -42,10 +43,10 @@ def approval_request(kept: dict[str, Any], pages: Any, made: list[float]) -> dic
 
 
 @pytest.fixture
-def pause(kept: dict[str, Any]) -> Callable[..., Any]:
+def pause(scene: Scene) -> Callable[..., Any]:
     """Run an operator until it waits for a person; return how it paused."""
 
-    def run(operator: Any, context: dict[str, Any] = kept) -> Any:
+    def run(operator: Any, context: dict[str, Any] = scene.kept) -> Any:
         from airflow.sdk.exceptions import TaskAwaitingInput  # noqa: PLC0415 # 3.3+, as the store
 
         with pytest.raises(TaskAwaitingInput) as paused:
@@ -56,10 +57,10 @@ def pause(kept: dict[str, Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def resume(kept: dict[str, Any]) -> Callable[..., Any]:
+def resume(scene: Scene) -> Callable[..., Any]:
     """Go on as another worker does, with the answer that Airflow hands over."""
 
-    def run(operator: Any, paused: Any, event: dict[str, Any], context: dict[str, Any] = kept) -> Any:
+    def run(operator: Any, paused: Any, event: dict[str, Any], context: dict[str, Any] = scene.kept) -> Any:
         kwargs = json.loads(json.dumps(paused.kwargs))
         return operator.resume_execution(paused.method_name, {**kwargs, "event": event}, context)
 
@@ -67,13 +68,11 @@ def resume(kept: dict[str, Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def told(openai_runs_simulator: Simulator) -> Callable[[], list[Any]]:
+def told(scene: Scene) -> Callable[[], list[Any]]:
     """Return what the model was told in answer to its calls."""
 
     def answers() -> list[Any]:
-        bodies = [
-            request.body or {} for request in openai_runs_simulator.requests if request.method == "POST"
-        ]
+        bodies = [request.body or {} for request in scene.simulator.requests if request.method == "POST"]
         items = [item for body in bodies for item in body.get("tool_outputs") or body.get("input") or []]
         return [item["output"] for item in items if isinstance(item, dict) and "output" in item]
 
@@ -81,15 +80,9 @@ def told(openai_runs_simulator: Simulator) -> Callable[[], list[Any]]:
 
 
 def test_approved_calls_are_made_and_the_run_goes_on(
-    create: Any,
-    approval_request: Any,
-    pause: Any,
-    resume: Any,
-    pages: Any,
-    made: Any,
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, approval_request: Any, pause: Any, resume: Any, pages: Any, made: Any
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]], text="Done."))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]], text="Done."))
     paused = pause(create(**approval_request))
     assert made == []
 
@@ -98,16 +91,16 @@ def test_approved_calls_are_made_and_the_run_goes_on(
 
 
 def test_a_rejection_goes_to_the_model_and_nothing_is_made(
-    create: Any,
+    scene: Scene,
+    create: Make,
     approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
     made: Any,
     told: Any,
-    openai_runs_simulator: Simulator,
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]]))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]]))
     paused = pause(create(**approval_request))
 
     found = resume(create(**approval_request), paused, pages.answered("Reject", comment="Too much."))
@@ -117,16 +110,16 @@ def test_a_rejection_goes_to_the_model_and_nothing_is_made(
 
 
 def test_of_two_calls_one_is_made_with_edited_arguments_and_the_other_rejected(
-    create: Any,
+    scene: Scene,
+    create: Make,
     approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
     made: Any,
     told: Any,
-    openai_runs_simulator: Simulator,
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5), refund(99)]]))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5), refund(99)]]))
     paused = pause(create(**approval_request))
 
     resume(create(**approval_request), paused, pages.answered(arguments_1={"amount": 5}, approve_2=False))
@@ -136,43 +129,43 @@ def test_of_two_calls_one_is_made_with_edited_arguments_and_the_other_rejected(
 
 
 def test_nobody_is_asked_about_calls_that_need_nobody(
-    create: Any, approval_request: Any, kept: Any, pages: Any, made: Any, openai_runs_simulator: Simulator
+    scene: Scene, create: Make, approval_request: Any, pages: Any, made: Any
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
 
     approval_request["approve"] = ["delete_order"]
-    assert create(**approval_request).execute(kept)["status"] == "completed"
+    assert create(**approval_request).execute(scene.kept)["status"] == "completed"
     assert (made, pages.written) == ([7.0], 0)
 
 
 def test_the_wait_for_a_person_ends_with_approval_timeout(
-    create: Any, approval_request: Any, pause: Any, openai_runs_simulator: Simulator
+    scene: Scene, create: Make, approval_request: Any, pause: Any
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
 
     assert pause(create(**approval_request, approval_timeout=5)).timeout == timedelta(seconds=5)
 
 
 def test_without_approval_timeout_the_window_bounds_the_wait(
-    create: Any, approval_request: Any, pause: Any, openai_runs_simulator: Simulator
+    scene: Scene, create: Make, approval_request: Any, pause: Any
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
 
     # Twenty seconds before the end of the window: the scheduler has to notice, and the answer to be sent.
     assert timedelta() < pause(create(**approval_request)).timeout < timedelta(seconds=10)
 
 
 def test_when_nobody_decides_the_model_is_told(
-    create: Any,
+    scene: Scene,
+    create: Make,
     approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
     made: Any,
     told: Any,
-    openai_runs_simulator: Simulator,
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
     paused = pause(create(**approval_request))
 
     assert resume(create(**approval_request), paused, pages.timed_out())["status"] == "completed"
@@ -181,35 +174,29 @@ def test_when_nobody_decides_the_model_is_told(
 
 
 def test_when_nobody_decides_and_that_is_to_fail_the_task_fails(
-    create: Any,
-    approval_request: Any,
-    pause: Any,
-    resume: Any,
-    pages: Any,
-    made: Any,
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, approval_request: Any, pause: Any, resume: Any, pages: Any, made: Any
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
     approval_request["on_approval_timeout"] = "fail"
     paused = pause(create(**approval_request))
     with pytest.raises(ToolCallsPendingError, match="nobody decided in time"):
         resume(create(**approval_request), paused, pages.timed_out())
 
     assert made == []
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
 
 
 def test_a_second_round_is_rejected_to_the_model_without_a_page(
-    create: Any,
+    scene: Scene,
+    create: Make,
     approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
     made: Any,
     told: Any,
-    openai_runs_simulator: Simulator,
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
     paused = pause(create(**approval_request))
 
     assert resume(create(**approval_request), paused, pages.answered())["status"] == "completed"
@@ -218,15 +205,9 @@ def test_a_second_round_is_rejected_to_the_model_without_a_page(
 
 
 def test_a_second_round_that_is_to_fail_fails_and_names_the_way_for_many_rounds(
-    create: Any,
-    approval_request: Any,
-    pause: Any,
-    resume: Any,
-    pages: Any,
-    made: Any,
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, approval_request: Any, pause: Any, resume: Any, pages: Any, made: Any
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
     approval_request["on_second_approval"] = "fail"
     paused = pause(create(**approval_request))
     with pytest.raises(ToolCallsPendingError, match="SubmitToolOutputsOperator"):
@@ -236,24 +217,22 @@ def test_a_second_round_that_is_to_fail_fails_and_names_the_way_for_many_rounds(
 
 
 def test_a_task_cleared_while_a_person_decides_ends_its_run_and_has_the_old_page_closed_first(
-    create: Any,
+    scene: Scene,
+    create: Make,
     approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
     made: Any,
     told: Any,
-    kept: Any,
-    clear: Any,
-    openai_runs_simulator: Simulator,
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]], times=2))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]], times=2))
     pause(create(**approval_request))
-    cleared = clear(kept)
-    cleared["ti"].id = kept["ti"].id
+    cleared = scene.clear(scene.kept)
+    cleared["ti"].id = scene.kept["ti"].id
     closing = pause(create(**approval_request), cleared)
     assert closing.timeout == timedelta(seconds=1)
-    assert openai_runs_simulator.runs()[0]["status"] in {"cancelled", "completed"}
+    assert scene.simulator.runs()[0]["status"] in {"cancelled", "completed"}
 
     assert resume(create(**approval_request), closing, pages.timed_out(), cleared)["status"] == "completed"
     assert made == []
@@ -261,45 +240,36 @@ def test_a_task_cleared_while_a_person_decides_ends_its_run_and_has_the_old_page
 
 
 def test_an_old_page_that_is_answered_while_the_task_waits_for_its_run_makes_no_call(
-    create: Any,
-    approval_request: Any,
-    pause: Any,
-    pages: Any,
-    made: Any,
-    kept: Any,
-    clear: Any,
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, approval_request: Any, pause: Any, pages: Any, made: Any
 ) -> None:
-    openai_runs_simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]]))
-    openai_runs_simulator.script(Scenario(**QUICK, text="No calls."))
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]]))
+    scene.simulator.script(Scenario(**QUICK, text="No calls."))
     pause(create(**approval_request))
 
     found = create(**approval_request).resume_execution(
-        "execute_complete", {"event": pages.answered()}, clear(kept)
+        "execute_complete", {"event": pages.answered()}, scene.clear(scene.kept)
     )
     assert (found["output_text"], made) == ("No calls.", [])
 
 
 @pytest.mark.parametrize(("option", "approve"), [("Approve", True), ("Reject", False)])
 def test_an_approval_request_of_an_mcp_tool_takes_the_same_way(
-    respond: Any,
+    scene: Scene,
+    respond: Make,
     approval_request: Any,
     pause: Any,
     resume: Any,
     pages: Any,
     option: str,
     approve: bool,
-    openai_runs_simulator: Simulator,
 ) -> None:
     del approval_request
     call = FunctionCall(name="roll_dice", arguments={"sides": 6})
-    openai_runs_simulator.script(Scenario(**QUICK, mcp_approval=call, text="Done."))
+    scene.simulator.script(Scenario(**QUICK, mcp_approval=call, text="Done."))
     paused = pause(respond(approve=["roll_dice"]))
 
     assert resume(respond(approve=["roll_dice"]), paused, pages.answered(option))["output_text"] == "Done."
-    sent = [
-        item for request in openai_runs_simulator.requests for item in (request.body or {}).get("input") or []
-    ]
+    sent = [item for request in scene.simulator.requests for item in (request.body or {}).get("input") or []]
     decided = [item["approve"] for item in sent if isinstance(item, dict) and "approve" in item]
     assert decided == [approve]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +24,7 @@ from airflow_provider_openai_runs.tool_calls.approval import (
     check_approval,
 )
 from airflow_provider_openai_runs.tool_calls.approval_page import ApprovalPage, OtherPage
+from tests.support.scene import Scene
 
 RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="openai_default")
 REFUND = ToolCall(id="call_1", name="refund", arguments='{"order": "A-17", "amount": 12.5}')
@@ -34,17 +35,24 @@ PERSON = {"id": "ann", "name": "Ann"}
 
 
 @pytest.fixture
-def page_of(store: Any, pages: Any) -> Callable[..., ApprovalPage]:
+def page_of(scene: Scene, pages: Any) -> Callable[..., ApprovalPage]:
     """Make a page about calls, as each worker does anew."""
     ti = SimpleNamespace(id="01936d3e-0000-7000-8000-000000000001", dag_id="shop", task_id="ask")
 
     def make(*calls: ToolCall, ref: RunRef = RUN) -> ApprovalPage:
-        return ApprovalPage(ti=ti, ref=ref, calls=calls, store=store, log=logging.getLogger())
+        log: Any = logging.getLogger()
+        return ApprovalPage(ti=ti, ref=ref, calls=calls, store=scene.store, log=log)
 
     return make
 
 
 # -- what is asked about -------------------------------------------------------------------------------------
+
+
+def decided(page: ApprovalPage, event: Mapping[str, Any]) -> dict[str, ApprovalDecision]:
+    found = page.decisions(event)
+    assert not isinstance(found, OtherPage)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -66,12 +74,12 @@ def test_a_person_is_asked_about_the_calls_that_approve_names_and_about_those_a_
 
 
 @pytest.mark.parametrize("approve", [None, False, True, ["refund"], lambda _name, _arguments: True])
-def test_each_form_of_approve_is_accepted(approve: Any, store: Any) -> None:
+def test_each_form_of_approve_is_accepted(scene: Scene, approve: Any) -> None:
     check_approval(approve)
 
 
 @pytest.mark.parametrize("approve", ["refund", 1, {"refund": True}, [""], [7]])
-def test_a_wrong_approve_is_refused_when_the_dag_is_parsed(approve: Any, store: Any) -> None:
+def test_a_wrong_approve_is_refused_when_the_dag_is_parsed(scene: Scene, approve: Any) -> None:
     with pytest.raises(RunRequestError, match="approve"):
         check_approval(approve)
 
@@ -184,8 +192,8 @@ def test_secrets_are_masked_and_come_back_where_a_person_leaves_them(
     page_of(call).show()
     assert "hunter2" not in pages.page.model_dump_json()
 
-    untouched = page_of(call).decisions(pages.answered())["c"]
-    edited = page_of(call).decisions(pages.answered(arguments_1={"user": "bob", "password": "***"}))["c"]
+    untouched = decided(page_of(call), pages.answered())["c"]
+    edited = decided(page_of(call), pages.answered(arguments_1={"user": "bob", "password": "***"}))["c"]
     assert untouched == ApprovalDecision(approved=True)
     assert edited.arguments == {"user": "bob", "password": "hunter2"}
 
@@ -198,7 +206,7 @@ def test_an_approved_page_makes_the_calls_as_they_are(
 ) -> None:
     page_of(REFUND, MAIL, MCP, BROKEN).show()
 
-    decisions = page_of(REFUND, MAIL, MCP, BROKEN).decisions(pages.answered())
+    decisions = decided(page_of(REFUND, MAIL, MCP, BROKEN), pages.answered())
     assert decisions == dict.fromkeys(
         ["call_1", "call_2", "mcpr_1", "call_3"], ApprovalDecision(approved=True)
     )
@@ -209,7 +217,7 @@ def test_a_rejected_page_rejects_every_call_with_the_comment(
 ) -> None:
     page_of(REFUND, MAIL).show()
 
-    decisions = page_of(REFUND, MAIL).decisions(pages.answered("Reject", comment=" Too much. "))
+    decisions = decided(page_of(REFUND, MAIL), pages.answered("Reject", comment=" Too much. "))
     assert decisions == dict.fromkeys(
         ["call_1", "call_2"], ApprovalDecision(approved=False, comment="Too much.")
     )
@@ -222,7 +230,7 @@ def test_one_call_of_an_approved_page_can_be_rejected(
 ) -> None:
     page_of(REFUND, MAIL).show()
 
-    decisions = page_of(REFUND, MAIL).decisions(pages.answered(approve_1=False))
+    decisions = decided(page_of(REFUND, MAIL), pages.answered(approve_1=False))
     assert [decision.approved for decision in decisions.values()] == [False, True]
 
 
@@ -232,7 +240,7 @@ def test_only_a_plain_yes_approves_a_call(
 ) -> None:
     page_of(REFUND, MAIL).show()
 
-    decisions = page_of(REFUND, MAIL).decisions(pages.answered(approve_1=entered))
+    decisions = decided(page_of(REFUND, MAIL), pages.answered(approve_1=entered))
     assert not decisions["call_1"].approved
 
 
@@ -241,7 +249,7 @@ def test_edited_arguments_take_the_place_of_the_models(
 ) -> None:
     page_of(REFUND).show()
 
-    found = page_of(REFUND).decisions(pages.answered(arguments_1={"order": "A-17", "amount": 5}))["call_1"]
+    found = decided(page_of(REFUND), pages.answered(arguments_1={"order": "A-17", "amount": 5}))["call_1"]
     assert found == ApprovalDecision(approved=True, arguments={"order": "A-17", "amount": 5})
 
 
@@ -250,7 +258,7 @@ def test_arguments_edited_into_something_else_than_an_object_reject_the_call(
 ) -> None:
     page_of(REFUND).show()
 
-    found = page_of(REFUND).decisions(pages.answered(arguments_1=[1]))["call_1"]
+    found = decided(page_of(REFUND), pages.answered(arguments_1=[1]))["call_1"]
     assert not found.approved
     assert "no JSON object" in found.rejection()
 
@@ -264,8 +272,8 @@ def test_numbers_that_a_browser_rounds_or_writes_in_its_way_are_not_taken_for_ed
     page_of(call).show()
 
     same = {"id": 12345678901234567000, "rate": 1, "of": [{"a": 2}]}
-    assert page_of(call).decisions(pages.answered(arguments_1=same))["c"] == ApprovalDecision(approved=True)
-    other = page_of(call).decisions(pages.answered(arguments_1={**same, "rate": 2}))["c"]
+    assert decided(page_of(call), pages.answered(arguments_1=same))["c"] == ApprovalDecision(approved=True)
+    other = decided(page_of(call), pages.answered(arguments_1={**same, "rate": 2}))["c"]
     assert other.arguments == {"id": 12345678901234567891, "rate": 2, "of": [{"a": 2.0}]}
 
 
@@ -275,8 +283,8 @@ def test_a_number_beyond_every_float_is_compared_as_it_is(
     call = ToolCall(id="c", name="f", arguments=json.dumps({"n": 10**400}))
     page_of(call).show()
 
-    assert page_of(call).decisions(pages.answered())["c"].arguments is None
-    assert page_of(call).decisions(pages.answered(arguments_1={"n": 1}))["c"].arguments == {"n": 1}
+    assert decided(page_of(call), pages.answered())["c"].arguments is None
+    assert decided(page_of(call), pages.answered(arguments_1={"n": 1}))["c"].arguments == {"n": 1}
 
 
 def test_an_answer_without_the_form_and_one_with_untouched_fields_as_descriptions_count(
@@ -287,7 +295,7 @@ def test_an_answer_without_the_form_and_one_with_untouched_fields_as_description
     described = {**pages.answered(), "params_input": pages.page.params}
 
     for event in (bare, described):
-        decisions = page_of(REFUND, MAIL).decisions(event)
+        decisions = decided(page_of(REFUND, MAIL), event)
         assert decisions == dict.fromkeys(["call_1", "call_2"], ApprovalDecision(approved=True))
 
 
@@ -296,7 +304,7 @@ def test_a_call_of_an_mcp_tool_is_decided_but_not_edited(
 ) -> None:
     page_of(MCP).show()
 
-    found = page_of(MCP).decisions(pages.answered(arguments_1={"sides": 20}))["mcpr_1"]
+    found = decided(page_of(MCP), pages.answered(arguments_1={"sides": 20}))["mcpr_1"]
     assert found == ApprovalDecision(approved=True)
 
 
@@ -307,7 +315,7 @@ def test_when_the_time_is_over_every_call_is_rejected_and_the_model_hears_why(
     event = pages.timed_out()
 
     assert ApprovalPage.is_timeout(event)
-    found = page_of(REFUND).decisions(event)["call_1"]
+    found = decided(page_of(REFUND), event)["call_1"]
     assert not found.approved
     assert "nobody decided in time" in found.rejection()
 
@@ -338,7 +346,7 @@ def test_the_same_calls_asked_about_again_open_their_page_again(
     page_of(REFUND).show()
 
     assert pages.answer is None
-    assert not page_of(REFUND).decisions(pages.answered("Reject"))["call_1"].approved
+    assert not decided(page_of(REFUND), pages.answered("Reject"))["call_1"].approved
 
 
 def test_a_page_of_the_past_answered_behind_the_tasks_back_is_open_before_airflow_closes_it(
@@ -386,23 +394,23 @@ def test_an_approval_meant_for_other_calls_approves_nothing(
 
 
 def test_a_page_whose_note_was_lost_is_known_by_its_text(
-    page_of: Callable[..., ApprovalPage], pages: Any, store: Any
+    scene: Scene, page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
-    store.values.clear()
+    scene.store.values.clear()
     refused = page_of(MAIL).show()
     assert refused == OtherPage(is_open=True)
     assert isinstance(page_of(MAIL).decisions(pages.answered("Approve")), OtherPage)
 
-    store.values.clear()
+    scene.store.values.clear()
     page_of(REFUND).show()
-    assert page_of(REFUND).decisions(pages.answered())["call_1"].approved
+    assert decided(page_of(REFUND), pages.answered())["call_1"].approved
 
 
 def test_a_note_that_cannot_be_written_does_not_lose_the_decision(
-    page_of: Callable[..., ApprovalPage], pages: Any, store: Any
+    scene: Scene, page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()
-    store.fail("set", ConnectionError("the API server is down"))
+    scene.store.fail("set", ConnectionError("the API server is down"))
 
-    assert page_of(REFUND).decisions(pages.answered())["call_1"].approved
+    assert decided(page_of(REFUND), pages.answered())["call_1"].approved

@@ -4,31 +4,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Scenario
+from tests.support.scene import Make, Scene
 
 QUICK = Scenario(queued=0.02, in_progress=0.05)
 LONG = Scenario(queued=0.02, in_progress=500)
 
 
 @pytest.fixture
-def calls(store: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def calls(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count the calls of the store, each of which is a request to Airflow's API server."""
     counted: Counter[str] = Counter()
 
     def count(method: str) -> None:
-        original = getattr(store, method)
+        original = getattr(scene.store, method)
 
         def call(*arguments: Any, **options: Any) -> Any:
             counted[method] += 1
             return original(*arguments, **options)
 
-        monkeypatch.setattr(store, method, call)
+        monkeypatch.setattr(scene.store, method, call)
 
     for method in ("get", "set", "delete"):
         count(method)
@@ -36,44 +36,35 @@ def calls(store: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def test_a_first_attempt_costs_three_calls_of_the_store_and_no_look(
-    create: Callable[..., Any],
-    fire: Callable[[Any], Any],
-    context_of: Callable[..., dict[str, Any]],
-    kept: dict[str, Any],
-    calls: Counter[str],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, calls: Counter[str]
 ) -> None:
     def looks_in_the_worker(context: dict[str, Any]) -> int:
-        openai_runs_simulator.script(QUICK)
+        scene.simulator.script(QUICK)
         operator = create(deferrable=True)
-        before = openai_runs_simulator.count("GET", "")
+        before = scene.simulator.count("GET", "")
         with pytest.raises(TaskDeferred) as deferred:
             operator.execute(context)
-        polls = openai_runs_simulator.count("GET", "") - before
-        event = fire(deferred.value.trigger)
-        before = openai_runs_simulator.count("GET", "")
+        polls = scene.simulator.count("GET", "") - before
+        event = scene.fire(deferred.value.trigger)
+        before = scene.simulator.count("GET", "")
         operator.execute_complete(context, event)
-        return polls + openai_runs_simulator.count("GET", "") - before
+        return polls + scene.simulator.count("GET", "") - before
 
-    assert looks_in_the_worker(kept) == looks_in_the_worker(context_of(None))
+    assert looks_in_the_worker(scene.kept) == looks_in_the_worker(scene.context_of(None))
     assert calls == {"get": 1, "set": 2}
 
 
 def test_a_retry_that_goes_on_with_a_run_costs_two_calls_of_the_store_and_one_look(
-    create: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    calls: Counter[str],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, calls: Counter[str]
 ) -> None:
-    openai_runs_simulator.script(LONG)
+    scene.simulator.script(LONG)
     operator = create(deferrable=True)
     with pytest.raises(TaskDeferred):
-        operator.execute(kept)
+        operator.execute(scene.kept)
     calls.clear()
-    before = openai_runs_simulator.count("GET", "")
+    before = scene.simulator.count("GET", "")
     with pytest.raises(TaskDeferred):
-        operator.execute(retry(kept))
+        operator.execute(scene.retry(scene.kept))
 
     assert calls == {"get": 1, "set": 1}
-    assert openai_runs_simulator.count("GET", "") - before == 1
+    assert scene.simulator.count("GET", "") - before == 1

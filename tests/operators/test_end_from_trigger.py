@@ -17,8 +17,9 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from pydantic import BaseModel
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator
-from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from airflow_provider_openai_runs.triggers import completion
+from tests.support.scene import Make, Scene
 
 QUICK = Scenario(queued=0, in_progress=0.1, text="Rayleigh scattering.")
 
@@ -46,13 +47,18 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
 
 
 @pytest.fixture
-def event_of(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TriggerEvent]:
-    """Defer a task and run its trigger as a triggerer does; return the event."""
+def event_of(
+    scene: Scene, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., TriggerEvent]:
+    """Defer a task and run its trigger as a triggerer does, some seconds later; return the event."""
     monkeypatch.setattr(completion, "EARLIEST_EVENT", 0.0)
 
-    def run(operator: Any, context: dict[str, Any], *, in_a_triggerer: bool = True) -> TriggerEvent:
+    def run(
+        operator: Any, context: dict[str, Any], *, in_a_triggerer: bool = True, later: float = 0
+    ) -> TriggerEvent:
         with pytest.raises(TaskDeferred) as deferred:
             operator.execute(context)
+        scene.simulator.advance(later)
         path, kwargs = deferred.value.trigger.serialize()
         trigger = import_string(path)(**json.loads(json.dumps(kwargs)))
         if in_a_triggerer:
@@ -68,14 +74,10 @@ def event_of(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 def test_a_run_that_completes_ends_its_task_with_what_a_worker_would_push(
-    supervisor: Supervisor,
-    create: Callable[..., Any],
-    event_of: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, supervisor: Supervisor, create: Make, event_of: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(QUICK)
-    event = event_of(create(deferrable=True, end_from_trigger=True), context)
+    scene.simulator.script(QUICK)
+    event = event_of(create(deferrable=True, end_from_trigger=True), scene.context)
 
     assert isinstance(event, TaskSuccessEvent)
     # Airflow would turn what the event brings along into text.
@@ -84,18 +86,14 @@ def test_a_run_that_completes_ends_its_task_with_what_a_worker_would_push(
     assert set(supervisor.xcoms) == {"return_value"}
     assert pushed["output_text"] == "Rayleigh scattering."
     ended = {"ref": pushed["ref"], "outcome": "ended", "fate": "ended", "status": "completed"}
-    assert pushed == create(deferrable=True).execute_complete(context, ended)
+    assert pushed == create(deferrable=True).execute_complete(scene.context, ended)
 
 
 def test_multiple_outputs_are_pushed_one_by_one_too(
-    supervisor: Supervisor,
-    create: Callable[..., Any],
-    event_of: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, supervisor: Supervisor, create: Make, event_of: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(QUICK)
-    event = event_of(create(deferrable=True, end_from_trigger=True, multiple_outputs=True), context)
+    scene.simulator.script(QUICK)
+    event = event_of(create(deferrable=True, end_from_trigger=True, multiple_outputs=True), scene.context)
     assert isinstance(event, TaskSuccessEvent)
     values = dict(supervisor.xcoms)
     assert values.pop("return_value") == values
@@ -103,116 +101,83 @@ def test_multiple_outputs_are_pushed_one_by_one_too(
 
 
 def test_a_task_that_pushes_nothing_ends_without_reading_the_run(
-    supervisor: Supervisor,
-    create: Callable[..., Any],
-    event_of: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, supervisor: Supervisor, create: Make, event_of: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(QUICK)
-    event = event_of(create(deferrable=True, end_from_trigger=True, do_xcom_push=False), context)
+    scene.simulator.script(QUICK)
+    event = event_of(create(deferrable=True, end_from_trigger=True, do_xcom_push=False), scene.context)
     assert isinstance(event, TaskSuccessEvent)
     assert supervisor.xcoms == {}
 
 
 @pytest.mark.parametrize("ends", ["failed", "incomplete", "cancelled", "expired"])
 def test_every_other_end_is_a_workers(
-    run_on: Callable[..., Any],
-    event_of: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    ends: str,
+    scene: Scene, run_on: Make, event_of: Callable[..., Any], ends: str
 ) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, ends=ends))
-    event = event_of(run_on(deferrable=True, end_from_trigger=True), context)
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1, ends=ends))
+    event = event_of(run_on(deferrable=True, end_from_trigger=True), scene.context)
     assert not isinstance(event, TaskSuccessEvent)
     assert event.payload["status"] == ends
 
 
 def test_a_completed_response_with_a_call_is_a_workers(
-    respond: Callable[..., Any],
-    event_of: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make, event_of: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(
+    scene.simulator.script(
         Scenario(queued=0, in_progress=0.1, function_calls=((FunctionCall(name="look_up"),),))
     )
-    event = event_of(respond(deferrable=True, end_from_trigger=True), context)
+    event = event_of(respond(deferrable=True, end_from_trigger=True), scene.context)
     assert not isinstance(event, TaskSuccessEvent)
     assert event.payload["outcome"] == "needs_action"
 
 
 def test_a_run_that_cannot_be_read_is_a_workers(
-    respond: Callable[..., Any],
-    event_of: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Scene, respond: Make, event_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    openai_runs_simulator.script(QUICK)
-    # Of the looks, the last one sees the end; what comes after it is the read.
-    openai_runs_simulator.fault(Fault(method="GET", status=404, skip=1, times=None))
-    event = event_of(respond(deferrable=True, end_from_trigger=True, poll_interval=0.5), context)
+    scene.simulator.script(Scenario(queued=0, in_progress=100))
+    # The first poll sees the end; what comes after it is the read.
+    scene.simulator.fault(Fault(method="GET", status=404, skip=1, times=None))
+    event = event_of(respond(deferrable=True, end_from_trigger=True), scene.context, later=200)
     assert not isinstance(event, TaskSuccessEvent)
+    assert event.payload["status"] == "completed"
 
 
 def test_a_result_that_cannot_be_pushed_is_a_workers(
-    supervisor: Supervisor,
-    respond: Callable[..., Any],
-    event_of: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, supervisor: Supervisor, respond: Make, event_of: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(QUICK)
+    scene.simulator.script(QUICK)
     supervisor.error = OSError("the supervisor is gone")
-    event = event_of(respond(deferrable=True, end_from_trigger=True), context)
+    event = event_of(respond(deferrable=True, end_from_trigger=True), scene.context)
     assert not isinstance(event, TaskSuccessEvent)
     assert event.payload["status"] == "completed"
 
 
 def test_a_result_too_large_for_the_triggerer_is_a_workers(
-    supervisor: Supervisor,
-    respond: Callable[..., Any],
-    event_of: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, supervisor: Supervisor, respond: Make, event_of: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, text="x" * 1_000_001))
-    event = event_of(respond(deferrable=True, end_from_trigger=True), context)
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1, text="x" * 1_000_001))
+    event = event_of(respond(deferrable=True, end_from_trigger=True), scene.context)
     assert not isinstance(event, TaskSuccessEvent)
     assert event.payload["status"] == "completed"
     assert supervisor.xcoms == {}
 
 
-def test_a_dag_test_finishes_in_its_worker(
-    create: Callable[..., Any],
-    event_of: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(QUICK)
-    event = event_of(create(deferrable=True, end_from_trigger=True), context, in_a_triggerer=False)
+def test_a_dag_test_finishes_in_its_worker(scene: Scene, create: Make, event_of: Callable[..., Any]) -> None:
+    scene.simulator.script(QUICK)
+    event = event_of(create(deferrable=True, end_from_trigger=True), scene.context, in_a_triggerer=False)
     assert not isinstance(event, TaskSuccessEvent)
 
 
 def test_a_retry_and_a_clear_find_the_record_as_a_worker_leaves_it(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    event_of: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    clear: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, event_of: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, times=2))
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1, times=2))
     operator = create(deferrable=True, end_from_trigger=True)
-    assert isinstance(event_of(operator, kept), TaskSuccessEvent)
+    assert isinstance(event_of(operator, scene.kept), TaskSuccessEvent)
     # A retry of a task that has succeeded is odd, but must not pay.
-    assert operator.execute(retry(kept))["status"] == "completed"
-    assert creates() == 1
-    assert isinstance(event_of(operator, clear(kept)), TaskSuccessEvent)
-    assert creates() == 2
+    assert operator.execute(scene.retry(scene.kept))["status"] == "completed"
+    assert scene.creates() == 1
+    assert isinstance(event_of(operator, scene.clear(scene.kept)), TaskSuccessEvent)
+    assert scene.creates() == 2
 
 
 class Answer(BaseModel):
@@ -239,53 +204,37 @@ LOST: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("arguments", "reason"), LOST.values(), ids=LOST)
 def test_where_something_would_be_lost_a_worker_finishes_and_the_log_says_why(
-    respond: Callable[..., Any],
-    context: dict[str, Any],
-    capture_log: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    arguments: dict[str, Any],
-    reason: str,
+    scene: Scene, respond: Make, arguments: dict[str, Any], reason: str
 ) -> None:
-    openai_runs_simulator.script(QUICK)
+    scene.simulator.script(QUICK)
     _stays_with_a_worker(
-        respond(deferrable=True, end_from_trigger=True, **arguments), context, capture_log, reason
+        respond(deferrable=True, end_from_trigger=True, **arguments), scene.context, scene.log_of, reason
     )
 
 
-def test_a_post_execute_of_a_subclass_is_not_lost(
-    context: dict[str, Any], capture_log: Callable[..., Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(QUICK)
+def test_a_post_execute_of_a_subclass_is_not_lost(scene: Scene) -> None:
+    scene.simulator.script(QUICK)
     operator = WithPostExecute(
         task_id="ask", model="m", input="Why?", completion_window=30, deferrable=True, end_from_trigger=True
     )
-    _stays_with_a_worker(operator, context, capture_log, "post_execute")
+    _stays_with_a_worker(operator, scene.context, scene.log_of, "post_execute")
 
 
 def test_an_xcom_backend_is_not_passed_by(
-    respond: Callable[..., Any],
-    context: dict[str, Any],
-    capture_log: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Scene, respond: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.bases.xcom import BaseXCom  # noqa: PLC0415 # after the environment is set
 
-    openai_runs_simulator.script(QUICK)
+    scene.simulator.script(QUICK)
     own = type("OwnXCom", (BaseXCom,), {})
     monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom", own)
     _stays_with_a_worker(
-        respond(deferrable=True, end_from_trigger=True), context, capture_log, "XCom backend"
+        respond(deferrable=True, end_from_trigger=True), scene.context, scene.log_of, "XCom backend"
     )
 
 
-def test_a_task_that_is_mapped_over_the_result_finds_its_length(
-    respond: Callable[..., Any],
-    context: dict[str, Any],
-    capture_log: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(QUICK)
+def test_a_task_that_is_mapped_over_the_result_finds_its_length(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(QUICK)
     with DAG("mapped", schedule=None):
         operator = respond(deferrable=True, end_from_trigger=True)
 
@@ -294,7 +243,7 @@ def test_a_task_that_is_mapped_over_the_result_finds_its_length(
             """Take one."""
 
         each.expand(item=operator.output)
-    _stays_with_a_worker(operator, context, capture_log, "mapped over")
+    _stays_with_a_worker(operator, scene.context, scene.log_of, "mapped over")
 
 
 def _stays_with_a_worker(

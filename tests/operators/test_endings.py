@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,8 @@ from airflow_provider_openai_runs.exceptions import (
     RunIncompleteError,
     ToolCallsPendingError,
 )
-from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
+from tests.support.scene import Make, Scene
 
 RATE_LIMIT = {"code": "rate_limit_exceeded", "message": "Slow down."}
 INVALID = {"code": "invalid_prompt", "message": "Not like this."}
@@ -42,11 +42,8 @@ def quick(**rest: Any) -> Scenario:
     ids=["rate limit", "invalid prompt", "cancelled by somebody", "incomplete"],
 )
 def test_a_run_that_ends_without_an_answer_fails_the_task_with_its_own_error_and_leaves_its_result_in_xcom(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene,
+    create: Make,
     scenario: Scenario,
     kind: type[OpenAIRunError],
     words: list[str],
@@ -54,106 +51,85 @@ def test_a_run_that_ends_without_an_answer_fails_the_task_with_its_own_error_and
     retryable: bool,
     deferrable: bool,
 ) -> None:
-    openai_runs_simulator.script(scenario)
+    scene.simulator.script(scenario)
     with pytest.raises(kind) as caught:
-        run_task(create(deferrable=deferrable), context)
+        scene.run(create(deferrable=deferrable))
 
     text = str(caught.value)
-    run = openai_runs_simulator.runs()[0]
+    run = scene.simulator.runs()[0]
     assert isinstance(caught.value, AirflowException)
     assert isinstance(caught.value, AirflowFailException) is not retryable
     assert not [word for word in (*words, run["id"], "XCom 'return_value'") if word not in text]
-    left = context["ti"].xcoms["return_value"]
+    left = scene.context["ti"].xcoms["return_value"]
     assert (left["id"], left["status"]) == (run["id"], scenario.ends)
-    assert creates() == 1
+    assert scene.creates() == 1
 
 
 def test_a_thread_run_that_the_server_gives_up_is_expired_and_may_be_tried_again(
-    run_on: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
+    scene: Scene, run_on: Make
 ) -> None:
-    openai_runs_simulator.script(Scenario(in_progress=60, expires_after=0.2))
+    scene.simulator.script(Scenario(in_progress=60, expires_after=0.2))
     with pytest.raises(RunExpiredError, match="expired") as caught:
-        run_on().execute(context)
+        run_on().execute(scene.context)
 
     assert not isinstance(caught.value, AirflowFailException)
-    assert context["ti"].xcoms["return_value"]["status"] == "expired"
+    assert scene.context["ti"].xcoms["return_value"]["status"] == "expired"
 
 
-def test_the_partial_answer_of_an_incomplete_run_is_accepted_on_demand(
-    create: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(quick(ends="incomplete", text="The sky is"))
-    found = create(on_incomplete="accept").execute(context)
+def test_the_partial_answer_of_an_incomplete_run_is_accepted_on_demand(scene: Scene, create: Make) -> None:
+    scene.simulator.script(quick(ends="incomplete", text="The sky is"))
+    found = create(on_incomplete="accept").execute(scene.context)
 
     assert found["status"] == "incomplete"
     assert found["incomplete_details"]["reason"]
 
 
-def test_an_incomplete_run_names_the_ceiling_that_it_reached(
-    respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(quick(ends="incomplete", incomplete_reason="max_output_tokens"))
+def test_an_incomplete_run_names_the_ceiling_that_it_reached(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(quick(ends="incomplete", incomplete_reason="max_output_tokens"))
     with pytest.raises(RunIncompleteError, match=r"max_output_tokens.*max_output_tokens=64"):
-        respond(max_output_tokens=64).execute(context)
+        respond(max_output_tokens=64).execute(scene.context)
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 def test_a_thread_run_that_waits_for_a_tool_call_is_cancelled_before_the_task_fails(
-    run_on: Callable[..., Any],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    store: Any,
-    openai_runs_simulator: Simulator,
-    *,
-    deferrable: bool,
+    scene: Scene, run_on: Make, *, deferrable: bool
 ) -> None:
     call = FunctionCall(name="weather", arguments={"city": "Oslo"})
-    openai_runs_simulator.script(quick(function_calls=((call,),)))
+    scene.simulator.script(quick(function_calls=((call,),)))
     with pytest.raises(ToolCallsPendingError, match=r"weather\(.*Oslo.*The run was cancelled") as caught:
-        run_task(run_on(deferrable=deferrable), kept)
+        scene.run(run_on(deferrable=deferrable), scene.kept)
 
     assert isinstance(caught.value, AirflowFailException)
-    assert openai_runs_simulator.active() == []
-    assert store.record["ended_by_us"]
-    assert kept["ti"].xcoms["return_value"]["tool_calls"][0]["name"] == "weather"
+    assert scene.simulator.active() == []
+    assert scene.store.record["ended_by_us"]
+    assert scene.kept["ti"].xcoms["return_value"]["tool_calls"][0]["name"] == "weather"
 
 
 def test_a_response_that_ends_in_a_tool_call_fails_the_task_and_is_not_finished_from_by_a_retry(
-    respond: Callable[..., Any],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    store: Any,
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make
 ) -> None:
-    openai_runs_simulator.script(quick(function_calls=((FunctionCall(name="weather"),),)), quick())
+    scene.simulator.script(quick(function_calls=((FunctionCall(name="weather"),),)), quick())
     with pytest.raises(ToolCallsPendingError, match="weather"):
-        run_task(respond(deferrable=True), kept)
+        scene.run(respond(deferrable=True), scene.kept)
 
-    assert store.record["refused"]
-    assert run_task(respond(), retry(kept))["output_text"]
-    assert len(openai_runs_simulator.runs()) == 2
+    assert scene.store.record["refused"]
+    assert scene.run(respond(), scene.retry(scene.kept))["output_text"]
+    assert len(scene.simulator.runs()) == 2
 
 
-def test_what_a_server_says_is_cut_and_its_keys_are_taken_out(
-    respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
+def test_what_a_server_says_is_cut_and_its_keys_are_taken_out(scene: Scene, respond: Make) -> None:
     error = {"code": "invalid_prompt", "message": "Bad key sk-verysecret1234 " + "x" * 2000}
-    openai_runs_simulator.script(quick(ends="failed", error=error))
+    scene.simulator.script(quick(ends="failed", error=error))
     with pytest.raises(RunFailedError) as caught:
-        respond().execute(context)
+        respond().execute(scene.context)
 
     assert "sk-verysecret" not in str(caught.value)
     assert len(str(caught.value)) < 1000
 
 
-def test_steps_of_more_than_a_megabyte_stay_at_the_server(
-    respond: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(quick(text="x" * 600_000))
-    found = respond().execute(context)
+def test_steps_of_more_than_a_megabyte_stay_at_the_server(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(quick(text="x" * 600_000))
+    found = respond().execute(scene.context)
 
     assert found["steps_truncated"] is True
     assert found["steps"]
@@ -161,13 +137,11 @@ def test_steps_of_more_than_a_megabyte_stay_at_the_server(
     assert len(found["output_text"]) == 600_000
 
 
-def test_the_credentials_of_an_mcp_server_do_not_get_into_xcom(
-    respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(quick())
+def test_the_credentials_of_an_mcp_server_do_not_get_into_xcom(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(quick())
     tool = {"type": "mcp", "server_label": "a", "server_url": "https://a", "authorization": "secret-1"}
-    found = respond(tools=[tool]).execute(context)
+    found = respond(tools=[tool]).execute(scene.context)
 
-    created = openai_runs_simulator.requests[0]
+    created = scene.simulator.requests[0]
     assert created.body["tools"][0]["authorization"] == "secret-1"
     assert "secret-1" not in str(found)

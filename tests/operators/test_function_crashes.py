@@ -15,7 +15,8 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunCallError, RunTimeoutError
 from airflow_provider_openai_runs.operators import SubmitToolOutputsOperator
-from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from tests.support.scene import Make, Scene
 
 CALLED: list[str] = []
 
@@ -64,13 +65,13 @@ def start() -> Iterator[Callable[..., Future[Any]]]:
 
 
 @pytest.fixture
-def until_called(fire: Callable[..., Any]) -> Callable[..., Any]:
+def until_called(scene: Scene) -> Callable[..., Any]:
     """Begin a deferred task, and return the event with which its worker is to answer the calls."""
 
     def begin(operator: Any, context: dict[str, Any]) -> Any:
         with pytest.raises(TaskDeferred) as deferred:
             operator.execute(context)
-        return fire(deferred.value.trigger)
+        return scene.fire(deferred.value.trigger)
 
     return begin
 
@@ -84,15 +85,11 @@ def calls(*names: str, function: str = "weather", **more: Any) -> Scenario:
 
 
 def test_a_task_that_is_marked_failed_while_a_function_runs_ends_its_run(
-    create: Callable[..., Any],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    gate: Gate,
+    scene: Scene, create: Make, start: Callable[..., Future[Any]], gate: Gate
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo", function="wait"))
+    scene.simulator.script(calls("Oslo", function="wait"))
     operator = create(functions=[gate.function])
-    working = start(operator.execute, context_of(None, state="failed"))
+    working = start(operator.execute, scene.context_of(None, state="failed"))
     assert gate.entered.wait(10)
     began = time.monotonic()
     operator.on_kill()
@@ -100,64 +97,50 @@ def test_a_task_that_is_marked_failed_while_a_function_runs_ends_its_run(
         working.result(timeout=5)
 
     assert time.monotonic() - began < 4
-    assert openai_runs_simulator.active() == []
-    assert openai_runs_simulator.count("POST", "submit_tool_outputs$") == 0
+    assert scene.simulator.active() == []
+    assert scene.simulator.count("POST", "submit_tool_outputs$") == 0
 
 
 def test_a_worker_that_is_evicted_while_a_function_runs_leaves_the_run_to_the_retry(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    start: Callable[..., Future[Any]],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    gate: Gate,
+    scene: Scene, create: Make, start: Callable[..., Future[Any]], gate: Gate
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo", function="wait"))
+    scene.simulator.script(calls("Oslo", function="wait"))
     operator = create(functions=[gate.function])
-    working = start(operator.execute, kept)
+    working = start(operator.execute, scene.kept)
     assert gate.entered.wait(10)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="left to the retry"):
         working.result(timeout=5)
     gate.opened.set()
-    found = run_task(create(functions=[gate.function]), retry(kept))
+    found = scene.run(create(functions=[gate.function]), scene.retry(scene.kept))
 
     assert found["status"] == "completed"
     assert CALLED == ["Oslo", "Oslo"]
-    assert creates() == (1 if found["ref"]["kind"] == "thread_run" else 2)
+    assert scene.creates() == (1 if found["ref"]["kind"] == "thread_run" else 2)
 
 
 def test_a_kill_while_the_next_response_is_created_ends_that_one_too(
-    respond: Callable[..., Any],
-    creates: Callable[[], int],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo", in_progress=3))
-    openai_runs_simulator.fault(Fault(method="POST", path="^/responses$", kind="slow", delay=0.8, skip=1))
+    scene.simulator.script(calls("Oslo", in_progress=3))
+    scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="slow", delay=0.8, skip=1))
     operator = respond(functions=[weather])
-    working = start(operator.execute, context_of(None, state="failed"))
+    working = start(operator.execute, scene.context_of(None, state="failed"))
     ends = time.monotonic() + 10
-    while creates() < 2:
+    while scene.creates() < 2:
         assert time.monotonic() < ends
         time.sleep(0.01)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match=r"The task was killed\. response .*The run was cancelled"):
         working.result(timeout=5)
 
-    assert sorted(run["status"] for run in openai_runs_simulator.runs()) == ["cancelled", "completed"]
+    assert sorted(run["status"] for run in scene.simulator.runs()) == ["cancelled", "completed"]
 
 
 def test_a_kill_before_the_answer_is_sent_sends_none(
-    create: Callable[..., Any],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo", function="kills"))
+    scene.simulator.script(calls("Oslo", function="kills"))
 
     def kills(city: str) -> str:
         """Return while the task is being killed."""
@@ -165,141 +148,110 @@ def test_a_kill_before_the_answer_is_sent_sends_none(
         return city
 
     operator = create(functions=[kills])
-    working = start(operator.execute, context_of(None, state="failed"))
+    working = start(operator.execute, scene.context_of(None, state="failed"))
     with pytest.raises(OpenAIRunError, match="The task was killed"):
         working.result(timeout=10)
 
-    assert len(openai_runs_simulator.runs()) == 1
-    assert openai_runs_simulator.count("POST", "submit_tool_outputs$") == 0
-    assert openai_runs_simulator.active() == []
+    assert len(scene.simulator.runs()) == 1
+    assert scene.simulator.count("POST", "submit_tool_outputs$") == 0
+    assert scene.simulator.active() == []
 
 
-def test_execution_timeout_while_a_function_runs_ends_the_run(
-    create: Callable[..., Any],
-    context_of: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    gate: Gate,
-) -> None:
+def test_execution_timeout_while_a_function_runs_ends_the_run(scene: Scene, create: Make, gate: Gate) -> None:
     def time_is_over(*_: object) -> None:
         raise AirflowTaskTimeout("Timeout")
 
-    openai_runs_simulator.script(calls("Oslo", function="wait"))
+    scene.simulator.script(calls("Oslo", function="wait"))
     operator = create(functions=[gate.function])
     before = signal.signal(signal.SIGALRM, time_is_over)
     signal.setitimer(signal.ITIMER_REAL, 1.5)
     try:
         with pytest.raises(AirflowTaskTimeout):
-            operator.execute(context_of(None, state="running"))
+            operator.execute(scene.context_of(None, state="running"))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     operator.on_kill()
 
     assert gate.entered.is_set()
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
 
 
-def test_the_deadline_of_the_first_round_is_that_of_all(
-    create: Callable[..., Any],
-    fire: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls("Oslo", "Rome", "Lima"))
+def test_the_deadline_of_the_first_round_is_that_of_all(scene: Scene, create: Make) -> None:
+    scene.simulator.script(calls("Oslo", "Rome", "Lima"))
     operator = create(functions=[weather], deferrable=True, completion_window=77)
     deadlines = []
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(context)
+        operator.execute(scene.context)
     for _ in range(3):
         trigger = deferred.value.trigger
         deadlines.append(trigger.serialize()[1]["deadline"])
         with pytest.raises(TaskDeferred) as deferred:
-            operator.execute_complete(context, fire(trigger))
+            operator.execute_complete(scene.context, scene.fire(trigger))
     trigger = deferred.value.trigger
     deadlines.append(trigger.serialize()[1]["deadline"])
-    found = operator.execute_complete(context, fire(trigger))
+    found = operator.execute_complete(scene.context, scene.fire(trigger))
 
     assert len(set(deadlines)) == 1
     assert found["status"] == "completed"
 
 
 def test_a_window_that_is_over_leaves_the_calls_to_a_retry_with_cancel_on_timeout_false(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    gate: Gate,
+    scene: Scene, create: Make, gate: Gate
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo", function="wait"))
+    scene.simulator.script(calls("Oslo", function="wait"))
     options = {"functions": [gate.function], "cancel_on_timeout": False, "completion_window": 3}
     with pytest.raises(RunTimeoutError, match=r"completion_window=3.*cancel_on_timeout=False"):
-        run_task(create(**options), kept)
+        scene.run(create(**options), scene.kept)
     gate.opened.set()
     time.sleep(1.1)  # an answer has to be ready a second before the end
-    found = run_task(create(**{**options, "completion_window": 30}), retry(kept))
+    found = scene.run(create(**{**options, "completion_window": 30}), scene.retry(scene.kept))
 
     assert found["status"] == "completed"
-    assert creates() == (1 if found["ref"]["kind"] == "thread_run" else 2)
+    assert scene.creates() == (1 if found["ref"]["kind"] == "thread_run" else 2)
 
 
 # -- crashes in between --------------------------------------------------------------------------------------
 
 
 def test_a_crash_between_submit_and_record_answers_no_call_twice(
-    run_on: Callable[..., Any],
-    until_called: Callable[..., Any],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, run_on: Make, until_called: Callable[..., Any]
 ) -> None:
     class WorkerLost(BaseException):
         pass
 
-    openai_runs_simulator.script(calls("Oslo", "Rome"))
-    event = until_called(run_on(functions=[weather], deferrable=True), kept)
-    kept["task_state_store"].fail("set", WorkerLost())
+    scene.simulator.script(calls("Oslo", "Rome"))
+    event = until_called(run_on(functions=[weather], deferrable=True), scene.kept)
+    scene.kept["task_state_store"].fail("set", WorkerLost())
     with pytest.raises(WorkerLost):
-        run_on(functions=[weather], deferrable=True).execute_complete(kept, event)
-    kept["task_state_store"].heal()
-    found = run_task(run_on(functions=[weather], deferrable=True), retry(kept))
+        run_on(functions=[weather], deferrable=True).execute_complete(scene.kept, event)
+    scene.kept["task_state_store"].heal()
+    found = scene.run(run_on(functions=[weather], deferrable=True), scene.retry(scene.kept))
 
     assert found["status"] == "completed"
     assert CALLED == ["Oslo", "Rome"]
-    assert openai_runs_simulator.count("POST", "submit_tool_outputs$") == 2
+    assert scene.simulator.count("POST", "submit_tool_outputs$") == 2
 
 
 def test_a_crash_between_intent_and_create_of_the_next_response_is_a_lost_create(
-    respond: Callable[..., Any],
-    until_called: Callable[..., Any],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make, until_called: Callable[..., Any]
 ) -> None:
     class WorkerLost(BaseException):
         pass
 
-    openai_runs_simulator.script(calls("Oslo"))
-    event = until_called(respond(functions=[weather], deferrable=True), kept)
-    kept["task_state_store"].fail("set", WorkerLost(), skip=1)
+    scene.simulator.script(calls("Oslo"))
+    event = until_called(respond(functions=[weather], deferrable=True), scene.kept)
+    scene.kept["task_state_store"].fail("set", WorkerLost(), skip=1)
     with pytest.raises(WorkerLost):
-        respond(functions=[weather], deferrable=True).execute_complete(kept, event)
-    kept["task_state_store"].heal()
+        respond(functions=[weather], deferrable=True).execute_complete(scene.kept, event)
+    scene.kept["task_state_store"].heal()
     with pytest.raises(OpenAIRunError, match="may be running and billing"):
-        respond(functions=[weather]).execute(retry(kept))
+        respond(functions=[weather]).execute(scene.retry(scene.kept))
 
-    assert len(openai_runs_simulator.runs()) == 2
+    assert len(scene.simulator.runs()) == 2
 
 
-def test_all_rounds_of_a_worker_run_their_functions_in_one_thread(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
+def test_all_rounds_of_a_worker_run_their_functions_in_one_thread(scene: Scene, create: Make) -> None:
     threads = []
 
     def look(city: str) -> str:
@@ -307,8 +259,8 @@ def test_all_rounds_of_a_worker_run_their_functions_in_one_thread(
         threads.append(threading.current_thread())
         return city
 
-    openai_runs_simulator.script(calls("Oslo", "Rome", "Lima", function="look"))
-    run_task(create(functions=[look]), context)
+    scene.simulator.script(calls("Oslo", "Rome", "Lima", function="look"))
+    scene.run(create(functions=[look]))
 
     assert len(threads) == 3
     assert len(set(threads)) == 1
@@ -318,100 +270,79 @@ def test_all_rounds_of_a_worker_run_their_functions_in_one_thread(
 
 
 def test_a_worker_that_was_replaced_while_a_function_ran_creates_no_second_response(
-    respond: Callable[..., Any],
-    until_called: Callable[..., Any],
-    kept: dict[str, Any],
-    gone: Exception,
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make, until_called: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo"))
-    event = until_called(respond(functions=[weather], deferrable=True), kept)
-    kept["task_state_store"].fail("set", gone)
+    scene.simulator.script(calls("Oslo"))
+    event = until_called(respond(functions=[weather], deferrable=True), scene.kept)
+    scene.kept["task_state_store"].fail("set", scene.gone)
     with pytest.raises(RunCallError, match="a later one has taken over"):
-        respond(functions=[weather], deferrable=True).execute_complete(kept, event)
+        respond(functions=[weather], deferrable=True).execute_complete(scene.kept, event)
 
-    assert len(openai_runs_simulator.runs()) == 1
+    assert len(scene.simulator.runs()) == 1
 
 
 def test_a_worker_that_was_replaced_does_not_end_the_run_when_its_functions_fail(
-    run_on: Callable[..., Any],
-    until_called: Callable[..., Any],
-    kept: dict[str, Any],
-    gone: Exception,
-    openai_runs_simulator: Simulator,
+    scene: Scene, run_on: Make, until_called: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo", function="broken"))
+    scene.simulator.script(calls("Oslo", function="broken"))
 
     def broken(city: str) -> str:
         """Fail."""
         raise LookupError(city)
 
     operator = run_on(functions=[broken], deferrable=True, max_tool_errors=1)
-    event = until_called(operator, kept)
-    kept["task_state_store"].fail("set", gone)
+    event = until_called(operator, scene.kept)
+    scene.kept["task_state_store"].fail("set", scene.gone)
     with pytest.raises(OpenAIRunError, match="left to the attempt that has taken over"):
-        operator.execute_complete(kept, event)
+        operator.execute_complete(scene.kept, event)
 
-    assert [run["status"] for run in openai_runs_simulator.active()] == ["requires_action"]
+    assert [run["status"] for run in scene.simulator.active()] == ["requires_action"]
 
 
 def test_a_worker_that_was_replaced_and_answered_first_does_the_later_one_no_harm(
-    run_on: Callable[..., Any],
+    scene: Scene,
+    run_on: Make,
     until_called: Callable[..., Any],
-    run_task: Callable[..., Any],
     start: Callable[..., Future[Any]],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
     gate: Gate,
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo", function="wait"))
-    event = until_called(run_on(functions=[gate.function], deferrable=True), kept)
-    later = start(run_task, run_on(functions=[gate.function]), retry(kept))
+    scene.simulator.script(calls("Oslo", function="wait"))
+    event = until_called(run_on(functions=[gate.function], deferrable=True), scene.kept)
+    later = start(scene.run, run_on(functions=[gate.function]), scene.retry(scene.kept))
     assert gate.entered.wait(10)
     another = Gate()
     another.opened.set()
     with pytest.raises(TaskDeferred):
-        run_on(functions=[another.function], deferrable=True).execute_complete(kept, event)
+        run_on(functions=[another.function], deferrable=True).execute_complete(scene.kept, event)
     gate.opened.set()
 
     assert later.result(timeout=10)["status"] == "completed"
-    assert [run["status"] for run in openai_runs_simulator.runs()] == ["completed"]
+    assert [run["status"] for run in scene.simulator.runs()] == ["completed"]
 
 
-def test_a_run_that_somebody_else_answers_meanwhile_goes_on(
-    run_on: Callable[..., Any],
-    run_task: Callable[..., Any],
-    post: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
+def test_a_run_that_somebody_else_answers_meanwhile_goes_on(scene: Scene, run_on: Make) -> None:
     def slow_hand(city: str, call_id: str) -> str:
         """Be answered for by somebody else."""
-        (run,) = openai_runs_simulator.active()
+        (run,) = scene.simulator.active()
         path = f"/threads/{run['thread_id']}/runs/{run['id']}/submit_tool_outputs"
-        post(path, tool_outputs=[{"tool_call_id": call_id, "output": "theirs"}])
+        scene.post(path, tool_outputs=[{"tool_call_id": call_id, "output": "theirs"}])
         return city
 
-    openai_runs_simulator.script(calls("Oslo", function="slow_hand"))
-    found = run_task(run_on(functions=[slow_hand]), context)
+    scene.simulator.script(calls("Oslo", function="slow_hand"))
+    found = scene.run(run_on(functions=[slow_hand]))
 
     assert found["status"] == "completed"
-    assert openai_runs_simulator.count("POST", "/cancel$") == 0
+    assert scene.simulator.count("POST", "/cancel$") == 0
 
 
 # -- below Airflow 3.3 ---------------------------------------------------------------------------------------
 
 
 def test_without_a_store_a_retry_waits_for_the_run_that_the_attempt_before_has_answered(
-    run_on: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context_of: Callable[..., Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, run_on: Make
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo", in_progress=0.5))
-    waiting = run_task(run_on(on_tool_calls="return"), context_of(None))
+    scene.simulator.script(calls("Oslo", in_progress=0.5))
+    waiting = scene.run(run_on(on_tool_calls="return"), scene.context_of(None))
     submit = SubmitToolOutputsOperator(
         task_id="answer",
         ref=waiting["ref"],
@@ -420,29 +351,24 @@ def test_without_a_store_a_retry_waits_for_the_run_that_the_attempt_before_has_a
         poll_interval=0.05,
         deferrable=True,
     )
-    first = context_of(None, task_id="answer")
+    first = scene.context_of(None, task_id="answer")
     with pytest.raises(TaskDeferred):
         submit.execute(first)
-    found = run_task(submit, retry(first))
+    found = scene.run(submit, scene.retry(first))
 
     assert found["status"] == "completed"
-    assert openai_runs_simulator.count("POST", "submit_tool_outputs$") == 1
+    assert scene.simulator.count("POST", "submit_tool_outputs$") == 1
 
 
 def test_without_a_store_a_retry_answers_a_thread_run_and_starts_a_response_anew(
-    create: Callable[..., Any],
-    until_called: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context_of: Callable[..., Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, until_called: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(calls("Oslo", "Rome"))
-    first = context_of(None)
+    scene.simulator.script(calls("Oslo", "Rome"))
+    first = scene.context_of(None)
     until_called(create(functions=[weather], deferrable=True), first)
-    found = run_task(create(functions=[weather], deferrable=True), retry(first))
+    found = scene.run(create(functions=[weather], deferrable=True), scene.retry(first))
 
     assert found["status"] == "completed"
     assert CALLED == ["Oslo", "Rome"]
-    assert len(openai_runs_simulator.runs()) == (1 if found["ref"]["kind"] == "thread_run" else 4)
-    assert openai_runs_simulator.active() == []
+    assert len(scene.simulator.runs()) == (1 if found["ref"]["kind"] == "thread_run" else 4)
+    assert scene.simulator.active() == []

@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -21,14 +18,18 @@ from airflow_provider_openai_runs.operators import (
     CreateRunOperator,
     SubmitToolOutputsOperator,
 )
-from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from tests.support.scene import Scene
+from tests.support.scripted_server import Answer, Asked, ScriptedServer
 
 CALLED: list[str] = []
-WAITING = {"task_id": "ask", "conn_id": "other", "completion_window": 20, "poll_interval": 0.02}
+WAITING: dict[str, Any] = {
+    "task_id": "ask",
+    "conn_id": "scripted",
+    "completion_window": 20,
+    "poll_interval": 0.02,
+}
 MIB = 1024 * 1024
-
-ApiReply = tuple[int, Any]
-Server = Callable[[str, str, Any], ApiReply]
 
 
 def weather(city: str = "Oslo") -> str:
@@ -42,60 +43,19 @@ def _nothing_called() -> None:
     CALLED.clear()
 
 
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Server], list[Any]]]:
-    """Let a function answer every request; return the bodies that were sent. The connection is `other`."""
-    playing: list[Server] = []
-    sent: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _answer(self) -> None:
-            read = self.rfile.read(int(self.headers.get("content-length") or 0))
-            body = json.loads(read) if read else None
-            sent.append(body)
-            status, reply = playing[-1](self.command, self.path.split("?")[0], body)
-            written = json.dumps(reply).encode()
-            self.send_response_only(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(written)))
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(written)
-
-        do_GET = do_POST = _answer  # noqa: N815 - the names that http.server looks for
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    connection = {"conn_type": "openai", "password": "k", "host": f"http://127.0.0.1:{server.server_port}"}
-    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(connection))
-
-    def start(play: Server) -> list[Any]:
-        playing.append(play)
-        return sent
-
-    yield start
-    server.shutdown()
-    server.server_close()
-
-
 class Responses:
     """Answers the create at once, with calls round by round, and keeps what it has answered if it is to."""
 
     def __init__(self, *rounds: list[dict[str, Any]], keeps: bool = True) -> None:
-        self.rounds, self.kept, self.keeps = list(rounds), {}, keeps
+        self.rounds, self.keeps = list(rounds), keeps
+        self.kept: dict[str, Any] = {}
 
-    def __call__(self, method: str, path: str, _body: Any) -> ApiReply:
-        if method == "GET":
-            found = self.kept.get(path.rsplit("/", 1)[-1]) if self.keeps else None
+    def __call__(self, asked: Asked) -> Answer:
+        if asked.method == "GET":
+            found = self.kept.get(asked.path.rsplit("/", 1)[-1]) if self.keeps else None
             return (200, found) if found else (404, {"error": {"message": "Not found"}})
         say = {"type": "message", "content": [{"type": "output_text", "text": "Done."}]}
-        made = {
+        made: dict[str, Any] = {
             "id": f"resp_{len(self.kept)}",
             "status": "completed",
             "model": "m",
@@ -109,10 +69,11 @@ class Responses:
 class ThreadRuns:
     """One run that waits for its calls, round by round."""
 
-    def __init__(self, *rounds: list[dict[str, Any]], submit: ApiReply | None = None) -> None:
+    def __init__(self, *rounds: list[dict[str, Any]], submit: Answer | None = None) -> None:
         self.rounds, self.submit, self.cancelled = list(rounds), submit, False
 
-    def __call__(self, _method: str, path: str, _body: Any) -> ApiReply:
+    def __call__(self, asked: Asked) -> Answer:
+        path = asked.path
         if path.endswith("/cancel"):
             self.cancelled = True
         elif path.endswith("/submit_tool_outputs"):
@@ -153,130 +114,117 @@ def speak(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     return (Responses, respond) if request.param == "response" else (ThreadRuns, run_on)
 
 
-def outputs(sent: list[Any]) -> list[str]:
+def outputs(server: ScriptedServer) -> list[str]:
     """Return what the model was told."""
     found = []
-    for body in sent:
-        items = (body or {}).get("tool_outputs") or (body or {}).get("input") or []
+    for body in server.bodies():
+        items = body.get("tool_outputs") or body.get("input") or []
         found += [item["output"] for item in items if isinstance(item, dict) and "output" in item]
     return found
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 def test_a_call_id_may_come_again_in_the_next_round(
-    speak: tuple[Any, Any],
-    serve: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    *,
-    deferrable: bool,
+    scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer, *, deferrable: bool
 ) -> None:
     server, operator = speak
-    sent = serve(server([call("Oslo")], [call("Rome")], [call("Lima")]))
-    found = run_task(operator(deferrable=deferrable), context)
+    scripted.play(server([call("Oslo")], [call("Rome")], [call("Lima")]))
+    found = scene.run(operator(deferrable=deferrable))
 
     assert found["status"] == "completed"
     assert CALLED == ["Oslo", "Rome", "Lima"]
-    assert outputs(sent) == [f"blue in {city}" for city in CALLED]
+    assert outputs(scripted) == [f"blue in {city}" for city in CALLED]
 
 
 def test_given_outputs_are_for_the_first_round_though_its_call_ids_come_again(
-    speak: tuple[Any, Any], serve: Callable[..., Any], run_task: Callable[..., Any], context_of: Any
+    scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer
 ) -> None:
     server, operator = speak
-    sent = serve(server([call("Oslo")], [call("Rome")]))
-    asked = run_task(operator(functions=[], on_tool_calls="return"), context_of(None))
+    scripted.play(server([call("Oslo")], [call("Rome")]))
+    asked = scene.run(operator(functions=[], on_tool_calls="return"), scene.context_of(None))
     submit = SubmitToolOutputsOperator(
         **{**WAITING, "conn_id": None}, ref=asked["ref"], outputs={"call_1": "mine"}, functions=[weather]
     )
-    found = run_task(submit, context_of(None))
+    found = scene.run(submit, scene.context_of(None))
 
     assert found["status"] == "completed"
-    assert outputs(sent) == ["mine", "blue in Rome"]
+    assert outputs(scripted) == ["mine", "blue in Rome"]
 
 
 @pytest.mark.parametrize(
     "ids", [("call_1", "call_1"), ("",), ("call_1", "")], ids=["twice the same", "none", "one has none"]
 )
 def test_calls_that_no_answer_can_name_call_no_function_and_end_the_run(
-    speak: tuple[Any, Any],
-    serve: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    ids: tuple[str, ...],
+    scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer, ids: tuple[str, ...]
 ) -> None:
     server, operator = speak
     playing = server([call(call_id=one) for one in ids])
-    serve(playing)
+    scripted.play(playing)
     with pytest.raises(ToolCallsFailedError, match=r"not each call has an id of its own.*No function"):
-        run_task(operator(), context)
+        scene.run(operator())
 
     assert CALLED == []
     assert getattr(playing, "cancelled", True)
 
 
 def test_ten_thousand_calls_of_a_round_are_answered_in_one_request_and_told_in_a_line(
-    speak: tuple[Any, Any],
-    serve: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    capture_log: Callable[[Any], list[str]],
+    scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer
 ) -> None:
     server, operator = speak
-    sent = serve(server([call(call_id=f"call_{number}") for number in range(10_000)]))
+    scripted.play(server([call(call_id=f"call_{number}") for number in range(10_000)]))
     task = operator(completion_window=300)
-    lines = capture_log(task)
-    found = run_task(task, context)
+    lines = scene.log_of(task)
+    found = scene.run(task)
 
     assert found["status"] == "completed"
-    assert len(CALLED) == len(outputs(sent)) == 10_000
+    assert len(CALLED) == len(outputs(scripted)) == 10_000
     (line,) = [line for line in lines if line.startswith("Answered")]
     assert "and 9995 more" in line
     assert len(line) < 1000
 
 
 def test_an_error_about_ten_thousand_calls_is_one_that_people_can_read(
-    speak: tuple[Any, Any], serve: Callable[..., Any], context: dict[str, Any]
+    scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer
 ) -> None:
     server, operator = speak
-    serve(server([call("x" * 500, call_id=f"call_{number}") for number in range(10_000)]))
+    scripted.play(server([call("x" * 500, call_id=f"call_{number}") for number in range(10_000)]))
     with pytest.raises(ToolCallsPendingError, match="and 9995 more") as caught:
-        operator(functions=[]).execute(context)
+        operator(functions=[]).execute(scene.context)
 
     assert len(str(caught.value)) < 2000
 
 
 def test_arguments_of_five_megabytes_reach_the_function_and_their_errors_are_short(
-    speak: tuple[Any, Any], serve: Callable[..., Any], run_task: Callable[..., Any], context: dict[str, Any]
+    scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer
 ) -> None:
     server, operator = speak
-    sent = serve(server([call("x" * 5 * MIB), call(arguments="{" * 5 * MIB, call_id="call_2")]))
-    found = run_task(operator(), context)
+    scripted.play(server([call("x" * 5 * MIB), call(arguments="{" * 5 * MIB, call_id="call_2")]))
+    found = scene.run(operator())
 
     assert found["status"] == "completed"
     assert [len(city) for city in CALLED] == [5 * MIB]
-    assert all(len(text) < 1000 for text in outputs(sent))
+    assert all(len(text) < 1000 for text in outputs(scripted))
 
 
 def test_a_call_that_nobody_can_answer_beside_a_function_calls_nothing(
-    serve: Callable[..., Any], context: dict[str, Any]
+    scene: Scene, scripted: ScriptedServer
 ) -> None:
-    serve(Responses([call(), {"type": "computer_call", "call_id": "call_2", "id": "cu_1"}]))
+    scripted.play(Responses([call(), {"type": "computer_call", "call_id": "call_2", "id": "cu_1"}]))
     with pytest.raises(ToolCallsPendingError, match="computer_call"):
-        respond().execute(context)
+        respond().execute(scene.context)
 
     assert CALLED == []
 
 
 def test_a_server_that_keeps_nothing_is_answered_from_what_it_has_said(
-    serve: Callable[..., Any], run_task: Callable[..., Any], context: dict[str, Any]
+    scene: Scene, scripted: ScriptedServer
 ) -> None:
-    sent = serve(Responses([call("Oslo")], [call("Rome")], keeps=False))
-    found = run_task(respond(), context)
+    scripted.play(Responses([call("Oslo")], [call("Rome")], keeps=False))
+    found = scene.run(respond())
 
     assert found["status"] == "completed"
     assert CALLED == ["Oslo", "Rome"]
-    assert [body["previous_response_id"] for body in sent if body and "previous_response_id" in body] == [
+    assert [body["previous_response_id"] for body in scripted.bodies() if "previous_response_id" in body] == [
         "resp_0",
         "resp_1",
     ]
@@ -284,29 +232,29 @@ def test_a_server_that_keeps_nothing_is_answered_from_what_it_has_said(
 
 @pytest.mark.parametrize("status", [400, 404, 422])
 def test_outputs_that_are_refused_end_the_run_that_waits_for_them(
-    serve: Callable[..., Any], context: dict[str, Any], status: int
+    scene: Scene, scripted: ScriptedServer, status: int
 ) -> None:
     playing = ThreadRuns([call()], submit=(status, {"error": {"message": "No such output."}}))
-    serve(playing)
+    scripted.play(playing)
     with pytest.raises(RunCallError, match=r"No such output.*The run was cancelled"):
-        run_on().execute(context)
+        run_on().execute(scene.context)
 
     assert playing.cancelled
 
 
 def test_outputs_that_are_refused_for_a_key_leave_the_run_to_a_mended_one(
-    serve: Callable[..., Any], context: dict[str, Any]
+    scene: Scene, scripted: ScriptedServer
 ) -> None:
     playing = ThreadRuns([call()], submit=(401, {"error": {"message": "Bad key."}}))
-    serve(playing)
+    scripted.play(playing)
     with pytest.raises(Exception, match="Bad key"):
-        run_on().execute(context)
+        run_on().execute(scene.context)
 
     assert not playing.cancelled
 
 
 def test_a_model_that_had_to_call_a_function_is_free_in_the_next_round(
-    serve: Callable[..., Any], run_task: Callable[..., Any], context_of: Any
+    scene: Scene, scripted: ScriptedServer
 ) -> None:
     allowed = {
         "type": "allowed_tools",
@@ -314,23 +262,17 @@ def test_a_model_that_had_to_call_a_function_is_free_in_the_next_round(
         "tools": [{"type": "function", "name": "weather"}],
     }
     for choice, then in (("required", "auto"), (allowed, {**allowed, "mode": "auto"}), ("none", "none")):
-        sent = serve(Responses([call()]))
-        del sent[:]
-        run_task(respond(extra_body={"tool_choice": choice}), context_of(None))
+        scripted.play(Responses([call()]))
+        scene.run(respond(extra_body={"tool_choice": choice}), scene.context_of(None))
 
-        assert [body["tool_choice"] for body in sent if body] == [choice, then]
+        assert [body["tool_choice"] for body in scripted.bodies()] == [choice, then]
 
 
 # -- conversations -------------------------------------------------------------------------------------------
 
 
-def test_a_conversation_is_gone_on_with_also_while_it_is_locked(
-    openai_runs_simulator: Simulator,
-    run_task: Callable[..., Any],
-    post: Callable[..., Any],
-    context: dict[str, Any],
-) -> None:
-    openai_runs_simulator.script(
+def test_a_conversation_is_gone_on_with_also_while_it_is_locked(scene: Scene) -> None:
+    scene.simulator.script(
         Scenario(
             function_calls=[(FunctionCall(name="weather", arguments={"city": "Oslo"}),)],
             queued=0.01,
@@ -338,12 +280,16 @@ def test_a_conversation_is_gone_on_with_also_while_it_is_locked(
             times=None,
         )
     )
-    locked = {"status": 409, "code": "conversation_locked", "message": "Another response is in progress."}
-    openai_runs_simulator.fault(Fault(method="POST", path="^/responses$", skip=1, times=2, **locked))
-    conversation = post("/conversations")["id"]
+    locked: dict[str, Any] = {
+        "status": 409,
+        "code": "conversation_locked",
+        "message": "Another response is in progress.",
+    }
+    scene.simulator.fault(Fault(method="POST", path="^/responses$", skip=1, times=2, **locked))
+    conversation = scene.post("/conversations")["id"]
     arguments = {"conversation": conversation, "conn_id": "openai_default"}
-    found = run_task(respond(**arguments), context)
-    bodies = [r.body for r in openai_runs_simulator.requests if r.method == "POST" and r.path == "/responses"]
+    found = scene.run(respond(**arguments))
+    bodies = [r.body for r in scene.simulator.requests if r.method == "POST" and r.path == "/responses"]
 
     assert found["status"] == "completed"
     assert found["thread_id"] == conversation
@@ -352,19 +298,17 @@ def test_a_conversation_is_gone_on_with_also_while_it_is_locked(
     assert not any("previous_response_id" in body for body in bodies)
 
 
-def test_a_response_that_goes_on_from_another_one_is_answered_by_its_own_id(
-    openai_runs_simulator: Simulator, run_task: Callable[..., Any], context: dict[str, Any]
-) -> None:
-    quick = {"queued": 0.01, "in_progress": 0.02}
+def test_a_response_that_goes_on_from_another_one_is_answered_by_its_own_id(scene: Scene) -> None:
+    quick: dict[str, Any] = {"queued": 0.01, "in_progress": 0.02}
     calling = [(FunctionCall(name="weather", arguments={"city": "Oslo"}),)]
-    openai_runs_simulator.script(Scenario(**quick), Scenario(**quick, function_calls=calling))
-    first = run_task(respond(conn_id="openai_default", functions=[]), context)
-    context["ti"].task_id = "next"
-    found = run_task(
+    scene.simulator.script(Scenario(**quick), Scenario(**quick, function_calls=calling))
+    first = scene.run(respond(conn_id="openai_default", functions=[]))
+    scene.context["ti"].task_id = "next"
+    found = scene.run(
         respond(conn_id="openai_default", task_id="next", previous_response_id=first["id"]),
-        {**context, "task_state_store": None},
+        {**scene.context, "task_state_store": None},
     )
-    bodies = [r.body for r in openai_runs_simulator.requests if r.method == "POST"]
+    bodies = [r.body for r in scene.simulator.requests if r.method == "POST"]
 
     assert found["status"] == "completed"
     assert [body.get("previous_response_id") for body in bodies] == [
@@ -375,29 +319,29 @@ def test_a_response_that_goes_on_from_another_one_is_answered_by_its_own_id(
 
 
 def test_calls_that_a_server_shows_again_right_after_their_answer_are_not_made_twice(
-    serve: Callable[[Server], list[Any]], run_task: Callable[..., Any], context: dict[str, Any]
+    scene: Scene, scripted: ScriptedServer
 ) -> None:
     class Stale(ThreadRuns):
-        """Goes on showing the calls for three looks after it has taken their answer."""
+        """Goes on showing the calls for three polls after it has taken their answer."""
 
         polls = 0
 
-        def __call__(self, method: str, path: str, body: Any) -> ApiReply:
-            if path.endswith("/submit_tool_outputs"):
+        def __call__(self, asked: Asked) -> Answer:
+            if asked.path.endswith("/submit_tool_outputs"):
                 self.polls = 3
-                return super().__call__(method, path, body)
-            if self.polls and method == "GET" and path.endswith("/run_1"):
+                return super().__call__(asked)
+            if self.polls and asked.method == "GET" and asked.path.endswith("/run_1"):
                 self.polls -= 1
                 fresh = self.rounds
                 self.rounds = [[call("Oslo")]]
-                shown = super().__call__(method, path, body)
+                shown = super().__call__(asked)
                 self.rounds = fresh
                 return shown
-            return super().__call__(method, path, body)
+            return super().__call__(asked)
 
-    sent = serve(Stale([call("Oslo")]))
-    found = run_task(run_on(), context)
+    scripted.play(Stale([call("Oslo")]))
+    found = scene.run(run_on())
 
     assert found["status"] == "completed"
     assert CALLED == ["Oslo"]
-    assert sum("tool_outputs" in (body or {}) for body in sent) == 1
+    assert sum("tool_outputs" in body for body in scripted.bodies()) == 1

@@ -20,6 +20,7 @@ from airflow_provider_openai_runs.exceptions import (
     ToolCallsPendingError,
 )
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
+from tests.support.scene import Make, Scene
 
 CALLED: list[tuple[str, Any]] = []
 
@@ -70,69 +71,45 @@ def describe_calls(simulator: Simulator) -> list[str]:
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 def test_a_function_is_called_and_the_run_goes_on_with_its_result(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    *,
-    deferrable: bool,
+    scene: Scene, create: Make, *, deferrable: bool
 ) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo", days=2), text="Blue."))
-    found = run_task(create(functions=[weather], deferrable=deferrable), context)
+    scene.simulator.script(calls(call(city="Oslo", days=2), text="Blue."))
+    found = scene.run(create(functions=[weather], deferrable=deferrable))
 
     assert CALLED == [("Oslo", 2)]
-    assert [json.loads(text) for text in describe_calls(openai_runs_simulator)] == [
-        {"city": "Oslo", "sky": "blue"}
-    ]
+    assert [json.loads(text) for text in describe_calls(scene.simulator)] == [{"city": "Oslo", "sky": "blue"}]
     assert found["status"] == "completed"
     assert found["output_text"] == "Blue."
-    assert context["ti"].xcoms["ref"] == found["ref"]
+    assert scene.context["ti"].xcoms["ref"] == found["ref"]
 
 
-def test_the_model_is_offered_the_functions_beside_the_tools(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo")))
+def test_the_model_is_offered_the_functions_beside_the_tools(scene: Scene, create: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo")))
     own = {"type": "function", "function": {"name": "weather", "description": "Mine."}}
     tools = [own, {"type": "code_interpreter", "container": {"type": "auto"}}]
-    run_task(create(functions=[weather, broken], tools=tools[:1]), context)
-    sent = next(r.body["tools"] for r in openai_runs_simulator.requests if "tools" in (r.body or {}))
+    scene.run(create(functions=[weather, broken], tools=tools[:1]))
+    sent = next(r.body["tools"] for r in scene.simulator.requests if "tools" in (r.body or {}))
     flat = [tool.get("function", tool) for tool in sent]
 
     assert [tool["name"] for tool in flat] == ["weather", "broken"]
     assert [tool["description"] for tool in flat] == ["Mine.", "Fail."]
 
 
-def test_all_calls_of_a_round_are_answered_in_order_and_at_once(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
+def test_all_calls_of_a_round_are_answered_in_order_and_at_once(scene: Scene, create: Make) -> None:
     cities = ["Oslo", "Rome", "Lima"]
-    openai_runs_simulator.script(calls([call(city=city) for city in cities]))
-    found = run_task(create(functions=[weather]), context)
+    scene.simulator.script(calls([call(city=city) for city in cities]))
+    found = scene.run(create(functions=[weather]))
 
     assert [city for city, _ in CALLED] == cities
-    assert [json.loads(text)["city"] for text in describe_calls(openai_runs_simulator)] == cities
+    assert [json.loads(text)["city"] for text in describe_calls(scene.simulator)] == cities
     assert found["status"] == "completed"
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
-def test_five_rounds_are_one_run_for_the_user(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    *,
-    deferrable: bool,
-) -> None:
+def test_five_rounds_are_one_run_for_the_user(scene: Scene, create: Make, *, deferrable: bool) -> None:
     cities = ["Oslo", "Rome", "Lima", "Bonn", "Cork"]
-    openai_runs_simulator.script(calls(*(call(city=city) for city in cities), usage=(100, 10)))
-    found = run_task(create(functions=[weather], deferrable=deferrable), context)
+    scene.simulator.script(calls(*(call(city=city) for city in cities), usage=(100, 10)))
+    found = scene.run(create(functions=[weather], deferrable=deferrable))
     kinds = [step["type"] for step in found["steps"]]
 
     assert [city for city, _ in CALLED] == cities
@@ -144,20 +121,15 @@ def test_five_rounds_are_one_run_for_the_user(
         assert found["raw"]["response_ids"][-1] == found["id"]
 
 
-def test_more_rounds_than_max_rounds_end_the_run(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(*(call(city="Oslo") for _ in range(4))))
+def test_more_rounds_than_max_rounds_end_the_run(scene: Scene, create: Make) -> None:
+    scene.simulator.script(calls(*(call(city="Oslo") for _ in range(4))))
     with pytest.raises(ToolCallsFailedError, match=r"after 2 rounds \(max_rounds=2\)") as caught:
-        run_task(create(functions=[weather], max_rounds=2), context)
+        scene.run(create(functions=[weather], max_rounds=2))
 
     assert not caught.value.retryable
     assert len(CALLED) == 2
-    assert openai_runs_simulator.active() == []
-    assert context["ti"].xcoms["return_value"]["tool_calls"]
+    assert scene.simulator.active() == []
+    assert scene.context["ti"].xcoms["return_value"]["tool_calls"]
 
 
 @pytest.mark.parametrize(
@@ -171,16 +143,11 @@ def test_more_rounds_than_max_rounds_end_the_run(
     ids=["unknown function", "missing argument", "no JSON", "exception"],
 )
 def test_what_goes_wrong_is_told_to_the_model_and_the_run_goes_on(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    asked: FunctionCall,
-    answer: str,
+    scene: Scene, create: Make, asked: FunctionCall, answer: str
 ) -> None:
-    openai_runs_simulator.script(calls(asked, call(city="Rome")))
-    found = run_task(create(functions=[weather, broken]), context)
-    first, second = describe_calls(openai_runs_simulator)
+    scene.simulator.script(calls(asked, call(city="Rome")))
+    found = scene.run(create(functions=[weather, broken]))
+    first, second = describe_calls(scene.simulator)
 
     assert found["status"] == "completed"
     assert first.startswith("Error: ")
@@ -192,103 +159,74 @@ def test_what_goes_wrong_is_told_to_the_model_and_the_run_goes_on(
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 def test_three_errors_in_a_row_end_the_run_with_all_of_them_in_the_message(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    *,
-    deferrable: bool,
+    scene: Scene, create: Make, *, deferrable: bool
 ) -> None:
     bad = [call(name="broken", city=city) for city in ("Oslo", "Rome", "Lima", "Bonn")]
-    openai_runs_simulator.script(calls(bad[0], call(city="Cork"), *bad[1:]))
+    scene.simulator.script(calls(bad[0], call(city="Cork"), *bad[1:]))
     with pytest.raises(ToolCallsFailedError) as caught:
-        run_task(create(functions=[weather, broken], deferrable=deferrable), context)
+        scene.run(create(functions=[weather, broken], deferrable=deferrable))
 
     assert [city for city in ("Oslo", "Rome", "Lima", "Bonn") if city in str(caught.value)] == [
         "Rome",
         "Lima",
         "Bonn",
     ]
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
 
 
 def test_a_function_that_is_slower_than_expires_at_fails_early_and_ends_the_run(
-    run_on: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, run_on: Make
 ) -> None:
-    openai_runs_simulator.script(calls(call(name="slow"), expires_after=4))
+    scene.simulator.script(calls(call(name="slow"), expires_after=4))
     began = time.monotonic()
     with pytest.raises(RunTimeoutError, match=r"'slow' was not ready when expires_at of the run was over"):
-        run_task(run_on(functions=[slow]), context)
+        scene.run(run_on(functions=[slow]))
 
     assert time.monotonic() - began < 20
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
 
 
-def test_a_function_that_is_slower_than_the_window_ends_the_run(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(name="slow")))
+def test_a_function_that_is_slower_than_the_window_ends_the_run(scene: Scene, create: Make) -> None:
+    scene.simulator.script(calls(call(name="slow")))
     with pytest.raises(RunTimeoutError, match=r"completion_window=3 was over"):
-        run_task(create(functions=[slow], completion_window=3), context)
+        scene.run(create(functions=[slow], completion_window=3))
 
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
 
 
-def test_a_run_that_expired_before_it_was_answered_fails_as_expired(
-    run_on: Callable[..., Any],
-    fire: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo"), expires_after=60))
+def test_a_run_that_expired_before_it_was_answered_fails_as_expired(scene: Scene, run_on: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo"), expires_after=60))
     operator = run_on(functions=[weather], deferrable=True, completion_window=600)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(context)
-    event = fire(deferred.value.trigger)
-    openai_runs_simulator.advance(120)
+        operator.execute(scene.context)
+    event = scene.fire(deferred.value.trigger)
+    scene.simulator.advance(120)
     with pytest.raises(TaskDeferred) as again:
-        operator.execute_complete(context, event)
+        operator.execute_complete(scene.context, event)
     with pytest.raises(RunExpiredError):
-        operator.execute_complete(context, fire(again.value.trigger))
+        operator.execute_complete(scene.context, scene.fire(again.value.trigger))
 
     assert CALLED == []
 
 
-def test_context_and_call_id_are_passed_to_a_function_that_asks_for_them(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
+def test_context_and_call_id_are_passed_to_a_function_that_asks_for_them(scene: Scene, create: Make) -> None:
     def lookup(city: str, context: Any, call_id: str) -> str:
         """Look up a city."""
         CALLED.append((context["ti"].task_id, call_id))
         return city
 
-    openai_runs_simulator.script(calls(call(name="lookup", city="Oslo")))
-    run_task(create(functions=[lookup]), context)
+    scene.simulator.script(calls(call(name="lookup", city="Oslo")))
+    scene.run(create(functions=[lookup]))
 
     assert CALLED[0][0] == "ask"
     assert CALLED[0][1].startswith("call_")
 
 
-def test_the_log_names_the_calls_without_their_arguments(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    capture_log: Callable[..., list[str]],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Secret Harbour")))
+def test_the_log_names_the_calls_without_their_arguments(scene: Scene, create: Make) -> None:
+    scene.simulator.script(calls(call(city="Secret Harbour")))
     operator = create(functions=[weather])
-    lines = capture_log(operator)
-    run_task(operator, context)
+    lines = scene.log_of(operator)
+    scene.run(operator)
 
     assert any("weather" in line for line in lines)
     assert not any("Secret Harbour" in line for line in lines)
@@ -298,13 +236,7 @@ def test_the_log_names_the_calls_without_their_arguments(
 
 
 def test_a_retry_after_the_function_ran_runs_it_again_and_answers_the_same_run(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    fire: Callable[..., Any],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make
 ) -> None:
     class WorkerLost(BaseException):
         pass
@@ -316,156 +248,113 @@ def test_a_retry_after_the_function_ran_runs_it_again_and_answers_the_same_run(
             raise WorkerLost
         return city
 
-    openai_runs_simulator.script(calls(call(name="dies", city="Oslo")))
+    scene.simulator.script(calls(call(name="dies", city="Oslo")))
     operator = create(functions=[dies], deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(kept)
+        operator.execute(scene.kept)
     with pytest.raises(WorkerLost):
-        operator.execute_complete(kept, fire(deferred.value.trigger))
-    found = run_task(create(functions=[dies], deferrable=True), retry(kept))
+        operator.execute_complete(scene.kept, scene.fire(deferred.value.trigger))
+    found = scene.run(create(functions=[dies], deferrable=True), scene.retry(scene.kept))
 
     assert found["status"] == "completed"
     assert len(CALLED) == 2
-    assert creates() == (1 if found["ref"]["kind"] == "thread_run" else 2)
+    assert scene.creates() == (1 if found["ref"]["kind"] == "thread_run" else 2)
 
 
-def test_a_retry_after_the_answer_was_sent_runs_no_function_again(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    fire: Callable[..., Any],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo"), call(city="Rome"), usage=(100, 10)))
+def test_a_retry_after_the_answer_was_sent_runs_no_function_again(scene: Scene, create: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo"), call(city="Rome"), usage=(100, 10)))
     operator = create(functions=[weather], deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(kept)
+        operator.execute(scene.kept)
     with pytest.raises(TaskDeferred):
-        operator.execute_complete(kept, fire(deferred.value.trigger))
-    found = run_task(create(functions=[weather], deferrable=True), retry(kept))
+        operator.execute_complete(scene.kept, scene.fire(deferred.value.trigger))
+    found = scene.run(create(functions=[weather], deferrable=True), scene.retry(scene.kept))
 
     assert [city for city, _ in CALLED] == ["Oslo", "Rome"]
     assert found["status"] == "completed"
-    assert creates() == (1 if found["ref"]["kind"] == "thread_run" else 3)
+    assert scene.creates() == (1 if found["ref"]["kind"] == "thread_run" else 3)
     if found["ref"]["kind"] == "response":
         assert found["usage"]["total_tokens"] == 330
 
 
-def test_a_lost_answer_to_the_next_response_is_never_sent_twice(
-    respond: Callable[..., Any],
-    creates: Callable[[], int],
-    fire: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo")))
+def test_a_lost_answer_to_the_next_response_is_never_sent_twice(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo")))
     operator = respond(functions=[weather], deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(kept)
-    openai_runs_simulator.fault(Fault(path="^/responses$", method="POST", kind="lost"))
+        operator.execute(scene.kept)
+    scene.simulator.fault(Fault(path="^/responses$", method="POST", kind="lost"))
     with pytest.raises(LostCreateError, match=r"was not answered"):
-        operator.execute_complete(kept, fire(deferred.value.trigger))
+        operator.execute_complete(scene.kept, scene.fire(deferred.value.trigger))
     with pytest.raises(LostCreateError):
-        respond(functions=[weather], deferrable=True).execute(retry(kept))
+        respond(functions=[weather], deferrable=True).execute(scene.retry(scene.kept))
 
-    assert creates() == 2
+    assert scene.creates() == 2
     assert len(CALLED) == 1
 
 
 def test_resubmit_after_a_crash_in_between_goes_back_to_the_response_that_asked(
-    respond: Callable[..., Any],
-    fire: Callable[..., Any],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make
 ) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo"), usage=(100, 10)))
+    scene.simulator.script(calls(call(city="Oslo"), usage=(100, 10)))
     operator = respond(functions=[weather], deferrable=True, on_lost_create="resubmit")
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(kept)
+        operator.execute(scene.kept)
     with pytest.raises(TaskDeferred):
-        operator.execute_complete(kept, fire(deferred.value.trigger))
+        operator.execute_complete(scene.kept, scene.fire(deferred.value.trigger))
     # As if the worker had died between the intent and the ref of the second response.
-    record = kept["task_state_store"].values["openai_run"]
+    record = scene.kept["task_state_store"].values["openai_run"]
     for name in ("ref", "created_at"):
         del record[name]
-    found = run_task(operator, retry(kept))
+    found = scene.run(operator, scene.retry(scene.kept))
 
     assert found["status"] == "completed"
     assert len(CALLED) == 2
     assert found["usage"]["total_tokens"] == 220
 
 
-def test_a_lost_answer_of_submitted_outputs_is_looked_at_and_not_failed(
-    run_on: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo")))
-    openai_runs_simulator.fault(Fault(path="submit_tool_outputs$", method="POST", kind="lost"))
-    found = run_task(run_on(functions=[weather]), context)
+def test_a_lost_answer_of_submitted_outputs_is_looked_at_and_not_failed(scene: Scene, run_on: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo")))
+    scene.simulator.fault(Fault(path="submit_tool_outputs$", method="POST", kind="lost"))
+    found = scene.run(run_on(functions=[weather]))
 
     assert found["status"] == "completed"
     assert len(CALLED) == 1
-    assert openai_runs_simulator.count("POST", "submit_tool_outputs$") == 1
+    assert scene.simulator.count("POST", "submit_tool_outputs$") == 1
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_trouble_with_submitted_outputs_is_tried_again(
-    run_on: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    status: int,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo")))
-    openai_runs_simulator.fault(Fault(path="submit_tool_outputs$", method="POST", status=status))
-    found = run_task(run_on(functions=[weather]), context)
+def test_trouble_with_submitted_outputs_is_tried_again(scene: Scene, run_on: Make, status: int) -> None:
+    scene.simulator.script(calls(call(city="Oslo")))
+    scene.simulator.fault(Fault(path="submit_tool_outputs$", method="POST", status=status))
+    found = scene.run(run_on(functions=[weather]))
 
     assert found["status"] == "completed"
     assert len(CALLED) == 1
 
 
-def test_a_clear_between_rounds_starts_the_conversation_anew(
-    create: Callable[..., Any],
-    fire: Callable[..., Any],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    clear: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo")))
+def test_a_clear_between_rounds_starts_the_conversation_anew(scene: Scene, create: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo")))
     operator = create(functions=[weather], deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(kept)
+        operator.execute(scene.kept)
     with pytest.raises(TaskDeferred):
-        operator.execute_complete(kept, fire(deferred.value.trigger))
-    found = run_task(create(functions=[weather], deferrable=True), clear(kept))
+        operator.execute_complete(scene.kept, scene.fire(deferred.value.trigger))
+    found = scene.run(create(functions=[weather], deferrable=True), scene.clear(scene.kept))
 
     assert found["status"] == "completed"
     assert len(CALLED) == 2
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
 
 
-def test_the_trigger_of_a_run_that_waits_for_a_call_may_die(
-    create: Callable[..., Any],
-    fire: Callable[..., Any],
-    kept: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo")))
+def test_the_trigger_of_a_run_that_waits_for_a_call_may_die(scene: Scene, create: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo")))
     operator = create(functions=[weather], deferrable=True)
     with pytest.raises(TaskDeferred):
-        operator.execute(kept)
+        operator.execute(scene.kept)
     time.sleep(0.3)
     with pytest.raises(TaskDeferred) as again:
-        operator.resume_execution("__fail__", {"error": "the trigger died"}, kept)
-    found = operator.execute_complete(kept, fire(again.value.trigger))
+        operator.resume_execution("__fail__", {"error": "the trigger died"}, scene.kept)
+    found = operator.execute_complete(scene.kept, scene.fire(again.value.trigger))
 
     assert found["status"] == "completed"
     assert len(CALLED) == 1
@@ -474,30 +363,20 @@ def test_the_trigger_of_a_run_that_waits_for_a_call_may_die(
 # -- without functions ---------------------------------------------------------------------------------------
 
 
-def test_on_tool_calls_return_ends_the_task_with_the_calls(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(calls(call(city="Oslo")))
-    found = run_task(create(on_tool_calls="return"), context)
+def test_on_tool_calls_return_ends_the_task_with_the_calls(scene: Scene, create: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo")))
+    found = scene.run(create(on_tool_calls="return"))
 
     assert [c["name"] for c in found["tool_calls"]] == ["weather"]
     assert found["status"] in {"requires_action", "completed"}
-    cancels = openai_runs_simulator.count("POST", "/cancel$")
+    cancels = scene.simulator.count("POST", "/cancel$")
     assert cancels == 0
 
 
-def test_a_call_that_is_no_function_fails_the_task_even_with_functions(
-    respond: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(Scenario(mcp_approval=call(name="roll_dice"), queued=0.01, in_progress=0.01))
+def test_a_call_that_is_no_function_fails_the_task_even_with_functions(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(Scenario(mcp_approval=call(name="roll_dice"), queued=0.01, in_progress=0.01))
     with pytest.raises(ToolCallsPendingError, match="roll_dice"):
-        run_task(respond(functions=[weather]), context)
+        scene.run(respond(functions=[weather]))
 
 
 # -- bad input -----------------------------------------------------------------------------------------------
@@ -518,13 +397,8 @@ def test_limits_that_make_no_sense_are_refused_when_the_dag_is_parsed(
         create(functions=[weather], **{name: value})
 
 
-def test_a_choice_that_there_is_not_is_refused_before_anything_is_sent(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    creates: Callable[[], int],
-    context: dict[str, Any],
-) -> None:
+def test_a_choice_that_there_is_not_is_refused_before_anything_is_sent(scene: Scene, create: Make) -> None:
     with pytest.raises(RunRequestError, match=r"on_tool_calls='ask': must be one of 'fail', 'return'"):
-        run_task(create(on_tool_calls="ask"), context)
+        scene.run(create(on_tool_calls="ask"))
 
-    assert creates() == 0
+    assert scene.creates() == 0

@@ -12,10 +12,10 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs.exceptions import OpenAIRunError
-from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Fault, Scenario
+from tests.support.scene import CREATES, Make, Scene
 
 LONG = Scenario(queued=0.02, in_progress=500)
-CREATES = r"^/(responses|threads/[^/]+/runs)$"
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def start() -> Iterator[Callable[..., Future[Any]]]:
         yield lambda operator, context: pool.submit(operator.execute, context)
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 5.0) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     ends = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < ends, "it did not happen"
@@ -33,62 +33,51 @@ def wait_until(holds: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 def test_a_kill_while_waiting_cancels_the_run_within_the_five_seconds_that_airflow_leaves(
-    create: Callable[..., Any],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.script(LONG)
+    scene.simulator.script(LONG)
     operator = create(poll_interval=60)
-    working = start(operator, context_of(None, state="failed"))
-    wait_until(openai_runs_simulator.active)
+    working = start(operator, scene.context_of(None, state="failed"))
+    wait_until(scene.simulator.active)
     time.sleep(0.1)
     began = time.monotonic()
     operator.on_kill()
 
     assert time.monotonic() - began < 4
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
     with pytest.raises(OpenAIRunError, match=r"The task was killed.*The run was cancelled"):
         working.result(timeout=5)
 
 
 def test_a_kill_while_the_create_is_in_flight_cancels_the_run_when_it_has_come_back(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.script(LONG)
-    openai_runs_simulator.fault(Fault(method="POST", path=CREATES, kind="slow", delay=0.8))
+    scene.simulator.script(LONG)
+    scene.simulator.fault(Fault(method="POST", path=CREATES, kind="slow", delay=0.8))
     operator = create()
-    working = start(operator, context_of(None, state="failed"))
-    wait_until(creates)
+    working = start(operator, scene.context_of(None, state="failed"))
+    wait_until(scene.creates)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match=r"The task was killed.*The run was cancelled"):
         working.result(timeout=5)
 
-    assert openai_runs_simulator.active() == []
-    assert creates() == 1
+    assert scene.simulator.active() == []
+    assert scene.creates() == 1
 
 
 def test_a_kill_before_the_create_is_sent_again_creates_nothing(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.fault(Fault(method="POST", path=CREATES, status=429, retry_after=30))
+    scene.simulator.fault(Fault(method="POST", path=CREATES, status=429, retry_after=30))
     operator = create()
-    working = start(operator, context_of(None, state="failed"))
-    wait_until(creates)
+    working = start(operator, scene.context_of(None, state="failed"))
+    wait_until(scene.creates)
     time.sleep(0.1)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="Nothing had been created"):
         working.result(timeout=5)
 
-    assert openai_runs_simulator.runs() == []
+    assert scene.simulator.runs() == []
 
 
 @pytest.mark.parametrize(
@@ -119,37 +108,28 @@ def test_a_kill_before_the_create_is_sent_again_creates_nothing(
     ],
 )
 def test_a_worker_that_goes_away_leaves_the_run_to_the_retry_and_only_that(
-    run_on: Callable[..., Any],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
-    of_ti: dict[str, Any],
-    *,
-    kept_alive: bool,
+    scene: Scene, run_on: Make, start: Callable[..., Future[Any]], of_ti: dict[str, Any], *, kept_alive: bool
 ) -> None:
-    openai_runs_simulator.script(LONG)
+    scene.simulator.script(LONG)
     operator = run_on()
-    working = start(operator, context_of(None, **of_ti))
-    wait_until(openai_runs_simulator.active)
+    working = start(operator, scene.context_of(None, **of_ti))
+    wait_until(scene.simulator.active)
     time.sleep(0.1)
     operator.on_kill()
     fate = "left to the retry" if kept_alive else "The run was cancelled"
     with pytest.raises(OpenAIRunError, match=fate):
         working.result(timeout=5)
 
-    assert bool(openai_runs_simulator.active()) is kept_alive
+    assert bool(scene.simulator.active()) is kept_alive
 
 
 def test_a_response_that_no_retry_could_find_again_is_not_left_to_it(
-    respond: Callable[..., Any],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.script(LONG)
+    scene.simulator.script(LONG)
     operator = respond()
-    working = start(operator, context_of(None, state="running"))
-    wait_until(openai_runs_simulator.active)
+    working = start(operator, scene.context_of(None, state="running"))
+    wait_until(scene.simulator.active)
     time.sleep(0.1)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="The run was cancelled"):
@@ -157,57 +137,48 @@ def test_a_response_that_no_retry_could_find_again_is_not_left_to_it(
 
 
 def test_a_response_on_record_is_left_to_the_retry(
-    respond: Callable[..., Any],
-    start: Callable[..., Future[Any]],
-    kept: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.script(LONG)
+    scene.simulator.script(LONG)
     operator = respond()
-    working = start(operator, kept)
-    wait_until(openai_runs_simulator.active)
+    working = start(operator, scene.kept)
+    wait_until(scene.simulator.active)
     time.sleep(0.1)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="left to the retry"):
         working.result(timeout=5)
 
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
 
 def test_cancel_on_kill_false_leaves_the_run(
-    respond: Callable[..., Any],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.script(LONG)
+    scene.simulator.script(LONG)
     operator = respond(cancel_on_kill=False)
-    working = start(operator, context_of(None, state="failed"))
-    wait_until(openai_runs_simulator.active)
+    working = start(operator, scene.context_of(None, state="failed"))
+    wait_until(scene.simulator.active)
     time.sleep(0.1)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match=r"left running and billing.*cancel_on_kill=False"):
         working.result(timeout=5)
 
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
 
 def test_a_server_that_does_not_answer_does_not_hold_the_kill_up(
-    respond: Callable[..., Any],
-    start: Callable[..., Future[Any]],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.script(LONG)
-    openai_runs_simulator.fault(Fault(method="POST", path="/cancel$", kind="slow", delay=30))
+    scene.simulator.script(LONG)
+    scene.simulator.fault(Fault(method="POST", path="/cancel$", kind="slow", delay=30))
     operator = respond()
-    working = start(operator, context_of(None, state="failed"))
-    wait_until(openai_runs_simulator.active)
+    working = start(operator, scene.context_of(None, state="failed"))
+    wait_until(scene.simulator.active)
     time.sleep(0.1)
     began = time.monotonic()
     operator.on_kill()
     assert time.monotonic() - began < 4.5
-    openai_runs_simulator.advance(60)
+    scene.simulator.advance(60)
     with pytest.raises(OpenAIRunError, match="The task was killed"):
         working.result(timeout=5)
 
@@ -220,71 +191,61 @@ def test_a_kill_before_anything_was_done_does_no_harm(respond: Callable[..., Any
     threading.current_thread() is not threading.main_thread(), reason="signals go to the main thread"
 )
 def test_execution_timeout_in_the_worker_cancels_the_run_although_a_retry_is_left(
-    create: Callable[..., Any], context_of: Callable[..., dict[str, Any]], openai_runs_simulator: Simulator
+    scene: Scene, create: Make
 ) -> None:
     def time_is_over(*_: object) -> None:
         raise AirflowTaskTimeout("Timeout")
 
-    openai_runs_simulator.script(LONG)
+    scene.simulator.script(LONG)
     operator = create(poll_interval=60)
     before = signal.signal(signal.SIGALRM, time_is_over)
     signal.setitimer(signal.ITIMER_REAL, 0.6)
     try:
         with pytest.raises(AirflowTaskTimeout):
-            operator.execute(context_of(None, state="running"))
+            operator.execute(scene.context_of(None, state="running"))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     operator.on_kill()
 
-    assert openai_runs_simulator.runs()
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.runs()
+    assert scene.simulator.active() == []
 
 
-def test_a_task_that_was_ended_before_it_could_defer_cancels_its_run(
-    run_on: Callable[..., Any],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(LONG)
+def test_a_task_that_was_ended_before_it_could_defer_cancels_its_run(scene: Scene, run_on: Make) -> None:
+    scene.simulator.script(LONG)
     with pytest.raises(OpenAIRunError, match="The run was cancelled"):
-        run_on(deferrable=True).execute(context_of(None, state="skipped"))
+        run_on(deferrable=True).execute(scene.context_of(None, state="skipped"))
 
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
 
 
 def test_a_worker_that_goes_away_in_the_pause_after_a_refused_create_leaves_no_lost_create(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    start: Callable[..., Future[Any]],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    openai_runs_simulator.script(Scenario(queued=0.02, in_progress=0.05))
-    openai_runs_simulator.fault(Fault(method="POST", path=CREATES, status=429, retry_after=60))
+    scene.simulator.script(Scenario(queued=0.02, in_progress=0.05))
+    scene.simulator.fault(Fault(method="POST", path=CREATES, status=429, retry_after=60))
     operator = create()
-    working = start(operator, kept)
-    wait_until(creates)
-    wait_until(lambda: not kept["task_state_store"].record)
+    working = start(operator, scene.kept)
+    wait_until(scene.creates)
+    wait_until(lambda: not scene.kept["task_state_store"].record)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="Nothing had been created"):
         working.result(timeout=5)
 
-    assert run_task(create(), retry(kept))["status"] == "completed"
-    assert creates() == 2
+    assert scene.run(create(), scene.retry(scene.kept))["status"] == "completed"
+    assert scene.creates() == 2
 
 
 def test_execution_timeout_right_after_the_create_was_answered_cancels_the_run(
-    create: Callable[..., Any], kept: dict[str, Any], openai_runs_simulator: Simulator
+    scene: Scene, create: Make
 ) -> None:
-    openai_runs_simulator.script(LONG)
+    scene.simulator.script(LONG)
     operator = create()
     # The second write of the record, with the run's ref, is where the time is over.
-    kept["task_state_store"].fail("set", AirflowTaskTimeout("over"), skip=1)
+    scene.kept["task_state_store"].fail("set", AirflowTaskTimeout("over"), skip=1)
     with pytest.raises(AirflowTaskTimeout):
-        operator.execute(kept)
+        operator.execute(scene.kept)
     operator.on_kill()
 
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []

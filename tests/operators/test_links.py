@@ -10,80 +10,69 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators import GetResponseOperator
-from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Scenario
+from tests.support.scene import Make, Scene
 
 QUICK = Scenario(queued=0.02, in_progress=0.05)
 
 
 @pytest.fixture
-def connect(openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def connect(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Write the connection ``linked``, with this in its extra."""
 
     def write(**extra: Any) -> None:
-        connection = {**openai_runs_simulator.connection, "extra": extra}
+        connection = {**scene.simulator.connection, "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_LINKED", json.dumps(connection))
 
     return write
 
 
 def test_the_link_is_there_while_the_task_is_deferred_and_after_it(
-    create: Callable[..., Any],
-    context: Any,
-    connect: Callable[..., None],
-    fire: Callable[..., Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, connect: Callable[..., None]
 ) -> None:
     connect(run_url_template="https://runs.example/{kind}/{id}?thread={thread_id}")
-    openai_runs_simulator.script(QUICK)
+    scene.simulator.script(QUICK)
     operator = create(conn_id="linked", deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(context)
-    ref = context["ti"].xcoms["ref"]
+        operator.execute(scene.context)
+    ref = scene.context["ti"].xcoms["ref"]
     page = f"https://runs.example/{ref['kind']}/{ref['id']}?thread={ref.get('thread_id', '')}"
 
     link = OpenAIRunLink()
-    assert context["ti"].xcoms[link.xcom_key] == page
+    assert scene.context["ti"].xcoms[link.xcom_key] == page
     assert link.get_link(operator, ti_key=None) == page
     resumed = create(conn_id="linked")
-    resumed.execute_complete(context, fire(deferred.value.trigger))
+    resumed.execute_complete(scene.context, scene.fire(deferred.value.trigger))
     assert link.get_link(resumed, ti_key=None) == page
 
 
-def test_there_is_no_link_rather_than_a_broken_one(
-    create: Callable[..., Any], context: Any, openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(QUICK)
+def test_there_is_no_link_rather_than_a_broken_one(scene: Scene, create: Make) -> None:
+    scene.simulator.script(QUICK)
     operator = create()
-    operator.execute(context)
+    operator.execute(scene.context)
 
     assert OpenAIRunLink().get_link(operator, ti_key=None) == ""
 
 
 def test_a_template_that_is_wrong_costs_the_link_and_not_the_run(
-    create: Callable[..., Any],
-    context: Any,
-    connect: Callable[..., None],
-    openai_runs_simulator: Simulator,
+    scene: Scene, create: Make, connect: Callable[..., None]
 ) -> None:
     connect(run_url_template="https://runs.example/{project}/{id}")
-    openai_runs_simulator.script(QUICK)
+    scene.simulator.script(QUICK)
     operator = create(conn_id="linked")
 
-    assert operator.execute(context)["status"] == "completed"
+    assert operator.execute(scene.context)["status"] == "completed"
     assert OpenAIRunLink().get_link(operator, ti_key=None) == ""
 
 
 def test_reading_operators_have_the_link_too(
-    respond: Callable[..., Any],
-    context: Any,
-    connect: Callable[..., None],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make, connect: Callable[..., None]
 ) -> None:
     connect(run_url_template="https://runs.example/{id}")
-    openai_runs_simulator.script(QUICK)
-    found = respond(conn_id="linked").execute(context)
+    scene.simulator.script(QUICK)
+    found = respond(conn_id="linked").execute(scene.context)
     operator = GetResponseOperator(task_id="read", ref=found["ref"])
-    operator.execute(context)
+    operator.execute(scene.context)
 
     assert OpenAIRunLink().get_link(operator, ti_key=None) == f"https://runs.example/{found['id']}"
 

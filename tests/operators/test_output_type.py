@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from airflow_provider_openai_runs.exceptions import RunOutputError, RunRequestError
-from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Scenario
+from tests.support.scene import Make, Scene
 
 
 class Weather(BaseModel):
@@ -34,15 +35,11 @@ def quick(text: str) -> Scenario:
 
 @pytest.mark.parametrize("output_type", [Weather, SCHEMA], ids=["pydantic", "JSON Schema"])
 def test_the_answer_is_asked_for_in_that_type_and_returned_parsed(
-    create: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    output_type: Any,
+    scene: Scene, create: Make, output_type: Any
 ) -> None:
-    openai_runs_simulator.script(quick(FITS))
-    found = run_task(create(output_type=output_type), context)
-    bodies = [r.body for r in openai_runs_simulator.requests if isinstance(r.body, dict)]
+    scene.simulator.script(quick(FITS))
+    found = scene.run(create(output_type=output_type))
+    bodies = [r.body for r in scene.simulator.requests if isinstance(r.body, dict)]
     sent = next(
         b.get("response_format", {}).get("json_schema") or b["text"]["format"]
         for b in bodies
@@ -59,24 +56,17 @@ def test_the_answer_is_asked_for_in_that_type_and_returned_parsed(
 @pytest.mark.parametrize("text", ["It is cold.", '{"city": "Oslo"}', '{"city": "Oslo", "degrees": "cold"}'])
 @pytest.mark.parametrize("output_type", [Weather, SCHEMA], ids=["pydantic", "JSON Schema"])
 def test_an_answer_that_does_not_fit_fails_with_its_text_kept_and_a_retry_starts_anew(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    run_task: Callable[..., Any],
-    kept: dict[str, Any],
-    retry: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    text: str,
-    output_type: Any,
+    scene: Scene, create: Make, text: str, output_type: Any
 ) -> None:
-    openai_runs_simulator.script(quick(text), quick(FITS))
+    scene.simulator.script(quick(text), quick(FITS))
     with pytest.raises(RunOutputError, match="does not fit output_type") as caught:
-        run_task(create(output_type=output_type), kept)
-    found = run_task(create(output_type=output_type), retry(kept))
+        scene.run(create(output_type=output_type), scene.kept)
+    found = scene.run(create(output_type=output_type), scene.retry(scene.kept))
 
     assert caught.value.retryable
-    assert kept["ti"].xcoms["return_value"]["output_text"] == text
+    assert scene.kept["ti"].xcoms["return_value"]["output_text"] == text
     assert found["output"] == {"city": "Oslo", "degrees": -3}
-    assert creates() == 2
+    assert scene.creates() == 2
 
 
 def test_a_type_and_a_format_at_once_are_refused_when_the_dag_is_parsed(
@@ -88,15 +78,10 @@ def test_a_type_and_a_format_at_once_are_refused_when_the_dag_is_parsed(
         run_on(output_type=Weather, response_format="auto")
 
 
-def test_other_words_of_text_are_kept(
-    respond: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(quick(FITS))
-    run_task(respond(output_type=Weather, text={"verbosity": "low"}), context)
-    body = next(r.body for r in openai_runs_simulator.requests if r.path == "/responses")
+def test_other_words_of_text_are_kept(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(quick(FITS))
+    scene.run(respond(output_type=Weather, text={"verbosity": "low"}))
+    body = next(r.body for r in scene.simulator.requests if r.path == "/responses")
 
     assert body["text"]["verbosity"] == "low"
     assert body["text"]["format"]["name"] == "Weather"

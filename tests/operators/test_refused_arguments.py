@@ -18,7 +18,7 @@ from airflow_provider_openai_runs.operators import (
     GetThreadRunOperator,
 )
 from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
-from airflow_provider_openai_runs.simulator import Simulator
+from tests.support.scene import Scene
 
 OF_RUN: dict[str, Any] = {"task_id": "ask", "thread_id": "thread_1", "assistant_id": "asst_1"}
 OF_RESPONSE: dict[str, Any] = {"task_id": "ask", "model": "gpt-4o-mini", "input": "Why?"}
@@ -78,21 +78,16 @@ CASES = [
     ids=[f"{kind.__name__} {str(wrong)[:60]}" for kind, _, wrong, _ in CASES],
 )
 def test_a_wrong_value_is_refused_when_the_task_runs_and_before_anything_is_sent(
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    operator: type[Any],
-    base: dict[str, Any],
-    wrong: dict[str, Any],
-    words: list[str],
+    scene: Scene, operator: type[Any], base: dict[str, Any], wrong: dict[str, Any], words: list[str]
 ) -> None:
     task = operator(**{**base, **wrong})
     with pytest.raises(RunRequestError) as caught:
-        task.execute(context)
+        task.execute(scene.context)
 
     text = str(caught.value)
     assert not [word for word in (*words, "Nothing was sent") if word not in text]
     assert isinstance(caught.value, AirflowFailException)
-    assert openai_runs_simulator.requests == []
+    assert scene.simulator.requests == []
 
 
 @pytest.mark.parametrize(
@@ -118,7 +113,7 @@ def test_a_wrong_value_is_refused_when_the_task_runs_and_before_anything_is_sent
         (lambda: ThreadRunSensor(task_id="a"), ["Name one run"]),
         (lambda: ResponseSensor(task_id="a", ref={}, response_id="resp_1"), ["Name one run"]),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_missing_or_twice_is_refused_when_the_dag_is_parsed(
     make: Callable[[], Any], words: list[str]
@@ -157,11 +152,9 @@ def test_an_unknown_argument_is_refused_by_name(make: Callable[[], Any], request
     ],
     ids=lambda operator: f"{type(operator).__name__} {operator.__dict__.get('ref')}",
 )
-def test_a_run_that_is_not_named_properly_is_refused_when_the_task_runs(
-    context: dict[str, Any], openai_runs_simulator: Simulator, operator: Any
-) -> None:
+def test_a_run_that_is_not_named_properly_is_refused_when_the_task_runs(scene: Scene, operator: Any) -> None:
     with pytest.raises(RunRequestError) as caught:
-        operator.execute(context)
+        operator.execute(scene.context)
 
     assert isinstance(caught.value, AirflowFailException)
-    assert openai_runs_simulator.requests == []
+    assert scene.simulator.requests == []

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from airflow_provider_openai_runs.exceptions import (
 )
 from airflow_provider_openai_runs.operators import CreateRunOperator
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from tests.support.scene import Make, Scene
 
 LONG = Scenario(in_progress=500)
 
@@ -31,78 +31,71 @@ def refused(operator: Any, context: dict[str, Any], kind: type[OpenAIRunError], 
 
 
 def test_a_wrong_key_is_told_at_once_and_creates_nothing(
-    create: Callable[..., Any], context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    scene: Scene, create: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Simulator(require_key="sk-right-one") as strict:
         connection = {**strict.connection, "password": "sk-wrong-one"}
         monkeypatch.setenv("AIRFLOW_CONN_STRICT", json.dumps(connection))
         operator = create(conn_id="strict")
-        refused(operator, context, RunConnectionError, "'strict'", "HTTP 401", "refused the key", "clear")
+        refused(
+            operator, scene.context, RunConnectionError, "'strict'", "HTTP 401", "refused the key", "clear"
+        )
 
         assert strict.runs() == []
 
 
-def test_a_connection_that_does_not_exist_is_named(
-    create: Callable[..., Any], creates: Callable[[], int], context: dict[str, Any]
-) -> None:
+def test_a_connection_that_does_not_exist_is_named(scene: Scene, create: Make) -> None:
     refused(
         create(conn_id="no_such_conn"),
-        context,
+        scene.context,
         RunConnectionError,
         "There is no connection 'no_such_conn'",
         "type openai",
     )
-    assert creates() == 0
+    assert scene.creates() == 0
 
 
 def test_a_connection_without_a_key_is_named(
-    create: Callable[..., Any],
-    creates: Callable[[], int],
-    context: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Scene, create: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("AIRFLOW_CONN_KEYLESS", json.dumps({"conn_type": "openai"}))
-    refused(create(conn_id="keyless"), context, RunConnectionError, "'keyless'", "api_key")
+    refused(create(conn_id="keyless"), scene.context, RunConnectionError, "'keyless'", "api_key")
 
-    assert creates() == 0
-
-
-def test_a_model_that_does_not_exist_is_told_at_once(
-    create: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
-    refused(create(model="no-such-model"), context, RunCallError, "no-such-model", "does not exist", "again")
-    assert openai_runs_simulator.runs() == []
+    assert scene.creates() == 0
 
 
-def test_an_intent_whose_create_was_refused_is_taken_off_the_record(
-    create: Callable[..., Any], kept: dict[str, Any], store: Any
-) -> None:
-    refused(create(model="no-such-model"), kept, RunCallError)
+def test_a_model_that_does_not_exist_is_told_at_once(scene: Scene, create: Make) -> None:
+    refused(
+        create(model="no-such-model"), scene.context, RunCallError, "no-such-model", "does not exist", "again"
+    )
+    assert scene.simulator.runs() == []
 
-    assert len(store.writes) == 1
-    assert store.record is None
+
+def test_an_intent_whose_create_was_refused_is_taken_off_the_record(scene: Scene, create: Make) -> None:
+    refused(create(model="no-such-model"), scene.kept, RunCallError)
+
+    assert len(scene.store.writes) == 1
+    assert scene.store.record is None
 
 
 @pytest.mark.parametrize("wrong", ["thread_id", "assistant_id"])
 def test_a_thread_or_assistant_that_does_not_exist_is_not_found(
-    run_on: Callable[..., Any], context: dict[str, Any], wrong: str
+    scene: Scene, run_on: Make, wrong: str
 ) -> None:
-    refused(run_on(**{wrong: "unknown_1"}), context, RunNotFoundError, "unknown_1", "HTTP 404")
+    refused(run_on(**{wrong: "unknown_1"}), scene.context, RunNotFoundError, "unknown_1", "HTTP 404")
 
 
-def test_a_conversation_or_response_that_does_not_exist_is_told(
-    respond: Callable[..., Any], context: dict[str, Any]
-) -> None:
-    refused(respond(conversation="conv_unknown"), context, RunCallError, "conv_unknown")
-    refused(respond(previous_response_id="resp_unknown"), context, RunCallError, "resp_unknown")
+def test_a_conversation_or_response_that_does_not_exist_is_told(scene: Scene, respond: Make) -> None:
+    refused(respond(conversation="conv_unknown"), scene.context, RunCallError, "conv_unknown")
+    refused(respond(previous_response_id="resp_unknown"), scene.context, RunCallError, "resp_unknown")
 
 
 @pytest.mark.parametrize(
     "of_thread", [{"thread_id": "thread_1"}, {"thread": {"messages": []}}], ids=["existing", "new"]
 )
 def test_a_server_without_threads_says_since_when_and_which_lines_change(
-    context: dict[str, Any], monkeypatch: pytest.MonkeyPatch, of_thread: dict[str, Any]
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, of_thread: dict[str, Any]
 ) -> None:
     with Simulator(no_threads=True) as today:
         monkeypatch.setenv("AIRFLOW_CONN_TODAY", today.connection_json)
@@ -111,7 +104,7 @@ def test_a_server_without_threads_says_since_when_and_which_lines_change(
         )
         refused(
             operator,
-            context,
+            scene.context,
             ThreadsNotServedError,
             "2026-08-26",
             "CreateResponseOperator",
@@ -121,74 +114,54 @@ def test_a_server_without_threads_says_since_when_and_which_lines_change(
         )
 
 
-def test_a_thread_that_is_busy_with_somebody_elses_run_is_left_alone(
-    run_on: Callable[..., Any],
-    context: dict[str, Any],
-    post: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
-    thread_id: str,
-    assistant_id: str,
-) -> None:
-    openai_runs_simulator.script(LONG)
-    other = post(f"/threads/{thread_id}/runs", assistant_id=assistant_id)
+def test_a_thread_that_is_busy_with_somebody_elses_run_is_left_alone(scene: Scene, run_on: Make) -> None:
+    scene.simulator.script(LONG)
+    other = scene.post(f"/threads/{scene.thread_id}/runs", assistant_id=scene.assistant_id)
     with pytest.raises(ThreadBusyError, match=f"busy with run {other['id']}, which was left alone") as caught:
-        run_on().execute(context)
+        run_on().execute(scene.context)
 
     assert not isinstance(caught.value, AirflowFailException)
-    assert [run["id"] for run in openai_runs_simulator.active()] == [other["id"]]
+    assert [run["id"] for run in scene.simulator.active()] == [other["id"]]
 
 
-def test_a_thread_that_is_busy_with_our_own_run_gives_it_back(
-    run_on: Callable[..., Any],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
-) -> None:
-    openai_runs_simulator.script(Scenario(in_progress=2))
-    first = run_on(completion_window=None).execute(context_of(None))
-    openai_runs_simulator.script(LONG)
+def test_a_thread_that_is_busy_with_our_own_run_gives_it_back(scene: Scene, run_on: Make) -> None:
+    scene.simulator.script(Scenario(in_progress=2))
+    first = run_on(completion_window=None).execute(scene.context_of(None))
+    scene.simulator.script(LONG)
     # The same attempt once more, as after a worker that lost everything it knew.
-    found = run_on(completion_window=20).execute(context_of(None))
+    found = run_on(completion_window=20).execute(scene.context_of(None))
 
     assert (found["id"], found["status"]) == (first["id"], "completed")
 
 
-def test_an_account_without_quota_is_told_at_once(
-    create: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
+def test_an_account_without_quota_is_told_at_once(scene: Scene, create: Make) -> None:
     path = r"^/(responses|threads/[^/]+/runs)$"
-    openai_runs_simulator.fault(Fault(method="POST", path=path, status=429, code="insufficient_quota"))
-    refused(create(), context, RunCallError, "quota")
+    scene.simulator.fault(Fault(method="POST", path=path, status=429, code="insufficient_quota"))
+    refused(create(), scene.context, RunCallError, "quota")
 
 
-def test_rights_that_are_missing_are_told_at_once(
-    create: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.fault(Fault(method="POST", status=403, times=None))
-    refused(create(), context, RunConnectionError, "HTTP 403", "key or its rights")
+def test_rights_that_are_missing_are_told_at_once(scene: Scene, create: Make) -> None:
+    scene.simulator.fault(Fault(method="POST", status=403, times=None))
+    refused(create(), scene.context, RunConnectionError, "HTTP 403", "key or its rights")
 
 
 def test_a_key_that_is_refused_while_waiting_is_read_again_and_the_wait_goes_on(
-    respond: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
+    scene: Scene, respond: Make
 ) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1))
-    openai_runs_simulator.fault(Fault(method="GET", path="^/responses/", status=401))
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1))
+    scene.simulator.fault(Fault(method="GET", path="^/responses/", status=401))
 
-    assert respond().execute(context)["status"] == "completed"
+    assert respond().execute(scene.context)["status"] == "completed"
 
 
 def test_a_key_that_stays_refused_ends_the_wait_and_leaves_the_run_alone(
-    respond: Callable[..., Any],
-    context: dict[str, Any],
-    openai_runs_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Scene, respond: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 0.5)
-    openai_runs_simulator.script(LONG)
-    openai_runs_simulator.fault(Fault(path="^/responses/", status=401, times=None))
+    scene.simulator.script(LONG)
+    scene.simulator.fault(Fault(path="^/responses/", status=401, times=None))
     with pytest.raises(OpenAIRunError, match=r"left running and billing.*Fix the connection") as caught:
-        respond().execute(context)
+        respond().execute(scene.context)
 
     assert not isinstance(caught.value, AirflowFailException)
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1

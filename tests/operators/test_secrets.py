@@ -4,9 +4,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airflow.sdk.log import redact
+from airflow.sdk.log import redact  # type: ignore[attr-defined]  # as Airflow itself imports it
 
-from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Scenario
+from tests.support.scene import Make, Scene
 
 MCP = {
     "type": "mcp",
@@ -38,13 +39,11 @@ def test_the_credentials_of_a_tool_in_extra_body_do_not_get_into_the_rendered_fi
     assert "tenant-key-of-extra" not in str(redact(operator.extra_body, "extra_body"))
 
 
-def test_the_credentials_of_a_tool_do_not_get_into_xcom(
-    respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1))
-    found = respond(tools=[MCP]).execute(context)
+def test_the_credentials_of_a_tool_do_not_get_into_xcom(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1))
+    found = respond(tools=[MCP]).execute(scene.context)
 
-    assert "tenant-key-5678" in str(openai_runs_simulator.requests[0].body)
+    assert "tenant-key-5678" in str(scene.simulator.requests[0].body)
     assert found["tools"][0]["server_label"] == "tickets"
     assert "of-the-server-1234" not in str(found)
     assert "tenant-key-5678" not in str(found)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,8 @@ from airflow_provider_openai_runs.operators import (
     GetThreadRunOperator,
 )
 from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
-from airflow_provider_openai_runs.simulator import Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Scenario
+from tests.support.scene import Make, Scene
 
 CLASSES: dict[type[Any], dict[str, Any]] = {
     CreateRunOperator: {"thread_id": "t", "assistant_id": "a"},
@@ -53,21 +53,17 @@ def test_template_fields_are_arguments_and_no_prompt_is_taken_for_a_file(kind: t
     assert {"conn_id"} <= set(kind.template_fields)
 
 
-def test_a_prompt_that_ends_like_a_file_name_is_a_prompt(
-    respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(Scenario(in_progress=0.05))
+def test_a_prompt_that_ends_like_a_file_name_is_a_prompt(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(Scenario(in_progress=0.05))
     operator = respond(input="What is in package.json")
     operator.render_template_fields({})
-    operator.execute(context)
+    operator.execute(scene.context)
 
-    assert openai_runs_simulator.requests[0].body["input"] == "What is in package.json"
+    assert scene.simulator.requests[0].body["input"] == "What is in package.json"
 
 
-def test_numbers_that_templates_rendered_to_text_count_as_numbers(
-    respond: Callable[..., Any], context: dict[str, Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(Scenario(in_progress=0.05))
+def test_numbers_that_templates_rendered_to_text_count_as_numbers(scene: Scene, respond: Make) -> None:
+    scene.simulator.script(Scenario(in_progress=0.05))
     operator = respond(
         completion_window="{{ window }}",
         temperature="{{ 0.5 }}",
@@ -77,9 +73,9 @@ def test_numbers_that_templates_rendered_to_text_count_as_numbers(
     )
     operator.render_template_fields({"window": 30, "ds": "2026-11-21"})
     operator.input = [{"role": "user", "content": operator.input[0]}]
-    assert operator.execute(context)["status"] == "completed"
+    assert operator.execute(scene.context)["status"] == "completed"
 
-    body = openai_runs_simulator.requests[0].body
+    body = scene.simulator.requests[0].body
     assert (body["temperature"], body["max_output_tokens"]) == (0.5, 100)
     assert body["metadata"]["day"] == body["input"][0]["content"] == "2026-11-21"
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Fault, Scenario
+from tests.support.scene import Make, Scene
 
 try:
     from airflow.sdk.exceptions import TaskDeferralError
@@ -21,17 +22,14 @@ FAILURE = {"error": "Trigger failure", "traceback": ["RuntimeError: no"]}
 
 @pytest.fixture(params=["with a store", "without"])
 def deferred_in(
-    request: pytest.FixtureRequest,
-    create: Callable[..., Any],
-    context_of: Callable[..., dict[str, Any]],
-    openai_runs_simulator: Simulator,
+    scene: Scene, request: pytest.FixtureRequest, create: Make
 ) -> Callable[..., tuple[Any, dict[str, Any]]]:
     """Bring a task to where its trigger may die."""
-    store = request.getfixturevalue("store") if request.param == "with a store" else None
+    store = scene.store if request.param == "with a store" else None
 
     def defer(*, of_ti: dict[str, Any] | None = None, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        openai_runs_simulator.script(LONG)
-        context = context_of(store, **(of_ti or {}))
+        scene.simulator.script(LONG)
+        context = scene.context_of(store, **(of_ti or {}))
         with pytest.raises(TaskDeferred):
             create(deferrable=True).execute(context)
         return create(**arguments), context
@@ -40,61 +38,61 @@ def deferred_in(
 
 
 def test_a_run_that_completed_while_its_trigger_was_dead_finishes_the_task(
-    deferred_in: Callable[..., tuple[Any, dict[str, Any]]], openai_runs_simulator: Simulator
+    scene: Scene, deferred_in: Callable[..., tuple[Any, dict[str, Any]]]
 ) -> None:
     operator, context = deferred_in()
-    openai_runs_simulator.advance(550)
+    scene.simulator.advance(550)
     found = operator.resume_execution("__fail__", FAILURE, context)
 
     assert found["status"] == "completed"
 
 
 def test_a_run_whose_trigger_died_is_left_to_the_retry(
-    deferred_in: Callable[..., tuple[Any, dict[str, Any]]], openai_runs_simulator: Simulator
+    scene: Scene, deferred_in: Callable[..., tuple[Any, dict[str, Any]]]
 ) -> None:
     operator, context = deferred_in()
     with pytest.raises(TaskDeferralError):
         operator.resume_execution("__fail__", FAILURE, context)
 
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
 
 def test_a_run_whose_trigger_died_is_cancelled_when_no_retry_is_left(
-    deferred_in: Callable[..., tuple[Any, dict[str, Any]]], openai_runs_simulator: Simulator
+    scene: Scene, deferred_in: Callable[..., tuple[Any, dict[str, Any]]]
 ) -> None:
     operator, context = deferred_in(of_ti={"try_number": 3, "max_tries": 2})
     with pytest.raises(TaskDeferralError):
         operator.resume_execution("__fail__", FAILURE, context)
 
-    assert [run["status"] for run in openai_runs_simulator.runs()] == ["cancelled"]
+    assert [run["status"] for run in scene.simulator.runs()] == ["cancelled"]
 
 
 def test_cancel_on_kill_false_leaves_the_run_of_a_dead_trigger_too(
-    deferred_in: Callable[..., tuple[Any, dict[str, Any]]], openai_runs_simulator: Simulator
+    scene: Scene, deferred_in: Callable[..., tuple[Any, dict[str, Any]]]
 ) -> None:
     operator, context = deferred_in(of_ti={"try_number": 3, "max_tries": 2}, cancel_on_kill=False)
     with pytest.raises(TaskDeferralError):
         operator.resume_execution("__fail__", FAILURE, context)
 
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
 
 def test_a_run_that_cannot_be_looked_at_does_not_hide_that_its_trigger_died(
-    deferred_in: Callable[..., tuple[Any, dict[str, Any]]], openai_runs_simulator: Simulator
+    scene: Scene, deferred_in: Callable[..., tuple[Any, dict[str, Any]]]
 ) -> None:
     operator, context = deferred_in()
-    openai_runs_simulator.fault(Fault(status=401, times=None))
+    scene.simulator.fault(Fault(status=401, times=None))
     with pytest.raises(TaskDeferralError):
         operator.resume_execution("__fail__", FAILURE, context)
 
 
 def test_a_trigger_that_died_before_anything_was_recorded_is_airflows_own_failure(
-    respond: Callable[..., Any], context: dict[str, Any]
+    scene: Scene, respond: Make
 ) -> None:
     with pytest.raises(TaskDeferralError):
-        respond().resume_execution("__fail__", FAILURE, context)
+        respond().resume_execution("__fail__", FAILURE, scene.context)
 
 
-def test_a_foreign_event_is_refused(respond: Callable[..., Any], context: dict[str, Any]) -> None:
+def test_a_foreign_event_is_refused(scene: Scene, respond: Make) -> None:
     with pytest.raises(ValueError, match="no event of RunCompletionTrigger"):
-        respond().execute_complete(context, {"status": "success"})
+        respond().execute_complete(scene.context, {"status": "success"})

@@ -7,12 +7,12 @@ import pytest
 
 from airflow_provider_openai_runs.runs import errors
 from airflow_provider_openai_runs.runs.error_of_run import (
-    Fate,
     error_of_run,
     error_of_unknown_run,
     error_of_wait,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall, Usage
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus

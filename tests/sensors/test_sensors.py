@@ -26,7 +26,8 @@ from airflow_provider_openai_runs.exceptions import (
 )
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
-from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from tests.support.scene import Make, Scene
 
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
@@ -39,65 +40,57 @@ BOTH = pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferr
 
 
 @pytest.fixture(params=["response", "thread run"])
-def sense(
-    request: pytest.FixtureRequest, post: Callable[..., Any], openai_runs_simulator: Simulator
-) -> Callable[..., Any]:
+def sense(scene: Scene, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Start a run as somebody else would, and make a sensor for it."""
 
     def make(scenario: Scenario = QUICK, **arguments: Any) -> Any:
         given = {"task_id": "wait", "poke_interval": 0.05, "timeout": 20, "deferrable": False, **arguments}
-        openai_runs_simulator.script(scenario)
+        scene.simulator.script(scenario)
         if request.param == "response":
-            found = post("/responses", model="m", input="Why?", background=True)
+            found = scene.post("/responses", model="m", input="Why?", background=True)
             return ResponseSensor(response_id=found["id"], **given)
         thread, assistant = request.getfixturevalue("thread_id"), request.getfixturevalue("assistant_id")
-        found = post(f"/threads/{thread}/runs", assistant_id=assistant)
+        found = scene.post(f"/threads/{thread}/runs", assistant_id=assistant)
         return ThreadRunSensor(thread_id=thread, run_id=found["id"], **given)
 
     return make
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_ever_cancelled(openai_runs_simulator: Simulator) -> Any:
+def _nothing_is_ever_cancelled(scene: Scene) -> Any:
     yield
-    assert openai_runs_simulator.count("POST", "/cancel$") == 0
+    assert scene.simulator.count("POST", "/cancel$") == 0
 
 
 @BOTH
 def test_a_run_is_waited_for_and_its_dict_goes_to_xcom(
-    sense: Callable[..., Any], run_task: Callable[..., Any], context: Any, *, deferrable: bool
+    scene: Scene, sense: Make, *, deferrable: bool
 ) -> None:
-    found = run_task(sense(deferrable=deferrable), context)
+    found = scene.run(sense(deferrable=deferrable))
 
     assert (found["status"], found["output_text"]) == ("completed", "Rayleigh.")
     assert "steps" not in found
 
 
 @BOTH
-def test_steps_are_read_on_demand(
-    sense: Callable[..., Any], run_task: Callable[..., Any], context: Any, *, deferrable: bool
-) -> None:
-    assert run_task(sense(deferrable=deferrable, include_steps=True), context)["steps"]
+def test_steps_are_read_on_demand(scene: Scene, sense: Make, *, deferrable: bool) -> None:
+    assert scene.run(sense(deferrable=deferrable, include_steps=True))["steps"]
 
 
 @BOTH
-def test_another_status_can_be_waited_for(
-    sense: Callable[..., Any], run_task: Callable[..., Any], context: Any, *, deferrable: bool
-) -> None:
+def test_another_status_can_be_waited_for(scene: Scene, sense: Make, *, deferrable: bool) -> None:
     sensor = sense(LONG, target_statuses=("in_progress", "completed"), deferrable=deferrable)
 
-    assert run_task(sensor, context)["status"] == "in_progress"
+    assert scene.run(sensor)["status"] == "in_progress"
 
 
 @BOTH
-def test_a_failed_run_may_be_what_is_waited_for(
-    sense: Callable[..., Any], run_task: Callable[..., Any], context: Any, *, deferrable: bool
-) -> None:
+def test_a_failed_run_may_be_what_is_waited_for(scene: Scene, sense: Make, *, deferrable: bool) -> None:
     sensor = sense(
         Scenario(in_progress=0.1, ends="failed"), target_statuses=["failed"], deferrable=deferrable
     )
 
-    assert run_task(sensor, context)["status"] == "failed"
+    assert scene.run(sensor)["status"] == "failed"
 
 
 @BOTH
@@ -115,9 +108,8 @@ def test_a_failed_run_may_be_what_is_waited_for(
     ids=["failed", "cancelled", "completed"],
 )
 def test_a_run_that_ended_otherwise_fails_the_task_at_once(
-    sense: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: Any,
+    scene: Scene,
+    sense: Make,
     scenario: Scenario,
     targets: list[str],
     kind: type[OpenAIRunError],
@@ -126,95 +118,82 @@ def test_a_run_that_ended_otherwise_fails_the_task_at_once(
 ) -> None:
     sensor = sense(scenario, target_statuses=targets, deferrable=deferrable)
     with pytest.raises(kind) as caught:
-        run_task(sensor, context)
+        scene.run(sensor)
 
     assert isinstance(caught.value, AirflowFailException)
 
 
 @BOTH
-def test_soft_fail_skips_after_the_timeout(
-    sense: Callable[..., Any], run_task: Callable[..., Any], context: Any, *, deferrable: bool
-) -> None:
+def test_soft_fail_skips_after_the_timeout(scene: Scene, sense: Make, *, deferrable: bool) -> None:
     with pytest.raises(AirflowSkipException):
-        run_task(sense(LONG, timeout=0.3, soft_fail=True, deferrable=deferrable), context)
+        scene.run(sense(LONG, timeout=0.3, soft_fail=True, deferrable=deferrable))
 
 
 @BOTH
 def test_the_timeout_ends_the_wait_and_leaves_the_run_alone(
-    sense: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: Any,
-    openai_runs_simulator: Simulator,
-    *,
-    deferrable: bool,
+    scene: Scene, sense: Make, *, deferrable: bool
 ) -> None:
     with pytest.raises(AirflowSensorTimeout):
-        run_task(sense(LONG, timeout=0.3, deferrable=deferrable), context)
+        scene.run(sense(LONG, timeout=0.3, deferrable=deferrable))
 
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
 
 @BOTH
-def test_a_run_that_is_not_visible_yet_is_waited_for(
-    sense: Callable[..., Any], run_task: Callable[..., Any], context: Any, *, deferrable: bool
-) -> None:
+def test_a_run_that_is_not_visible_yet_is_waited_for(scene: Scene, sense: Make, *, deferrable: bool) -> None:
     sensor = sense(Scenario(in_progress=0.1, hidden_for=0.3), deferrable=deferrable)
 
-    assert run_task(sensor, context)["status"] == "completed"
+    assert scene.run(sensor)["status"] == "completed"
 
 
-def test_trouble_does_not_end_the_wait(
-    sense: Callable[..., Any], context: Any, openai_runs_simulator: Simulator
-) -> None:
+def test_trouble_does_not_end_the_wait(scene: Scene, sense: Make) -> None:
     sensor = sense()
-    openai_runs_simulator.fault(Fault(status=503), Fault(kind="reset"), Fault(status=401))
+    scene.simulator.fault(Fault(status=503), Fault(kind="reset"), Fault(status=401))
 
-    assert sensor.execute(context)["status"] == "completed"
+    assert sensor.execute(scene.context)["status"] == "completed"
 
 
 def test_a_run_that_stays_unknown_fails_the_task(
-    sense: Callable[..., Any], context: Any, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, sense: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.sensors.run.NOT_FOUND_GRACE", 0.1)
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 0.3)
     with pytest.raises(RunNotFoundError):
-        sense(Scenario(hidden_for=500)).execute(context)
+        sense(Scenario(hidden_for=500)).execute(scene.context)
 
 
 @pytest.mark.parametrize("first_poke_ago", [0, 400])
 def test_a_rescheduled_sensor_gives_a_worker_slot_back_between_pokes(
-    sense: Callable[..., Any], context: Any, openai_runs_simulator: Simulator, first_poke_ago: int
+    scene: Scene, sense: Make, first_poke_ago: int
 ) -> None:
     sensor = sense(LONG, mode="reschedule", poke_interval=60, timeout=3600)
     again = copy.copy(sensor)
-    context["ti"].rescheduled_at = datetime.now(tz=UTC) - timedelta(seconds=first_poke_ago)
+    scene.context["ti"].rescheduled_at = datetime.now(tz=UTC) - timedelta(seconds=first_poke_ago)
     with pytest.raises(AirflowRescheduleException):
-        sensor.execute(context)
+        sensor.execute(scene.context)
 
-    openai_runs_simulator.advance(550)
-    assert again.execute(context)["status"] == "completed"
+    scene.simulator.advance(550)
+    assert again.execute(scene.context)["status"] == "completed"
 
 
 def test_a_rescheduled_sensor_gives_up_when_the_key_was_refused_from_the_first_poke_on(
-    sense: Callable[..., Any], context: Any, openai_runs_simulator: Simulator
+    scene: Scene, sense: Make
 ) -> None:
     sensor = sense(LONG, mode="reschedule", poke_interval=60, timeout=3600)
     again = copy.copy(sensor)
-    openai_runs_simulator.fault(Fault(status=401, times=None))
-    context["ti"].rescheduled_at = datetime.now(tz=UTC) - timedelta(seconds=10)
+    scene.simulator.fault(Fault(status=401, times=None))
+    scene.context["ti"].rescheduled_at = datetime.now(tz=UTC) - timedelta(seconds=10)
     with pytest.raises(AirflowRescheduleException):
-        sensor.execute(context)
-    context["ti"].rescheduled_at = datetime.now(tz=UTC) - timedelta(seconds=400)
+        sensor.execute(scene.context)
+    scene.context["ti"].rescheduled_at = datetime.now(tz=UTC) - timedelta(seconds=400)
     with pytest.raises(RunUnreachableError, match="HTTP 401"):
-        again.execute(context)
+        again.execute(scene.context)
 
 
-def test_a_deferred_sensor_stores_its_deadline_and_never_cancels(
-    sense: Callable[..., Any], context: Any
-) -> None:
+def test_a_deferred_sensor_stores_its_deadline_and_never_cancels(scene: Scene, sense: Make) -> None:
     began = time.time()
     with pytest.raises(TaskDeferred) as deferred:
-        sense(LONG, deferrable=True, timeout=100, poke_interval=7).execute(context)
+        sense(LONG, deferrable=True, timeout=100, poke_interval=7).execute(scene.context)
 
     kwargs = deferred.value.trigger.serialize()[1]
     assert kwargs["deadline"] == pytest.approx(began + 100, abs=5)
@@ -223,36 +202,28 @@ def test_a_deferred_sensor_stores_its_deadline_and_never_cancels(
     assert not kwargs["cancel_on_timeout"]
 
 
-def test_a_deferred_sensor_that_needs_no_wait_does_not_defer(sense: Callable[..., Any], context: Any) -> None:
-    assert sense(Scenario(queued=0, in_progress=0), deferrable=True).execute(context)["status"] == "completed"
+def test_a_deferred_sensor_that_needs_no_wait_does_not_defer(scene: Scene, sense: Make) -> None:
+    assert (
+        sense(Scenario(queued=0, in_progress=0), deferrable=True).execute(scene.context)["status"]
+        == "completed"
+    )
 
 
 @BOTH
-def test_the_ref_of_another_task_names_the_run(
-    sense: Callable[..., Any],
-    run_task: Callable[..., Any],
-    context: Any,
-    openai_runs_simulator: Simulator,
-    *,
-    deferrable: bool,
-) -> None:
+def test_the_ref_of_another_task_names_the_run(scene: Scene, sense: Make, *, deferrable: bool) -> None:
     ref = sense().named_run().to_json()
     kind = ResponseSensor if ref["kind"] == "response" else ThreadRunSensor
     sensor = kind(task_id="wait", ref=ref, poke_interval=0.05, deferrable=deferrable)
 
-    assert run_task(sensor, context)["ref"] == ref
+    assert scene.run(sensor)["ref"] == ref
 
 
 def test_a_thread_run_that_waits_for_a_tool_call_is_waited_for_since_somebody_else_answers(
-    context: Any,
-    post: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    thread_id: str,
-    assistant_id: str,
+    scene: Scene, thread_id: str, assistant_id: str
 ) -> None:
     call = FunctionCall(name="weather")
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.05, function_calls=((call,),)))
-    run = post(f"/threads/{thread_id}/runs", assistant_id=assistant_id)
+    scene.simulator.script(Scenario(queued=0, in_progress=0.05, function_calls=((call,),)))
+    run = scene.post(f"/threads/{thread_id}/runs", assistant_id=assistant_id)
     hook = OpenAIRunsHook()
     ref = {"kind": "thread_run", "id": run["id"], "thread_id": thread_id}
 
@@ -264,5 +235,5 @@ def test_a_thread_run_that_waits_for_a_tool_call_is_waited_for_since_somebody_el
     soon.start()
     sensor = ThreadRunSensor(task_id="wait", ref=ref, poke_interval=0.05, deferrable=False)
 
-    assert sensor.execute(context)["status"] == "completed"
+    assert sensor.execute(scene.context)["status"] == "completed"
     soon.join()

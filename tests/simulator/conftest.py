@@ -115,6 +115,14 @@ def simulator(_server: Simulator) -> Iterator[Simulator]:
 
 
 @pytest.fixture
+def time_stands_still(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let only `simulator.advance` move the clock: a busy machine is slower than the statuses of a run."""
+    clock = simulator._store.clock
+    now = clock.now() - clock._skipped
+    monkeypatch.setattr(clock, "now", lambda: now + clock._skipped)
+
+
+@pytest.fixture
 def client(simulator: Simulator) -> Iterator[openai.OpenAI]:
     http_client = httpx2.Client(transport=plain(), event_hooks={"response": [_check]})
     with openai.OpenAI(

@@ -131,6 +131,7 @@ def test_speed_shortens_what_runs_take() -> None:
         Simulator(speed=0)
 
 
+@pytest.mark.usefixtures("time_stands_still")
 def test_what_has_not_ended_would_still_be_billed(http: httpx2.Client, simulator: Simulator) -> None:
     simulator.script(Scenario(in_progress=60, times=None))
     keys = [http.post("/responses", json=CREATE).json()["id"] for _ in range(3)]

@@ -31,6 +31,7 @@ def test_a_conversation_lives_and_is_deleted(client: openai.OpenAI) -> None:
         client.conversations.retrieve(made.id)
 
 
+@pytest.mark.usefixtures("time_stands_still")
 def test_a_second_response_on_a_busy_conversation_is_refused_as_locked(
     client: openai.OpenAI,
     simulator: Simulator,
@@ -45,6 +46,7 @@ def test_a_second_response_on_a_busy_conversation_is_refused_as_locked(
     assert say(client, conversation, "Two").status == "queued"
 
 
+@pytest.mark.usefixtures("time_stands_still")
 def test_question_and_answer_appear_only_when_the_response_has_completed(
     client: openai.OpenAI,
     simulator: Simulator,

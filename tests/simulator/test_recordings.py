@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulator against recorded traffic: it follows the same requests through the same statuses and shapes.
-
-The recordings lie beside the repository and are no part of it.
-"""
+"""The simulator against conversations with the API: it follows them through the same statuses and shapes."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
+from tests.support import exchanges
+from tests.support.exchanges import conversations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,16 +19,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_openai_runs.simulator import Simulator
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
 _FREE = frozenset({"metadata", "parameters", "reasoning", "tool_resources"})
 _NEWER = frozenset(
     {"billing", "completed_at", "frequency_penalty", "presence_penalty", "prompt_cache_retention"}
 )
 _TIED_TO_THE_MODEL = frozenset({"mcp_list_tools", "reasoning"})
-
-pytestmark = pytest.mark.skipif(
-    not RECORDINGS.is_dir(), reason="the recordings are not beside the repository"
-)
 
 
 def at_once(**more: Any) -> Scenario:
@@ -39,6 +32,14 @@ def at_once(**more: Any) -> Scenario:
 
 
 CASES = {
+    "our thread run": Scenario(),
+    "our steps on two pages": Scenario(steps=3),
+    "our function call": None,
+    "our response": at_once(),
+    "our cancelled response": Scenario(),
+    "our ceiling": at_once(text="lighthouse " * 50),
+    "our only a call": at_once(function_calls=((FunctionCall(name="get_depth_at_pier"),),)),
+    "our approval": at_once(mcp_approval=FunctionCall(name="open_lock")),
     "AssistantsTests/BasicRunOperationsWork": Scenario(),
     "AssistantsTests/BasicRunStepFunctionalityWorks": Scenario(steps=11),
     "AssistantsTests/FunctionToolsWork": None,
@@ -70,19 +71,16 @@ class Replay:
         self._ids: dict[str, str] = {}
 
     def exchanges(self, name: str) -> Iterator[tuple[str, Any, Any]]:
-        recording = json.loads((RECORDINGS / f"{name}.json").read_text())
-        for entry in recording["Entries"]:
-            url = entry["RequestUri"].removeprefix("https://api.openai.com/v1")
-            if url.startswith("/files"):
+        for one in exchanges.read(name):
+            if one.path.startswith("/files"):
                 continue
-            recorded = entry["ResponseBody"]
-            self._wait_for(recorded)
-            body = entry["RequestBody"]
-            content = None if body is None else self._translated(json.dumps(body))
-            answer = self._http.request(entry["RequestMethod"], self._translated(url), content=content)
-            assert answer.status_code == entry["StatusCode"], answer.text
-            self._learn(recorded, answer.json())
-            yield f"{entry['RequestMethod']} {url}", recorded, answer.json()
+            self._wait_for(one.answer)
+            content = None if one.sent is None else self._translated(json.dumps(one.sent))
+            url = f"{one.path}?{one.query}" if one.query else one.path
+            answer = self._http.request(one.method, self._translated(url), content=content)
+            assert answer.status_code == one.status, answer.text
+            self._learn(one.answer, answer.json())
+            yield f"{one.method} {url}", one.answer, answer.json()
 
     def _wait_for(self, recorded: Any) -> None:
         """Let time pass until the run has the status that was recorded."""
@@ -138,7 +136,8 @@ def differences(recorded: Any, simulated: Any, where: str = "") -> Iterator[str]
         yield f"{where} is {simulated!r} instead of {recorded!r}"
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.usefixtures("time_stands_still")
+@conversations(*CASES)
 def test_answers_look_like_recorded_ones(http: httpx2.Client, simulator: Simulator, name: str) -> None:
     if (scenario := CASES[name]) is not None:
         simulator.script(scenario)

@@ -5,6 +5,7 @@ import contextvars
 import gc
 import json
 import logging
+import re
 import signal
 import sqlite3
 import sys
@@ -66,7 +67,7 @@ def log() -> Log:
 
 @pytest.fixture
 def caller(log: Log) -> Callable[..., FunctionCaller]:
-    logger = logging.Logger("task")  # noqa: LOG001 # of its own, so that nothing else hears
+    logger: Any = logging.Logger("task")  # noqa: LOG001 # of its own, so that nothing else hears
     logger.addHandler(log)
 
     def make(*functions: Callable[..., Any], **arguments: Any) -> FunctionCaller:
@@ -140,6 +141,7 @@ def test_calls_are_answered_in_order_under_their_ids(caller: Callable[..., Funct
         ((n for n in range(3)), "[0,1,2]"),
         ({"what": logging.INFO, "who": pytest.raises}, f'{{"what":20,"who":"{pytest.raises}"}}'),
     ],
+    ids=lambda value: re.sub(r" at 0x\w+", "", str(value)) or "empty",  # the same in every process
 )
 def test_a_result_is_sent_as_text_or_json(
     caller: Callable[..., FunctionCaller], result: Any, text: str
@@ -300,7 +302,7 @@ def test_the_log_tells_names_ids_and_tracebacks_but_no_values(
 @given(name=st.text(), arguments=st.text() | st.dictionaries(st.text(), st.integers()).map(json.dumps))
 @settings(deadline=None)
 def test_no_call_of_a_model_ends_the_task(name: str, arguments: str) -> None:
-    logger = logging.Logger("task")  # noqa: LOG001
+    logger: Any = logging.Logger("task")  # noqa: LOG001
     found = FunctionCaller([double], context={}, log=logger)
     for call in (_call(name, arguments), _call("double", arguments)):
         answer = found.answer(call)

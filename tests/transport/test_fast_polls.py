@@ -323,7 +323,12 @@ def test_a_provided_key_is_asked_for_once_more_however_many_polls_are_refused(
 ) -> None:
     asked: list[str] = []
     connection({"api_key_provider": "company_keys.token"}, password=None)
-    monkeypatch.setattr(company_keys, "token", lambda: asked.append("") or "sk-same")
+
+    def token() -> str:
+        asked.append("")
+        return "sk-same"
+
+    monkeypatch.setattr(company_keys, "token", token)
     raw.replies = [b"HTTP/1.1 401 No\r\ncontent-length: 2\r\n\r\n{}"]
 
     async def together() -> None:

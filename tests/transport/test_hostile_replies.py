@@ -6,8 +6,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import socketserver
-import threading
 import time
 import tracemalloc
 import zlib
@@ -30,20 +28,17 @@ from airflow_provider_openai_runs.operators import CreateResponseOperator, Creat
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import wire_of
+from tests.support.scene import Scene
+from tests.support.scripted_server import Answer, Asked, ScriptedServer, reply
 
 MIB = 1024 * 1024
 LIMIT = 16 * MIB
 REFS = [
-    {"kind": "response", "id": "resp_1", "conn_id": "hostile"},
-    {"kind": "thread_run", "id": "run_1", "thread_id": "thread_1", "conn_id": "hostile"},
+    {"kind": "response", "id": "resp_1", "conn_id": "scripted"},
+    {"kind": "thread_run", "id": "run_1", "thread_id": "thread_1", "conn_id": "scripted"},
 ]
 #: A reply: its pieces, which are sent until the client hangs up.
 Pieces = Iterator[bytes]
-
-
-def reply(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> Pieces:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers]
-    yield "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def saying(value: Any) -> Pieces:
@@ -133,14 +128,14 @@ HOSTILE: dict[str, Callable[[], Pieces]] = {
     "unavailable, deep": deep_error,
     "unavailable, other": lambda: reply(b'{"error": {"message": 5, "code": []}}', status="500 Oh"),
 }
-GOOD: dict[tuple[str, str], Any] = {
-    ("POST", "/v1/responses"): {"id": "resp_1", "status": "queued"},
-    ("GET", "/v1/responses/resp_1"): {"id": "resp_1", "status": "completed"},
-    ("POST", "/v1/threads/thread_1/runs"): {"id": "run_1", "status": "queued"},
-    ("GET", "/v1/threads/thread_1/runs/run_1"): {"id": "run_1", "status": "completed"},
-    ("GET", "/v1/threads/thread_1/messages"): {"data": []},
-    ("GET", "/v1/threads/thread_1/runs/run_1/steps"): {"data": []},
-    ("GET", "/v1/threads/thread_1/runs"): {"data": []},
+GOOD: dict[str, Any] = {
+    "POST /responses": {"id": "resp_1", "status": "queued"},
+    "GET /responses/resp_1": {"id": "resp_1", "status": "completed"},
+    "POST /threads/thread_1/runs": {"id": "run_1", "status": "queued"},
+    "GET /threads/thread_1/runs/run_1": {"id": "run_1", "status": "completed"},
+    "GET /threads/thread_1/messages": {"data": []},
+    "GET /threads/thread_1/runs/run_1/steps": {"data": []},
+    "GET /threads/thread_1/runs": {"data": []},
 }
 
 
@@ -148,56 +143,31 @@ GOOD: dict[tuple[str, str], Any] = {
 class Hostile:
     """The next requests of a method are answered so; all others well."""
 
+    server: ScriptedServer
     method: str = ""
     answers: list[Callable[[], Pieces]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    sent: int = 0
 
     def plan(self, method: str, *answers: Callable[[], Pieces]) -> None:
-        self.method, self.answers, self.asked, self.sent = method, list(answers), [], 0
+        self.method, self.answers = method, list(answers)
+        self.server.play(self._answer)
 
-    def answer(self, method: str, path: str) -> Pieces:
-        self.asked.append(f"{method} {path}")
-        if method == self.method and self.answers:
+    @property
+    def asked(self) -> list[str]:
+        return [str(asked) for asked in self.server.asked]
+
+    @property
+    def sent(self) -> int:
+        return self.server.bytes_sent
+
+    def _answer(self, asked: Asked) -> Answer:
+        if asked.method == self.method and self.answers:
             return self.answers.pop(0)()
-        return saying(GOOD.get((method, path.partition("?")[0])))
-
-
-@pytest.fixture(scope="module")
-def _hostile() -> Iterator[tuple[Hostile, str]]:
-    playing = Hostile()
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            head = list(iter(lambda: self.rfile.readline().strip(), b""))
-            if not head:
-                return
-            lengths = [line.partition(b":")[2] for line in head if line.lower().startswith(b"content-length")]
-            self.rfile.read(int(lengths[0]) if lengths else 0)
-            method, path = head[0].decode().split()[:2]
-            try:
-                for piece in playing.answer(method, path):
-                    self.connection.sendall(piece)
-                    playing.sent += len(piece)
-            except OSError:
-                pass  # the client has hung up, as it should
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        block_on_close = False
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield playing, f"http://127.0.0.1:{server.server_address[1]}/v1"
-        server.shutdown()
+        return saying(GOOD.get(str(asked)))
 
 
 @pytest.fixture
-def hostile(_hostile: tuple[Hostile, str], monkeypatch: pytest.MonkeyPatch) -> Hostile:
-    playing, host = _hostile
-    connection = {"conn_type": "openai", "password": "k", "host": host}
-    monkeypatch.setenv("AIRFLOW_CONN_HOSTILE", json.dumps(connection))
-    return playing
+def hostile(scripted: ScriptedServer) -> Hostile:
+    return Hostile(scripted)
 
 
 @pytest.fixture
@@ -205,7 +175,7 @@ def hook() -> Any:
     """A hook that does not wait before it tries again."""
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415 - Airflow is set up by then
 
-    return OpenAIRunsHook("hostile", sleep=lambda _: None)
+    return OpenAIRunsHook("scripted", sleep=lambda _: None)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -223,7 +193,7 @@ def test_a_create_with_any_answer_is_an_error_of_ours_and_is_not_sent_again(
     hostile.plan("POST", HOSTILE[name])
     with pytest.raises(OpenAIRunError):
         hook.create_background_response(model="m", input="Why?")
-    assert [asked for asked in hostile.asked if asked.startswith("POST")] == ["POST /v1/responses"]
+    assert [asked for asked in hostile.asked if asked.startswith("POST")] == ["POST /responses"]
     assert hostile.sent < 2 * LIMIT
 
 
@@ -276,37 +246,36 @@ def test_any_bytes_are_read_or_asked_for_again(hostile: Hostile, hook: Any, body
 @pytest.mark.parametrize("name", ["huge", "bomb", "wrong types", "unavailable, endless"])
 @pytest.mark.parametrize("kind", ["response", "thread run"])
 def test_a_wait_goes_on_after_any_answer(
-    hostile: Hostile,
-    run_task: Callable[..., Any],
-    context: dict[str, Any],
-    kind: str,
-    name: str,
-    *,
-    deferrable: bool,
+    scene: Scene, hostile: Hostile, kind: str, name: str, *, deferrable: bool
 ) -> None:
     hostile.plan("GET", HOSTILE[name])
-    waiting = {"task_id": "ask", "conn_id": "hostile", "completion_window": 60, "poll_interval": 0.01}
+    waiting: dict[str, Any] = {
+        "task_id": "ask",
+        "conn_id": "scripted",
+        "completion_window": 60,
+        "poll_interval": 0.01,
+    }
     operator = (
         CreateResponseOperator(**waiting, deferrable=deferrable, model="m", input="Why?")
         if kind == "response"
         else CreateRunOperator(**waiting, deferrable=deferrable, thread_id="thread_1", assistant_id="a")
     )
-    assert run_task(operator, context)["status"] == "completed"
+    assert scene.run(operator)["status"] == "completed"
 
 
 def test_an_event_can_be_encoded_whatever_the_server_says(
-    hostile: Hostile, fire: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    scene: Scene, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that cannot kills the triggerer, with every wait in it."""
     from airflow_provider_openai_runs.triggers import RunCompletionTrigger, completion  # noqa: PLC0415
 
     monkeypatch.setattr(completion, "CANCEL_WAIT", 0.1)
     half_an_emoji = {"id": "resp_1", "status": "thinking \ud83d\0"}
-    monkeypatch.setitem(GOOD, ("GET", "/v1/responses/resp_1"), half_an_emoji)
+    monkeypatch.setitem(GOOD, "GET /responses/resp_1", half_an_emoji)
     refusal = json.dumps({"error": {"message": "cannot cancel \ud83d\0"}}).encode()
     hostile.plan("POST", *[lambda: reply(refusal, status="500 Oh")] * 50)
 
-    event = fire(RunCompletionTrigger(ref=REFS[0], deadline=1.0, rounds={"errors": ["half \ud83d"]}))
+    event = scene.fire(RunCompletionTrigger(ref=REFS[0], deadline=1.0, rounds={"errors": ["half \ud83d"]}))
 
     json.dumps(event, ensure_ascii=False).encode()
     assert "cannot cancel" in event["trouble"]
@@ -349,11 +318,11 @@ def test_the_event_loop_is_never_held_for_long(
 
 @pytest.mark.parametrize("answer", [dripping, dripping_headers])
 def test_an_answer_that_never_ends_is_given_up_in_time(
-    hostile: Hostile, context: dict[str, Any], run_task: Callable[..., Any], answer: Callable[[], Pieces]
+    scene: Scene, hostile: Hostile, answer: Callable[[], Pieces]
 ) -> None:
     hostile.plan("POST", answer)
     operator = CreateResponseOperator(
-        task_id="ask", conn_id="hostile", model="m", input="Why?", timeouts={"create": 1}
+        task_id="ask", conn_id="scripted", model="m", input="Why?", timeouts={"create": 1}
     )
     with pytest.raises(OpenAIRunError, match="has not ended after"):
-        run_task(operator, context)
+        scene.run(operator)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.module_loading import import_string
 
-from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Fault, Scenario
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger, completion
+from tests.support.scene import Scene
 
 QUICK = Scenario(queued=0.02, in_progress=0.1)
 LONG = Scenario(queued=0.02, in_progress=500)
@@ -40,11 +41,11 @@ FIRST_PAYLOAD: tuple[str, dict[str, Any]] = (
 
 
 @pytest.fixture
-def trigger(post: Callable[..., Any]) -> Callable[..., RunCompletionTrigger]:
+def trigger(scene: Scene) -> Callable[..., RunCompletionTrigger]:
     """Start a response and make a trigger that waits for it."""
 
     def make(**arguments: Any) -> RunCompletionTrigger:
-        created = post("/responses", model="m", input="A secret recipe", background=True)
+        created = scene.post("/responses", model="m", input="A secret recipe", background=True)
         ref = {"kind": "response", "id": created["id"], "conn_id": "openai_default"}
         given = {"created_at": time.time(), "deadline": time.time() + 30, "poll_interval": 0.05}
         return RunCompletionTrigger(ref=ref, **{**given, **arguments})
@@ -72,11 +73,11 @@ def test_arguments_of_a_later_version_are_ignored_and_missing_ones_have_defaults
 
 
 def test_one_event_says_how_the_wait_ended_and_carries_no_output(
-    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+    scene: Scene, trigger: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(Scenario(in_progress=0.1, text="Rayleigh"))
+    scene.simulator.script(Scenario(in_progress=0.1, text="Rayleigh"))
     waits = trigger()
-    event = fire(waits)
+    event = scene.fire(waits)
 
     assert event == {
         "ref": waits.tracked.ref.to_json(),
@@ -87,64 +88,60 @@ def test_one_event_says_how_the_wait_ended_and_carries_no_output(
         "created_at": waits.tracked.created_at,
         "deadline": waits.tracked.deadline,
         "attempt_deadline": None,
+        "rounds": None,
     }
     assert "Rayleigh" not in json.dumps(event)
 
 
 def test_the_run_is_cancelled_at_the_deadline_before_the_event_is_fired(
-    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+    scene: Scene, trigger: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(LONG)
-    event = fire(trigger(deadline=time.time() + 0.3))
+    scene.simulator.script(LONG)
+    event = scene.fire(trigger(deadline=time.time() + 0.3))
 
     assert (event["outcome"], event["fate"], event["status"]) == ("window_over", "cancelled", "cancelled")
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
 
 
 def test_a_cancel_that_was_accepted_counts_though_nobody_can_look_after_it(
-    trigger: Callable[..., Any],
-    fire: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Scene, trigger: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "CANCEL_WAIT", 0.5)
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=500, cancelling=60))
+    scene.simulator.script(Scenario(queued=0, in_progress=500, cancelling=60))
     # The first look sees that its time is over; the server fails after the cancel.
-    openai_runs_simulator.fault(Fault(method="GET", status=401, skip=1, times=None))
-    event = fire(trigger(deadline=time.time() - 1))
+    scene.simulator.fault(Fault(method="GET", status=401, skip=1, times=None))
+    event = scene.fire(trigger(deadline=time.time() - 1))
 
     assert (event["outcome"], event["fate"]) == ("window_over", "cancelling")
-    assert openai_runs_simulator.count("POST", "/cancel$") == 1
+    assert scene.simulator.count("POST", "/cancel$") == 1
 
 
 def test_cancel_on_timeout_false_leaves_the_run_at_the_deadline(
-    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+    scene: Scene, trigger: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(LONG)
-    event = fire(trigger(deadline=time.time() + 0.2, cancel_on_timeout=False))
+    scene.simulator.script(LONG)
+    event = scene.fire(trigger(deadline=time.time() + 0.2, cancel_on_timeout=False))
 
     assert (event["outcome"], event["fate"]) == ("window_over", "left_running")
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
 
 def test_a_trigger_that_starts_after_its_deadline_looks_first(
-    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
+    scene: Scene, trigger: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0))
-    event = fire(trigger(deadline=time.time() - 100))
+    scene.simulator.script(Scenario(queued=0, in_progress=0))
+    event = scene.fire(trigger(deadline=time.time() - 100))
 
     assert (event["outcome"], event["status"]) == ("ended", "completed")
 
 
-def test_a_restart_of_the_triggerer_cancels_nothing(
-    trigger: Callable[..., Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(LONG)
+def test_a_restart_of_the_triggerer_cancels_nothing(scene: Scene, trigger: Callable[..., Any]) -> None:
+    scene.simulator.script(LONG)
     waits = trigger()
 
     async def start_and_stop() -> None:
         task = asyncio.create_task(anext(waits.run()))
-        while not openai_runs_simulator.count("GET", "^/responses/"):  # noqa: ASYNC110 - the simulator has no event
+        while not scene.simulator.count("GET", "^/responses/"):  # noqa: ASYNC110 - the simulator has no event
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -152,25 +149,25 @@ def test_a_restart_of_the_triggerer_cancels_nothing(
         await waits.cleanup()
 
     asyncio.run(start_and_stop())
-    assert len(openai_runs_simulator.active()) == 1
-    assert openai_runs_simulator.count("POST", "/cancel$") == 0
+    assert len(scene.simulator.active()) == 1
+    assert scene.simulator.count("POST", "/cancel$") == 0
 
 
 @pytest.mark.parametrize(
-    ("scene", "waits_for"), [("no executor", 0.0), ("an executor", 1.5), ("a move", 0.0)]
+    ("place", "waits_for"), [("no executor", 0.0), ("an executor", 1.5), ("a move", 0.0)]
 )
 def test_the_event_of_a_quick_run_is_held_back_for_the_executor_and_only_for_it(
+    scene: Scene,
     trigger: Callable[..., Any],
-    openai_runs_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
-    scene: str,
+    place: str,
     waits_for: float,
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.triggers.completion.EARLIEST_EVENT", 1.5)
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0))
+    scene.simulator.script(Scenario(queued=0, in_progress=0))
     # A trigger that moves to another triggerer starts again, long after the executor has had its say.
-    waits = trigger(deferred_at=time.time() - (60 if scene == "a move" else 0))
-    waits.task_instance = None if scene == "no executor" else SimpleNamespace(task_id="ask")
+    waits = trigger(deferred_at=time.time() - (60 if place == "a move" else 0))
+    waits.task_instance = None if place == "no executor" else SimpleNamespace(task_id="ask")
     began = time.monotonic()
     asyncio.run(anext_of(waits))
 
@@ -181,58 +178,47 @@ async def anext_of(trigger: RunCompletionTrigger) -> Any:
     return [event async for event in trigger.run()]
 
 
-def test_a_404_right_after_the_create_is_waited_out(
-    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, hidden_for=0.3))
+def test_a_404_right_after_the_create_is_waited_out(scene: Scene, trigger: Callable[..., Any]) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1, hidden_for=0.3))
 
-    assert fire(trigger())["status"] == "completed"
+    assert scene.fire(trigger())["status"] == "completed"
 
 
 @pytest.mark.parametrize("kind", ["reset", "cut", "status"])
-def test_trouble_does_not_end_the_wait(
-    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator, kind: str
-) -> None:
-    openai_runs_simulator.script(QUICK)
-    openai_runs_simulator.fault(Fault(method="GET", kind=kind, status=502))
+def test_trouble_does_not_end_the_wait(scene: Scene, trigger: Callable[..., Any], kind: str) -> None:
+    scene.simulator.script(QUICK)
+    scene.simulator.fault(Fault(method="GET", kind=kind, status=502))
 
-    assert fire(trigger())["status"] == "completed"
+    assert scene.fire(trigger())["status"] == "completed"
 
 
-def test_a_target_status_is_reached_before_the_end(
-    trigger: Callable[..., Any], fire: Callable[..., Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(LONG)
-    event = fire(trigger(target_statuses=["in_progress"], cancel_on_timeout=False))
+def test_a_target_status_is_reached_before_the_end(scene: Scene, trigger: Callable[..., Any]) -> None:
+    scene.simulator.script(LONG)
+    event = scene.fire(trigger(target_statuses=["in_progress"], cancel_on_timeout=False))
 
     assert (event["outcome"], event["fate"], event["status"]) == ("reached", "left_running", "in_progress")
 
 
 def test_a_connection_that_is_gone_ends_the_wait_after_a_while_and_leaves_the_run(
-    trigger: Callable[..., Any],
-    fire: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
+    scene: Scene, trigger: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 0.5)
-    openai_runs_simulator.script(LONG)
+    scene.simulator.script(LONG)
     waits = trigger()
     monkeypatch.delenv("AIRFLOW_CONN_OPENAI_DEFAULT")
-    event = fire(waits)
+    event = scene.fire(waits)
 
     assert (event["outcome"], event["fate"]) == ("unreachable", "left_running")
     assert "openai_default" in event["trouble"]
 
 
 def test_a_log_has_a_line_for_each_change_and_none_for_each_look(
-    trigger: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    capture_log: Callable[..., list[str]],
+    scene: Scene, trigger: Callable[..., Any]
 ) -> None:
-    openai_runs_simulator.script(Scenario(queued=0.2, in_progress=0.5))
+    scene.simulator.script(Scenario(queued=0.2, in_progress=0.5))
     waits = trigger()
-    lines = capture_log(waits)
+    lines = scene.log_of(waits)
     asyncio.run(anext_of(waits))
 
-    assert openai_runs_simulator.count("GET", "^/responses/") > 6
+    assert scene.simulator.count("GET", "^/responses/") > 6
     assert [line.rpartition("-> ")[2] for line in lines] == ["queued", "in_progress", "completed"]

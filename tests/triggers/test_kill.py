@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Fault, Scenario
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+from tests.support.scene import Scene
 
 if TYPE_CHECKING:
     from pytest_mock import MockerFixture
 
 
 @pytest.fixture
-def killed(
-    post: Callable[..., Any], openai_runs_simulator: Simulator, mocker: MockerFixture
-) -> Callable[..., None]:
+def killed(scene: Scene, mocker: MockerFixture) -> Callable[..., None]:
     """Kill a trigger whose task instance is, according to Airflow, in this state."""
 
     def kill(states: Any, *, map_index: int = -1, **arguments: Any) -> None:
-        openai_runs_simulator.script(Scenario(queued=0, in_progress=500))
-        created = post("/responses", model="m", input="Why?", background=True)
+        scene.simulator.script(Scenario(queued=0, in_progress=500))
+        created = scene.post("/responses", model="m", input="Why?", background=True)
         ref = {"kind": "response", "id": created["id"], "conn_id": "openai_default"}
         trigger = RunCompletionTrigger(ref=ref, **arguments)
         trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
@@ -52,11 +51,11 @@ def killed(
     ids=str,
 )
 def test_a_run_whose_task_was_ended_cleared_or_deleted_is_cancelled(
-    killed: Callable[..., None], openai_runs_simulator: Simulator, states: Any
+    scene: Scene, killed: Callable[..., None], states: Any
 ) -> None:
     killed(states)
 
-    assert [run["status"] for run in openai_runs_simulator.runs()] == ["cancelled"]
+    assert [run["status"] for run in scene.simulator.runs()] == ["cancelled"]
 
 
 @pytest.mark.parametrize(
@@ -69,45 +68,39 @@ def test_a_run_whose_task_was_ended_cleared_or_deleted_is_cancelled(
     ids=str,
 )
 def test_a_run_whose_task_goes_on_or_may_go_on_is_left_alone(
-    killed: Callable[..., None], openai_runs_simulator: Simulator, states: Any
+    scene: Scene, killed: Callable[..., None], states: Any
 ) -> None:
     killed(states)
 
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
 
-def test_a_mapped_task_instance_is_known_by_its_index(
-    killed: Callable[..., None], openai_runs_simulator: Simulator
-) -> None:
+def test_a_mapped_task_instance_is_known_by_its_index(scene: Scene, killed: Callable[..., None]) -> None:
     killed({"ask_3": "failed", "ask_4": "deferred"}, map_index=4)
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
     killed({"ask_3": "deferred", "ask_4": "failed"}, map_index=4)
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
 
-def test_cancel_on_kill_false_leaves_the_run(
-    killed: Callable[..., None], openai_runs_simulator: Simulator
-) -> None:
+def test_cancel_on_kill_false_leaves_the_run(scene: Scene, killed: Callable[..., None]) -> None:
     killed({"ask": "failed"}, cancel_on_kill=False)
 
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1
 
 
-def test_a_server_in_trouble_is_asked_again(
-    killed: Callable[..., None], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.fault(Fault(method="POST", path="/cancel$", status=503))
+def test_a_server_in_trouble_is_asked_again(scene: Scene, killed: Callable[..., None]) -> None:
+    scene.simulator.fault(Fault(method="POST", path="/cancel$", status=503))
     killed({"ask": "failed"})
 
-    assert openai_runs_simulator.active() == []
+    assert scene.simulator.active() == []
 
 
 def test_a_run_that_has_ended_meanwhile_is_fine(
-    killed: Callable[..., None], openai_runs_simulator: Simulator, mocker: MockerFixture
+    scene: Scene, killed: Callable[..., None], mocker: MockerFixture
 ) -> None:
     killed({"ask": "failed"})
-    ended = openai_runs_simulator.runs()[0]
+    ended = scene.simulator.runs()[0]
     trigger = RunCompletionTrigger(ref={"kind": "response", "id": ended["id"], "conn_id": "openai_default"})
     trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
         dag_id="a_dag", run_id="a_run", task_id="ask", map_index=-1
@@ -115,12 +108,10 @@ def test_a_run_that_has_ended_meanwhile_is_fine(
     asyncio.run(trigger.on_kill())
 
 
-def test_without_a_task_instance_nothing_is_cancelled(
-    post: Callable[..., Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.script(Scenario(in_progress=500))
-    created = post("/responses", model="m", input="Why?", background=True)
+def test_without_a_task_instance_nothing_is_cancelled(scene: Scene) -> None:
+    scene.simulator.script(Scenario(in_progress=500))
+    created = scene.post("/responses", model="m", input="Why?", background=True)
     ref = {"kind": "response", "id": created["id"], "conn_id": "openai_default"}
     asyncio.run(RunCompletionTrigger(ref=ref).on_kill())
 
-    assert len(openai_runs_simulator.active()) == 1
+    assert len(scene.simulator.active()) == 1

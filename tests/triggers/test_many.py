@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_openai_runs.simulator import Scenario, Simulator
 from airflow_provider_openai_runs.transport import shared_client
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+from tests.support.scene import Scene
 
 if TYPE_CHECKING:
     import pytest
@@ -58,42 +59,37 @@ def all_of_them(triggers: list[RunCompletionTrigger], simulator: Simulator) -> t
 
 
 def test_fifty_waits_read_the_connection_once_and_build_one_client(
-    post: Callable[..., Any], openai_runs_simulator: Simulator, mocker: MockerFixture
+    scene: Scene, mocker: MockerFixture
 ) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=60, times=50))
-    triggers = [start(post) for _ in range(50)]
+    scene.simulator.script(Scenario(queued=0, in_progress=60, times=50))
+    triggers = [start(scene.post) for _ in range(50)]
     # Airflow below 3.3.2 reads a connection in a thread.
     look_ups = [mocker.spy(BaseHook, name) for name in ("aget_connection", "get_connection")]
     closed = mocker.spy(openai.AsyncOpenAI, "close")
     built = mocker.spy(openai, "AsyncOpenAI")
 
-    assert all_of_them(triggers, openai_runs_simulator)[0] == [["completed"]] * 50
+    assert all_of_them(triggers, scene.simulator)[0] == [["completed"]] * 50
     assert sum(look_up.call_count for look_up in look_ups) == 1
     assert (built.call_count, closed.call_count) == (1, 1)
 
 
-def test_fifty_waits_do_not_block_the_loop_for_as_long_as_airflow_warns_about(
-    post: Callable[..., Any], openai_runs_simulator: Simulator
-) -> None:
+def test_fifty_waits_do_not_block_the_loop_for_as_long_as_airflow_warns_about(scene: Scene) -> None:
     blocks: list[float] = []
     # A busy machine holds a loop up now and then; what blocks it does so every time.
     while len(blocks) < 4 and min(blocks, default=1.0) >= 0.2:
-        openai_runs_simulator.script(Scenario(queued=0, in_progress=60, times=50))
-        triggers = [start(post) for _ in range(50)]
-        blocks.append(all_of_them(triggers, openai_runs_simulator)[1])
+        scene.simulator.script(Scenario(queued=0, in_progress=60, times=50))
+        triggers = [start(scene.post) for _ in range(50)]
+        blocks.append(all_of_them(triggers, scene.simulator)[1])
 
     assert min(blocks) < 0.2
 
 
 def test_two_connections_have_two_clients(
-    post: Callable[..., Any],
-    openai_runs_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
-    mocker: MockerFixture,
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, mocker: MockerFixture
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_OTHER", openai_runs_simulator.connection_json)
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, times=4))
-    triggers = [start(post), start(post, "other"), start(post), start(post, "other")]
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", scene.simulator.connection_json)
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1, times=4))
+    triggers = [start(scene.post), start(scene.post, "other"), start(scene.post), start(scene.post, "other")]
     built = mocker.spy(openai, "AsyncOpenAI")
 
     async def all_of_them() -> Any:
@@ -104,7 +100,7 @@ def test_two_connections_have_two_clients(
 
 
 def test_a_rotated_key_is_read_from_the_connection_and_the_wait_goes_on(
-    monkeypatch: pytest.MonkeyPatch, openai_runs_simulator: Simulator
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_client, "_FRESH_SECONDS", 0.0)
     with Simulator(require_key="sk-new-key") as strict:
@@ -127,11 +123,9 @@ def test_a_rotated_key_is_read_from_the_connection_and_the_wait_goes_on(
         assert asyncio.run(rotate()) == ["completed"]
 
 
-def test_loops_share_nothing(
-    post: Callable[..., Any], openai_runs_simulator: Simulator, mocker: MockerFixture
-) -> None:
-    openai_runs_simulator.script(Scenario(queued=0, in_progress=0.1, times=2))
+def test_loops_share_nothing(scene: Scene, mocker: MockerFixture) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1, times=2))
     built = mocker.spy(openai, "AsyncOpenAI")
 
-    assert [asyncio.run(ends(start(post))) for _ in range(2)] == [["completed"]] * 2
+    assert [asyncio.run(ends(start(scene.post))) for _ in range(2)] == [["completed"]] * 2
     assert built.call_count == 2

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+from tests.support.scene import Scene
 
 WAITS = 20
 
@@ -43,13 +44,11 @@ def run(triggers: list[RunCompletionTrigger]) -> list[Any]:
     return asyncio.run(all_of_them())
 
 
-def test_after_one_429_no_look_leaves_before_the_time_it_names(
-    post: Callable[..., Any], openai_runs_simulator: Simulator
-) -> None:
-    openai_runs_simulator.fault(Fault(method="GET", status=429, retry_after=2, skip=2 * WAITS))
-    assert run(start(post, openai_runs_simulator, 1)) == [["completed"]] * WAITS
+def test_after_one_429_no_look_leaves_before_the_time_it_names(scene: Scene) -> None:
+    scene.simulator.fault(Fault(method="GET", status=429, retry_after=2, skip=2 * WAITS))
+    assert run(start(scene.post, scene.simulator, 1)) == [["completed"]] * WAITS
 
-    polls = [request for request in openai_runs_simulator.requests if request.method == "GET"]
+    polls = [request for request in scene.simulator.requests if request.method == "GET"]
     (refused,) = [polled for polled in polls if polled.status == 429]
     # Those that were on their way when it was refused arrive a moment later.
     after = [polled.at - refused.at for polled in polls if polled.at > refused.at + 0.2]
@@ -58,21 +57,17 @@ def test_after_one_429_no_look_leaves_before_the_time_it_names(
     assert max(after) - min(after) > 0.5
 
 
-def test_a_server_that_answers_nobody_for_a_while_ends_no_wait(
-    post: Callable[..., Any], openai_runs_simulator: Simulator
-) -> None:
-    triggers = start(post, openai_runs_simulator, 1)
-    openai_runs_simulator.fault(Fault(method="GET", kind="reset", times=12, skip=WAITS))
+def test_a_server_that_answers_nobody_for_a_while_ends_no_wait(scene: Scene) -> None:
+    triggers = start(scene.post, scene.simulator, 1)
+    scene.simulator.fault(Fault(method="GET", kind="reset", times=12, skip=WAITS))
     assert run(triggers) == [["completed"]] * WAITS
 
 
-def test_the_end_of_the_window_is_kept_while_looks_are_held_back(
-    post: Callable[..., Any], openai_runs_simulator: Simulator
-) -> None:
-    triggers = start(post, openai_runs_simulator, 500)[:3]
+def test_the_end_of_the_window_is_kept_while_looks_are_held_back(scene: Scene) -> None:
+    triggers = start(scene.post, scene.simulator, 500)[:3]
     for trigger in triggers:
         trigger.tracked = replace(trigger.tracked, deadline=time.time() + 2)
-    openai_runs_simulator.fault(Fault(method="GET", status=429, retry_after=60, skip=3))
+    scene.simulator.fault(Fault(method="GET", status=429, retry_after=60, skip=3))
     began = time.monotonic()
 
     # A cancel is no look: it leaves at once, and says how the run ended.

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +10,6 @@ from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailur
 from airflow_provider_openai_runs.wire import ApiRequest, Flow
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply
-
-RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
 
 Answer = Mapping[str, Any] | int
 
@@ -40,14 +36,3 @@ def drive(flow: Flow[Any], answers: Iterable[Answer]) -> tuple[Any, list[ApiRequ
 @pytest.fixture(name="drive", scope="session")
 def _drive() -> Callable[..., tuple[Any, list[ApiRequest[Any]]]]:
     return drive
-
-
-@pytest.fixture(scope="session")
-def recording() -> Callable[[str], list[dict[str, Any]]]:
-    def read(name: str) -> list[dict[str, Any]]:
-        if not RECORDINGS.is_dir():
-            pytest.skip("the recordings of real traffic are not here")
-        entries = json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))["Entries"]
-        return [entry for entry in entries if isinstance(entry["ResponseBody"], dict)]
-
-    return read

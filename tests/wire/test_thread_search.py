@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.runs.ownership import SearchResult
+from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
 from airflow_provider_openai_runs.wire.threads import WIRE
