@@ -59,7 +59,7 @@ def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
         (Fault(status=502), RunCallError, True, "HTTP 502"),
         (Fault(status=503), RunCallError, True, "HTTP 503"),
         (Fault(kind="reset"), RunCallError, True, "Connection error"),
-        (Fault(kind="garbage"), RunCallError, True, "unreadably"),
+        (Fault(kind="garbage"), RunCallError, True, "in an unreadable form"),
         (Fault(kind="lost"), RunCallError, True, "Connection error"),
     ],
     ids=lambda value: f"{value.kind} {value.status} {value.code}" if isinstance(value, Fault) else "",

@@ -161,7 +161,7 @@ def test_what_is_no_json_object_is_refused(value: object) -> None:
 @pytest.mark.parametrize("value", ["", " ", None, 5, ["thread_1"]])
 def test_an_id_is_text_that_says_something(value: object) -> None:
     told = refusal(lambda: checks.text("thread_id", value))
-    assert told == f"thread_id={value!r}: must be text that says something. Nothing was sent."
+    assert told == f"thread_id={value!r}: must be a non-empty string. Nothing was sent."
 
 
 @pytest.mark.parametrize("value", ["ab", b"ab", {"a": 1}, {1, 2}, None])

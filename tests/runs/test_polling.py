@@ -265,7 +265,7 @@ def test_the_log_tells_when_trouble_began_and_ended_but_nothing_for_each_look() 
     assert "no luck" in began
     assert wait.on_error(failure(FailureKind.RETRY_LATER), now=START + 3).notes == ()
     ended, changed = wait.on_result(poll(RunStatus.IN_PROGRESS), now=START + 11).notes
-    assert "2 failed looks in 10 s" in ended
+    assert "2 failed polls in 10 s" in ended
     assert changed == "Status queued -> in_progress"
 
 

@@ -170,14 +170,14 @@ def test_after_a_failure_no_poll_uses_the_idle_connections_which_may_have_broken
 ) -> None:
     async def poll_after_a_failure() -> list[int]:
         async with shared(OpenAIRunsHook("raw")) as client:
-            call = wire_of(RESPONSE.kind).poll(RESPONSE)
-            await asyncio.gather(*(client.send(call) for _ in range(3)))
+            request = wire_of(RESPONSE.kind).poll(RESPONSE)
+            await asyncio.gather(*(client.send(request) for _ in range(3)))
             found = [raw.connections]
             raw.replies = [b"no HTTP\r\n\r\n", PLAIN]
             with pytest.raises(ApiRequestFailed):
-                await client.send(call)
+                await client.send(request)
             found.append(raw.connections)
-            await client.send(call)
+            await client.send(request)
             return [*found, raw.connections]
 
     assert asyncio.run(poll_after_a_failure()) == [3, 3, 4]
@@ -194,12 +194,12 @@ def test_a_failure_leaves_the_polls_alone_that_are_under_way(
 
     async def fail_beside() -> Any:
         async with shared(OpenAIRunsHook("raw")) as client:
-            call = wire_of(RESPONSE.kind).poll(RESPONSE)
-            under_way = asyncio.create_task(client.send(call))
+            request = wire_of(RESPONSE.kind).poll(RESPONSE)
+            under_way = asyncio.create_task(client.send(request))
             while not raw.heads:  # noqa: ASYNC110 - the server has no event
                 await asyncio.sleep(0.01)
             with pytest.raises(ApiRequestFailed):
-                await client.send(call)
+                await client.send(request)
             return await under_way
 
     assert asyncio.run(fail_beside()).raw_status == "in_progress"
@@ -237,7 +237,7 @@ def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
     raw: ScriptedServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection(host=f"http://two-addresses.test:{raw.port}/v1")
-    call = replace(wire_of(RESPONSE.kind).poll(RESPONSE), timeout=5)
+    request = replace(wire_of(RESPONSE.kind).poll(RESPONSE), timeout=5)
     dead, alive = ((socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", raw.port)) for n in (2, 1))
 
     async def resolve(*_args: Any, **_kwargs: Any) -> list[Any]:
@@ -246,7 +246,7 @@ def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
     async def find() -> Any:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
         async with shared(OpenAIRunsHook("raw")) as client:
-            return await client.send(call)
+            return await client.send(request)
 
     with contextlib.ExitStack() as stack:
         # A listener whose queue is full leaves who knocks without an answer.
@@ -301,7 +301,7 @@ def test_a_body_packed_in_a_way_that_was_not_asked_for_is_a_failure_and_not_aske
 ) -> None:
     raw.replies = [PLAIN.replace(b"\r\n", b"\r\ncontent-encoding: br\r\n", 1)]
     (failure,) = poll(RESPONSE)
-    assert (failure.kind, failure.is_transient) == ("no_answer", True)
+    assert (failure.kind, failure.is_transient) == ("outcome_unknown", True)
     assert "packed as 'br'" in failure.text
     assert len(raw.heads) == 1
 
@@ -311,7 +311,7 @@ def test_a_refused_key_that_does_not_change_is_sent_once_a_poll(
     raw: ScriptedServer, connection: Callable[..., None], status: int
 ) -> None:
     raw.replies = [b"HTTP/1.1 %d No\r\ncontent-length: 2\r\n\r\n{}" % status]
-    assert {failure.kind for failure in poll(*[RESPONSE] * 5)} == {"key_refused"}
+    assert {failure.kind for failure in poll(*[RESPONSE] * 5)} == {"access_denied"}
     assert (len(raw.heads), raw.connections) == (5, 1)
 
 
@@ -333,9 +333,9 @@ def test_a_provided_key_is_asked_for_once_more_however_many_polls_are_refused(
 
     async def together() -> None:
         async with shared(OpenAIRunsHook("raw")) as client:
-            call = wire_of(RESPONSE.kind).poll(RESPONSE)
+            request = wire_of(RESPONSE.kind).poll(RESPONSE)
             for _ in range(3):
-                await asyncio.gather(*(client.send(call) for _ in range(20)), return_exceptions=True)
+                await asyncio.gather(*(client.send(request) for _ in range(20)), return_exceptions=True)
 
     asyncio.run(together())
     assert (len(raw.heads), len(asked)) == (60, 2)
@@ -369,7 +369,7 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(
     # More is announced than ever comes: whoever waits for it waits for long.
     raw.replies = [b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n" + b" " * 1000]
     (failure,) = poll(RESPONSE)
-    assert (failure.kind, failure.is_transient) == ("no_answer", True)
+    assert (failure.kind, failure.is_transient) == ("outcome_unknown", True)
     assert "more than 100 bytes" in failure.text
 
 
@@ -443,7 +443,7 @@ def test_failure_is_the_same_as_with_the_sdk(
 def test_a_broken_answer_is_no_answer(openai_runs_simulator: Simulator, kind: str) -> None:
     openai_runs_simulator.fault(Fault(kind=kind, times=2))
     (failure,) = poll(SIMULATED, conn_id="openai_default")
-    assert failure.kind == "no_answer"
+    assert failure.kind == "outcome_unknown"
 
 
 def test_a_server_that_is_not_there_was_not_reached(
@@ -483,8 +483,8 @@ def test_a_header_that_cannot_be_written_is_failure_that_does_not_show_it(
     if not is_fast:
         without_fast_polls(monkeypatch)
     (failure,) = poll(RESPONSE)
-    assert (failure.kind, failure.http_status) == ("key_refused", None)
-    assert "Mend the connection" in failure.text
+    assert (failure.kind, failure.http_status) == ("access_denied", None)
+    assert "Fix the connection" in failure.text
     assert "secret" not in failure.text
     assert not raw.heads
 
@@ -509,19 +509,19 @@ def test_an_error_that_nobody_expects_is_no_answer_and_logged_once_without_its_t
     def read(_reply: ApiReply) -> Any:
         raise KeyError("secret")
 
-    call = replace(wire_of(RESPONSE.kind).poll(RESPONSE), read=read)
+    request = replace(wire_of(RESPONSE.kind).poll(RESPONSE), read=read)
 
     async def twice() -> list[ApiRequestFailed]:
         found = []
         async with shared(OpenAIRunsHook("raw")) as client:
             for _ in range(2):
                 with pytest.raises(ApiRequestFailed) as caught:
-                    await client.send(call)
+                    await client.send(request)
                 found.append(caught.value)
         return found
 
     for failed in asyncio.run(twice()):
-        assert failed.failure.kind == "no_answer"
+        assert failed.failure.kind == "outcome_unknown"
         assert "KeyError" in failed.failure.text
         assert "secret" not in "".join(traceback.format_exception(failed))
     (line,) = [record.getMessage() for record in caplog.records if "KeyError" in record.getMessage()]
