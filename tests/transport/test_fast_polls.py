@@ -301,7 +301,7 @@ def test_a_body_packed_in_a_way_that_was_not_asked_for_is_a_failure_and_not_aske
 ) -> None:
     raw.replies = [PLAIN.replace(b"\r\n", b"\r\ncontent-encoding: br\r\n", 1)]
     (failure,) = poll(RESPONSE)
-    assert (failure.kind, failure.is_transient) == ("no_answer", True)
+    assert (failure.kind, failure.is_transient) == ("outcome_unknown", True)
     assert "packed as 'br'" in failure.text
     assert len(raw.heads) == 1
 
@@ -311,7 +311,7 @@ def test_a_refused_key_that_does_not_change_is_sent_once_a_poll(
     raw: ScriptedServer, connection: Callable[..., None], status: int
 ) -> None:
     raw.replies = [b"HTTP/1.1 %d No\r\ncontent-length: 2\r\n\r\n{}" % status]
-    assert {failure.kind for failure in poll(*[RESPONSE] * 5)} == {"key_refused"}
+    assert {failure.kind for failure in poll(*[RESPONSE] * 5)} == {"access_denied"}
     assert (len(raw.heads), raw.connections) == (5, 1)
 
 
@@ -369,7 +369,7 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(
     # More is announced than ever comes: whoever waits for it waits for long.
     raw.replies = [b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n" + b" " * 1000]
     (failure,) = poll(RESPONSE)
-    assert (failure.kind, failure.is_transient) == ("no_answer", True)
+    assert (failure.kind, failure.is_transient) == ("outcome_unknown", True)
     assert "more than 100 bytes" in failure.text
 
 
@@ -443,7 +443,7 @@ def test_failure_is_the_same_as_with_the_sdk(
 def test_a_broken_answer_is_no_answer(openai_runs_simulator: Simulator, kind: str) -> None:
     openai_runs_simulator.fault(Fault(kind=kind, times=2))
     (failure,) = poll(SIMULATED, conn_id="openai_default")
-    assert failure.kind == "no_answer"
+    assert failure.kind == "outcome_unknown"
 
 
 def test_a_server_that_is_not_there_was_not_reached(
@@ -483,7 +483,7 @@ def test_a_header_that_cannot_be_written_is_failure_that_does_not_show_it(
     if not is_fast:
         without_fast_polls(monkeypatch)
     (failure,) = poll(RESPONSE)
-    assert (failure.kind, failure.http_status) == ("key_refused", None)
+    assert (failure.kind, failure.http_status) == ("access_denied", None)
     assert "Mend the connection" in failure.text
     assert "secret" not in failure.text
     assert not raw.heads
@@ -521,7 +521,7 @@ def test_an_error_that_nobody_expects_is_no_answer_and_logged_once_without_its_t
         return found
 
     for failed in asyncio.run(twice()):
-        assert failed.failure.kind == "no_answer"
+        assert failed.failure.kind == "outcome_unknown"
         assert "KeyError" in failed.failure.text
         assert "secret" not in "".join(traceback.format_exception(failed))
     (line,) = [record.getMessage() for record in caplog.records if "KeyError" in record.getMessage()]

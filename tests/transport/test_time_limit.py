@@ -136,7 +136,7 @@ def polls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Po
 def check(found: list[tuple[Any, float]]) -> None:
     (first, _), (second, seconds) = found
     assert first == "in_progress"
-    assert (second.kind, second.is_transient) == ("no_answer", True)
+    assert (second.kind, second.is_transient) == ("outcome_unknown", True)
     assert "has not ended after" in second.text
     # Generous: a busy machine must not fail it, and without a limit it would be for ever.
     assert seconds < 6 * SECONDS
