@@ -91,6 +91,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             print(f"Ended a process that was left behind: {command}")  # noqa: T201 - pytest's own has ended
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one worker run all tests that need Airflow's database, which takes seconds to make."""
     for item in items:

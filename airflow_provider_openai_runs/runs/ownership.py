@@ -274,7 +274,7 @@ def _after_a_failed_create(
         warning = f"The create was not answered ({failure}); searching whether it was accepted"
         decision = _after_a_lost_create(intent, None, policy.on_lost_create, policy, now)
         return replace(decision, write=True, warning=warning)
-    pause = pause_before_retry(failure, situation.refusals)
+    pause = pause_before_retry(failure, situation.refusals - 1)
     if failure.is_transient and now + pause < situation.gives_up_at:
         # Whoever dies in the pause has created nothing, and a retry must not take it for a lost create.
         step = Create(after=pause, thread_id=intent.thread_id, token=intent.token)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_openai_runs.simulator import validation as v
 from airflow_provider_openai_runs.simulator.answers import tokens
 from airflow_provider_openai_runs.simulator.batch import Batch, FileKind
+from airflow_provider_openai_runs.simulator.batch_execution import execute
 from airflow_provider_openai_runs.simulator.batch_input import BatchLine, read_lines
-from airflow_provider_openai_runs.simulator.batch_items import execute, totals_of
+from airflow_provider_openai_runs.simulator.batch_items import totals_of
 from airflow_provider_openai_runs.simulator.batch_scenario import BatchScenario
 from airflow_provider_openai_runs.simulator.content import Content
 from airflow_provider_openai_runs.simulator.errors import ApiError

@@ -11,7 +11,7 @@ from airflow_provider_openai_runs.simulator.answers import last_error
 from airflow_provider_openai_runs.simulator.errors import ApiError
 from airflow_provider_openai_runs.simulator.ids import child_id
 from airflow_provider_openai_runs.simulator.lifecycle import TERMINAL, Status, Timeline
-from airflow_provider_openai_runs.simulator.run_results import tool_calls
+from airflow_provider_openai_runs.simulator.run_tool_calls import tool_calls
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.answers import Answer
@@ -124,7 +124,7 @@ class ThreadRun:
         started = self.timeline.last(Status.IN_PROGRESS, now)
         if started is not None and len(self.outputs) == len(self.scenario.function_calls):
             extra = (self._extra_call(index) for index in range(self.scenario.steps))
-            for index, call in enumerate([*extra, *tool_calls(self)]):
+            for index, call in enumerate([*extra, *tool_calls(self.id, self.scenario.output)]):
                 details = {"type": "tool_calls", "tool_calls": [call]}
                 found.append(self._step(f"extra {index}", details, started, (started, Status.COMPLETED)))
         if message_id := self.message_id(now):

@@ -109,5 +109,5 @@ def test_the_deadline_is_not_moved_by_a_retry(scene: Scene, respond: Make) -> No
 
     triggers = [first.value.trigger, second.value.trigger]  # type: ignore[attr-defined]
     assert triggers[0].tracked.deadline == triggers[1].tracked.deadline == deadline
-    assert triggers[0].created_at == triggers[1].created_at
+    assert triggers[0].tracked.created_at == triggers[1].tracked.created_at
     assert scene.store.record["deadline"] == deadline

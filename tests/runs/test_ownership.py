@@ -324,7 +324,7 @@ def test_a_create_that_was_not_accepted_is_sent_again_after_its_intent_is_taken_
 
 
 def test_pauses_between_creates_grow() -> None:
-    steps = [after(refused(FailureKind.NOT_SENT), refusals=tries).step for tries in range(8)]
+    steps = [after(refused(FailureKind.NOT_SENT), refusals=tries).step for tries in range(1, 9)]
     assert [step.after for step in steps if isinstance(step, Create)] == [1, 2, 4, 8, 16, 30, 30, 30]
 
 

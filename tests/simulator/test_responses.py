@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -65,7 +66,13 @@ def test_a_synchronous_response_answers_when_it_is_ready(
     simulator: Simulator,
 ) -> None:
     simulator.script(Scenario(queued=0, in_progress=1000, text="done"))
-    threading.Timer(0.1, simulator.advance, [1000]).start()
+
+    def end_it_once_it_is_there() -> None:
+        while not simulator.active():
+            time.sleep(0.005)
+        simulator.advance(1000)
+
+    threading.Thread(target=end_it_once_it_is_there, daemon=True).start()
     response = client.responses.create(model="gpt-4o", input="Now")
     assert (response.status, response.output_text, response.background) == ("completed", "done", False)
     with pytest.raises(openai.BadRequestError, match="Cannot cancel a synchronous response"):

@@ -88,7 +88,6 @@ def test_one_event_says_how_the_wait_ended_and_carries_no_output(
         "created_at": waits.tracked.created_at,
         "deadline": waits.tracked.deadline,
         "attempt_deadline": None,
-        "rounds": None,
     }
     assert "Rayleigh" not in json.dumps(event)
 
