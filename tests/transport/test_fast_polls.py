@@ -286,7 +286,7 @@ def test_a_packed_body_is_read_without_the_sdk(raw: ScriptedServer, connection: 
     assert not any(by_the_sdk(head) for head in raw.heads)
 
 
-def test_a_packed_error_is_told_with_its_own_words(
+def test_a_packed_error_is_described_in_the_servers_own_text(
     raw: ScriptedServer, connection: Callable[..., None]
 ) -> None:
     body = gzip.compress(b'{"error": {"message": "The stars are wrong."}}')
