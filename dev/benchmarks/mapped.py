@@ -63,7 +63,7 @@ def play(airflow: LiveAirflow, simulator: Simulator, workers: Workers, dag_id: s
     busy, began = workers.busy_seconds, time.time()
     run_id = airflow.api.trigger(dag_id)
     states = _wait(airflow, dag_id, run_id, "deferred")
-    time.sleep(10)  # an event held back for a young deferral would count otherwise
+    time.sleep(10)  # an event that is delayed after a deferral would count otherwise
     created, started = time.time() - began - 10, workers.busy_seconds - busy
     busy, cpu = workers.busy_seconds, _cpu(airflow)
     ended = time.time()

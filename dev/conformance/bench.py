@@ -134,5 +134,5 @@ class Bench:
         return found
 
     def creates(self) -> int:
-        """Count the paid calls until now."""
+        """Count the paid requests until now."""
         return self.proxy.count(CREATES[self.kind])

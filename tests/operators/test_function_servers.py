@@ -242,7 +242,7 @@ def test_outputs_that_are_refused_end_the_run_that_waits_for_them(
     assert playing.cancelled
 
 
-def test_outputs_that_are_refused_for_a_key_leave_the_run_to_a_mended_one(
+def test_outputs_that_are_refused_for_a_key_leave_the_run_to_a_fixed_one(
     scene: Scene, scripted: ScriptedServer
 ) -> None:
     playing = ThreadRuns([call()], submit=(401, {"error": {"message": "Bad key."}}))

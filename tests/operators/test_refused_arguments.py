@@ -48,9 +48,9 @@ BOTH: list[tuple[dict[str, Any], list[str]]] = [
         ["parameters", "JSON object"],
     ),
     ({"metadata": {f"k{n}": "v" for n in range(16)}}, ["metadata", "16 pairs", "at most 15"]),
-    ({"metadata": {"k": 1}}, ["metadata['k']=1", "must be text"]),
+    ({"metadata": {"k": 1}}, ["metadata['k']=1", "must be a non-empty string"]),
     ({"metadata": "team=data"}, ["metadata='team=data'", "must be a dict"]),
-    ({"model": ""}, ["model=''", "must be text"]),
+    ({"model": ""}, ["model=''", "must be a non-empty string"]),
     ({"extra_body": {"model": "other"}, "model": "m"}, ["extra_body", "repeats the argument 'model'"]),
     ({"extra_body": {"stream": True}}, ["extra_body", "cannot stream"]),
 ]
@@ -58,13 +58,13 @@ OF_RUN_ONLY: list[tuple[dict[str, Any], list[str]]] = [
     ({"max_tokens": 500, "max_completion_tokens": 500}, ["max_tokens=500", "max_completion_tokens=500"]),
     ({"max_tokens": 0}, ["max_tokens=0", "at least 1"]),
     ({"max_prompt_tokens": 1.5}, ["max_prompt_tokens=1.5", "whole number"]),
-    ({"thread_id": ""}, ["thread_id=''", "must be text"]),
+    ({"thread_id": ""}, ["thread_id=''", "must be a non-empty string"]),
     ({"thread_id": None, "thread": {"messages": [{"role": "user"}]}}, ["thread['messages'][0]", "content"]),
 ]
 OF_RESPONSE_ONLY: list[tuple[dict[str, Any], list[str]]] = [
     ({"max_output_tokens": 0}, ["max_output_tokens=0", "at least 1"]),
     ({"reasoning": "low"}, ["reasoning='low'", "must be a dict"]),
-    ({"conversation": ""}, ["conversation=''", "must be text"]),
+    ({"conversation": ""}, ["conversation=''", "must be a non-empty string"]),
 ]
 CASES = [
     *((CreateRunOperator, OF_RUN, *case) for case in [*BOTH, *OF_RUN_ONLY]),

@@ -19,7 +19,7 @@ def busy(retry_after: float | None = 20.0) -> RequestFailure:
     )
 
 
-NO_ANSWER = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text="Connection reset")
+UNANSWERED = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text="Connection reset")
 NOT_SENT = RequestFailure(kind=FailureKind.NOT_SENT, text="Connection refused")
 
 
@@ -85,10 +85,10 @@ def test_one_stuck_run_does_not_hold_the_others_back() -> None:
     throttle = Throttle()
     for tick in range(50):
         assert throttle.admit(NOW + tick) is None
-        (throttle.on_answer(NOW + tick) if tick % 5 == 0 else throttle.on_failure(NO_ANSWER, NOW + tick))
+        (throttle.on_answer(NOW + tick) if tick % 5 == 0 else throttle.on_failure(UNANSWERED, NOW + tick))
 
 
-@pytest.mark.parametrize("failure", [NO_ANSWER, NOT_SENT, busy(None)])
+@pytest.mark.parametrize("failure", [UNANSWERED, NOT_SENT, busy(None)])
 def test_a_server_that_answers_nobody_is_asked_by_one_poll_at_a_time(failure: RequestFailure) -> None:
     throttle = Throttle(lambda: 0.0)
     for _ in range(10):
