@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class RunsApi:
-    """The requests of one attempt, by a hook that a kill interrupts in any pause; tests put a toy in its place."""
+    """The requests of one attempt, by a hook that a kill interrupts; tests put a toy in its place."""
 
     hook: OpenAIRunsHook
     request: RunRequest
