@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class OpenAIRunRetryPolicy(RetryPolicy):
     """
-    Wait as long as the server asked, retry what can heal, and fail at once what cannot.
+    Wait as long as the server asked, retry what is transient, and fail at once otherwise.
 
     Errors of other kinds follow the task's own ``retries`` and ``retry_delay``.
     See https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/tasks.html.

@@ -54,7 +54,7 @@ class Attempt:
 
     :param settings: what was asked of the task.
     :param context: Airflow's.
-    :param show_page: told of the page that shows the run to a person, or of an empty text.
+    :param show_page: called with the address of the page that shows the run, or with an empty string.
     :param page_key: the XCom in which the page is stored as long as the task has not ended.
     """
 
@@ -245,7 +245,7 @@ class Attempt:
         return Finished(result=finisher.conclude(result, acquired.run.rounds, created=acquired.ended))
 
     def _wait(self, acquired: Acquired) -> WaitResult | Defer:
-        """Wait for the end of the run or for its next calls; in the triggerer, unless told otherwise."""
+        """Wait for the end of the run or for its next calls; in the triggerer if ``deferrable``."""
         hook, run = self._show(acquired), acquired.run
         if (ended := acquired.ended) is not None:
             outcome = Outcome.NEEDS_ACTION if ended.needs_action else Outcome.ENDED

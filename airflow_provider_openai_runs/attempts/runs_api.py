@@ -78,8 +78,8 @@ class RunsApi:
     def create(self, intent: SavedIntent, *, thread_id: str | None, timeout: float) -> Run | RequestFailure:
         """Send a create, once."""
         request = replace(self.request, thread_id=thread_id)
-        call = self.wire.create(request, token=intent.record.token, conn_id=self.conn_id)
-        return self._once(call, timeout)
+        create = self.wire.create(request, token=intent.record.token, conn_id=self.conn_id)
+        return self._once(create, timeout)
 
     def answer(
         self,

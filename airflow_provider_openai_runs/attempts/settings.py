@@ -73,7 +73,7 @@ class CreateSettings:
         """
         Check the choices.
 
-        :raises RunRequestError: for a word that is none.
+        :raises RunRequestError: for a value that is not one of the choices.
         """
         for name, choices in _CHOICES.items():
             checks.choice(name, getattr(self, name), get_args(choices))

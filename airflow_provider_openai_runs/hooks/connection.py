@@ -111,12 +111,12 @@ class ConnectionHook(OpenAIHook):
             flow, send=self._send, sleep=self.sleep, refresh_connection=self._refresh_connection
         )
 
-    def _send(self, call: ApiRequest[T]) -> T:
+    def _send(self, request: ApiRequest[T]) -> T:
         try:
             client = self.conn
         except Exception as error:
             raise not_sent(error) from error
-        return sdk.send(client, call)
+        return sdk.send(client, request)
 
     async def arun_flow(self, flow: Flow[T]) -> T:
         """Run a flow on the client that all waits of this event loop share."""

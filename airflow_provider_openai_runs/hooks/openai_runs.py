@@ -27,8 +27,8 @@ class OpenAIRunsHook(ConnectionHook):
     """
     Create, read, list, answer and cancel runs through a connection of type ``openai``.
 
-    Every call has an asynchronous twin with the prefix ``a``; the twins share one client for each connection
-    and event loop. Errors are those of ``airflow_provider_openai_runs.exceptions``.
+    Every method has an asynchronous twin with the prefix ``a``; the twins share one client for each
+    connection and event loop. Errors are those of ``airflow_provider_openai_runs.exceptions``.
     """
 
     # -- create -------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class OpenAIRunsHook(ConnectionHook):
         """
         End a run, wait up to ``wait`` seconds for its end, and return it as it ended.
 
-        A run that has ended already is success: look at ``status``.
+        A run that has ended already is success: check ``status``.
 
         :raises RunCallError: if it could not be cancelled.
         """

@@ -47,7 +47,7 @@ class BaseCreateOperator(BaseOperator):
     :param conn_id: a connection of type ``openai``.
     :param completion_window: seconds (or a timedelta) to wait for the run, from its creation; retries do not
         move the end. None creates the run and does not wait.
-    :param poll_interval: seconds between looks; None lets it grow with the run's age, from 1 to 30 s.
+    :param poll_interval: seconds between polls; None lets it grow with the run's age, from 1 to 30 s.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` unless given.
     :param cancel_on_kill: cancel the run when the task is killed, marked or cleared.
     :param cancel_on_timeout: cancel the run when ``completion_window`` or ``execution_timeout`` is over.
@@ -136,7 +136,7 @@ class BaseCreateOperator(BaseOperator):
         self.on_second_approval = on_second_approval
         self.output_type = output_type
         self.end_from_trigger = end_from_trigger
-        #: Where a person can look at the run; the link reads it.
+        #: The page that shows the run to a person; the link reads it.
         self.run_url = ""
         self._attempt: Attempt | None = None
 

@@ -42,7 +42,7 @@ class CreateResponseOperator(BaseCreateOperator):
 
     :param model: the model's name.
     :param input: the prompt, or a list of input items.
-    :param instructions: what the model is told before the input.
+    :param instructions: what the model reads before the input.
     :param tools: tools it may use; functions in the nested or the flat form.
     :param conversation: id of a conversation to continue; excludes ``previous_response_id``.
     :param previous_response_id: id of a response to continue.
@@ -56,8 +56,8 @@ class CreateResponseOperator(BaseCreateOperator):
     :param background_options: for example ``{"completion_window": "2h"}``, the API's own window.
     :param service_tier: for example ``"flex"``.
     :param include: what else to include in the answer.
-    :param background: sent as true unless told otherwise.
-    :param store: sent as true unless told otherwise: without it some projects delete the answer early.
+    :param background: sent as true unless given.
+    :param store: sent as true unless given: without it some projects delete the answer early.
     :param extra_body: further parameters of the API, by name.
     """
 

@@ -58,7 +58,7 @@ class CreateRunOperator(BaseCreateOperator):
     :param metadata: at most 15 pairs of text; the sixteenth is this package's token.
     :param temperature: 0 to 2.
     :param top_p: 0 to 1.
-    :param max_tokens: the contract's word for ``max_completion_tokens``.
+    :param max_tokens: the contract's name for ``max_completion_tokens``.
     :param max_completion_tokens: ceiling of what is written over the whole run.
     :param max_prompt_tokens: ceiling of what is read over the whole run.
     :param truncation_strategy: ``{"type": "auto"}`` or ``{"type": "last_messages", "last_messages": 10}``.

@@ -69,9 +69,9 @@ KILL_POLL_SECONDS = 1.0
 KILL_NOTICE_SECONDS = 0.25
 #: A trigger's ``on_kill`` is bounded to 30 s.
 TRIGGER_KILL_WAIT = 10.0
-#: An event that fires sooner than this after the task was deferred may overtake the executor's word that the
+#: An event that fires sooner than this after the deferral may overtake the executor's report that the
 #: worker has finished; the scheduler then takes the task for killed and fails the attempt
-#: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is held back.
+#: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is delayed.
 EARLIEST_EVENT = 8.0
 #: Reading a result in the triggerer; a worker has more.
 TRIGGER_READ_BUDGET = 60.0

@@ -35,7 +35,7 @@ def invalid(name: str, value: object, rule: str) -> RunRequestError:
 def text(name: str, value: object) -> str:
     """Require text that is not empty, such as an id."""
     if not isinstance(value, str) or value.strip() in {"", ".", ".."}:
-        raise invalid(name, value, "must be text that says something")
+        raise invalid(name, value, "must be a non-empty string")
     return value
 
 
@@ -66,13 +66,13 @@ def seconds(name: str, value: object, *, above: float = 0.0) -> float:
 
 
 def completion_window(value: object) -> float:
-    """Require the seconds to wait for a run; the API's own words for other windows are refused by name."""
+    """Require the seconds to wait for a run; the API's own values for other windows are refused by name."""
     if isinstance(value, str) and not _is_number(value):
         raise invalid(
             "completion_window",
             value,
             "must be seconds (int, float) or a timedelta: it is how long this task waits. The API "
-            "fields that share the word are background_options={'completion_window': '2h'} of a response and "
+            "fields that share the name are background_options={'completion_window': '2h'} of a response and "
             "completion_window='24h' of a batch; pass the former as background_options",
         )
     return seconds("completion_window", value)
@@ -112,7 +112,7 @@ def flag(name: str, value: object) -> bool:
 
 
 def choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Require one of the words that there are."""
+    """Require one of the choices."""
     if value not in choices:
         raise invalid(name, value, f"must be one of {', '.join(map(repr, choices))}")
 

@@ -16,7 +16,7 @@ from airflow_provider_openai_runs.runs.errors import (
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 
 _BAD_REQUEST = 400
-#: How servers call an id that cannot be one of theirs, for which they answer 400 in place of 404.
+#: How servers describe an id that cannot be one of theirs, for which they answer 400 in place of 404.
 _ID_IS_NONE = re.compile(r"(?i)\b(malformed|invalid|unknown)[\w ]* (id|identifier)\b|\bnot found\b")
 
 

@@ -26,7 +26,7 @@ from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.tools import describe_calls
 
 #: Codes of ``last_error`` / ``error`` after which the same request would fail again. Any other one, and none
-#: at all, may heal: servers have words of their own for a bad day.
+#: at all, may be transient: servers have codes of their own for temporary failures.
 _PERMANENT_CODE = re.compile(
     r"^(invalid_|unsupported_|image_|empty_|failed_to_download|insufficient_quota|data_residency|content_)"
     r"|_policy(_violation)?$|_not_found$"
@@ -85,7 +85,7 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
             return (
                 RunEndedError,
                 f"has not ended; its status is {run.raw_status}",
-                "A retry looks at it again.",
+                "A retry polls it again.",
             )
 
 
@@ -102,13 +102,13 @@ def error_of_wait(
     Return the error for a wait that was over before the run was.
 
     :param limit: the limit that was over, as in ``completion_window=600 s``.
-    :param word: the run's status when last seen.
+    :param raw_status: the run's status at the last poll.
     """
     observed = f" (status {raw_status})" if raw_status else ""
     after = {
         Fate.CANCELLED: "A retry starts a new run.",
         Fate.LEFT_RUNNING: "A retry waits for it again; CancelRunOperator or the hook's cancel() ends it.",
-    }.get(fate, "A retry looks at it first.")
+    }.get(fate, "A retry polls it first.")
     if outcome is Outcome.UNREACHABLE:
         return RunUnreachableError(
             f"Nobody could say for minutes how {ref} is doing: {failure}. "
@@ -124,7 +124,7 @@ def error_of_unknown_run(ref: RunRef, failure: RequestFailure) -> OpenAIRunError
     """Return the error for a run that the server does not know."""
     if failure.kind is FailureKind.NOT_FOUND:
         return RunNotFoundError(f"The server of connection {ref.conn_id!r} knows no {ref}: {failure}.")
-    return RunUnreachableError(f"Could not look at {ref}: {failure}.")
+    return RunUnreachableError(f"Could not poll {ref}: {failure}.")
 
 
 def _code(run: Run) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong with one call, in the terms that the decisions need."""
+"""What went wrong with one request, in the terms that the decisions need."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FailureKind(StrEnum):
     NOT_FOUND = "not_found"
     #: 401, 403
     ACCESS_DENIED = "access_denied"
-    #: ``insufficient_quota``, a 429 that waiting does not heal.
+    #: ``insufficient_quota``, a 429 for which waiting does not help.
     NO_QUOTA = "no_quota"
     #: Any other 4xx: the request itself is wrong, or comes at the wrong moment.
     REJECTED = "rejected"
@@ -45,7 +45,7 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFailure:
-    """A call that did not bring a readable answer."""
+    """A request that did not bring a readable answer."""
 
     kind: FailureKind
     #: Cut and redacted, for people.
@@ -58,7 +58,7 @@ class RequestFailure:
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same call may well succeed later."""
+        """Whether the same request may succeed later."""
         return self.kind in {FailureKind.NOT_SENT, FailureKind.RETRY_LATER, FailureKind.OUTCOME_UNKNOWN}
 
     @property

@@ -5,7 +5,7 @@ Which run belongs to this task instance: create one, adopt it, finish from it, r
 ``decide`` is one pure function of what is known and of the time. Its caller writes the record that the
 decision names, does the step, and decides again with what it observed, until the step is ``Own``,
 ``WaitForThread`` or ``GiveUp``. Two things must hold at every point, also when the process dies right there:
-at most one paid run is alive, and no run is without either an owner or a named fate.
+at most one paid run is alive, and no run is without a task that tracks it or a named fate.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def thread_run_request(
     """
     Check the arguments of a thread run.
 
-    :param max_tokens: the contract's word; sent as ``max_completion_tokens``.
+    :param max_tokens: the contract's name; sent as ``max_completion_tokens``.
     :raises RunRequestError: naming argument, value and rule.
     """
     check_thread_run_presence(thread_id=thread_id, thread=thread, assistant_id=arguments.get("assistant_id"))
@@ -132,7 +132,7 @@ def response_request(*, conversation: str | Mapping[str, Any] | None = None, **a
     """
     Check the arguments of a background response.
 
-    ``background`` and ``store`` are true unless told otherwise: without ``store`` some projects delete the
+    ``background`` and ``store`` are true unless given: without ``store`` some projects delete the
     answer ten minutes after its end (https://developers.openai.com/api/docs/guides/background).
 
     :raises RunRequestError: naming argument, value and rule.

@@ -76,7 +76,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         self._first_poke_at = 0.0
 
     def execute(self, context: Context) -> Any:
-        """Look once; then wait in the triggerer, or poke as any sensor does."""
+        """Poll once; then wait in the triggerer, or poke as any sensor does."""
         if not self.deferrable:
             return super().execute(context)
         started_at = time.time()
@@ -122,7 +122,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
             )
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once at the run."""
+        """Poll the run once."""
         with airflow_errors():
             ref = self.named_run()
             waiting = self._waiting_for(context)
@@ -174,8 +174,8 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         raise error
 
     def _targets(self) -> tuple[str, ...]:
-        words = checks.sequence("target_statuses", self.target_statuses)
-        return tuple(checks.text("target_statuses", raw_status) for raw_status in words)
+        statuses = checks.sequence("target_statuses", self.target_statuses)
+        return tuple(checks.text("target_statuses", raw_status) for raw_status in statuses)
 
 
 class ThreadRunSensor(BaseRunSensor):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What went wrong with a call, in the terms that decisions need.
+What went wrong with a request, in the terms that decisions need.
 
-Whatever a call raises becomes ``CallFailed``: a wait goes on after it, and any other error would end it.
+Whatever a request raises becomes ``ApiRequestFailed``. A wait goes on after it; any other error would end it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 _UNWRITABLE = (
     "The connection's key, or one of its headers, holds a character that no HTTP header may hold, such as a "
-    "line break or a curly quote (it is not shown here, since it may be the key). Nothing was sent. Mend the "
+    "line break or a curly quote (it is not shown here, since it may be the key). Nothing was sent. Fix the "
     "connection"
 )
 _RETRY_LATER = frozenset({409, 429, 503})
@@ -42,15 +42,15 @@ _NOT_IMPLEMENTED = 501
 
 
 class UseSdkInsteadError(Exception):
-    """The SDK's client has to make this call: raised by the fast way, and never seen above this package."""
+    """The SDK's client has to send this request: raised by the fast polls, never seen above this package."""
 
 
 @contextmanager
-def failing(call: ApiRequest[Any]) -> Iterator[None]:
+def failing(request: ApiRequest[Any]) -> Iterator[None]:
     """
-    Let nothing but ``CallFailed`` out of a call, and ``UseSdkInsteadError``, which is no failure.
+    Let nothing but ``ApiRequestFailed`` out of a request, and ``UseSdkInsteadError``, which is no failure.
 
-    :raises CallFailed: for every other error.
+    :raises ApiRequestFailed: for every other error.
     """
     try:
         yield
@@ -60,50 +60,50 @@ def failing(call: ApiRequest[Any]) -> Iterator[None]:
         if _cannot_be_written(error):
             # Without its cause, whose text is the header: it would be logged with the traceback.
             failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_UNWRITABLE)
-            raise ApiRequestFailed(failure, pays=call.pays) from None
+            raise ApiRequestFailed(failure, pays=request.pays) from None
         if isinstance(error, openai.OpenAIError):
-            raise ApiRequestFailed(_failure(error), pays=call.pays) from error
+            raise ApiRequestFailed(_failure(error), pays=request.pays) from error
         if isinstance(error, ValueError | RecursionError):
-            raise unreadable(call, error) from error
+            raise unreadable(request, error) from error
         _report_once(type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-        text = f"{call.method} {call.path} ended in {type(error).__name__}; the log says where"
+        text = f"{request.method} {request.path} ended in {type(error).__name__}; the log says where"
         raise ApiRequestFailed(
-            RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=safe_text(text)), pays=call.pays
+            RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=safe_text(text)), pays=request.pays
         ) from None
 
 
 def not_sent(error: Exception) -> ApiRequestFailed:
-    """Return the failure of a call for which there is no client: its connection cannot be used just now."""
+    """Return the failure of a request without a client: its connection cannot be used just now."""
     unusable = isinstance(error, OpenAIRunError)
     kind = FailureKind.ACCESS_DENIED if unusable else FailureKind.NOT_SENT
     return ApiRequestFailed(RequestFailure(kind=kind, text=safe_text(error) or type(error).__name__))
 
 
-def unreadable(call: ApiRequest[Any], error: Exception, status: int | None = None) -> ApiRequestFailed:
-    """Return the failure of a call whose answer cannot be read."""
-    text = safe_text(f"{call.method} {call.path} was answered unreadably: {error}")
+def unreadable(request: ApiRequest[Any], error: Exception, status: int | None = None) -> ApiRequestFailed:
+    """Return the failure of a request whose answer cannot be read."""
+    text = safe_text(f"{request.method} {request.path} was answered in an unreadable form: {error}")
     failure = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=text, http_status=status)
-    return ApiRequestFailed(failure, pays=call.pays)
+    return ApiRequestFailed(failure, pays=request.pays)
 
 
-def no_answer(call: ApiRequest[Any], error: httpx2.TransportError) -> openai.APIConnectionError:
-    """Return the error that the SDK makes of a call without an answer."""
+def no_answer(request: ApiRequest[Any], error: httpx2.TransportError) -> openai.APIConnectionError:
+    """Return the error that the SDK makes of a request without an answer."""
     late = isinstance(error, httpx2.TimeoutException)
     kind = openai.APITimeoutError if late else openai.APIConnectionError
-    return kind(request=httpx2.Request(call.method, call.path))
+    return kind(request=httpx2.Request(request.method, request.path))
 
 
 def status_error(
-    call: ApiRequest[Any], *, status: int, headers: Mapping[str, str], content: bytes
+    request: ApiRequest[Any], *, status: int, headers: Mapping[str, str], content: bytes
 ) -> openai.APIStatusError:
     """Return the error that the SDK makes of a reply with an error's status."""
     body: Any = content.decode(errors="replace").strip()
     with contextlib.suppress(ValueError, RecursionError):
         body = json.loads(body)
-    request = httpx2.Request(call.method, call.path)
+    sent = httpx2.Request(request.method, request.path)
     # Its body has been unpacked already.
     kept = {name: value for name, value in headers.items() if name != "content-encoding"}
-    response = httpx2.Response(status, headers=kept, request=request)
+    response = httpx2.Response(status, headers=kept, request=sent)
     detail = body.get("error", body) if isinstance(body, dict) else body
     return openai.APIStatusError(f"Error code: {status}", response=response, body=detail)
 
@@ -119,7 +119,7 @@ def _cannot_be_written(error: Exception) -> bool:
 def _report_once(name: str, where: str) -> None:
     """Log where an error came from, but not what it says, which may be a secret."""
     _log.error(
-        "A call ended in %s, which should not happen. Please report it. It came from:\n%s", name, where
+        "A request ended in %s, which should not happen. Please report it. It came from:\n%s", name, where
     )
 
 
@@ -135,7 +135,7 @@ def _failure(error: openai.OpenAIError) -> RequestFailure:
 
 
 def _redirected(error: openai.APIError) -> bool:
-    """Tell whether a server had answered with a redirect, and may have acted on the request."""
+    """Return whether a server had answered with a redirect, and may have acted on the request."""
     cause = error.__cause__
     with contextlib.suppress(RuntimeError):  # nobody knows what was asked last
         return isinstance(cause, httpx2.RequestError) and cause.request.url != error.request.url

@@ -3,7 +3,7 @@
 Limits on what a server may send: so many bytes, also when they are compressed, and so many seconds.
 
 The SDK's HTTP client reads whatever comes, as long as something comes, and unpacks it all: a broken or
-hostile server could fill a worker's memory, or hold a poll of the triggerer for ever.
+hostile server could fill a worker's memory, or keep a poll of the triggerer waiting for ever.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class BoundedClient(openai.DefaultHttpxClient):
 
 class BoundedAsyncClient(openai.DefaultAsyncHttpxClient):
     """
-    The SDK's own asynchronous HTTP client, with limits of size; who calls it limits the time.
+    The SDK's own asynchronous HTTP client, with limits of size; the sender limits the time.
 
     :param settings: those of ``httpx2.AsyncClient``.
     """

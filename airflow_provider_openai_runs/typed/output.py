@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The type that a run's answer is to have: asked for in each wire's words, read from the answer's text."""
+"""The type that a run's answer is to have: asked for in each wire's own form, read from the answer's text."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from pydantic.json_schema import GenerateJsonSchema
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-#: So many problems of one value are told.
+#: So many problems of one value are named.
 MAX_PROBLEMS = 5
-#: Under these keys are schemas by name; a name may be any word, "title" among them.
+#: Under these keys are schemas by name; any string may be a name, also "title".
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 #: Under these keys are values, not schemas.
 _VALUES = frozenset({"default", "const", "enum", "examples", "required"})
@@ -27,7 +27,7 @@ class PlainJsonSchema(GenerateJsonSchema):
 
 
 def without_titles(schema: Any) -> Any:
-    """Return a schema without the titles that pydantic derives from names: the model pays for each word."""
+    """Return a schema without the titles that pydantic derives from names: each one costs tokens."""
     if isinstance(schema, list):
         return [without_titles(item) for item in schema]
     if not isinstance(schema, Mapping):
@@ -44,7 +44,7 @@ def without_titles(schema: Any) -> Any:
 
 
 def is_strict(schema: Any) -> bool:
-    """Tell whether each object of a schema names all it has: no others allowed, and all of them required."""
+    """Whether each object of a schema names all it has: no others allowed, and all of them required."""
     if isinstance(schema, list):
         return all(map(is_strict, schema))
     if not isinstance(schema, Mapping):
@@ -62,14 +62,14 @@ def is_strict(schema: Any) -> bool:
 
 
 def problems(error: ValidationError) -> str:
-    """Tell pydantic's error in one line: what and where, without the values."""
+    """Describe pydantic's error in one line: what and where, without the values."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [
+    named = [
         f"{item['msg']} (at {'.'.join(map(str, item['loc']))})" if item["loc"] else item["msg"]
         for item in found[:MAX_PROBLEMS]
     ]
-    more = len(found) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+    more = len(found) - len(named)
+    return "; ".join(named) + (f"; and {more} more" if more else "")
 
 
 def _named_without_titles(schemas: Any) -> Any:

@@ -21,8 +21,8 @@ from airflow_provider_openai_runs.runs.text import encodable
 _MILLISECONDS = 1e11
 #: Beyond this even milliseconds mean no time, nor does a float mean a count.
 _MAX_TIME = 1e15
-#: The API's own words in whatever case, and words that can mean nothing else: taken for unknown, a run that
-#: has ended would be waited for until the end of its window.
+#: The API's own statuses in whatever case, and others of the same meaning: taken for unknown, a run that has
+#: ended would be waited for until the end of its window.
 _SAME_STATUS = {status.value: status.value for status in RunStatus} | {
     "canceled": "cancelled",
     "error": "failed",
@@ -32,7 +32,7 @@ _SAME_STATUS = {status.value: status.value for status in RunStatus} | {
 
 
 def text(value: object) -> str | None:
-    """Return text that says something, else None."""
+    """Return a non-empty string, else None."""
     return value if isinstance(value, str) and value else None
 
 
@@ -73,7 +73,7 @@ def objects_of(value: object) -> list[dict[str, Any]]:
 
 
 def optional_object(value: object) -> dict[str, Any] | None:
-    """Return a JSON object that says something, else None."""
+    """Return a non-empty JSON object, else None."""
     return dict(value) if isinstance(value, Mapping) and value else None
 
 
@@ -93,7 +93,7 @@ def run_id(data: Mapping[str, Any]) -> str:
 
 
 def raw_status(data: Mapping[str, Any]) -> str:
-    """Return the status in the server's word; an answer without one tells nothing."""
+    """Return the raw status; an answer without one is unreadable."""
     found = data.get("status")
     if not isinstance(found, str) or not found:
         raise ValueError(f"the answer has no status, only {sorted(map(str, data))[:8]}")

@@ -21,7 +21,7 @@ from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequ
 _OPENAI_HOST = ".api.openai.com"
 _OPENAI_LOGS = "https://platform.openai.com/logs/{id}"
 _LIMITS = ("max_output_tokens", "max_tool_calls")
-#: The call of an MCP tool that waits for somebody's word rather than for an output.
+#: The call of an MCP tool that waits for somebody's approval rather than for an output.
 _APPROVAL = "mcp_approval_request"
 #: Output items that mean: a response that calls itself completed waits for somebody outside.
 _FUNCTION_CALLS = frozenset(
@@ -37,7 +37,7 @@ _FUNCTION_CALLS = frozenset(
 )
 #: Statuses in which the calls in the output are whole; the second one is not in the API, but seen elsewhere.
 _CALLS_COUNT = frozenset({RunStatus.COMPLETED, RunStatus.REQUIRES_ACTION})
-#: How the answer to a call is called where it is not ``function_call_output`` but is text all the same.
+#: The type of the answer to a call where it is not ``function_call_output`` but is text all the same.
 _OUTPUTS = {"custom_tool_call": "custom_tool_call_output"}
 
 

@@ -113,7 +113,7 @@ class ThreadRunsWire:
         return ApiRequest(method="POST", path=f"{_run_path(ref)}/cancel", headers=_HEADERS, read=read_poll)
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
-        """Look through the thread's runs, newest first."""
+        """Search the thread's runs, newest first."""
         if thread_id is None:
             # The thread would have been created with the run, so nobody else can have run on it.
             return SearchResult(ref=None, conclusive=True)

@@ -115,7 +115,7 @@ def speak(request: pytest.FixtureRequest) -> tuple[Any, Any]:
 
 
 def outputs(server: ScriptedServer) -> list[str]:
-    """Return what the model was told."""
+    """Return what the model read."""
     found = []
     for body in server.bodies():
         items = body.get("tool_outputs") or body.get("input") or []
@@ -167,7 +167,7 @@ def test_calls_that_no_answer_can_name_call_no_function_and_end_the_run(
     assert getattr(playing, "cancelled", True)
 
 
-def test_ten_thousand_calls_of_a_round_are_answered_in_one_request_and_told_in_a_line(
+def test_ten_thousand_calls_of_a_round_are_answered_in_one_request_and_named_in_a_line(
     scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer
 ) -> None:
     server, operator = speak

@@ -109,7 +109,7 @@ def test_a_wait_that_saw_nothing_names_no_status() -> None:
     assert "(status" not in str(error)
 
 
-def test_a_run_that_nobody_knows_is_told_from_one_that_nobody_could_look_at() -> None:
+def test_a_run_that_nobody_knows_differs_from_one_that_nobody_could_poll() -> None:
     gone = error_of_unknown_run(REF, RequestFailure(kind=FailureKind.NOT_FOUND, text="no"))
     assert type(gone) is errors.RunNotFoundError
     assert "'ai'" in str(gone)

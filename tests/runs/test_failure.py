@@ -54,8 +54,8 @@ def test_text_of_a_server_is_one_short_line(text: str) -> None:
 
 
 def test_plain_words_survive() -> None:
-    told = "Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000."
-    assert safe_text(told) == told
+    text = "Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000."
+    assert safe_text(text) == text
 
 
 def test_long_text_shows_that_it_was_cut() -> None:
@@ -95,7 +95,7 @@ def test_the_run_that_keeps_a_thread_busy_is_read_from_the_message(text: str, st
 
 
 @pytest.mark.parametrize(("text", "status"), [(BUSY, 500), ("There is no active run to cancel", 400)])
-def test_other_troubles_name_no_run(text: str, status: int) -> None:
+def test_other_failures_name_no_run(text: str, status: int) -> None:
     assert RequestFailure(kind=FailureKind.REJECTED, text=text, http_status=status).active_run_id is None
 
 

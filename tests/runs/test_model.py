@@ -139,9 +139,9 @@ def test_ordinary_json_is_not_changed() -> None:
 
 
 def test_what_a_database_refuses_is_replaced() -> None:
-    told = run(output_text="a\0b\ud800", last_error={"x": float("nan")}).to_xcom()
-    assert told["output_text"] == "a\ufffdb\ufffd"
-    assert told["last_error"] == {"x": None}
+    pushed = run(output_text="a\0b\ud800", last_error={"x": float("nan")}).to_xcom()
+    assert pushed["output_text"] == "a\ufffdb\ufffd"
+    assert pushed["last_error"] == {"x": None}
 
 
 def test_an_abyss_of_nested_lists_is_cut() -> None:

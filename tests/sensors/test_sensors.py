@@ -146,7 +146,7 @@ def test_a_run_that_is_not_visible_yet_is_waited_for(scene: Scene, sense: Make, 
     assert scene.run(sensor)["status"] == "completed"
 
 
-def test_trouble_does_not_end_the_wait(scene: Scene, sense: Make) -> None:
+def test_a_failure_does_not_end_the_wait(scene: Scene, sense: Make) -> None:
     sensor = sense()
     scene.simulator.fault(Fault(status=503), Fault(kind="reset"), Fault(status=401))
 

@@ -97,7 +97,7 @@ def deep_error() -> Pieces:
 
 
 GZIP = "Content-Encoding: gzip"
-#: All of them make a look fail, and none of them a paid run.
+#: All of them make a poll fail, and none of them a paid run.
 HOSTILE: dict[str, Callable[[], Pieces]] = {
     "huge": huge,
     "endless": endless,

@@ -68,7 +68,7 @@ def test_polls_that_were_held_back_leave_over_as_long_a_time_as_they_gathered() 
     assert held_for(last, NOW + 5) == pytest.approx(5 + 10, abs=0.1)
 
 
-def test_an_answer_to_a_poll_that_was_on_its_way_does_not_end_the_patience() -> None:
+def test_an_answer_to_a_poll_that_was_on_its_way_does_not_end_the_throttling() -> None:
     throttle = Throttle(lambda: 0.0)
     throttle.on_failure(busy(), NOW)
     throttle.on_answer(NOW + 0.05)

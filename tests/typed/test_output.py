@@ -67,7 +67,7 @@ def _asked(output_type: Any) -> Any:
     return OutputType(output_type).format_of(RunKind.RESPONSE)
 
 
-def test_each_kind_of_run_is_asked_in_its_own_words() -> None:
+def test_each_kind_of_run_is_asked_in_its_own_form() -> None:
     asked = {"name": "A_report_of_today", "schema": STRICT, "strict": True}
     output = OutputType(STRICT)
     assert output.format_of(RunKind.RESPONSE) == {"type": "json_schema", **asked}
@@ -128,7 +128,7 @@ def test_a_fence_within_the_json_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output_type", "text", "told"),
+    ("output_type", "text", "reason"),
     [
         (Report, None, "^The answer is empty$"),
         (Report, " \n", "^The answer is empty$"),
@@ -145,9 +145,9 @@ def test_a_fence_within_the_json_is_left_alone() -> None:
     ],
 )
 def test_an_answer_of_another_type_is_refused_with_a_short_reason(
-    output_type: Any, text: Any, told: str
+    output_type: Any, text: Any, reason: str
 ) -> None:
-    with pytest.raises(ValueError, match=told) as raised:
+    with pytest.raises(ValueError, match=reason) as raised:
         OutputType(output_type).parse(text)
     assert len(str(raised.value)) <= 500
 

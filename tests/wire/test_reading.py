@@ -135,7 +135,7 @@ def test_an_answer_without_a_run_is_unreadable_and_says_what_there_was(data: dic
 
 
 @pytest.mark.parametrize(
-    ("word", "found"),
+    ("raw_status", "found"),
     [
         ("COMPLETED", "completed"),
         ("Canceled", "cancelled"),
@@ -145,8 +145,8 @@ def test_an_answer_without_a_run_is_unreadable_and_says_what_there_was(data: dic
         ("Paused by Ops", "Paused by Ops"),
     ],
 )
-def test_a_status_is_known_by_other_words_of_the_same_meaning(word: str, found: str) -> None:
-    assert reading.raw_status({"status": word}) == found
+def test_a_status_is_known_by_other_names_of_the_same_meaning(raw_status: str, found: str) -> None:
+    assert reading.raw_status({"status": raw_status}) == found
 
 
 def test_the_id_of_a_run_may_be_a_number() -> None:

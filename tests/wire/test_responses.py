@@ -114,7 +114,7 @@ def test_other_answers_need_nobody(data: dict[str, Any]) -> None:
     assert not WIRE.poll(REF).read(ApiReply(data=data)).needs_action
 
 
-def test_a_look_reads_the_hint_of_the_server() -> None:
+def test_a_poll_reads_the_hint_of_the_server() -> None:
     polled = WIRE.poll(REF).read(ApiReply(data=BARE, headers={"retry-after": "7"}))
     assert (polled.raw_status, polled.poll_after) == ("in_progress", 7)
 

@@ -103,7 +103,7 @@ def test_all_answers_to_calls_go_in_one_request() -> None:
     assert call.read(ApiReply(data={**BARE, "status": "queued"})).ref == REF
 
 
-def test_a_look_reads_the_status_and_the_hint_and_no_more() -> None:
+def test_a_poll_reads_the_status_and_the_hint_and_no_more() -> None:
     data = {**BARE, "status": "requires_action"}
     polled = WIRE.poll(REF).read(ApiReply(data=data, headers={"openai-poll-after-ms": "500"}))
     assert polled.status is RunStatus.REQUIRES_ACTION
@@ -228,7 +228,7 @@ def test_a_server_without_messages_and_steps_has_none(status: int, drive: Drive)
     assert run.steps == ()
 
 
-def test_any_other_failure_of_a_list_is_told(drive: Drive) -> None:
+def test_any_other_failure_of_a_list_is_raised(drive: Drive) -> None:
     with pytest.raises(ApiRequestFailed, match="HTTP 500"):
         drive(WIRE.complete(run_of(), steps=True), [500])
 
