@@ -210,7 +210,7 @@ class Run:
     raw: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def identifier(self) -> str:
+    def word(self) -> str:
         """Return ``raw_status`` under the name that it had before 1.0."""
         warnings.warn("Run.word is called Run.raw_status now", DeprecationWarning, stacklevel=2)
         return self.raw_status

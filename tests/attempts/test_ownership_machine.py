@@ -56,7 +56,8 @@ class Warnings(logging.Handler):
 
 def acquirer(world: World, *, generation: int, log: Any, **policy: Any) -> RunAcquirer:
     """Put the production driver together as an attempt does, with the toys at its edges."""
-    api, store = ToyApi(world), RecordStore(ToyStore(world), log=log)
+    api: Any = ToyApi(world)
+    store = RecordStore(ToyStore(world), log=log)
 
     def clock() -> float:
         return world.now
