@@ -54,7 +54,7 @@ NAMES = {
     "RunOwner": "RunAcquirer",
 }
 
-#: Phrases in strings, comments and Markdown. One in quotes or backticks is a stored key or a quotation.
+#: Phrases in strings, comments and Markdown. A single word in quotes is a stored key.
 PHRASES = {
     r"look(s|ed|ing)?\s+at": "poll, read",
     r"(a|each|every|no|one|two|first|last|next|good|failed|between|these|same)\s+looks?": "poll",
@@ -70,14 +70,11 @@ PHRASES = {
     r"(same|this|its|new|one)\s+cycle": "generation",
     r"(create|paid|HTTP)\s+calls?": "create, request",
     r"(held|holds?)\s+back": "delay, throttle",
-    r"CallFailed|KeepWaiting|RunOwner": "ApiRequestFailed, PollAgain, RunAcquirer",
+    **{f"(?-i:{name})": better for name, better in NAMES.items()},
 }
 
-#: Names that stay: where they may stand, the name, and why.
+#: Names that stay: where, the whole name, and why.
 ALLOWED = (
-    ("", "look_up", "to find something in a table"),
-    ("", "looks_up", "the same"),
-    ("", "looked_up", "the same"),
     ("airflow_provider_openai_runs/runs/model.py", "word", "Run.word, an alias that warns"),
     ("dev/", "word", "a word of a text"),
     ("tests/", "word", "a word of a text"),
@@ -85,10 +82,11 @@ ALLOWED = (
 )
 
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+#: To look something up is no poll.
+_LOOK_UP = re.compile(r"look(s|ed)?_up")
+_QUOTED = re.compile(r"([`\"'])(\w+)\1")
 _PHRASE = re.compile(
-    "(?<![`\"'\\w-])(?:"
-    + "|".join(f"(?P<p{n}>{phrase})" for n, phrase in enumerate(PHRASES))
-    + ")(?![`\"'\\w-])",
+    r"(?<![\w-])(?:" + "|".join(f"(?P<p{n}>{phrase})" for n, phrase in enumerate(PHRASES)) + r")(?![\w-])",
     re.IGNORECASE,
 )
 _BETTER = tuple(PHRASES.values())
@@ -99,17 +97,17 @@ def in_name(name: str, file: str = "") -> Iterator[tuple[str, str]]:
     """Yield the old words in an identifier, each with a better one."""
     if name in NAMES:
         yield name, NAMES[name]
-    for place, allowed, _ in ALLOWED:
-        if file.startswith(place):
-            name = re.sub(rf"(?<![A-Za-z]){allowed}(?![A-Za-z])", "", name)
-    for part in _PART.findall(name):
+    if any(file.startswith(place) and name == allowed for place, allowed, _ in ALLOWED):
+        return
+    for part in _PART.findall(_LOOK_UP.sub("", name)):
         if part.lower() in PARTS:
             yield part, PARTS[part.lower()]
 
 
 def in_text(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield the old phrases in a text: the number of lines before each, the phrase, and a better one."""
-    for found in _PHRASE.finditer(text):
+    checked = _QUOTED.sub(lambda quoted: quoted[0] if quoted[2] in NAMES else " " * len(quoted[0]), text)
+    for found in _PHRASE.finditer(checked):
         number = next(n for n in range(len(_BETTER)) if found[f"p{n}"])
         yield text.count("\n", 0, found.start()), " ".join(found[0].split()), _BETTER[number]
 

@@ -48,7 +48,7 @@ BOTH: list[tuple[dict[str, Any], list[str]]] = [
         ["parameters", "JSON object"],
     ),
     ({"metadata": {f"k{n}": "v" for n in range(16)}}, ["metadata", "16 pairs", "at most 15"]),
-    ({"metadata": {"k": 1}}, ["metadata['k']=1", "must be a non-empty string"]),
+    ({"metadata": {"k": 1}}, ["metadata['k']=1", "must be text"]),
     ({"metadata": "team=data"}, ["metadata='team=data'", "must be a dict"]),
     ({"model": ""}, ["model=''", "must be a non-empty string"]),
     ({"extra_body": {"model": "other"}, "model": "m"}, ["extra_body", "repeats the argument 'model'"]),

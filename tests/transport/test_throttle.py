@@ -49,14 +49,14 @@ def test_no_poll_leaves_before_the_time_that_the_server_named(after: float, left
     assert held_for(throttle, NOW + after) == left
 
 
-def test_a_poll_that_is_held_back_says_why() -> None:
+def test_a_poll_that_is_not_sent_says_why() -> None:
     throttle = Throttle()
     throttle.on_failure(busy(), NOW)
     held = throttle.admit(NOW)
     assert held is not None
     assert (held.kind, held.http_status, held.is_transient) == (FailureKind.RETRY_LATER, 429, True)
     assert "Rate limit" in held.text
-    assert "held back" in held.text
+    assert "not sent" in held.text
 
 
 def test_polls_that_were_held_back_leave_over_as_long_a_time_as_they_gathered() -> None:
