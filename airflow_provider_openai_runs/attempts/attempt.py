@@ -317,7 +317,8 @@ class Attempt:
             case NothingToAnswer():
                 if answering.not_shown_yet:
                     hook.sleep(NOT_SHOWN_YET)
-                return Acquired(run=replace(tracked, created_at=time.time()))
+                # A poll, which does not know the request, took for pending what the server has done itself.
+                return Acquired(run=replace(tracked, created_at=time.time()), finished=answering.has_ended)
             case NobodyHere():
                 return None
             case GivesUp():
@@ -357,7 +358,7 @@ class Attempt:
     def _read(self, hook: OpenAIRunsHook, tracked: TrackedRun) -> Run:
         # The run alone: what its API keeps elsewhere is not needed to answer.
         ref = tracked.ref
-        flow = flows.single(wire_of(ref.kind).retrieve(ref))
+        flow = flows.single(wire_of(ref.kind).retrieve(ref, self._settings.request.that_created(ref)))
         try:
             return hook.run_flow(flows.with_retries(flow, budget=self._settings.timeouts["read"]))
         except ApiRequestFailed as failed:

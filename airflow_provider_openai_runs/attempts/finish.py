@@ -67,14 +67,12 @@ class RunFinisher:
             raw_status=result.raw_status,
             failure=result.failure,
         )
-        raise self._pushed(
-            error, self._last_read(flows.read(result.ref, steps=True), f"{result.ref} once more")
-        )
+        raise self._pushed(error, self._last_read(self._reading(result.ref), f"{result.ref} once more"))
 
     def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
         # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
         # nothing that could be read.
-        flow = flows.read(ref, steps=True) if created is None else flows.complete(created, steps=True)
+        flow = self._reading(ref) if created is None else flows.complete(created, steps=True)
         try:
             run = self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
         except ApiRequestFailed as failed:
@@ -155,10 +153,13 @@ class RunFinisher:
         """Read the runs before the last one, which count as the same run; not one of another task."""
         own = (ref for ref in rounds.earlier if ref != self.settings.request.answers)
         found = (
-            self._last_read(flows.read(ref, steps=True), f"{ref}, whose tokens and steps the result lacks")
+            self._last_read(self._reading(ref), f"{ref}, whose tokens and steps the result lacks")
             for ref in own
         )
         return [run for run in found if run is not None]
+
+    def _reading(self, ref: RunRef) -> Flow[Run]:
+        return flows.read(ref, steps=True, request=self.settings.request.that_created(ref))
 
     def _last_read(self, flow: Flow[T], what: str) -> T | None:
         try:

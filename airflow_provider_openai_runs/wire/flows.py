@@ -44,9 +44,9 @@ def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]
     return run
 
 
-def read(ref: RunRef, *, steps: bool) -> Flow[Run]:
-    """Read a run with its output, and with all its steps if wanted."""
-    run: Run = yield wire_of(ref.kind).retrieve(ref)
+def read(ref: RunRef, *, steps: bool, request: RunRequest | None = None) -> Flow[Run]:
+    """Read a run with its output, and with all its steps if wanted; ``request`` created it, if known."""
+    run: Run = yield wire_of(ref.kind).retrieve(ref, request)
     return (yield from complete(run, steps=steps))
 
 

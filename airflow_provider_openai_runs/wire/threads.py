@@ -22,6 +22,7 @@ from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequ
 from airflow_provider_openai_runs.wire.thread_replies import (
     attached_files,
     own_messages,
+    read_created,
     read_poll,
     read_run,
     read_step,
@@ -67,7 +68,7 @@ class ThreadRunsWire:
         thread_id = request.thread_id or ""
 
         def read(reply: ApiReply) -> Run:
-            return read_run(reply.data, thread_id=thread_id, conn_id=conn_id)
+            return read_created(reply.data, thread_id=thread_id, conn_id=conn_id)
 
         return ApiRequest(
             method="POST",
@@ -83,11 +84,12 @@ class ThreadRunsWire:
         """Ask how the run is doing."""
         return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read_poll)
 
-    def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
-        """Read the run."""
+    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
+        """Read the run; it says by itself which calls are pending."""
+        del request
 
         def read(reply: ApiReply) -> Run:
-            return read_run(reply.data, thread_id=ref.thread_id or "", conn_id=ref.conn_id)
+            return read_run(reply.data, ref=ref)
 
         return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read)
 
@@ -148,7 +150,7 @@ class ThreadRunsWire:
         del request, token  # the same run goes on
 
         def read(reply: ApiReply) -> Run:
-            return read_run(reply.data, thread_id=run.ref.thread_id or "", conn_id=run.ref.conn_id)
+            return read_run(reply.data, ref=run.ref)
 
         texts = {call: out if isinstance(out, str) else json.dumps(out) for call, out in outputs.items()}
         body = {"tool_outputs": [{"tool_call_id": call, "output": out} for call, out in texts.items()]}
@@ -194,7 +196,7 @@ class ThreadRunsWire:
 def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list[Run]]:
     """List every run of a thread."""
     runs = yield from _pages(_runs(thread_id), {"order": order})
-    return [read_run(run, thread_id=thread_id, conn_id=conn_id) for run in runs]
+    return [read_created(run, thread_id=thread_id, conn_id=conn_id) for run in runs]
 
 
 def _runs(thread_id: str) -> str:
