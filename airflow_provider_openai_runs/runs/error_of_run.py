@@ -13,6 +13,7 @@ from airflow_provider_openai_runs.runs.errors import (
     RunFailedError,
     RunIncompleteError,
     RunNotFoundError,
+    RunOutputError,
     RunTimeoutError,
     RunUnreachableError,
     ToolCallsPendingError,
@@ -31,6 +32,9 @@ _PERMANENT_CODE = re.compile(
     r"^(invalid_|unsupported_|image_|empty_|failed_to_download|insufficient_quota|data_residency|content_)"
     r"|_policy(_violation)?$|_not_found$"
 )
+
+
+_OUTPUT_CEILINGS = ("max_output_tokens", "max_completion_tokens")
 
 
 def error_of_run(
@@ -60,6 +64,11 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
         completed = "It was completed with the call as its output."
         return ToolCallsPendingError, what, completed if run.status is RunStatus.COMPLETED else ""
     match run.status:
+        case RunStatus.COMPLETED if run.is_empty:
+            nothing = (
+                f"was completed{seconds} without any answer: it has no text, calls nothing, refuses nothing"
+            )
+            return RunEndedError, f"{nothing}{_used(run)}", "A retry starts a new run."
         case RunStatus.COMPLETED:
             return None, "", ""
         case RunStatus.INCOMPLETE:
@@ -87,6 +96,36 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
                 f"has not ended; its status is {run.raw_status}",
                 "A retry looks at it again.",
             )
+
+
+def error_of_answer(run: Run, unfit: str) -> RunOutputError:
+    """
+    Return the error for a typed answer that is none.
+
+    :param unfit: why the text does not fit the type.
+    """
+    subject = f"The answer of {run.ref} does not fit output_type"
+    if run.refusal is not None:
+        text = f"{subject}: the model refused: {safe_text(run.refusal).rstrip('.')}. It is not asked again."
+        return RunOutputError(text, retryable=False)
+    if _was_cut(run):
+        return RunOutputError(
+            f"{subject}: it was cut short: {_reason(run)}. The same request would end the same way: raise "
+            "the ceiling.",
+            retryable=False,
+        )
+    return RunOutputError(f"{subject}: {unfit}. A retry starts a new run.")
+
+
+def _was_cut(run: Run) -> bool:
+    """Whether a ceiling ended the answer; some servers say completed all the same."""
+    used = run.usage.completion_tokens if run.usage else 0
+    ceilings = [run.limits[name] for name in _OUTPUT_CEILINGS if name in run.limits]
+    return (
+        run.status is RunStatus.INCOMPLETE
+        or bool((run.incomplete_details or {}).get("reason"))
+        or any(0 < ceiling <= used for ceiling in ceilings)
+    )
 
 
 def error_of_wait(
@@ -139,12 +178,13 @@ def _failure(run: Run, seconds: str) -> str:
 def _reason(run: Run) -> str:
     reason = safe_text((run.incomplete_details or {}).get("reason") or "no reason given")
     ceilings = ", ".join(f"{name}={value}" for name, value in run.limits.items())
-    used = (
-        f"; used {run.usage.prompt_tokens} prompt and {run.usage.completion_tokens} completion tokens"
-        if run.usage
-        else ""
-    )
-    return f"{reason}{f' ({ceilings})' if ceilings else ''}{used}"
+    return f"{reason}{f' ({ceilings})' if ceilings else ''}{_used(run)}"
+
+
+def _used(run: Run) -> str:
+    if run.usage is None:
+        return ""
+    return f"; used {run.usage.prompt_tokens} prompt and {run.usage.completion_tokens} completion tokens"
 
 
 def _seconds_of(run: Run) -> str:

@@ -12,6 +12,7 @@ from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.protocol import ApiReply
+from airflow_provider_openai_runs.wire.response_answer import read_answer
 from airflow_provider_openai_runs.wire.response_calls import pending_calls
 
 _LIMITS = ("max_output_tokens", "max_tool_calls")
@@ -61,6 +62,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         ref = replace(ref, thread_id=_conversation_id(data.get("conversation")))
     ended_at = reading.unix_time(data.get("completed_at"))
     previous = reading.text(data.get("previous_response_id"))
+    answer = read_answer(data)
     offered = reading.objects_of(request.body.get("tools")) if request is not None else []
     return Run(
         ref=ref,
@@ -70,7 +72,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         created_at=reading.unix_time(data.get("created_at")),
         completed_at=ended_at if status is RunStatus.COMPLETED else None,
         model=reading.text(data.get("model")),
-        instructions=reading.text(data.get("instructions")),
+        instructions=_instructions(data.get("instructions")),
         tools=tuple(reading.objects_of(data.get("tools"))),
         metadata=reading.text_pairs(data.get("metadata")),
         usage=reading.usage(data.get("usage")),
@@ -79,10 +81,29 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         incomplete_details=reading.optional_object(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
         tool_calls=tuple(pending_calls(data, offered)) if status in _CALLS_COUNT else (),
-        output_text=_output_text(data),
+        output_text=answer.text,
+        final_text=answer.final_text,
+        refusal=answer.refusal,
+        is_empty=status is RunStatus.COMPLETED and answer.is_empty,
         steps=tuple(map(_step, reading.objects_of(data.get("output")))),
         raw={"previous_response_id": previous} if previous else {},
     )
+
+
+def _instructions(value: object) -> str | None:
+    """Read instructions; those of a prompt template are a list of messages."""
+    texts = [
+        part["text"] if isinstance(part, Mapping) else part
+        for item in (value if isinstance(value, list) else [value])
+        for part in _parts(item)
+        if isinstance(part.get("text") if isinstance(part, Mapping) else part, str)
+    ]
+    return "\n".join(texts) or None
+
+
+def _parts(item: object) -> list[Any]:
+    content = item.get("content") if isinstance(item, Mapping) else item
+    return content if isinstance(content, list) else [content]
 
 
 def _conversation_id(conversation: object) -> str | None:
@@ -95,26 +116,6 @@ def _raw_status_of(data: Mapping[str, Any]) -> str:
     if data.get("status") is None and reading.objects_of(data.get("output")):
         return RunStatus.COMPLETED.value
     return reading.raw_status(data)
-
-
-def _output_text(data: Mapping[str, Any]) -> str | None:
-    found = [
-        text
-        for item in reading.objects_of(data.get("output"))
-        if item.get("type", "message") == "message"
-        for text in _texts(item.get("content"))
-    ]
-    # What the SDK computes is sent by some gateways as a field of its own.
-    return "".join(found) if found else reading.text(data.get("output_text"))
-
-
-def _texts(content: object) -> Iterator[str]:
-    """Read the text of a message; some servers call its parts ``text``, or write no parts at all."""
-    if isinstance(content, str):
-        yield content
-    for part in reading.objects_of(content):
-        if part.get("type") in {"output_text", "text"} and isinstance(part.get("text"), str):
-            yield part["text"]
 
 
 def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:

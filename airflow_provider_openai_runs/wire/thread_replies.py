@@ -118,6 +118,13 @@ def texts_of(content: object) -> Iterator[str]:
             yield joined
 
 
+def refusals_of(content: object) -> Iterator[str]:
+    """Read the words with which a message declines."""
+    for part in reading.objects_of(content):
+        if part.get("type") == "refusal":
+            yield reading.text(part.get("refusal")) or "no reason given"
+
+
 def read_step(data: Mapping[str, Any]) -> Step:
     """Read one run step."""
     details = reading.object_of(data.get("step_details"))

@@ -15,7 +15,7 @@ from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
-from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
@@ -26,6 +26,7 @@ from airflow_provider_openai_runs.wire.thread_replies import (
     read_poll,
     read_run,
     read_step,
+    refusals_of,
     texts_of,
 )
 
@@ -97,13 +98,26 @@ class ThreadRunsWire:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
         thread = quote(run.ref.thread_id or "", safe="")
         texts: list[str] = []
+        final_text: str | None = None
+        refusals: list[str] = []
+        is_empty = True
         files = list(run.file_ids)
         messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
         for message in own_messages(run, messages):
-            texts += texts_of(message.get("content"))
+            said = list(texts_of(message.get("content")))
+            final_text = "\n".join(said) or final_text
+            texts += said
+            refusals += refusals_of(message.get("content"))
             files += attached_files(message)
+            is_empty = is_empty and not message.get("content")
         found = replace(
-            run, output_text="\n".join(texts) if texts else None, file_ids=tuple(dict.fromkeys(files))
+            run,
+            output_text="\n".join(texts) if texts else None,
+            final_text=final_text,
+            refusal="\n".join(refusals) or None,
+            file_ids=tuple(dict.fromkeys(files)),
+            # A thread without any message is that of a server which does not show them.
+            is_empty=run.status is RunStatus.COMPLETED and bool(messages) and is_empty and not files,
         )
         if not steps:
             return found

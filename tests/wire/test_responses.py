@@ -335,3 +335,61 @@ def test_a_create_that_names_an_id_and_nothing_else_keeps_the_id() -> None:
 def test_a_call_without_arguments_has_an_empty_object_of_them(arguments: object) -> None:
     run = run_of(status="completed", output=[{**CALL, "arguments": arguments}])
     assert [call.arguments for call in run.tool_calls] == ["{}"]
+
+
+JSON = '{"name": "Acme"}'
+
+
+@pytest.mark.parametrize(
+    ("output", "whole", "final"),
+    [
+        ([message(text(JSON)), message(text(JSON))], JSON, JSON),
+        ([message(text(JSON[:5])), message(text(JSON))], JSON, JSON),
+        ([message(text(JSON)), message(text(JSON[:5]))], JSON, JSON),
+        ([message(text("One. ")), message(text("Two."))], "One. Two.", "Two."),
+        ([{**message(text("One.")), "id": None}, {**message(text("One.")), "id": None}], "One.One.", "One."),
+        ([{**message(text("I begin.")), "id": "a", "phase": "commentary"}, message(text(JSON))], JSON, JSON),
+        ([message(text("First.")), {**message(text(JSON)), "id": "b", "phase": "final_answer"}], None, JSON),
+        ([message(text(JSON)), {**message(text(" \n")), "id": "b"}], JSON + " \n", JSON),
+        ([{**message(text("I begin.")), "phase": "commentary"}], None, None),
+    ],
+)
+def test_the_answer_is_each_message_once_without_preambles_and_its_end_is_the_last_one(
+    output: list[Any], whole: str | None, final: str | None
+) -> None:
+    run = run_of(status="completed", output=output)
+    assert run.final_text == final
+    assert run.output_text == (whole or ("First." + JSON if final else None))
+
+
+def test_a_refusal_is_told_in_the_models_words() -> None:
+    refused = message({"type": "refusal", "refusal": "I cannot help."})
+    run = run_of(status="completed", output=[refused, refused])
+    assert (run.refusal, run.output_text, run.is_empty) == ("I cannot help.", None, False)
+    assert run.to_xcom()["refusal"] == "I cannot help."
+
+
+@pytest.mark.parametrize(
+    ("output", "empty"),
+    [
+        ([], True),
+        (None, True),
+        ([{"type": "reasoning"}, message()], True),
+        ([{"type": "reasoning"}, message(text(""))], True),
+        ([{"type": "web_search_call", "status": "completed"}], True),
+        ([{"type": "image_generation_call", "result": "aGk="}], False),
+        ([CALL], False),
+        ([message(text("Hi"))], False),
+    ],
+)
+def test_a_completed_response_without_anything_to_show_is_empty(output: Any, empty: bool) -> None:
+    assert run_of(status="completed", output=output).is_empty is empty
+    assert not run_of(status="in_progress", output=output).is_empty
+
+
+def test_instructions_of_a_prompt_template_are_a_list_of_messages() -> None:
+    part = {"type": "input_text", "text": "Be kind."}
+    written = [{"type": "message", "role": "developer", "content": [part]}, {"content": "Be short."}]
+    assert run_of(instructions=written).instructions == "Be kind.\nBe short."
+    assert run_of(instructions="Be kind.").instructions == "Be kind."
+    assert run_of(instructions=[{"content": None}, 5]).instructions is None
