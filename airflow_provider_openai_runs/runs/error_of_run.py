@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import re
-
+from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of_run
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
     RunCancelledError,
@@ -26,14 +25,6 @@ from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.tools import describe_calls
 
-#: Codes of ``last_error`` / ``error`` after which the same request would fail again. Any other one, and none
-#: at all, may heal: servers have words of their own for a bad day.
-_PERMANENT_CODE = re.compile(
-    r"^(invalid_|unsupported_|image_|empty_|failed_to_download|insufficient_quota|data_residency|content_)"
-    r"|_policy(_violation)?$|_not_found$"
-)
-
-
 _OUTPUT_CEILINGS = ("max_output_tokens", "max_completion_tokens")
 
 
@@ -52,8 +43,7 @@ def error_of_run(
         return None
     if not is_ours:
         return kind(f"{run.ref.subject} {what}. This task only waited for it.", retryable=False)
-    retryable = run.status is not RunStatus.FAILED or not _PERMANENT_CODE.search(_code(run))
-    return kind(f"{run.ref.subject} {what}. {next_step}", retryable=None if retryable else False)
+    return kind(f"{run.ref.subject} {what}. {next_step}", retryable=False if _fails_again(run) else None)
 
 
 def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
@@ -87,9 +77,8 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
             what = f"was cancelled{seconds} by somebody other than this task"
             return RunCancelledError, what, "It is not started again; clear the task to do so."
         case RunStatus.FAILED:
-            again = "The same request would fail again."
-            retryable = not _PERMANENT_CODE.search(_code(run))
-            return RunFailedError, _failure(run, seconds), "A retry starts a new run." if retryable else again
+            again = "The same request would fail again." if _fails_again(run) else "A retry starts a new run."
+            return RunFailedError, _failure(run, seconds), again
         case _:
             return (
                 RunEndedError,
@@ -154,8 +143,10 @@ def error_of_wait(
             f"{fate.sentence(raw_status=raw_status)} Fix the connection; a retry then goes on with the same "
             "run."
         )
+    last = f" The last request about it failed: {failure}." if failure else ""
     return RunTimeoutError(
-        f"{ref.subject} did not end within {limit}{observed}. {fate.sentence(raw_status=raw_status)} {after}"
+        f"{ref.subject} did not end within {limit}{observed}.{last} {fate.sentence(raw_status=raw_status)} "
+        f"{after}"
     )
 
 
@@ -164,6 +155,15 @@ def error_of_unknown_run(ref: RunRef, failure: RequestFailure) -> OpenAIRunError
     if failure.kind is FailureKind.NOT_FOUND:
         return RunNotFoundError(f"The server of connection {ref.conn_id!r} knows no {ref}: {failure}.")
     return RunUnreachableError(f"Could not look at {ref}: {failure}.")
+
+
+def _fails_again(run: Run) -> bool:
+    """Whether it failed for what is known never to pass; servers have words of their own for a bad day."""
+    if run.status is not RunStatus.FAILED:
+        return False
+    error = run.last_error or {}
+    meaning = meaning_of_run((error.get("code"), error.get("type")), str(error.get("message") or ""))
+    return meaning in {CodeMeaning.ACCOUNT, CodeMeaning.PERMANENT}
 
 
 def _code(run: Run) -> str:
