@@ -53,7 +53,7 @@ class RunsApi:
 
     def retrieve(self, ref: RunRef, *, budget: float) -> Run | RequestFailure:
         """Read a run, without what its API keeps elsewhere."""
-        flow = flows.single(wire_of(ref.kind).retrieve(ref))
+        flow = flows.single(wire_of(ref.kind).retrieve(ref, self.request.that_created(ref)))
         return _tried(self.hook, flows.with_retries(flow, budget=budget))
 
     def search(self, intent: Record) -> SearchResult | RequestFailure:

@@ -84,7 +84,8 @@ class ToolCallRound:
             case NothingToAnswer():
                 if answering.not_shown_yet:
                     self.hook.sleep(NOT_SHOWN_YET)
-                return Acquired(run=replace(tracked, created_at=time.time()))
+                # A poll does not know the request, and may take for pending what the server has done itself.
+                return Acquired(run=replace(tracked, created_at=time.time()), finished=answering.has_ended)
             case NobodyHere():
                 return None
             case GivesUp():

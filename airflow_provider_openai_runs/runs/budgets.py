@@ -22,6 +22,8 @@ SEARCH_PAUSE = 5.0
 PERMANENT_FAILURE_BUDGET = 300.0
 #: No server may make us ask more often, or leave a finished run unnoticed for longer.
 SERVER_HINT_BOUNDS = (1.0, 120.0)
+#: The same where a task's retry waits.
+RETRY_AFTER_BOUNDS = (1.0, 3600.0)
 #: Bounds of the interval that grows with the run's age.
 INTERVAL_BOUNDS = (1.0, 30.0)
 #: Until a server is asked again that does not show yet what it has taken.

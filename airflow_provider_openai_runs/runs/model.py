@@ -206,6 +206,12 @@ class Run:
     limits: dict[str, int] = field(default_factory=dict)
     tool_calls: tuple[ToolCall, ...] = ()
     output_text: str | None = None
+    #: The model's words where it declines.
+    refusal: str | None = None
+    #: The text of the last message, which is the answer where a type was asked for.
+    final_text: str | None = None
+    #: Completed, with neither text nor call nor refusal, and nothing that was produced.
+    is_empty: bool = False
     steps: tuple[Step, ...] | None = None
     raw: dict[str, Any] = field(default_factory=dict)
 
@@ -223,7 +229,7 @@ class Run:
     def to_xcom(self) -> dict[str, Any]:
         """Return the dict that a task pushes: plain JSON under the contract's names."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        for internal in ("raw_status", "limits", "ref"):
+        for internal in ("raw_status", "limits", "ref", "final_text", "is_empty"):
             del values[internal]
         values["id"] = self.ref.id
         values["thread_id"] = self.ref.thread_id

@@ -10,6 +10,7 @@ won, whatever the clock says), and no network failure ends a paid, healthy run.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,4 +196,4 @@ class PollPolicy:
 
 def _clamp(seconds: float) -> float:
     low, high = SERVER_HINT_BOUNDS
-    return min(max(seconds, low), high)
+    return min(max(float(math.ceil(seconds)), low), high) if math.isfinite(seconds) else high

@@ -41,6 +41,10 @@ class RunRequest:
         """Return the kind as people read it."""
         return noun_of(self.kind)
 
+    def that_created(self, ref: RunRef) -> RunRequest | None:
+        """Return this request, unless ``ref`` is the run that it answers: another one created that."""
+        return None if ref == self.answers else self
+
     def fingerprint(self) -> dict[str, str]:
         """Return a short hash of each argument."""
         return fingerprint({**self.body, "thread_id": self.thread_id, "thread": self.thread})

@@ -19,8 +19,10 @@ from typing import Any
 import httpx2
 import openai
 
+from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of, meaning_of_run
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, safe_text
+from airflow_provider_openai_runs.transport.bodies import page_of
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
@@ -33,9 +35,14 @@ _UNWRITABLE = (
     "line break or a curly quote (it is not shown here, since it may be the key). Nothing was sent. Fix the "
     "connection"
 )
-_RETRY_LATER = frozenset({409, 429, 503})
+#: Not accepted, whoever wrote it: too many requests, and something that the request depends on has failed.
+_RETRY_LATER = frozenset({424, 429})
+#: Not accepted, if the API itself says so.
+_BUSY = frozenset({409, 503})
+_SENTENCES = ("message", "detail", "error")
 _ACCESS_DENIED = frozenset({401, 403})
-_REQUEST_TIMEOUT = 408
+#: The second is what gateways say when a client seems to have hung up.
+_REQUEST_TIMEOUTS = frozenset({408, 499})
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 _NOT_IMPLEMENTED = 501
@@ -103,7 +110,7 @@ def status_error(
     sent = httpx2.Request(request.method, request.path)
     # Its body has been unpacked already.
     kept = {name: value for name, value in headers.items() if name != "content-encoding"}
-    response = httpx2.Response(status, headers=kept, request=sent)
+    response = httpx2.Response(status, headers=kept, request=sent, content=content)
     detail = body.get("error", body) if isinstance(body, dict) else body
     return openai.APIStatusError(f"Error code: {status}", response=response, body=detail)
 
@@ -142,30 +149,72 @@ def _redirected(error: openai.APIError) -> bool:
     return False
 
 
-def _rejected(error: openai.APIStatusError) -> RequestFailure:
-    status = error.status_code
-    code = error.code if isinstance(error.code, str) else None
-    if status in _ACCESS_DENIED:
-        kind = FailureKind.ACCESS_DENIED
-    elif status == _NOT_FOUND:
-        kind = FailureKind.NOT_FOUND
-    elif code == "insufficient_quota":
-        kind = FailureKind.NO_QUOTA
-    elif status in _RETRY_LATER:
-        kind = FailureKind.RETRY_LATER
-    elif status == _NOT_IMPLEMENTED:
-        kind = FailureKind.REJECTED
-    elif status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
-        kind = FailureKind.OUTCOME_UNKNOWN
-    else:
-        kind = FailureKind.REJECTED
-    return RequestFailure(
+def error_in_answer(
+    call: ApiRequest[Any], error: Mapping[str, Any], headers: Mapping[str, str], *, status: int
+) -> ApiRequestFailed:
+    """Return the failure of a call that was answered with success, and with nothing but an error in it."""
+    codes = (error.get("code"), error.get("type"))
+    text = next((error[key] for key in _SENTENCES if isinstance(error.get(key), str) and error[key]), None)
+    kind = {
+        CodeMeaning.ACCOUNT: FailureKind.NO_QUOTA,
+        CodeMeaning.PERMANENT: FailureKind.REJECTED,
+    }.get(meaning_of_run(codes, text or "") or CodeMeaning.TRANSIENT, FailureKind.NOT_ACCEPTED)
+    failure = RequestFailure(
         kind=kind,
-        text=safe_text(_message(error)),
+        text=safe_text(text or f"an error without a sentence: {json.dumps(dict(error), default=str)}"),
         http_status=status,
-        code=code,
+        code=codes[0] if isinstance(codes[0], str) else None,
+        retry_after=reading.poll_after(headers),
+    )
+    return ApiRequestFailed(failure, pays=call.pays)
+
+
+def _rejected(error: openai.APIStatusError) -> RequestFailure:
+    text = _message(error)
+    return RequestFailure(
+        kind=_kind_of(error, text),
+        text=safe_text(text),
+        http_status=error.status_code,
+        code=error.code if isinstance(error.code, str) else None,
         param=error.param if isinstance(error.param, str) else None,
         retry_after=reading.poll_after(error.response.headers),
+    )
+
+
+def _kind_of(error: openai.APIStatusError, text: str) -> FailureKind:
+    """Sort an error by its code, and where that says nothing by its HTTP status."""
+    status = error.status_code
+    body = error.body if isinstance(error.body, dict) else {}
+    names = tuple(name for name in (error.code, body.get("type")) if not str(name).isdecimal())
+    meaning = meaning_of(names, text)
+    if meaning is CodeMeaning.ACCOUNT:
+        return FailureKind.NO_QUOTA
+    if status in _ACCESS_DENIED:
+        return FailureKind.ACCESS_DENIED
+    if status == _NOT_FOUND:
+        return FailureKind.NOT_FOUND
+    if meaning is CodeMeaning.PERMANENT or status == _NOT_IMPLEMENTED:
+        return FailureKind.REJECTED
+    if status in _RETRY_LATER or (status in _BUSY and _is_of_the_api(error)):
+        return FailureKind.RETRY_LATER
+    if status >= _SERVER_ERROR or status in _REQUEST_TIMEOUTS:
+        return FailureKind.OUTCOME_UNKNOWN
+    # Not by the type: some servers write "server_error" there, whatever is wrong.
+    passes = status in _BUSY or meaning_of(names[:1] if error.code else ()) is CodeMeaning.TRANSIENT
+    return FailureKind.NOT_ACCEPTED if passes else FailureKind.REJECTED
+
+
+def _is_of_the_api(error: openai.APIStatusError) -> bool:
+    """Whether the API itself has written an error: a mesh writes its own after the API took the request."""
+    if "retry-after" in error.response.headers or "retry-after-ms" in error.response.headers:
+        return True
+    try:
+        written = json.loads(error.response.content)
+    except (ValueError, RecursionError, httpx2.ResponseNotRead):
+        return False
+    inner = reading.object_of(reading.object_of(written).get("error"))
+    return isinstance(inner.get("message"), str) and any(
+        isinstance(inner.get(name), str) and not inner[name].isdecimal() for name in ("type", "code")
     )
 
 
@@ -173,12 +222,12 @@ def _message(error: openai.APIStatusError) -> str:
     """Return the server's own sentence; compatible servers write it under other names."""
     body = error.body
     if isinstance(body, dict):
-        for key in ("message", "detail", "error"):
+        for key in _SENTENCES:
             if isinstance(body.get(key), str) and body[key]:
                 return str(body[key])
         if complaints := "; ".join(_complaints(body.get("detail"))):
             return complaints
-    return error.message
+    return (page_of(body) if isinstance(body, str) else None) or error.message
 
 
 def _complaints(detail: object) -> Iterator[str]:

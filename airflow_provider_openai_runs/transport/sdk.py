@@ -9,14 +9,18 @@ idempotency key, so that a time-out on create would start a second run, and a fl
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 
-from airflow_provider_openai_runs.transport.failures import failing, no_answer, unreadable
-from airflow_provider_openai_runs.transport.limits import MAX_BODY
+from airflow_provider_openai_runs.transport.bodies import error_in, json_object
+from airflow_provider_openai_runs.transport.failures import (
+    error_in_answer,
+    failing,
+    no_answer,
+    unreadable,
+)
 from airflow_provider_openai_runs.transport.time_limit import not_in_time
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 
@@ -91,7 +95,10 @@ def read_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status:
     :raises ApiRequestFailed: if it is no JSON object, or not what the request asked for.
     """
     try:
-        return request.read(ApiReply(data=_json_object(content), headers=headers))
+        data = json_object(content)
+        if (error_body := error_in(data)) is not None:
+            raise error_in_answer(request, error_body, headers, status=status)
+        return request.read(ApiReply(data=data, headers=headers))
     except (ValueError, RecursionError) as error:
         raise unreadable(request, error, status) from error
 
@@ -111,12 +118,3 @@ def _options(request: ApiRequest[Any]) -> Any:
         "timeout": httpx2.Timeout(within, connect=connect_within),
         "max_retries": 0,
     }
-
-
-def _json_object(content: bytes) -> dict[str, Any]:
-    if len(content) > MAX_BODY:
-        raise ValueError(f"its body has {len(content)} bytes")
-    data = json.loads(content)
-    if not isinstance(data, dict):
-        raise ValueError(f"its body is not a JSON object but a {type(data).__name__}")  # noqa: TRY004 # no bug
-    return data

@@ -21,6 +21,8 @@ from airflow_provider_openai_runs.typed.text import clean
 from airflow_provider_openai_runs.wire import wire_of
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n[ \t]*```", re.DOTALL | re.IGNORECASE)
+#: The end of the reasoning that some servers leave in the message; its beginning may stand in the prompt.
+_REASONED = re.compile(r"</(?:think|thinking|thought|reasoning)\s*>|\[/THINK\]", re.IGNORECASE)
 _MAX_NAME = 64
 
 
@@ -93,11 +95,17 @@ def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _json_text(text: str) -> str:
+    """Return the JSON in a text: all of it, what follows the model's reasoning, what stands in a fence."""
     if not text.strip():
         raise ValueError("The answer is empty")
+    rest = [text, *(text[found.end() :] for found in _REASONED.finditer(text))]
+    fenced = [found.group(1) for written in reversed(rest) if (found := _FENCED.search(written))]
+    return next(filter(_is_json, [*rest, *fenced]), [*rest, *fenced[:1]][-1])
+
+
+def _is_json(text: str) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):
-        fenced = _FENCED.search(text)
-        return fenced.group(1) if fenced else text
-    return text
+        return False
+    return True

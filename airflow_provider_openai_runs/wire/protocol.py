@@ -79,8 +79,12 @@ class Wire(Protocol):
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing: the smallest request there is."""
 
-    def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
-        """Read the run without its output and steps, where these are separate."""
+    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
+        """
+        Read the run without its output and steps, where these are separate.
+
+        :param request: what it was created with, where that is known: it says which tools were offered.
+        """
 
     def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
         """Add what the API keeps elsewhere: the output text, the files and, if wanted, every step."""

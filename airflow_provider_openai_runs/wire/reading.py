@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import Usage, plain
@@ -21,6 +24,8 @@ from airflow_provider_openai_runs.runs.text import encodable
 _MILLISECONDS = 1e11
 #: Beyond this even milliseconds mean no time, nor does a float mean a count.
 _MAX_TIME = 1e15
+#: Longer than any id.
+_MAX_ID = 1000
 #: The API's own statuses in whatever case, and others of the same meaning: taken for unknown, a run that has
 #: ended would be waited for until the end of its window.
 _SAME_STATUS = {status.value: status.value for status in RunStatus} | {
@@ -87,7 +92,7 @@ def text_pairs(value: object) -> dict[str, str]:
 def run_id(data: Mapping[str, Any]) -> str:
     """Return the id of a run; an answer without one is no run."""
     found = identifier(data.get("id"))
-    if not found:
+    if not 0 < len(found) <= _MAX_ID:
         raise ValueError(f"the answer has no run id, only {sorted(map(str, data))[:8]}")
     return found
 
@@ -122,10 +127,24 @@ def _first_int(data: Mapping[str, Any], *names: str) -> int | None:
 def poll_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds after which the server wants to be asked again, where it says so."""
     for name, scale in (("openai-poll-after-ms", 1000.0), ("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        written = headers.get(name, "")
         try:
-            seconds = float(headers.get(name, "")) / scale
+            seconds = float(written) / scale
         except ValueError:
-            continue
+            until = _http_date(written)
+            if until is None:
+                continue
+            # By the server's own clock, where it says what that is.
+            now = _http_date(headers.get("date", ""))
+            return max(0.0, until - (time.time() if now is None else now))
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
     return None
+
+
+def _http_date(written: str) -> float | None:
+    try:
+        found = parsedate_to_datetime(written)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

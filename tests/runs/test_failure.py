@@ -67,6 +67,7 @@ def test_long_text_shows_that_it_was_cut() -> None:
     [
         (FailureKind.NOT_SENT, True, True),
         (FailureKind.RETRY_LATER, True, True),
+        (FailureKind.NOT_ACCEPTED, True, True),
         (FailureKind.OUTCOME_UNKNOWN, True, False),
         (FailureKind.NOT_FOUND, False, True),
         (FailureKind.ACCESS_DENIED, False, True),
@@ -78,6 +79,7 @@ def test_what_may_be_tried_again(kind: FailureKind, *, transient: bool, not_acce
     failure = RequestFailure(kind=kind, text="x")
     assert failure.is_transient is transient
     assert failure.not_accepted is not_accepted
+    assert failure.may_be_sent_again is (kind in {FailureKind.NOT_SENT, FailureKind.RETRY_LATER})
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,15 @@ CONTRACT = {
     *("assistant_id", "model", "instructions", "tools", "metadata"),
 }
 OURS = {
-    *("output_text", "last_error", "incomplete_details", "tool_calls", "expires_at", "cancelled_at"),
+    *(
+        "output_text",
+        "refusal",
+        "last_error",
+        "incomplete_details",
+        "tool_calls",
+        "expires_at",
+        "cancelled_at",
+    ),
     *("failed_at", "ref"),
 }
 ids = st.text(min_size=1)

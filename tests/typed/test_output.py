@@ -122,6 +122,21 @@ def test_the_answer_is_returned_as_plain_json(text: str) -> None:
     assert OutputType(Report).parse(text) == {"day": "2026-11-22", "items": [{"name": "nut", "count": 1}]}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<think>\nIs it {"title"...\n</think>\n\n{}',
+        "Is it 5 or 10?\n</think>\n{}",
+        '<thinking>a</thinking><think>```json\n{{"title": 1}}\n```</think >\n```json\n{}\n```',
+        "[THINK]Hm.[/THINK]{}",
+    ],
+)
+def test_reasoning_that_a_server_leaves_in_the_message_is_skipped(text: str) -> None:
+    value = {"title": "</think> is no end", "tags": ["```json\\n3\\n```"]}
+    written = text.replace("{{", "{").replace("}}", "}").replace("{}", json.dumps(value))
+    assert OutputType(STRICT).parse(written) == value
+
+
 def test_a_fence_within_the_json_is_left_alone() -> None:
     value = {"title": "```json\n{}\n```", "tags": []}
     assert OutputType(STRICT).parse(json.dumps(value)) == value
