@@ -257,8 +257,8 @@ def plain(value: Any, *, reserves_keys: bool = True, _depth: int = 0) -> Any:
     Return a value as JSON that every database and Airflow's own encoders take.
 
     NUL and lone surrogates (PostgreSQL refuses both) become U+FFFD, NaN and infinities None, an integer
-    beyond 64 bits its decimal text, a dict with one of Airflow's ``RESERVED_KEYS`` its JSON as text, and what is
-    nested deeper than ``MAX_DEPTH`` an ellipsis.
+    beyond 64 bits its decimal text, a dict with one of Airflow's ``RESERVED_KEYS`` its JSON as text, and what
+    is nested deeper than ``MAX_DEPTH`` an ellipsis.
 
     :param reserves_keys: false where the value is carried as text, in which Airflow looks for no keys.
     """

@@ -117,7 +117,7 @@ def _answered(items: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _is_message(item: Mapping[str, Any]) -> bool:
-    return item.get("type", "message") == "message"
+    return bool(item.get("type", "message") == "message")
 
 
 def _call(kind: str, item: Mapping[str, Any]) -> ToolCall:
