@@ -3,11 +3,39 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from airflow_provider_openai_runs.runs.errors import RunConnectionError
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.wire import wire_of
+
+#: Ends of the URLs that people copy from an example: routes of the API, no part of its base.
+_ROUTES = ("/responses", "/chat/completions", "/threads", "/assistants", "/conversations")
+
+
+def with_query_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return a client's settings with the query of its base URL apart, where the SDK takes it.
+
+    Azure shows URLs such as ``https://x.openai.azure.com/openai/v1/responses?api-version=preview``: the SDK
+    would write each request's path behind the query.
+    """
+    base_url = settings.get("base_url")
+    if not isinstance(base_url, str):
+        return dict(settings)
+    scheme, host, path, query, _ = urlsplit(base_url.strip())
+    path = path.rstrip("/")
+    for route in _ROUTES:
+        path = path.removesuffix(route)
+    if not query and path == urlsplit(base_url).path.rstrip("/"):
+        return dict(settings)
+    found = {**settings, "base_url": urlunsplit((scheme, host, path, "", ""))}
+    if query:
+        pairs = dict(parse_qsl(query, keep_blank_values=True))
+        found["default_query"] = pairs | dict(settings.get("default_query") or {})
+    return found
 
 
 def run_url(ref: RunRef, *, base_url: str, template: object = None) -> str:

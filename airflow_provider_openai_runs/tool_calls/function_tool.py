@@ -68,9 +68,9 @@ class FunctionTool:
         :raises BadArgumentsError: when they do not fit.
         """
         try:
-            written = (
-                (text.strip() or "{}") if isinstance(text, str) else to_json({} if text is None else text)
-            )
+            # Some servers write JSON's null for the arguments of a function without parameters.
+            is_nothing = text is None or (isinstance(text, str) and text.strip() in {"", "null"})
+            written = "{}" if is_nothing else text if isinstance(text, str) else to_json(text)
             found = self._model.model_validate_json(written)
         except ValidationError as error:
             raise BadArgumentsError(self._message(problems(error))) from None

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import plain
-from airflow_provider_openai_runs.typed import checks
-from airflow_provider_openai_runs.typed.schemas import is_strict, problems
+from airflow_provider_openai_runs.typed import checks, strict
+from airflow_provider_openai_runs.typed.schemas import problems
 from airflow_provider_openai_runs.typed.text import clean
 from airflow_provider_openai_runs.wire import wire_of
 
@@ -47,8 +49,10 @@ class OutputType:
 
     def format_of(self, kind: str) -> dict[str, Any]:
         """Return what asks for this type, in the form of the kind's API."""
-        strict = is_strict(self._schema)
-        return wire_of(kind).output_format(name=self._name, schema=self._schema, strict=strict)
+        strict_schema = strict.without_loss(self._schema)
+        is_strict = strict.fits(strict_schema)
+        schema = strict_schema if is_strict else self._schema
+        return wire_of(kind).output_format(name=self._name, schema=schema, strict=is_strict)
 
     def parse(self, text: str | None) -> Any:
         """
@@ -59,8 +63,8 @@ class OutputType:
         written = _json_text(text or "")
         try:
             if self._model is not None:
-                return plain(self._model.model_validate_json(written).model_dump(mode="json"))
-            return plain(self._validated(json.loads(written)))
+                return plain(_written_back(self._model.model_validate_json(written), _loads(written)))
+            return plain(self._validated(_loads(written)))
         except ValidationError as error:
             raise ValueError(clean(problems(error))) from None
         except _DoesNotFitError:
@@ -81,6 +85,32 @@ class OutputType:
 
 class _DoesNotFitError(ValueError):
     """A JSON value does not fit the schema."""
+
+
+def _loads(text: str) -> Any:
+    """
+    Read JSON; NaN and infinities are none, though Python reads and writes them.
+
+    :raises _DoesNotFitError: if they are in there.
+    """
+    return json.loads(text, parse_float=_finite, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _DoesNotFitError(f"{text[:20]} is no number that JSON can hold")
+    return value
+
+
+def _written_back(found: BaseModel, given: Any) -> Any:
+    """Return JSON that the model reads as the same again: by names, by aliases, or what it has read."""
+    by_name = found.model_dump(mode="json")
+    for candidate in (by_name, found.model_dump(mode="json", by_alias=True), given):
+        with contextlib.suppress(Exception):  # also what a model's validator raises
+            if type(found).model_validate(candidate) == found:
+                return candidate
+    return by_name
 
 
 def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:

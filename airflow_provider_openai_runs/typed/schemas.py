@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: So many problems of one value are named.
 MAX_PROBLEMS = 5
 #: Under these keys are schemas by name; any string may be a name, also "title".
-_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 #: Under these keys are values, not schemas.
 _VALUES = frozenset({"default", "const", "enum", "examples", "required"})
 
@@ -36,29 +36,11 @@ def without_titles(schema: Any) -> Any:
         key: value
         if key in _VALUES
         else _named_without_titles(value)
-        if key in _NAMED
+        if key in NAMED
         else without_titles(value)
         for key, value in schema.items()
         if key != "title"
     }
-
-
-def is_strict(schema: Any) -> bool:
-    """Whether each object of a schema names all it has: no others allowed, and all of them required."""
-    if isinstance(schema, list):
-        return all(map(is_strict, schema))
-    if not isinstance(schema, Mapping):
-        return True
-    if "properties" in schema or schema.get("type") == "object" or "additionalProperties" in schema:
-        if schema.get("additionalProperties") is not False:
-            return False
-        if set(schema.get("properties", ())) != set(schema.get("required", ())):
-            return False
-    return all(
-        is_strict(list(value.values()) if key in _NAMED and isinstance(value, Mapping) else value)
-        for key, value in schema.items()
-        if key not in _VALUES
-    )
 
 
 def problems(error: ValidationError) -> str:

@@ -50,7 +50,7 @@ def json_text(value: object) -> str:
     """Return the JSON text of a call's arguments, which some servers send as the object itself."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(plain(value))
+    return "" if value is None else json.dumps(plain(value, reserves_keys=False))
 
 
 def unix_time(value: object) -> int | None:

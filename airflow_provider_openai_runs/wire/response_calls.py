@@ -9,11 +9,10 @@ without an output is pending unless a message follows it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from airflow_provider_openai_runs.runs.model import ToolCall, plain
+from airflow_provider_openai_runs.runs.model import ToolCall
 from airflow_provider_openai_runs.wire import reading
 
 #: The call of an MCP tool that waits for somebody's word rather than for an output.
@@ -138,4 +137,4 @@ def _arguments(kind: str, item: Mapping[str, Any]) -> str:
         return "{}" if written.strip() in {"", "null"} else written
     if "arguments" in item or "input" in item:
         return reading.json_text(item.get("arguments", item.get("input")))
-    return json.dumps(plain({key: value for key, value in item.items() if key not in _NOT_THE_ACTION}))
+    return reading.json_text({key: value for key, value in item.items() if key not in _NOT_THE_ACTION})

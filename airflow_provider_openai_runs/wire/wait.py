@@ -25,7 +25,7 @@ class WaitResult:
 
     :param raw_status: the run's status as its server calls it, at the last poll; stored as ``status``.
     :param fate: what became of the run itself.
-    :param failure: why the run could not be polled; stored as ``trouble``.
+    :param failure: why the run could not be polled; the stored key differs.
     """
 
     ref: RunRef

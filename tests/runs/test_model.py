@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.model import MAX_DEPTH, Run, RunRef, Step, ToolCall, Usage, plain
+from airflow_provider_openai_runs.runs.model import (
+    MAX_DEPTH,
+    RESERVED_KEYS,
+    Run,
+    RunRef,
+    Step,
+    ToolCall,
+    Usage,
+    plain,
+)
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 
 THREAD_REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")
@@ -159,3 +168,40 @@ def test_an_abyss_of_nested_lists_is_cut() -> None:
     text = json.dumps(run(steps=(Step(id="s", type="t", details={"x": abyss}),)).to_xcom())
     assert "\\u2026" in text
     assert text.count("[[") < MAX_DEPTH
+
+
+@pytest.mark.parametrize(
+    ("value", "carried"),
+    [
+        (2**64 - 1, 2**64 - 1),
+        (-(2**63), -(2**63)),
+        (2**64, "18446744073709551616"),
+        (-(2**63) - 1, "-9223372036854775809"),
+        ([{"a": 10**30}], [{"a": "1" + "0" * 30}]),
+        (True, True),
+        (float("nan"), None),
+        ({"__type": "dag", "__var": {}}, '{"__type": "dag", "__var": {}}'),
+        (
+            {"a": {"__id__": "x", "b": "\0"}},
+            {"a": '{"__id__": "x", "b": "\\ufffd"}'.replace("\\ufffd", "\ufffd")},
+        ),
+        ({"__classname": 1}, {"__classname": 1}),
+    ],
+)
+def test_what_airflow_cannot_carry_is_replaced(value: object, carried: object) -> None:
+    assert plain(value) == carried
+
+
+@pytest.mark.parametrize("key", sorted(RESERVED_KEYS))
+def test_no_dict_with_a_key_of_airflows_own_is_left(key: str) -> None:
+    found = plain({"output": [{"deep": {key: {"x": 1}}}]})
+    assert found == {"output": [{"deep": json.dumps({key: {"x": 1}})}]}
+    assert plain({key: 1}, reserves_keys=False) == {key: 1}
+
+
+def test_the_reserved_keys_are_all_that_airflow_has() -> None:
+    serde = pytest.importorskip("airflow.sdk.serde")
+    names = ("CLASSNAME", "VERSION", "DATA", "SCHEMA_ID", "OLD_TYPE", "OLD_DATA")
+    assert {getattr(serde, name) for name in names if hasattr(serde, name)} <= RESERVED_KEYS
+    enums = pytest.importorskip("airflow.serialization.enums")
+    assert {item.value for item in enums.Encoding} <= RESERVED_KEYS
