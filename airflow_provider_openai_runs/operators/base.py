@@ -254,6 +254,7 @@ class BaseCreateOperator(BaseOperator):
             on_approval_timeout=self.on_approval_timeout,
             on_second_approval=self.on_second_approval,
             output_type=self.output_type,
+            push_xcom=bool(self.do_xcom_push),
             multiple_outputs=self.multiple_outputs,
         )
 
