@@ -219,8 +219,11 @@ class Attempt:
         self._kill_handler.raise_if_killed()
         url = hook.run_url(run.ref)
         self._show_page(url)
-        self._ti.xcom_push(key="ref", value=run.ref.to_json())
-        self._ti.xcom_push(key=self._page_key, value=url)
+        # Without a store, the next worker finds the run by its ref in XCom, and nowhere else.
+        if self._settings.push_xcom or not self._store.is_kept:
+            self._ti.xcom_push(key="ref", value=run.ref.to_json())
+        if self._settings.push_xcom:
+            self._ti.xcom_push(key=self._page_key, value=url)
         verb = "Created" if acquired.created is not None else "Going on with"
         until = f"waiting until {_utc(run.deadline)}" if run.deadline else "not waiting for it"
         self._log.info("%s %s, %s%s", verb, run.ref, until, url and f": {url}")

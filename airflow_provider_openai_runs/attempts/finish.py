@@ -190,8 +190,8 @@ class RunFinisher:
         return True
 
     def _pushed(self, error: OpenAIRunError, run: Run | None) -> OpenAIRunError:
-        """Push what is known of the run, and return the error that says so."""
-        if run is None:
+        """Push what is known of the run, and return the error that says so; push nothing if described so."""
+        if run is None or not self.settings.push_xcom:
             return error
         values = results.to_xcom(run, log=self.log)
         results.push(self.context, values, multiple_outputs=self.settings.multiple_outputs)

@@ -42,6 +42,7 @@ class CreateSettings:
     :param completion_window: seconds to wait for the run; None is fire and forget.
     :param poll_interval: seconds between polls, where they are fixed.
     :param timeouts: whole budgets of create, read and delete.
+    :param push_xcom: whether anything of the run may go to XCom.
     :param outputs: answers to calls that are given, by call id.
     """
 
@@ -67,6 +68,7 @@ class CreateSettings:
     on_approval_timeout: OnApproval = "reject"
     on_second_approval: OnApproval = "reject"
     output_type: Any = None
+    push_xcom: bool = True
     multiple_outputs: bool = False
 
     def __post_init__(self) -> None:

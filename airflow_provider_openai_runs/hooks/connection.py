@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
-from airflow_provider_openai_runs.hooks.urls import run_url, with_query_apart
+from airflow_provider_openai_runs.hooks.urls import check_base_url, run_url, with_query_apart
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
@@ -89,6 +90,7 @@ class ConnectionHook(OpenAIHook):
             # A key read from a file ends with a line break, which no header may hold.
             settings["api_key"] = settings["api_key"].strip() or None
         settings = with_query_apart(settings)
+        check_base_url(settings.get("base_url") or os.environ.get("OPENAI_BASE_URL"))
         path = extras.get("api_key_provider")
         return settings if path is None else settings | {"api_key": key_provider(path)}
 

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page that shows a run to a person."""
+"""The addresses of a connection: its server, and the page that shows a run to a person."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from airflow_provider_openai_runs.runs.errors import RunConnectionError
+from airflow_provider_openai_runs.runs.failure import safe_text
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.wire import wire_of
 
+#: White space, or what stands for a port and is none.
+_NO_HOST = re.compile(r"[\s<>{}]|:$")
 #: Ends of the URLs that people copy from an example: routes of the API, no part of its base.
 _ROUTES = ("/responses", "/chat/completions", "/threads", "/assistants", "/conversations")
 
@@ -58,3 +62,25 @@ def run_url(ref: RunRef, *, base_url: str, template: object = None) -> str:
             f"run_url_template={template!r} of connection {ref.conn_id!r} may name {{id}}, {{kind}} and "
             f"{{thread_id}} only ({type(error).__name__}: {error})."
         ) from error
+
+
+def check_base_url(url: object) -> None:
+    """
+    Refuse a base URL that no request can ever be sent to.
+
+    :param url: None leaves it to the SDK.
+    :raises ValueError: saying what is wrong and how to write it.
+    """
+    if url is None or url == "":
+        return
+    shown = safe_text(url)
+    how = "write it as https://host/v1 (Host of the connection, base_url in its extra, or OPENAI_BASE_URL)"
+    try:
+        parts = urlsplit(str(url))
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"its address {shown!r} is no URL ({error}); {how}") from None
+    if parts.scheme not in {"http", "https"} or "://" not in str(url):
+        raise ValueError(f"its address {shown!r} has no http:// or https:// in front; {how}")
+    if not host or _NO_HOST.search(parts.netloc) or parts.path.startswith("//"):
+        raise ValueError(f"its address {shown!r} names no host; {how}")

@@ -25,11 +25,17 @@ MAX_SHOWN = 100
 
 
 def invalid(name: str, value: object, rule: str) -> RunRequestError:
-    """Build the error for one argument; a key inside the value, such as that of an MCP tool, is taken out."""
-    shown = safe_text(repr(value))
-    if len(shown) > MAX_SHOWN:
-        shown = shown[: MAX_SHOWN - 1] + "…"
-    return RunRequestError(f"{name}={shown}: {rule}. Nothing was sent.")
+    """Build the error for one argument."""
+    return RunRequestError(f"{shown(name, value)}: {rule}. Nothing was sent.")
+
+
+def shown(name: str, value: object) -> str:
+    """Show an argument in an error; a key inside the value, such as that of an MCP tool, is taken out."""
+    try:
+        found = safe_text(repr(value))
+    except Exception:  # noqa: BLE001 # a value may say nothing of itself, or contain itself
+        found = f"<{type(value).__name__}>"
+    return f"{name}={found}" if len(found) <= MAX_SHOWN else f"{name}={found[: MAX_SHOWN - 1]}…"
 
 
 def text(name: str, value: object) -> str:
@@ -37,6 +43,13 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str) or value.strip() in {"", ".", ".."}:
         raise invalid(name, value, "must be a non-empty string")
     return value
+
+
+def as_text(value: object) -> str:
+    """Return JSON as the text that a template was before it was rendered natively; text stays as it is."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
 
 
 def number(name: str, value: object, *, low: float, high: float) -> float:
@@ -47,11 +60,12 @@ def number(name: str, value: object, *, low: float, high: float) -> float:
     return found
 
 
-def count(name: str, value: object) -> int:
-    """Require a whole number of at least one."""
+def count(name: str, value: object, *, low: int = 1, high: int | None = None) -> int:
+    """Require a whole number within bounds, of at least one unless given."""
     found = _as_number(name, value)
-    if found != int(found) or found < 1:
-        raise invalid(name, value, "must be a whole number of at least 1")
+    if found != int(found) or found < low or (high is not None and found > high):
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise invalid(name, value, f"must be a whole number {bounds}")
     return int(found)
 
 
@@ -79,7 +93,7 @@ def completion_window(value: object) -> float:
 
 
 def metadata(value: object) -> dict[str, str]:
-    """Require at most 15 pairs of text within the API's lengths."""
+    """Require at most 15 pairs of text within the API's lengths; a number becomes the text that it was."""
     if not isinstance(value, Mapping):
         raise invalid("metadata", value, "must be a dict of text to text")
     if len(value) > MAX_METADATA_PAIRS:
@@ -96,11 +110,11 @@ def metadata(value: object) -> dict[str, str]:
             raise invalid(
                 "metadata", {key: item}, f"a key must be text of 1 to {MAX_METADATA_KEY} characters"
             )
-        if not isinstance(item, str) or len(item) > MAX_METADATA_VALUE:
+        if item is None or len(as_text(item)) > MAX_METADATA_VALUE:
             raise invalid(
                 f"metadata[{key!r}]", item, f"must be text of at most {MAX_METADATA_VALUE} characters"
             )
-    return dict(value)
+    return {key: as_text(item) for key, item in value.items()}
 
 
 def flag(name: str, value: object) -> bool:

@@ -66,7 +66,7 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
                 RunIncompleteError,
                 f"ended incomplete{seconds}: {_reason(run)}",
                 (
-                    "What it wrote until then is in XCom. The same request would end the same way: raise the "
+                    "The same request would end the same way: raise the "
                     "ceiling, or take the partial answer with on_incomplete='accept'."
                 ),
             )

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowSensorTimeout,
+    AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -80,7 +82,14 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         started_at = time.time()
-        observed = self.poke(context)
+        try:
+            observed = self.poke(context)
+        except AirflowException as error:
+            # As in BaseSensorOperator.resume_execution, which sees every later end of a deferred sensor.
+            if self.soft_fail or self.never_fail:
+                way = "soft_fail" if self.soft_fail else "never_fail"
+                raise AirflowSkipException(f"Skipped ({way}=True): {error}") from error
+            raise
         if observed.is_done:
             return observed.xcom_value
         from airflow_provider_openai_runs.triggers import RunCompletionTrigger  # noqa: PLC0415

@@ -88,7 +88,7 @@ class _Unpacker:
     def __init__(self) -> None:
         self._window = _ANY_HEADER
         self._zlib: Any = zlib.decompressobj(self._window)
-        #: The first bytes, until they have told the form.
+        #: The first bytes, until they show the form.
         self._head: bytes | None = b""
         self._left_over = 0
 
@@ -117,8 +117,8 @@ class _Unpacker:
                 self._zlib = zlib.decompressobj(self._window)
                 continue
             if self._head is not None:
-                told = found or len(self._head) + len(received) >= _HEADER_BYTES
-                self._head = None if told else self._head + received
+                is_known = found or len(self._head) + len(received) >= _HEADER_BYTES
+                self._head = None if is_known else self._head + received
             received = self._zlib.unused_data if self._zlib.eof else self._zlib.unconsumed_tail
             yield found
 

@@ -52,14 +52,14 @@ def without_loss(schema: Any) -> Any:
     for key, value in schema.items():
         if key in NAMED and isinstance(value, Mapping):
             found[key] = {name: without_loss(inner) for name, inner in value.items()}
-        elif key == "oneOf" and "anyOf" not in schema and _is_told_apart(schema):
+        elif key == "oneOf" and "anyOf" not in schema and _has_discriminator(schema):
             found["anyOf"] = without_loss(value)
         elif key not in _ADVICE:
             found[key] = value if key in {"const", "enum", "required"} else without_loss(value)
     return found
 
 
-def _is_told_apart(schema: Mapping[str, Any]) -> bool:
+def _has_discriminator(schema: Mapping[str, Any]) -> bool:
     return isinstance(schema.get("discriminator"), Mapping)
 
 
@@ -80,7 +80,7 @@ def _fits(schema: object, root: Mapping[str, Any], counts: dict[str, int], depth
         return False
     if "format" in schema and schema["format"] not in _FORMATS:
         return False
-    if any(word in str(schema.get("pattern", "")) for word in _NOT_REGULAR):
+    if any(part in str(schema.get("pattern", "")) for part in _NOT_REGULAR):
         return False
     counts["enum"] += len(schema.get("enum", ()))
     kinds = schema.get("type")

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.runs.request import response_request
+from airflow_provider_openai_runs.runs.response_request import response_request
 from airflow_provider_openai_runs.wire import flows
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from tests.support.scripted_server import ScriptedServer, reply, serve

@@ -11,14 +11,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.request import (
-    RunRequest,
-    checked_timeouts,
-    fingerprint,
-    response_request,
-    thread_run_request,
-)
+from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts, fingerprint
+from airflow_provider_openai_runs.runs.response_request import response_request
 from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.thread_run_request import thread_run_request
 
 BARE_FUNCTION = {"type": "function"}
 NAMELESS = {"type": "function", "function": {"description": "x"}}
@@ -138,12 +134,14 @@ SHARED: list[tuple[dict[str, Any], list[str]]] = [
     ({"top_p": 2}, ["top_p=2", "between 0 and 1"]),
     ({"model": ""}, ["model=''", "must be a non-empty string"]),
     ({"metadata": dict.fromkeys(map(str, range(16)), "x")}, ["metadata={'0'", "16 pairs", "at most 15"]),
-    ({"metadata": {"n": 5}}, ["metadata['n']=5", "must be text"]),
+    ({"metadata": {"n": None}}, ["metadata['n']=None", "must be text"]),
     ({"tools": [BARE_FUNCTION]}, ["tools[0]={'type': 'function'}", "needs 'function'"]),
     ({"tools": [NAMELESS]}, ["tools[0]['function']={'description': 'x'}", "needs a 'name'"]),
     ({"include": "x"}, ["include='x'", "must be a list"]),
     ({"extra_body": {"model": "x"}, "model": "y"}, ["extra_body={'model': 'x'}", "repeats", "'model'"]),
-    ({"extra_body": {"stream": True}}, ["extra_body={'stream': True}", "cannot stream"]),
+    ({"stream": True}, ["stream=True", "cannot stream"]),
+    ({"stream_options": {"include_usage": True}}, ["stream_options=", "cannot stream"]),
+    ({"extra_body": {"stream": True}}, ["extra_body['stream']=True", "cannot stream"]),
 ]
 
 

@@ -269,7 +269,7 @@ def test_a_model_is_called_strict_only_where_the_api_takes_it(model: Any, strict
         assert not any(f'"{word}"' in written for word in ("oneOf", "default", "discriminator"))
 
 
-def test_a_union_that_is_told_apart_is_sent_as_any_of_its_members() -> None:
+def test_a_union_with_a_discriminator_is_sent_as_any_of_its_members() -> None:
     pet = _asked(Owner)["schema"]["properties"]["pet"]
     assert pet["anyOf"] == [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]
     assert OutputType(Owner).parse('{"pet": {"kind": "cat", "lives": 9}}') == {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.runs.model import Run, RunRef
-from airflow_provider_openai_runs.runs.request import response_request
+from airflow_provider_openai_runs.runs.response_request import response_request
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire.protocol import ApiReply
 from airflow_provider_openai_runs.wire.responses import WIRE

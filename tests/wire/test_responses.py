@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
-from airflow_provider_openai_runs.runs.request import response_request
+from airflow_provider_openai_runs.runs.response_request import response_request
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
