@@ -15,7 +15,7 @@ QUICK = Scenario(queued=0.05, in_progress=0.1, text="Rayleigh scattering.", usag
 CONTRACT = {
     *("id", "object", "thread_id", "assistant_id", "model", "instructions", "status", "tools"),
     *("created_at", "started_at", "completed_at", "file_ids", "metadata", "usage", "steps"),
-    *("output_text", "last_error", "incomplete_details", "tool_calls"),
+    *("output_text", "refusal", "last_error", "incomplete_details", "tool_calls"),
     *("expires_at", "cancelled_at", "failed_at", "ref"),
 }
 
