@@ -58,7 +58,8 @@ class ToyWire:
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         return ApiRequest(method="GET", path=f"/jobs/{ref.id}", read=_poll)
 
-    def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
+    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
+        del request
         return ApiRequest(
             method="GET", path=f"/jobs/{ref.id}", read=lambda reply: _run(reply.data, ref.conn_id)
         )

@@ -100,7 +100,7 @@ class Attempt:
             if isinstance(acquired, DeferForThread):
                 return acquired
             if settings.completion_window is None:
-                self._show(acquired)
+                hook = self._show(acquired)
                 run = acquired.created or hook.retrieve(acquired.run.ref)
                 return Finished(result=results.to_xcom(run, log=self._log))
             return self._go_on(acquired, self._wait(acquired))
@@ -163,7 +163,7 @@ class Attempt:
             self._is_watched = True
         if conn_id not in self._hooks:
             self._hooks[conn_id] = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep)
-            self._kill_handler.prepare(self._hooks[conn_id])
+        self._kill_handler.prepare(self._hooks[conn_id])
         return self._hooks[conn_id]
 
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
@@ -301,7 +301,10 @@ class Attempt:
             return record.run
         ti = self._ti
         pushed = ti.xcom_pull(task_ids=ti.task_id, key="ref", map_indexes=ti.map_index)
-        return TrackedRun(ref=RunRef.from_json(pushed)) if pushed else None
+        if not pushed:
+            return None
+        ref = RunRef.from_json(pushed)
+        return record.back_at(ref) if record is not None else TrackedRun(ref=ref)
 
 
 def _ended_as(acquired: Acquired, outcome: Outcome) -> WaitResult:

@@ -190,7 +190,7 @@ class RunFinisher:
         return True
 
     def _pushed(self, error: OpenAIRunError, run: Run | None) -> OpenAIRunError:
-        """Push what is known of the run, and return the error that says so, unless the task pushes nothing."""
+        """Push what is known of the run, unless nothing is to be pushed; return the error that says so."""
         if run is None or not self.settings.push_xcom:
             return error
         values = results.to_xcom(run, log=self.log)

@@ -51,6 +51,7 @@ class KillHandler:
         self._adoptable = adoptable
         self._log = log
         self._client: Any = None
+        self._client_of: str | None = None
         self._killed = False
         self._fate: str | None = None
         self._ended: RunRef | None = None
@@ -61,7 +62,8 @@ class KillHandler:
 
     def prepare(self, hook: OpenAIRunsHook) -> None:
         """Build the client that a kill will need."""
-        self._client = hook.get_conn()
+        if self._client_of != hook.conn_id:
+            self._client, self._client_of = hook.get_conn(), hook.conn_id
 
     def watch(self, ref: RunRef) -> None:
         """Watch over this run from now on."""

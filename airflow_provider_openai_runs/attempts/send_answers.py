@@ -82,6 +82,9 @@ class AnswerSender:
                 until=answers.until,
             )
             if isinstance(next_step, NotSent):
+                # An earlier try may have been taken all the same.
+                if asked_to_wait and not self._still_waits(run):
+                    break
                 return next_step
             api.sleep(next_step.seconds)
             tries += 1

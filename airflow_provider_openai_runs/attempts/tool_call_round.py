@@ -123,7 +123,7 @@ class ToolCallRound:
     def _read(self, tracked: TrackedRun) -> Run:
         # The run alone: what its API keeps elsewhere is not needed to answer.
         ref = tracked.ref
-        flow = flows.single(wire_of(ref.kind).retrieve(ref))
+        flow = flows.single(wire_of(ref.kind).retrieve(ref, self.settings.request.that_created(ref)))
         try:
             return self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
         except ApiRequestFailed as failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -188,18 +189,19 @@ class BaseCreateOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Finish after the wait in the triggerer: read the run, push it, or fail with its fate."""
-        return self._perform(context, lambda attempt: attempt.complete(event))
+        return self._perform(context, lambda attempt: attempt.complete(event), resumes=True)
 
     def execute_after_approval(
         self, context: Context, event: Any = None, progress: dict[str, Any] | None = None
     ) -> Any:
         """Answer the model's calls as a person has decided, and wait again."""
-        return self._perform(context, lambda attempt: attempt.complete_approval(event, progress or {}))
+        stored = progress or {}
+        return self._perform(context, lambda attempt: attempt.complete_approval(event, stored), resumes=True)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; when the trigger died, poll the run first: it may have completed, or need an end."""
         if next_method == _TRIGGER_DIED:
-            ended = self._perform(context, lambda attempt: attempt.after_the_triggers_death())
+            ended = self._perform(context, lambda attempt: attempt.after_the_triggers_death(), resumes=True)
             if ended is not None:
                 return ended
         return super().resume_execution(next_method, next_kwargs, context)
@@ -209,13 +211,15 @@ class BaseCreateOperator(BaseOperator):
         if self._attempt is not None:
             self._attempt.kill()
 
-    def _perform(self, context: Context, step: Callable[[Attempt], AttemptStep | None]) -> Any:
+    def _perform(
+        self, context: Context, step: Callable[[Attempt], AttemptStep | None], *, resumes: bool = False
+    ) -> Any:
         # Imported here and nowhere above: it brings the SDK, and a Dag file is parsed every few seconds.
         from airflow_provider_openai_runs.attempts.attempt import Attempt  # noqa: PLC0415
         from airflow_provider_openai_runs.operators.perform import perform  # noqa: PLC0415
 
         with airflow_errors():
-            settings = self._settings()
+            settings = self._settings(resumes=resumes)
             self._attempt = Attempt(
                 settings,
                 context,
@@ -226,13 +230,36 @@ class BaseCreateOperator(BaseOperator):
             ends_with = step(self._attempt)
             return None if ends_with is None else perform(self, ends_with, settings)
 
-    def _settings(self) -> CreateSettings:
-        """Return the arguments of this attempt, rendered and checked."""
+    def _settings(self, *, resumes: bool) -> CreateSettings:
+        """
+        Return the arguments of this attempt, rendered and checked.
+
+        :param resumes: a run has been paid for already. What cannot be asked for any more, since the Dag was
+            edited meanwhile, is only a warning; the run is finished from, and its calls are not answered.
+        """
         from airflow_provider_openai_runs.attempts.settings import CreateSettings  # noqa: PLC0415 # pydantic
 
+        try:
+            return self._settings_for(CreateSettings, self.build_request())
+        except RunRequestError as error:
+            if not resumes:
+                raise
+            self.log.warning(
+                "These arguments cannot be sent any more; the run is finished all the same: %s", error
+            )
+        unknown = self._settings_for(CreateSettings, self.request_of_resume())
+        return replace(unknown, functions=(), approve=None, outputs={})
+
+    def request_of_resume(self) -> RunRequest:
+        """Return as much of the request as finishing from its run takes."""
+        from airflow_provider_openai_runs.runs.request import RunRequest  # noqa: PLC0415 # not for a Dag file
+
+        return RunRequest(kind="", body={})
+
+    def _settings_for(self, settings: type[CreateSettings], request: RunRequest) -> CreateSettings:
         window, interval = self.completion_window, self.poll_interval
-        return CreateSettings(
-            request=self.build_request(),
+        return settings(
+            request=request,
             conn_id=self.connection_of_run(),
             completion_window=None if window is None else checks.completion_window(window),
             poll_interval=None if interval is None else checks.seconds("poll_interval", interval),

@@ -80,6 +80,11 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
         """Return the connection that the run was created with."""
         return self.waiting_run().conn_id
 
+    def request_of_resume(self) -> RunRequest:
+        """Return as much of the request as finishing from its run takes."""
+        ref = self.waiting_run()
+        return RunRequest(kind=ref.kind, body={}, answers=ref)
+
     def build_request(self) -> RunRequest:
         """Check the rendered arguments."""
         ref, again = self.waiting_run(), {name: getattr(self, name) for name in _AGAIN}

@@ -91,7 +91,7 @@ OF_RESPONSE_ONLY: list[tuple[dict[str, Any], list[str]]] = [
     ({"input": [{"role": "user", "content": "Why?"}, "Why?"]}, ["input[1]='Why?'", "must be a dict"]),
     ({"extra_body": {"x": [object]}}, ["extra_body['x'][0]=", "JSON has no form"]),
     ({"prompt": "{{ text }}"}, ["prompt='{{ text }}'", "JSON object"]),
-    ({"prompt": {"version": "2"}}, ["prompt['id']=None", "must be text"]),
+    ({"prompt": {"version": "2"}}, ["prompt['id']=None", "must be a non-empty string"]),
     ({"reasoning": "low"}, ["reasoning='low'", "must be a dict"]),
     ({"conversation": ""}, ["conversation=''", "must be a non-empty string"]),
 ]
