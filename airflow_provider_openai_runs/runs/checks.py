@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.failure import safe_text
+from airflow_provider_openai_runs.runs.text import message_text
 
 #: OpenAI takes 16 pairs; one carries the token by which a lost run is found again.
 MAX_METADATA_PAIRS = 15
@@ -26,9 +26,7 @@ MAX_SHOWN = 100
 
 def invalid(name: str, value: object, rule: str) -> RunRequestError:
     """Build the error for one argument; a key inside the value, such as that of an MCP tool, is taken out."""
-    shown = safe_text(repr(value))
-    if len(shown) > MAX_SHOWN:
-        shown = shown[: MAX_SHOWN - 1] + "…"
+    shown = message_text(repr(value), limit=MAX_SHOWN)
     return RunRequestError(f"{name}={shown}: {rule}. Nothing was sent.")
 
 

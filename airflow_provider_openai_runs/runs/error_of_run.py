@@ -17,12 +17,13 @@ from airflow_provider_openai_runs.runs.errors import (
     RunUnreachableError,
     ToolCallsPendingError,
 )
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, safe_text
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.policies import OnIncomplete
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.runs.tools import describe_calls
 
 #: Codes of ``last_error`` / ``error`` after which the same request would fail again. Any other one, and none
@@ -128,16 +129,16 @@ def error_of_unknown_run(ref: RunRef, failure: RequestFailure) -> OpenAIRunError
 
 
 def _code(run: Run) -> str:
-    return safe_text((run.last_error or {}).get("code") or "no code")
+    return message_text((run.last_error or {}).get("code") or "no code", limit=MAX_STATUS)
 
 
 def _failure(run: Run, seconds: str) -> str:
-    message = safe_text((run.last_error or {}).get("message") or "no message").rstrip(".")
+    message = message_text((run.last_error or {}).get("message") or "no message").rstrip(".")
     return f"failed{seconds}: {_code(run)}: {message}"
 
 
 def _reason(run: Run) -> str:
-    reason = safe_text((run.incomplete_details or {}).get("reason") or "no reason given")
+    reason = message_text((run.incomplete_details or {}).get("reason") or "no reason given")
     ceilings = ", ".join(f"{name}={value}" for name, value in run.limits.items())
     used = (
         f"; used {run.usage.prompt_tokens} prompt and {run.usage.completion_tokens} completion tokens"

@@ -20,7 +20,8 @@ import httpx2
 import openai
 
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, safe_text
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
@@ -68,7 +69,7 @@ def failing(call: ApiRequest[Any]) -> Iterator[None]:
         _report_once(type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
         text = f"{call.method} {call.path} ended in {type(error).__name__}; the log says where"
         raise ApiRequestFailed(
-            RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=safe_text(text)), pays=call.pays
+            RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=message_text(text)), pays=call.pays
         ) from None
 
 
@@ -76,12 +77,12 @@ def not_sent(error: Exception) -> ApiRequestFailed:
     """Return the failure of a call for which there is no client: its connection cannot be used just now."""
     unusable = isinstance(error, OpenAIRunError)
     kind = FailureKind.ACCESS_DENIED if unusable else FailureKind.NOT_SENT
-    return ApiRequestFailed(RequestFailure(kind=kind, text=safe_text(error) or type(error).__name__))
+    return ApiRequestFailed(RequestFailure(kind=kind, text=message_text(error) or type(error).__name__))
 
 
 def unreadable(call: ApiRequest[Any], error: Exception, status: int | None = None) -> ApiRequestFailed:
     """Return the failure of a call whose answer cannot be read."""
-    text = safe_text(f"{call.method} {call.path} was answered unreadably: {error}")
+    text = message_text(f"{call.method} {call.path} was answered unreadably: {error}")
     failure = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=text, http_status=status)
     return ApiRequestFailed(failure, pays=call.pays)
 
@@ -130,7 +131,7 @@ def _failure(error: openai.OpenAIError) -> RequestFailure:
     sent = isinstance(error, openai.APIError) and (not isinstance(cause, _NEVER_SENT) or _redirected(error))
     text = f"{error} ({type(cause).__name__}: {cause})" if cause else str(error)
     return RequestFailure(
-        kind=FailureKind.OUTCOME_UNKNOWN if sent else FailureKind.NOT_SENT, text=safe_text(text)
+        kind=FailureKind.OUTCOME_UNKNOWN if sent else FailureKind.NOT_SENT, text=message_text(text)
     )
 
 
@@ -144,7 +145,7 @@ def _redirected(error: openai.APIError) -> bool:
 
 def _rejected(error: openai.APIStatusError) -> RequestFailure:
     status = error.status_code
-    code = error.code if isinstance(error.code, str) else None
+    code = message_text(error.code, limit=MAX_STATUS) if isinstance(error.code, str) else None
     if status in _ACCESS_DENIED:
         kind = FailureKind.ACCESS_DENIED
     elif status == _NOT_FOUND:
@@ -161,10 +162,10 @@ def _rejected(error: openai.APIStatusError) -> RequestFailure:
         kind = FailureKind.REJECTED
     return RequestFailure(
         kind=kind,
-        text=safe_text(_message(error)),
+        text=message_text(_message(error)),
         http_status=status,
         code=code,
-        param=error.param if isinstance(error.param, str) else None,
+        param=message_text(error.param, limit=MAX_STATUS) if isinstance(error.param, str) else None,
         retry_after=reading.poll_after(error.response.headers),
     )
 

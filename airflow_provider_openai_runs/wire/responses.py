@@ -171,7 +171,10 @@ def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
     if isinstance(conversation, Mapping):
         conversation = conversation.get("id")
     ref = RunRef(
-        kind=RunKind.RESPONSE, id=reading.run_id(data), thread_id=reading.text(conversation), conn_id=conn_id
+        kind=RunKind.RESPONSE,
+        id=reading.run_id(data),
+        thread_id=reading.optional_id(conversation),
+        conn_id=conn_id,
     )
     ended_at = reading.unix_time(data.get("completed_at"))
     previous = reading.text(data.get("previous_response_id"))
@@ -188,7 +191,7 @@ def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
         metadata=reading.text_pairs(data.get("metadata")),
         usage=reading.usage(data.get("usage")),
         file_ids=tuple(_file_ids(data)),
-        last_error=reading.optional_object(data.get("error")),
+        last_error=reading.error_object(data.get("error")),
         incomplete_details=reading.optional_object(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
         tool_calls=tuple(_tool_calls(data)) if status in _CALLS_COUNT else (),
