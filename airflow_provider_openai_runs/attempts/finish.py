@@ -78,7 +78,7 @@ class RunFinisher:
         try:
             run = self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
         except ApiRequestFailed as failed:
-            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from failed
+            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
         run = as_one(self._earlier(rounds), run)
         self.log.info("%s", results.summary(run))
         error = error_of_run(run, on_incomplete=self.settings.on_incomplete)
@@ -102,7 +102,7 @@ class RunFinisher:
             error = RunOutputError(
                 f"The answer of {run.ref} does not fit output_type: {unfit}. A retry starts a new run."
             )
-            raise self._pushed(error, run) from unfit
+            raise self._pushed(error, run) from None
 
     # -- without one --------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 """
 What went wrong with a call, in the terms that decisions need.
 
-Whatever a call raises becomes ``CallFailed``: a wait goes on after it, and any other error would end it.
+Whatever a call raises becomes ``ApiRequestFailed``: a wait goes on after it, any other error would end it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import openai
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
+from airflow_provider_openai_runs.transport.secrets import Redact
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
@@ -47,25 +48,28 @@ class UseSdkInsteadError(Exception):
 
 
 @contextmanager
-def failing(call: ApiRequest[Any]) -> Iterator[None]:
+def failing(call: ApiRequest[Any], redact: Redact) -> Iterator[None]:
     """
-    Let nothing but ``CallFailed`` out of a call, and ``UseSdkInsteadError``, which is no failure.
+    Let nothing but ``ApiRequestFailed`` out of a call, and ``UseSdkInsteadError``, which is no failure.
 
-    :raises CallFailed: for every other error.
+    What is raised has no cause: the SDK's errors hold the whole body, and what it quotes, and a task's log
+    prints a chain to its end.
+
+    :param redact: takes the connection's secrets out of text.
+    :raises ApiRequestFailed: for every other error.
     """
     try:
         yield
     except (ApiRequestFailed, UseSdkInsteadError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 # its sentence, its type or its place is kept
         if _cannot_be_written(error):
-            # Without its cause, whose text is the header: it would be logged with the traceback.
             failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_UNWRITABLE)
             raise ApiRequestFailed(failure, pays=call.pays) from None
         if isinstance(error, openai.OpenAIError):
-            raise ApiRequestFailed(_failure(error), pays=call.pays) from error
+            raise ApiRequestFailed(_failure(error, redact), pays=call.pays) from None
         if isinstance(error, ValueError | RecursionError):
-            raise unreadable(call, error) from error
+            raise unreadable(call, error, redact=redact) from None
         _report_once(type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
         text = f"{call.method} {call.path} ended in {type(error).__name__}; the log says where"
         raise ApiRequestFailed(
@@ -80,9 +84,11 @@ def not_sent(error: Exception) -> ApiRequestFailed:
     return ApiRequestFailed(RequestFailure(kind=kind, text=message_text(error) or type(error).__name__))
 
 
-def unreadable(call: ApiRequest[Any], error: Exception, status: int | None = None) -> ApiRequestFailed:
+def unreadable(
+    call: ApiRequest[Any], error: Exception, *, redact: Redact, status: int | None = None
+) -> ApiRequestFailed:
     """Return the failure of a call whose answer cannot be read."""
-    text = message_text(f"{call.method} {call.path} was answered unreadably: {error}")
+    text = message_text(f"{call.method} {call.path} was answered unreadably: {error}", redact=redact)
     failure = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=text, http_status=status)
     return ApiRequestFailed(failure, pays=call.pays)
 
@@ -124,14 +130,15 @@ def _report_once(name: str, where: str) -> None:
     )
 
 
-def _failure(error: openai.OpenAIError) -> RequestFailure:
+def _failure(error: openai.OpenAIError, redact: Redact) -> RequestFailure:
     if isinstance(error, openai.APIStatusError):
-        return _rejected(error)
+        return _rejected(error, redact)
     cause = error.__cause__
     sent = isinstance(error, openai.APIError) and (not isinstance(cause, _NEVER_SENT) or _redirected(error))
     text = f"{error} ({type(cause).__name__}: {cause})" if cause else str(error)
     return RequestFailure(
-        kind=FailureKind.OUTCOME_UNKNOWN if sent else FailureKind.NOT_SENT, text=message_text(text)
+        kind=FailureKind.OUTCOME_UNKNOWN if sent else FailureKind.NOT_SENT,
+        text=message_text(text, redact=redact),
     )
 
 
@@ -143,9 +150,9 @@ def _redirected(error: openai.APIError) -> bool:
     return False
 
 
-def _rejected(error: openai.APIStatusError) -> RequestFailure:
+def _rejected(error: openai.APIStatusError, redact: Redact) -> RequestFailure:
     status = error.status_code
-    code = message_text(error.code, limit=MAX_STATUS) if isinstance(error.code, str) else None
+    code = message_text(error.code, limit=MAX_STATUS, redact=redact) if isinstance(error.code, str) else None
     if status in _ACCESS_DENIED:
         kind = FailureKind.ACCESS_DENIED
     elif status == _NOT_FOUND:
@@ -162,10 +169,12 @@ def _rejected(error: openai.APIStatusError) -> RequestFailure:
         kind = FailureKind.REJECTED
     return RequestFailure(
         kind=kind,
-        text=message_text(_message(error)),
+        text=message_text(_message(error), redact=redact),
         http_status=status,
         code=code,
-        param=message_text(error.param, limit=MAX_STATUS) if isinstance(error.param, str) else None,
+        param=message_text(error.param, limit=MAX_STATUS, redact=redact)
+        if isinstance(error.param, str)
+        else None,
         retry_after=reading.poll_after(error.response.headers),
     )
 

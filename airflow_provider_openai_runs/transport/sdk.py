@@ -17,6 +17,7 @@ import httpx2
 
 from airflow_provider_openai_runs.transport.failures import failing, no_answer, unreadable
 from airflow_provider_openai_runs.transport.limits import MAX_BODY
+from airflow_provider_openai_runs.transport.secrets import Redact, redact_errors, redact_of
 from airflow_provider_openai_runs.transport.time_limit import not_in_time
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 
@@ -42,13 +43,16 @@ def send(client: openai.OpenAI, call: ApiRequest[T]) -> T:
 
     :raises CallFailed: with what went wrong.
     """
-    with failing(call):
+    redact = redact_of(client)
+    with failing(call, redact):
         if call.method == "GET":
             response = client.get(call.path, cast_to=httpx2.Response, options=_options(call))
         else:
             send_body = client.delete if call.method == "DELETE" else client.post
             response = send_body(call.path, cast_to=httpx2.Response, body=call.body, options=_options(call))
-        return read_answer(call, response.content, response.headers, status=response.status_code)
+        return read_answer(
+            call, response.content, response.headers, status=response.status_code, redact=redact
+        )
 
 
 async def asend(client: openai.AsyncOpenAI, call: ApiRequest[T]) -> T:
@@ -57,14 +61,17 @@ async def asend(client: openai.AsyncOpenAI, call: ApiRequest[T]) -> T:
 
     :raises CallFailed: with what went wrong.
     """
-    with failing(call):
+    redact = redact_of(client)
+    with failing(call, redact):
         try:
             async with asyncio.timeout(seconds_of(call)[0]):
                 response = await _asend(client, call)
         except TimeoutError:
             late = not_in_time(seconds_of(call)[0])
             raise no_answer(call, late) from late
-        return await aread_answer(call, response.content, response.headers, status=response.status_code)
+        return await aread_answer(
+            call, response.content, response.headers, status=response.status_code, redact=redact
+        )
 
 
 async def _asend(client: openai.AsyncOpenAI, call: ApiRequest[Any]) -> httpx2.Response:
@@ -80,23 +87,27 @@ def seconds_of(call: ApiRequest[Any]) -> tuple[float, float]:
     return within, min(within, _CONNECT_SECONDS)
 
 
-def read_answer(call: ApiRequest[T], content: bytes, headers: Any, *, status: int) -> T:
+def read_answer(call: ApiRequest[T], content: bytes, headers: Any, *, status: int, redact: Redact) -> T:
     """
     Read a whole answer.
 
+    :param redact: takes the connection's secrets out of text.
     :raises CallFailed: if it is no JSON object, or not what the call asked for.
     """
     try:
-        return call.read(ApiReply(data=_json_object(content), headers=headers))
+        data = redact_errors(_json_object(content), redact)
+        return call.read(ApiReply(data=data, headers=headers))
     except (ValueError, RecursionError) as error:
-        raise unreadable(call, error, status) from error
+        raise unreadable(call, error, redact=redact, status=status) from None
 
 
-async def aread_answer(call: ApiRequest[T], content: bytes, headers: Any, *, status: int) -> T:
+async def aread_answer(
+    call: ApiRequest[T], content: bytes, headers: Any, *, status: int, redact: Redact
+) -> T:
     """Read a large answer beside the event loop, which other waits need; a small one is quicker read here."""
     if len(content) <= _LARGE:
-        return read_answer(call, content, headers, status=status)
-    return await asyncio.to_thread(read_answer, call, content, headers, status=status)
+        return read_answer(call, content, headers, status=status, redact=redact)
+    return await asyncio.to_thread(read_answer, call, content, headers, status=status, redact=redact)
 
 
 def _options(call: ApiRequest[Any]) -> Any:
