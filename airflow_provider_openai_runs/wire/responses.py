@@ -192,7 +192,7 @@ def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
         usage=reading.usage(data.get("usage")),
         file_ids=tuple(_file_ids(data)),
         last_error=reading.error_object(data.get("error")),
-        incomplete_details=reading.optional_object(data.get("incomplete_details")),
+        incomplete_details=reading.error_object(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
         tool_calls=tuple(_tool_calls(data)) if status in _CALLS_COUNT else (),
         output_text=_output_text(data),

@@ -13,7 +13,7 @@ from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.polling import Done, Outcome, PollAgain, PollPolicy, WaitLimits
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.text import MAX_MESSAGE, MAX_STATUS, message_text
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import Sleep
@@ -55,9 +55,14 @@ class WaitResult:
             ref=RunRef.from_json(payload.get("ref")),
             outcome=Outcome(payload["outcome"]),
             fate=Fate(payload.get("fate", Fate.ENDED)),
-            raw_status=payload.get("status"),
-            failure=payload.get("trouble"),
+            # An earlier version wrote them as they came.
+            raw_status=_message(payload.get("status"), limit=MAX_STATUS),
+            failure=_message(payload.get("trouble")),
         )
+
+
+def _message(value: object, *, limit: int = MAX_MESSAGE) -> str | None:
+    return None if value is None else message_text(value, limit=limit)
 
 
 def wait(
