@@ -52,10 +52,11 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(CREATED)
 test: $(STAMP) ## Run the tests in WORKERS processes (3); ARGS="tests/runs -x" goes to pytest
 	@$(RUN) pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
-lint: $(STAMP) ## Check style and format (ruff), and which folder may import which (import-linter)
+lint: $(STAMP) ## Check style and format (ruff), imports between folders (import-linter), and words
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(VENV)/bin/lint-imports --no-logo
+	@$(RUN) dev.words
 
 types: $(STAMP) ## Check the types of the package, dev/, example_dags/ and tests/ (mypy)
 	@$(RUN) mypy

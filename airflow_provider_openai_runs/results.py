@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.model import Run
@@ -20,8 +21,7 @@ _SECRET_MEMBERS = ("authorization", "headers")
 
 def to_xcom(run: Run, *, log: Logger) -> dict[str, Any]:
     """Return the run as plain JSON under the contract's names."""
-    values = run.to_xcom()
-    values["tools"] = [without_secrets(tool) for tool in values["tools"]]
+    values = replace(run, tools=tuple(without_secrets(tool) for tool in run.tools)).to_xcom()
     steps = values.get("steps")
     if steps and len(json.dumps(values, default=str)) > MAX_XCOM_BYTES:
         values["steps"] = [{**step, "details": {}} for step in steps]

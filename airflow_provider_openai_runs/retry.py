@@ -16,6 +16,7 @@ except ImportError as error:
     ) from error
 
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.failure import bounded_retry_after
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 class OpenAIRunRetryPolicy(RetryPolicy):
     """
-    Wait as long as the server asked, retry what can heal, and fail at once what cannot.
+    Wait as long as the server asked, retry what is transient, and fail at once otherwise.
 
     Errors of other kinds follow the task's own ``retries`` and ``retry_delay``.
     See https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/tasks.html.
@@ -42,9 +43,10 @@ class OpenAIRunRetryPolicy(RetryPolicy):
             return RetryDecision.default()
         if not exception.retryable:
             return RetryDecision.fail(reason="the same request would fail again")
-        if exception.retry_after is None:
+        seconds = bounded_retry_after(exception.retry_after)
+        if seconds is None:
             return RetryDecision.default()
-        delay = timedelta(seconds=exception.retry_after)
+        delay = timedelta(seconds=seconds)
         return RetryDecision.retry(delay=delay, reason=f"the server asked to wait {delay}")
 
     def serialize(self) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def openai_agent() -> None:
         input="{{ params.letter }}",
         functions=[find_orders, look_up_order, refund],  # run in a worker, whenever the model calls one
         approve=["refund"],  # waits in "Required Actions", without worker or trigger
-        approval_timeout=timedelta(hours=1),  # then the model is told that nobody approved
+        approval_timeout=timedelta(hours=1),  # then the model reads that nobody approved
         completion_window=timedelta(hours=2),  # for all rounds, the person's time included
         deferrable=True,
         retries=2,  # a retry goes on where the attempt before it was

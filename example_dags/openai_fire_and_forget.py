@@ -30,7 +30,7 @@ def openai_fire_and_forget() -> None:
         task_id="wait",
         # kind, id and connection of the run; any task may be handed it
         ref=create.output["ref"],  # type: ignore[index]  # Airflow promises less than it can
-        poke_interval=10,  # seconds between two looks; Airflow's default for sensors is 60
+        poke_interval=10,  # seconds between two polls; Airflow's default for sensors is 60
         timeout=600,  # seconds; then the sensor fails and the response is left alone
         deferrable=True,
     )

@@ -73,8 +73,8 @@ def python_of(version: str) -> str | None:
         if candidate is None:
             continue
         # A name on the path may be a mere stand-in that refuses to run.
-        told = subprocess.run([candidate, "-c", probe], capture_output=True, text=True, check=False)
-        if told.stdout.strip() == version:
+        found = subprocess.run([candidate, "-c", probe], capture_output=True, text=True, check=False)
+        if found.stdout.strip() == version:
             return str(candidate)
     return None
 

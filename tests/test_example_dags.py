@@ -145,7 +145,7 @@ def ask_agent(
 
 
 def describe_calls(simulator: Simulator) -> list[str]:
-    """Return what the model was told, in order."""
+    """Return what the model read, in order."""
     inputs = [request.body["input"] for request in simulator.requests if request.method == "POST"]
     return [item["output"] for items in inputs if isinstance(items, list) for item in items]
 

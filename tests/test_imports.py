@@ -56,7 +56,7 @@ def test_what_a_dag_file_imports_does_not_import_the_sdk(module: str) -> None:
         f"import airflow_provider_openai_runs.{module}\n"
         "print(sorted({'openai', 'httpx2', 'uvicorn', 'starlette'} & set(sys.modules)))\n"
     )
-    told = subprocess.run(  # noqa: S603 - nobody else's input
+    found = subprocess.run(  # noqa: S603 - nobody else's input
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    assert told.stdout.splitlines()[-1] == "[]"
+    assert found.stdout.splitlines()[-1] == "[]"

@@ -71,7 +71,7 @@ class Recording:
         return [one.sent for one in self.entries if one.path.endswith(ends_with) and one.sent]
 
     def go_back_to(self, status: str) -> None:
-        """Let the next look be the first one that saw this status."""
+        """Let the next poll be the first one that saw this status."""
         self._now = [one.answer.get("status") for one in self.entries].index(status) - 1
 
     def answer(self, request: Asked) -> tuple[int, Any]:
@@ -120,10 +120,10 @@ def watch() -> Callable[[dict[str, Any]], Any]:
 
 
 def check(found: dict[str, Any], recorded: dict[str, Any]) -> None:
-    """Compare what a task pushed with the last word of the recording."""
+    """Compare what a task pushed with the last reply of the recording."""
     names = ("id", "status", "created_at", "completed_at", "model", "instructions", "metadata")
-    told = {name: recorded[name] for name in names if name in recorded}
-    assert {name: found[name] for name in told} == told
+    expected = {name: recorded[name] for name in names if name in recorded}
+    assert {name: found[name] for name in expected} == expected
     assert found["usage"]["total_tokens"] == recorded["usage"]["total_tokens"]
     assert json.loads(json.dumps(found)) == found
 
@@ -144,7 +144,7 @@ def test_a_recorded_run_ends_as_it_did(
     ]
     assert [step["id"] for step in found["steps"]] == list(dict.fromkeys(recorded))
     polls = [asked for asked in recording.asked if asked.endswith(runs[0]["id"])]
-    assert len(polls) == len(runs)  # one for each recorded look, and one that reads the result
+    assert len(polls) == len(runs)  # one for each recorded poll, and one that reads the result
     if any((one.method, one.path[-9:]) == ("GET", "/messages") for one in recording.entries):
         assert found["output_text"]
 
@@ -223,7 +223,7 @@ WITHOUT_AN_ANSWER: dict[str, tuple[type[Exception], str]] = {
 
 
 @conversations(*WITHOUT_AN_ANSWER)
-def test_a_recorded_end_without_an_answer_is_told_with_its_reason(
+def test_a_recorded_end_without_an_answer_is_described_with_its_reason(
     scene: Scene, play: Callable[..., Recording], name: str
 ) -> None:
     kind, words = WITHOUT_AN_ANSWER[name]
@@ -259,7 +259,7 @@ def get_depth_at_pier(pier: str, unit: Literal["m", "ft"] = "m") -> str:
 
 
 @dataclass(frozen=True)
-class Told:
+class Topic:
     """What a conversation with a function is about."""
 
     function: Callable[..., Any]
@@ -269,8 +269,8 @@ class Told:
 
 
 FUNCTION_CALLS = {
-    "our function call": Told(get_high_water, "harbour", "14:20", "High water is at 14:20."),
-    "AssistantsTests/FunctionToolsWork": Told(
+    "our function call": Topic(get_high_water, "harbour", "14:20", "High water is at 14:20."),
+    "AssistantsTests/FunctionToolsWork": Topic(
         get_favorite_food_for_day_of_week,
         "day_of_week",
         "tacos",
@@ -278,8 +278,8 @@ FUNCTION_CALLS = {
     ),
 }
 ONLY_CALLS = {
-    "our only a call": Told(get_depth_at_pier, "pier", "4 m at North"),
-    "ResponsesTests/FunctionToolChoiceWorks": Told(
+    "our only a call": Topic(get_depth_at_pier, "pier", "4 m at North"),
+    "ResponsesTests/FunctionToolChoiceWorks": Topic(
         get_weather_at_location, "location", "25 C in San Francisco, CA"
     ),
 }
@@ -303,15 +303,15 @@ def test_a_recorded_run_calls_the_function_and_ends_as_it_did(
     scene: Scene, play_loop: tuple[Recording, dict[str, Any]], name: str, *, deferrable: bool
 ) -> None:
     recording, run = play_loop
-    told = FUNCTION_CALLS[name]
+    topic = FUNCTION_CALLS[name]
     created = {key: run[key] for key in ("thread_id", "assistant_id")}
-    create = CreateRunOperator(**WAITING, **created, functions=[told.function], deferrable=deferrable)
+    create = CreateRunOperator(**WAITING, **created, functions=[topic.function], deferrable=deferrable)
     found = scene.run(create)
 
     check(found, recording.bodies("thread.run")[-1])
-    assert found["output_text"] == told.answer
+    assert found["output_text"] == topic.answer
     offered = recording.sent[0]["tools"][0]["function"]["parameters"]["properties"]
-    assert list(offered) == [told.argument]
+    assert list(offered) == [topic.argument]
     (submitted,) = [body for body in recording.sent if body and "tool_outputs" in body]
     assert [submitted] == recording.requests("submit_tool_outputs")
 
@@ -383,7 +383,7 @@ def test_a_recorded_call_of_a_response_is_answered_by_its_call_id(
 
     first, *answers = [body for body in recording.sent if body]
     (call,) = recording.bodies("response")[0]["output"]
-    told = {"call_id": call["call_id"], "output": ONLY_CALLS[name].output}
+    expected = {"call_id": call["call_id"], "output": ONLY_CALLS[name].output}
     assert first["tools"] == asked["tools"]
     assert [body["tool_choice"] for body in [first, *answers]] == [asked["tool_choice"], "auto", "auto"]
-    assert [body["input"] for body in answers] == [[{"type": "function_call_output", **told}]] * 2
+    assert [body["input"] for body in answers] == [[{"type": "function_call_output", **expected}]] * 2

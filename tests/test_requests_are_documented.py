@@ -206,7 +206,7 @@ def test_a_thread_run_with_everything_is_created_as_documented(
 def test_every_other_request_is_documented(
     scene: Scene, simulator: Simulator, assistant_id: str, thread_id: str
 ) -> None:
-    """Looks, lists and their pages, a search, cancels, and answers to calls of every kind."""
+    """Polls, lists and their pages, a search, cancels, and answers to calls of every kind."""
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook  # noqa: PLC0415 - Airflow is set up by then
 
     hook = OpenAIRunsHook()

@@ -48,7 +48,7 @@ class RunAcquirer:
     Finds or creates the run of one task instance.
 
     :param policy: what ``decide`` goes by.
-    :param guess: what a retry can tell without a store.
+    :param guess: what a retry knows without a store.
     :param token_prefix: the part of the token that every attempt of this generation has in common.
     """
 
@@ -132,7 +132,7 @@ class RunAcquirer:
         return self.creator.create(step, before=record, gives_up_at=gives_up_at)
 
     def _search(self, step: SearchRun) -> Searched:
-        """Search until the run turns up, or surely should have."""
+        """Search until the run is found, or would certainly be in the list."""
         while True:
             found = self.api.search(step.intent)
             is_over = isinstance(found, RequestFailure) or found.ref is not None or not found.conclusive

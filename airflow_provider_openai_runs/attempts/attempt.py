@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
@@ -26,31 +26,17 @@ from airflow_provider_openai_runs.attempts.steps import (
     DeferForThread,
     Finished,
 )
+from airflow_provider_openai_runs.attempts.tool_call_round import ToolCallRound
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.acquisition import WaitForThread
-from airflow_provider_openai_runs.runs.answers import NotSent
-from airflow_provider_openai_runs.runs.budgets import BUSY_PAUSE, NOT_SHOWN_YET
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.budgets import BUSY_PAUSE
 from airflow_provider_openai_runs.runs.fate import Fate
-from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome, WaitLimits
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import TERMINAL
-from airflow_provider_openai_runs.runs.tools import name_calls
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
-from airflow_provider_openai_runs.tool_calls.answering import (
-    Answering,
-    Answers,
-    GivesUp,
-    Limit,
-    NeedsApproval,
-    NobodyHere,
-    NothingToAnswer,
-    out_of_time,
-)
-from airflow_provider_openai_runs.tool_calls.approval_request import AwaitPerson
-from airflow_provider_openai_runs.wire import flows, wire_of
-from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.wait import WaitResult, wait
 
 if TYPE_CHECKING:
@@ -68,7 +54,7 @@ class Attempt:
 
     :param settings: what was asked of the task.
     :param context: Airflow's.
-    :param show_page: told of the page that shows the run to a person, or of an empty text.
+    :param show_page: called with the address of the page that shows the run, or with an empty string.
     :param page_key: the XCom in which the page is stored as long as the task has not ended.
     """
 
@@ -233,8 +219,11 @@ class Attempt:
         self._kill_handler.raise_if_killed()
         url = hook.run_url(run.ref)
         self._show_page(url)
-        self._ti.xcom_push(key="ref", value=run.ref.to_json())
-        self._ti.xcom_push(key=self._page_key, value=url)
+        # Without a store, the next worker finds the run by its ref in XCom, and nowhere else.
+        if self._settings.push_xcom or not self._store.is_kept:
+            self._ti.xcom_push(key="ref", value=run.ref.to_json())
+        if self._settings.push_xcom:
+            self._ti.xcom_push(key=self._page_key, value=url)
         verb = "Created" if acquired.created is not None else "Going on with"
         until = f"waiting until {_utc(run.deadline)}" if run.deadline else "not waiting for it"
         self._log.info("%s %s, %s%s", verb, run.ref, until, url and f": {url}")
@@ -259,7 +248,7 @@ class Attempt:
         return Finished(result=finisher.conclude(result, acquired.run.rounds, created=acquired.ended))
 
     def _wait(self, acquired: Acquired) -> WaitResult | Defer:
-        """Wait for the end of the run or for its next calls; in the triggerer, unless told otherwise."""
+        """Wait for the end of the run or for its next calls; in the triggerer if ``deferrable``."""
         hook, run = self._show(acquired), acquired.run
         if (ended := acquired.ended) is not None:
             outcome = Outcome.NEEDS_ACTION if ended.needs_action else Outcome.ENDED
@@ -284,84 +273,19 @@ class Attempt:
         )
         return hook.run_flow(flow)
 
-    # -- the model's calls --------------------------------------------------------------------------------
-
     def _answer(self, acquired: Acquired, *, approval: Any = None) -> Acquired | AwaitApproval | None:
         """Answer the calls that the run waits for; None if nobody here can."""
         hook = self._watched_hook(acquired.run.ref.conn_id)
         self._kill_handler.watch(acquired.run.ref)
-        tracked = acquired.run
-        run = (
-            acquired.created
-            if acquired.created and acquired.created.tool_calls
-            else self._read(hook, tracked)
+        calls = ToolCallRound(
+            hook=hook,
+            settings=self._settings,
+            parts=self._parts,
+            kill_handler=self._kill_handler,
+            attempt_deadline=self._attempt_deadline,
+            log=self._log,
         )
-        limits = self._settings.limits(deadline=tracked.deadline, attempt_deadline=self._attempt_deadline)
-        answerer = self._parts.answerer(self._kill_handler)
-        answering = answerer.answer(run, tracked.rounds, limits)
-        if isinstance(answering, NeedsApproval):
-            request = self._parts.approval_request(answering)
-            decided = request.decisions(approval) if approval else request.ask()
-            if isinstance(decided, AwaitPerson):
-                stored = replace(tracked, attempt_deadline=self._attempt_deadline)
-                return AwaitApproval(run=stored, timeout=decided.timeout)
-            answering = (
-                decided
-                if isinstance(decided, GivesUp)
-                else answerer.answer(run, tracked.rounds, limits, decisions=decided)
-            )
-        return self._carry_out(answering, hook, tracked)
-
-    def _carry_out(self, answering: Answering, hook: OpenAIRunsHook, tracked: TrackedRun) -> Acquired | None:
-        match answering:
-            case NothingToAnswer():
-                if answering.not_shown_yet:
-                    hook.sleep(NOT_SHOWN_YET)
-                return Acquired(run=replace(tracked, created_at=time.time()))
-            case NobodyHere():
-                return None
-            case GivesUp():
-                raise self._given_up(answering.run, answering.error, hook, tracked)
-            case Answers():
-                sent = self._parts.sender(hook, self._kill_handler).send(answering, deadline=tracked.deadline)
-                if isinstance(sent, NotSent):
-                    raise self._not_sent(sent, answering, hook, tracked)
-                names = name_calls(answering.run.tool_calls)
-                self._log.info("Answered %s (round %d): %s", tracked.ref, answering.rounds.answered, names)
-                return sent
-            case NeedsApproval():  # a person has decided about all of them
-                raise AssertionError(answering)
-            case _:
-                assert_never(answering)
-
-    def _not_sent(
-        self, sent: NotSent, answers: Answers, hook: OpenAIRunsHook, tracked: TrackedRun
-    ) -> OpenAIRunError:
-        match sent.reason:
-            case "later":
-                return sent.error
-            case "rejected":
-                return self._given_up(answers.run, sent.error, hook, tracked)
-            case "late":
-                limit = Limit(ends_at=answers.until or 0.0, text=answers.limit) if answers.limit else None
-                error = out_of_time(answers.run, limit, "the answer to its calls")
-                return self._given_up(answers.run, error, hook, tracked)
-            case _:
-                assert_never(sent.reason)
-
-    def _given_up(
-        self, run: Run, error: OpenAIRunError, hook: OpenAIRunsHook, tracked: TrackedRun
-    ) -> OpenAIRunError:
-        return self._parts.finisher(hook).give_up(run, error, tracked.rounds)
-
-    def _read(self, hook: OpenAIRunsHook, tracked: TrackedRun) -> Run:
-        # The run alone: what its API keeps elsewhere is not needed to answer.
-        ref = tracked.ref
-        flow = flows.single(wire_of(ref.kind).retrieve(ref))
-        try:
-            return hook.run_flow(flows.with_retries(flow, budget=self._settings.timeouts["read"]))
-        except ApiRequestFailed as failed:
-            raise hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from failed
+        return calls.answer(acquired, approval=approval)
 
     # -- from one worker to the next ----------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class RunCreator:
     :param generation: ``max_tries``, which a clear changes and a retry does not.
     :param window: seconds to wait for the run; None is fire and forget.
     :param timeouts: budgets in seconds.
-    :param on_created: told of a run as soon as it exists, before anything else.
+    :param on_created: called with a run as soon as it exists, before anything else.
     """
 
     api: RunsApi

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
-from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, LAST_READ_BUDGET
-from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_wait
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunOutputError, RunTimeoutError
+from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, LAST_READ_BUDGET, NOT_SHOWN_YET
+from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run, error_of_wait
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunTimeoutError
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
 T = TypeVar("T")
+
+#: How often a run that has ended without any answer is read again.
+_READS_OF_NOTHING = 2
 
 
 @dataclass(kw_only=True)
@@ -68,16 +71,20 @@ class RunFinisher:
             raw_status=result.raw_status,
             failure=result.failure,
         )
-        raise self._pushed(
-            error, self._last_read(flows.read(result.ref, steps=True), f"{result.ref} once more")
-        )
+        raise self._pushed(error, self._last_read(self._reading(result.ref), f"{result.ref} once more"))
 
     def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
         # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
         # nothing that could be read.
-        flow = flows.read(ref, steps=True) if created is None else flows.complete(created, steps=True)
+        flow = self._reading(ref) if created is None else flows.complete(created, steps=True)
         try:
             run = self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
+            for _ in range(_READS_OF_NOTHING if created is None and run.is_empty else 0):
+                # Some servers say that a run has ended before they show what it wrote.
+                self.hook.sleep(NOT_SHOWN_YET)
+                run = self._last_read(self._reading(ref), f"{ref} once more") or run
+                if not run.is_empty:
+                    break
         except ApiRequestFailed as failed:
             raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
         run = as_one(self._earlier(rounds), run)
@@ -90,6 +97,8 @@ class RunFinisher:
                 self.log.info("The model waits for the answer to its calls (on_tool_calls='return')")
                 return results.to_xcom(run, log=self.log)
             error = self._without_answer(run, error)
+        elif run.is_empty:
+            self._update_record(refused=True)
         raise self._pushed(error, run)
 
     def _result(self, run: Run) -> dict[str, Any]:
@@ -97,13 +106,10 @@ class RunFinisher:
         if self.settings.output_type is None:
             return values
         try:
-            return {**values, "output": OutputType(self.settings.output_type).parse(run.output_text)}
+            return {**values, "output": OutputType(self.settings.output_type).parse(run.final_text)}
         except ValueError as unfit:
             self._update_record(refused=True)
-            error = RunOutputError(
-                f"The answer of {run.ref} does not fit output_type: {unfit}. A retry starts a new run."
-            )
-            raise self._pushed(error, run) from None
+            raise self._pushed(error_of_answer(run, str(unfit)), run) from None
 
     # -- without one --------------------------------------------------------------------------------------
 
@@ -156,10 +162,13 @@ class RunFinisher:
         """Read the runs before the last one, which count as the same run; not one of another task."""
         own = (ref for ref in rounds.earlier if ref != self.settings.request.answers)
         found = (
-            self._last_read(flows.read(ref, steps=True), f"{ref}, whose tokens and steps the result lacks")
+            self._last_read(self._reading(ref), f"{ref}, whose tokens and steps the result lacks")
             for ref in own
         )
         return [run for run in found if run is not None]
+
+    def _reading(self, ref: RunRef) -> Flow[Run]:
+        return flows.read(ref, steps=True, request=self.settings.request.that_created(ref))
 
     def _last_read(self, flow: Flow[T], what: str) -> T | None:
         try:
@@ -182,8 +191,8 @@ class RunFinisher:
         return True
 
     def _pushed(self, error: OpenAIRunError, run: Run | None) -> OpenAIRunError:
-        """Push what is known of the run, and return the error that says so."""
-        if run is None:
+        """Push what is known of it, unless the task pushes nothing, and return the error that says so."""
+        if run is None or not self.settings.push_xcom:
             return error
         values = results.to_xcom(run, log=self.log)
         results.push(self.context, values, multiple_outputs=self.settings.multiple_outputs)

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
-from airflow_provider_openai_runs.attempts.answers import AnswerSender
 from airflow_provider_openai_runs.attempts.create import RunCreator
 from airflow_provider_openai_runs.attempts.finish import RunFinisher
 from airflow_provider_openai_runs.attempts.kill import KillHandler
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
-from airflow_provider_openai_runs.attempts.runs_api import HookRunsApi
+from airflow_provider_openai_runs.attempts.runs_api import RunsApi
+from airflow_provider_openai_runs.attempts.send_answers import AnswerSender
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.acquisition import OwnershipPolicy
 from airflow_provider_openai_runs.runs.record import Record, token_prefix
@@ -73,7 +73,7 @@ class AttemptParts:
         """Return what creates runs."""
         request = self._settings.request
         return RunCreator(
-            api=HookRunsApi(hook=hook, request=request),
+            api=RunsApi(hook=hook, request=request),
             request=request,
             store=self._store,
             identity=self._identity,

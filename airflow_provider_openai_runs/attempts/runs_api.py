@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET
@@ -25,52 +25,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class RunsApi(Protocol):
-    """The requests of one attempt; tests put a server of their own in its place."""
-
-    @property
-    def conn_id(self) -> str:
-        """The connection that creates runs."""
-
-    def sleep(self, seconds: float) -> None:
-        """Pause, unless the task is killed."""
-
-    def poll(self, ref: RunRef) -> PollResult | RequestFailure:
-        """Ask how a run is doing."""
-
-    def retrieve(self, ref: RunRef, *, budget: float) -> Run | RequestFailure:
-        """Read a run, without what its API keeps elsewhere."""
-
-    def search(self, intent: Record) -> SearchResult | RequestFailure:
-        """Search once for the run of an intent."""
-
-    def cancel(self, ref: RunRef, *, wait: float, visible_by: float = 0.0) -> CancelResult:
-        """End a run and wait up to ``wait`` seconds for its end."""
-
-    def create_thread(self, *, budget: float) -> str | RequestFailure | None:
-        """Create the thread that the request brings, and return its id; None if it brings none."""
-
-    def create(self, intent: SavedIntent, *, thread_id: str | None, timeout: float) -> Run | RequestFailure:
-        """Send a create, once."""
-
-    def answer(
-        self,
-        intent: SavedIntent | None,
-        run: Run,
-        outputs: Mapping[str, Answer],
-        request: RunRequest,
-        *,
-        timeout: float,
-    ) -> Run | RequestFailure:
-        """Send the answers to a run's calls, once; only where the run itself goes on, no intent is needed."""
-
-    def error_of(self, failure: RequestFailure, doing: str) -> OpenAIRunError:
-        """Return the public error for a request that failed for good."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class HookRunsApi:
-    """The same by a hook, which a kill interrupts in any pause."""
+class RunsApi:
+    """The requests of one attempt, by a hook that a kill interrupts; tests put a toy in its place."""
 
     hook: OpenAIRunsHook
     request: RunRequest
@@ -96,7 +53,7 @@ class HookRunsApi:
 
     def retrieve(self, ref: RunRef, *, budget: float) -> Run | RequestFailure:
         """Read a run, without what its API keeps elsewhere."""
-        flow = flows.single(wire_of(ref.kind).retrieve(ref))
+        flow = flows.single(wire_of(ref.kind).retrieve(ref, self.request.that_created(ref)))
         return _tried(self.hook, flows.with_retries(flow, budget=budget))
 
     def search(self, intent: Record) -> SearchResult | RequestFailure:
@@ -121,8 +78,8 @@ class HookRunsApi:
     def create(self, intent: SavedIntent, *, thread_id: str | None, timeout: float) -> Run | RequestFailure:
         """Send a create, once."""
         request = replace(self.request, thread_id=thread_id)
-        call = self.wire.create(request, token=intent.record.token, conn_id=self.conn_id)
-        return self._once(call, timeout)
+        create = self.wire.create(request, token=intent.record.token, conn_id=self.conn_id)
+        return self._once(create, timeout)
 
     def answer(
         self,

@@ -42,6 +42,7 @@ class CreateSettings:
     :param completion_window: seconds to wait for the run; None is fire and forget.
     :param poll_interval: seconds between polls, where they are fixed.
     :param timeouts: whole budgets of create, read and delete.
+    :param push_xcom: whether anything of the run may go to XCom.
     :param outputs: answers to calls that are given, by call id.
     """
 
@@ -67,13 +68,14 @@ class CreateSettings:
     on_approval_timeout: OnApproval = "reject"
     on_second_approval: OnApproval = "reject"
     output_type: Any = None
+    push_xcom: bool = True
     multiple_outputs: bool = False
 
     def __post_init__(self) -> None:
         """
         Check the choices.
 
-        :raises RunRequestError: for a word that is none.
+        :raises RunRequestError: for a value that is not one of the choices.
         """
         for name, choices in _CHOICES.items():
             checks.choice(name, getattr(self, name), get_args(choices))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
-from airflow_provider_openai_runs.hooks.urls import run_url
+from airflow_provider_openai_runs.hooks.urls import check_base_url, run_url, with_query_apart
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
@@ -89,6 +90,8 @@ class ConnectionHook(OpenAIHook):
         if isinstance(settings.get("api_key"), str):
             # A key read from a file ends with a line break, which no header may hold.
             settings["api_key"] = settings["api_key"].strip() or None
+        settings = with_query_apart(settings)
+        check_base_url(settings.get("base_url") or os.environ.get("OPENAI_BASE_URL"))
         path = extras.get("api_key_provider")
         return settings if path is None else settings | {"api_key": key_provider(path)}
 
@@ -112,12 +115,12 @@ class ConnectionHook(OpenAIHook):
             flow, send=self._send, sleep=self.sleep, refresh_connection=self._refresh_connection
         )
 
-    def _send(self, call: ApiRequest[T]) -> T:
+    def _send(self, request: ApiRequest[T]) -> T:
         try:
             client = self.conn
         except Exception as error:  # noqa: BLE001 # what it says is kept
             raise not_sent(error) from None
-        return sdk.send(client, call)
+        return sdk.send(client, request)
 
     async def arun_flow(self, flow: Flow[T]) -> T:
         """Run a flow on the client that all waits of this event loop share."""
@@ -143,8 +146,8 @@ def _connection_errors(conn_id: str) -> Iterator[None]:
     except OpenAIRunError:
         raise
     except openai.OpenAIError as error:
-        told = message_text(error)
-        raise RunConnectionError(f"Connection {conn_id!r} makes no usable client: {told}") from None
+        text = message_text(error)
+        raise RunConnectionError(f"Connection {conn_id!r} makes no usable client: {text}") from None
     except (ValueError, TypeError) as error:
         raise RunConnectionError(f"Connection {conn_id!r} is not usable: {message_text(error)}") from None
     except Exception as error:

@@ -8,13 +8,16 @@ from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks.connection import ConnectionHook
+from airflow_provider_openai_runs.runs.as_json import as_json
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.errors import LostCreateError, OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.fate import CancelResult
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Step
-from airflow_provider_openai_runs.runs.request import RunRequest, response_request, thread_run_request
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.response_request import continuation_request, response_request
 from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.thread_run_request import thread_run_request
 from airflow_provider_openai_runs.wire import Answer, Flow, flows
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.threads import WIRE as THREADS
@@ -27,8 +30,8 @@ class OpenAIRunsHook(ConnectionHook):
     """
     Create, read, list, answer and cancel runs through a connection of type ``openai``.
 
-    Every call has an asynchronous twin with the prefix ``a``; the twins share one client for each connection
-    and event loop. Errors are those of ``airflow_provider_openai_runs.exceptions``.
+    Every method has an asynchronous twin with the prefix ``a``; the twins share one client for each
+    connection and event loop. Errors are those of ``airflow_provider_openai_runs.exceptions``.
     """
 
     # -- create -------------------------------------------------------------------------------------------
@@ -117,7 +120,7 @@ class OpenAIRunsHook(ConnectionHook):
         """
         End a run, wait up to ``wait`` seconds for its end, and return it as it ended.
 
-        A run that has ended already is success: look at ``status``.
+        A run that has ended already is success: check ``status``.
 
         :raises RunCallError: if it could not be cancelled.
         """
@@ -201,10 +204,10 @@ class OpenAIRunsHook(ConnectionHook):
 
 
 def _thread(messages: list[Mapping[str, Any]] | None, more: Mapping[str, Any]) -> Flow[str]:
-    body = {**more, **({"messages": [dict(message) for message in messages]} if messages else {})}
-    return flows.single(THREADS.create_thread(body))
+    given = {**more, **({"messages": messages} if messages else {})}
+    return flows.single(THREADS.create_thread({name: as_json(name, value) for name, value in given.items()}))
 
 
 def _answer(run: Run, outputs: Mapping[str, Answer], tools: Any) -> Flow[Run]:
-    again = None if tools is None else response_request(input="", tools=tools)
-    return flows.answer(run, outputs, again)
+    again = None if tools is None else continuation_request(tools=tools)
+    return flows.answer(run, as_json("outputs", outputs), again)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page that shows a run to a person."""
+"""The addresses of a connection: its server, and the page that shows a run to a person."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, urlsplit
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from airflow_provider_openai_runs.runs.errors import RunConnectionError
 from airflow_provider_openai_runs.runs.model import RunRef
@@ -16,6 +18,33 @@ MAX_URL = 2_000
 #: No format string: one can ask for attributes, or for a gigabyte of blanks.
 _FIELD = re.compile(r"\{(id|kind|thread_id)\}")
 _SCHEMES = frozenset({"http", "https"})
+#: White space, or what stands for a port and is none.
+_NO_HOST = re.compile(r"[\s<>{}]|:$")
+#: Ends of the URLs that people copy from an example: routes of the API, no part of its base.
+_ROUTES = ("/responses", "/chat/completions", "/threads", "/assistants", "/conversations")
+
+
+def with_query_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return a client's settings with the query of its base URL apart, where the SDK takes it.
+
+    Azure shows URLs such as ``https://x.openai.azure.com/openai/v1/responses?api-version=preview``: the SDK
+    would write each request's path behind the query.
+    """
+    base_url = settings.get("base_url")
+    if not isinstance(base_url, str):
+        return dict(settings)
+    scheme, host, path, query, _ = urlsplit(base_url.strip())
+    path = path.rstrip("/")
+    for route in _ROUTES:
+        path = path.removesuffix(route)
+    if not query and path == urlsplit(base_url).path.rstrip("/"):
+        return dict(settings)
+    found = {**settings, "base_url": urlunsplit((scheme, host, path, "", ""))}
+    if query:
+        pairs = dict(parse_qsl(query, keep_blank_values=True))
+        found["default_query"] = pairs | dict(settings.get("default_query") or {})
+    return found
 
 
 def run_url(ref: RunRef, *, base_url: str, template: object = None) -> str:
@@ -50,3 +79,27 @@ def _what_is_wrong(url: str) -> str:
     except ValueError:
         is_page = False
     return "" if is_page else "makes no http or https URL"
+
+
+def check_base_url(url: object) -> None:
+    """
+    Refuse a base URL that no request can ever be sent to.
+
+    :param url: None leaves it to the SDK.
+    :raises ValueError: saying what is wrong and how to write it.
+    """
+    if url is None or url == "":
+        return
+    shown = message_text(url)
+    how = "write it as https://host/v1 (Host of the connection, base_url in its extra, or OPENAI_BASE_URL)"
+    try:
+        parts = urlsplit(str(url))
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        # Where there may be a password, what Python says may quote it.
+        why = "" if "@" in str(url) else f" ({error})"
+        raise ValueError(f"its address {shown!r} is no URL{why}; {how}") from None
+    if parts.scheme not in _SCHEMES or "://" not in str(url):
+        raise ValueError(f"its address {shown!r} has no http:// or https:// in front; {how}")
+    if not host or _NO_HOST.search(parts.netloc) or parts.path.startswith("//"):
+        raise ValueError(f"its address {shown!r} names no host; {how}")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
+from airflow_provider_openai_runs.operators.text_templates import TEXT_FIELDS, render_text
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.arguments import check_no_stream
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.policies import (
     OnActiveRun,
@@ -47,7 +49,7 @@ class BaseCreateOperator(BaseOperator):
     :param conn_id: a connection of type ``openai``.
     :param completion_window: seconds (or a timedelta) to wait for the run, from its creation; retries do not
         move the end. None creates the run and does not wait.
-    :param poll_interval: seconds between looks; None lets it grow with the run's age, from 1 to 30 s.
+    :param poll_interval: seconds between polls; None lets it grow with the run's age, from 1 to 30 s.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` unless given.
     :param cancel_on_kill: cancel the run when the task is killed, marked or cleared.
     :param cancel_on_timeout: cancel the run when ``completion_window`` or ``execution_timeout`` is over.
@@ -78,6 +80,7 @@ class BaseCreateOperator(BaseOperator):
     """
 
     operator_extra_links = (OpenAIRunLink(),)
+    _renders_text = False
 
     def __init__(
         self,
@@ -104,6 +107,7 @@ class BaseCreateOperator(BaseOperator):
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_no_stream(kwargs)
         super().__init__(**kwargs)
         check_functions(functions)
         check_approval(approve)
@@ -136,7 +140,7 @@ class BaseCreateOperator(BaseOperator):
         self.on_second_approval = on_second_approval
         self.output_type = output_type
         self.end_from_trigger = end_from_trigger
-        #: Where a person can look at the run; the link reads it.
+        #: The page that shows the run to a person; the link reads it.
         self.run_url = ""
         self._attempt: Attempt | None = None
 
@@ -250,15 +254,27 @@ class BaseCreateOperator(BaseOperator):
             on_approval_timeout=self.on_approval_timeout,
             on_second_approval=self.on_second_approval,
             output_type=self.output_type,
+            push_xcom=bool(self.do_xcom_push),
             multiple_outputs=self.multiple_outputs,
         )
+
+    def _render(self, template: Any, context: Any, *args: Any) -> Any:
+        render = super()._render
+        if self._renders_text:
+            return render_text(template, lambda whole: render(whole, context, *args))
+        return render(template, context, *args)
 
     def _show_page(self, url: str) -> None:
         self.run_url = url
 
-    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> None:
+        for name in template_fields:
+            self._renders_text = name in TEXT_FIELDS
+            super()._do_render_template_fields(parent, (name,), *args, **kwargs)
+        self._renders_text = False
         # Airflow stores the rendered fields right after this, also those of a mapped task.
-        super()._do_render_template_fields(*args, **kwargs)
         more = getattr(self, "extra_body", None)
         for tools in (getattr(self, "tools", None), more.get("tools") if isinstance(more, Mapping) else None):
             for secret in results.secrets_of(tools):

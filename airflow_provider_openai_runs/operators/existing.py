@@ -97,7 +97,7 @@ class CancelRunOperator(ExistingRunOperator):
     """
     End a run of any kind and wait for its end; a run that has ended already is success.
 
-    Returns the run's dict as it ended: look at ``status``, it may have completed before the cancel came. The
+    Returns the run's dict as it ended: check ``status``, it may have completed before the cancel came. The
     remaining arguments, ``ref`` and ``conn_id``, are those of ``ExistingRunOperator``.
 
     :param thread_id: the thread of a thread run.

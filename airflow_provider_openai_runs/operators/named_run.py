@@ -16,7 +16,7 @@ class NamedRun:
     """Finds the run that the arguments ``ref``, ``thread_id``, ``run_id`` and ``response_id`` name."""
 
     conn_id: str | None
-    #: Where a person can look at the run; the link reads it.
+    #: The page that shows the run to a person; the link reads it.
     run_url: str = ""
     _hook: OpenAIRunsHook | None = None
 
@@ -28,7 +28,7 @@ class NamedRun:
         """
         named = {name: getattr(self, name, None) for name in ("ref", "thread_id", "run_id", "response_id")}
         ref = RunRef.resolve(**named, conn_id=self.conn_id)
-        wire_of(ref.kind)  # an unknown kind is told here, before anything is sent
+        wire_of(ref.kind)  # raises for an unknown kind, before anything is sent
         return ref
 
     def hook_of(self, ref: RunRef) -> OpenAIRunsHook:

@@ -57,7 +57,7 @@ def _defer(operator: BaseOperator, step: Defer, settings: CreateSettings) -> Non
             checks_output=settings.output_type is not None,
         ),
     )
-    # No timeout here: Airflow's would kill the task without a word to the server.
+    # No timeout here: Airflow's would kill the task and the server would not know.
     operator.defer(trigger=trigger, method_name="execute_complete", timeout=None)
 
 

@@ -8,25 +8,40 @@ from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.request import RunRequest, check_response_presence, response_request
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.response_request import check_response_presence, response_request
 from airflow_provider_openai_runs.runs.status import RunKind
 
 _FIELDS = (
     "model",
     "input",
+    "prompt",
     "instructions",
     "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "max_tool_calls",
     "conversation",
     "previous_response_id",
     "metadata",
     "temperature",
     "top_p",
+    "top_logprobs",
     "max_output_tokens",
-    "max_tool_calls",
     "reasoning",
     "text",
+    "image",
+    "truncation",
+    "context_management",
     "background_options",
     "service_tier",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "moderation",
+    "safety_identifier",
+    "access_programs",
+    "user",
     "include",
     "background",
     "store",
@@ -42,27 +57,43 @@ class CreateResponseOperator(BaseCreateOperator):
 
     :param model: the model's name.
     :param input: the prompt, or a list of input items.
-    :param instructions: what the model is told before the input.
+    :param prompt: a prompt template of the API, ``{"id": "pmpt_...", "variables": {...}}``; it needs neither
+        ``input`` nor ``model``.
+    :param instructions: what the model reads before the input.
     :param tools: tools it may use; functions in the nested or the flat form.
+    :param tool_choice: ``"none"``, ``"auto"``, ``"required"`` or a tool.
+    :param parallel_tool_calls: whether calls may come several at once.
+    :param max_tool_calls: ceiling of built-in tool calls.
     :param conversation: id of a conversation to continue; excludes ``previous_response_id``.
     :param previous_response_id: id of a response to continue.
     :param metadata: at most 15 pairs of text; the sixteenth is this package's token.
     :param temperature: 0 to 2.
     :param top_p: 0 to 1.
+    :param top_logprobs: 0 to 20 likely tokens for each place.
     :param max_output_tokens: ceiling of what is written, reasoning included.
-    :param max_tool_calls: ceiling of built-in tool calls.
     :param reasoning: for example ``{"effort": "low"}``.
     :param text: for example ``{"format": {"type": "json_schema", ...}}``.
+    :param image: how images are read, for example ``{"context_compression": "auto"}``.
+    :param truncation: ``"auto"`` drops the oldest items of a context that is too long; ``"disabled"`` fails.
+    :param context_management: for example ``[{"type": "compaction", "compact_threshold": 200000}]``.
     :param background_options: for example ``{"completion_window": "2h"}``, the API's own window.
     :param service_tier: for example ``"flex"``.
+    :param prompt_cache_key: requests with the same key share a cache.
+    :param prompt_cache_options: how the cache is used.
+    :param prompt_cache_retention: ``"in_memory"`` or ``"24h"``.
+    :param moderation: how input and output are moderated.
+    :param safety_identifier: a stable name of your end user, hashed, for the API's abuse detection.
+    :param access_programs: programs of the API that the request takes part in.
+    :param user: the older word for ``safety_identifier`` and ``prompt_cache_key``.
     :param include: what else to include in the answer.
-    :param background: sent as true unless told otherwise.
-    :param store: sent as true unless told otherwise: without it some projects delete the answer early.
+    :param background: sent as true unless given.
+    :param store: sent as true unless given: without it some projects delete the answer early.
     :param extra_body: further parameters of the API, by name.
     """
 
     template_fields: Sequence[str] = ("conn_id", "completion_window", *_FIELDS)
     template_fields_renderers: ClassVar[dict[str, str]] = {
+        "prompt": "json",
         "tools": "json",
         "metadata": "json",
         "reasoning": "json",
@@ -76,19 +107,33 @@ class CreateResponseOperator(BaseCreateOperator):
         *,
         input: str | list[Any] | None = None,  # noqa: A002 # the API's own name
         model: str | None = None,
+        prompt: Mapping[str, Any] | None = None,
         instructions: str | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        parallel_tool_calls: bool | None = None,
+        max_tool_calls: int | None = None,
         conversation: str | Mapping[str, Any] | None = None,
         previous_response_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
+        top_logprobs: int | None = None,
         max_output_tokens: int | None = None,
-        max_tool_calls: int | None = None,
         reasoning: Mapping[str, Any] | None = None,
         text: Mapping[str, Any] | None = None,
+        image: Mapping[str, Any] | None = None,
+        truncation: str | None = None,
+        context_management: Sequence[Mapping[str, Any]] | None = None,
         background_options: Mapping[str, Any] | None = None,
         service_tier: str | None = None,
+        prompt_cache_key: str | None = None,
+        prompt_cache_options: Mapping[str, Any] | None = None,
+        prompt_cache_retention: str | None = None,
+        moderation: Mapping[str, Any] | None = None,
+        safety_identifier: str | None = None,
+        access_programs: Mapping[str, Any] | None = None,
+        user: str | None = None,
         include: Sequence[str] | None = None,
         background: bool = True,
         store: bool = True,
@@ -100,25 +145,43 @@ class CreateResponseOperator(BaseCreateOperator):
             raise RunRequestError("output_type sets text['format']; give one of them. Nothing was sent.")
         self.input = input
         self.model = model
+        self.prompt = prompt
         self.instructions = instructions
         self.tools = tools
+        self.tool_choice = tool_choice
+        self.parallel_tool_calls = parallel_tool_calls
+        self.max_tool_calls = max_tool_calls
         self.conversation = conversation
         self.previous_response_id = previous_response_id
         self.metadata = metadata
         self.temperature = temperature
         self.top_p = top_p
+        self.top_logprobs = top_logprobs
         self.max_output_tokens = max_output_tokens
-        self.max_tool_calls = max_tool_calls
         self.reasoning = reasoning
         self.text = text
+        self.image = image
+        self.truncation = truncation
+        self.context_management = context_management
         self.background_options = background_options
         self.service_tier = service_tier
+        self.prompt_cache_key = prompt_cache_key
+        self.prompt_cache_options = prompt_cache_options
+        self.prompt_cache_retention = prompt_cache_retention
+        self.moderation = moderation
+        self.safety_identifier = safety_identifier
+        self.access_programs = access_programs
+        self.user = user
         self.include = include
         self.background = background
         self.store = store
         self.extra_body = extra_body
         check_response_presence(
-            input=input, conversation=conversation, previous_response_id=previous_response_id
+            input=input,
+            prompt=prompt,
+            conversation=conversation,
+            previous_response_id=previous_response_id,
+            extra_body=extra_body,
         )
 
     def build_request(self) -> RunRequest:

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.as_json import as_json
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.request import RunRequest, response_request
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.response_request import continuation_request
 from airflow_provider_openai_runs.runs.status import RunKind
 
 _AGAIN = ("model", "instructions", "tools", "extra_body")
@@ -68,7 +70,7 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
 
     def given_outputs(self) -> Mapping[str, Any]:
         """Return the answers."""
-        return checks.mapping("outputs", self.outputs)
+        return checks.mapping("outputs", as_json("outputs", self.outputs))
 
     def waiting_run(self) -> RunRef:
         """Return the run that waits for the answers."""
@@ -93,5 +95,5 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
         again["tools"] = self.tools_with_functions()
         if self.output_type is not None:
             again["text"] = {"format": self.output_format(ref.kind)}
-        request = response_request(input="", **again)
+        request = continuation_request(**again)
         return RunRequest(kind=ref.kind, body=request.body, warnings=request.warnings, answers=ref)

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.request import (
-    RunRequest,
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.thread_run_request import (
     check_thread_run_presence,
     thread_run_request,
 )
-from airflow_provider_openai_runs.runs.status import RunKind
 
 _FIELDS = (
     "thread_id",
@@ -35,6 +35,7 @@ _FIELDS = (
     "parallel_tool_calls",
     "response_format",
     "reasoning_effort",
+    "include",
     "stream_for_tool",
     "extra_body",
 )
@@ -58,7 +59,7 @@ class CreateRunOperator(BaseCreateOperator):
     :param metadata: at most 15 pairs of text; the sixteenth is this package's token.
     :param temperature: 0 to 2.
     :param top_p: 0 to 1.
-    :param max_tokens: the contract's word for ``max_completion_tokens``.
+    :param max_tokens: the contract's name for ``max_completion_tokens``.
     :param max_completion_tokens: ceiling of what is written over the whole run.
     :param max_prompt_tokens: ceiling of what is read over the whole run.
     :param truncation_strategy: ``{"type": "auto"}`` or ``{"type": "last_messages", "last_messages": 10}``.
@@ -66,6 +67,7 @@ class CreateRunOperator(BaseCreateOperator):
     :param parallel_tool_calls: whether calls may come several at once.
     :param response_format: for example ``{"type": "json_object"}``.
     :param reasoning_effort: for example ``"low"``.
+    :param include: what else to include in the run's steps.
     :param stream_for_tool: accepted and never sent; it was never a parameter of runs.
     :param extra_body: further parameters of the API, by name.
     """
@@ -102,6 +104,7 @@ class CreateRunOperator(BaseCreateOperator):
         parallel_tool_calls: bool | None = None,
         response_format: str | Mapping[str, Any] | None = None,
         reasoning_effort: str | None = None,
+        include: Sequence[str] | None = None,
         stream_for_tool: Any = None,
         extra_body: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -128,6 +131,7 @@ class CreateRunOperator(BaseCreateOperator):
         self.parallel_tool_calls = parallel_tool_calls
         self.response_format = response_format
         self.reasoning_effort = reasoning_effort
+        self.include = include
         self.stream_for_tool = stream_for_tool
         self.extra_body = extra_body
         check_thread_run_presence(thread_id=thread_id, thread=thread, assistant_id=assistant_id)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known while a task instance looks for its run, and the steps that it can take: values only."""
+"""What is known while a task instance acquires its run, and the steps that it can take: values only."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from airflow_provider_openai_runs.runs.tracked import TrackedRun
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnershipPolicy:
     """
-    What does not change while an attempt looks for its run.
+    What does not change while an attempt acquires its run.
 
     :param generation: of this attempt.
-    :param window: seconds to wait for the run; None is fire and forget, where a run is owned only until its
+    :param window: seconds to wait for the run; None is fire and forget, where a run is tracked only until its
         create has returned.
     :param create_budget: seconds for the creates of one acquisition, its retries included.
     :param cancel_budget: seconds for the end of an earlier run.
@@ -113,7 +113,7 @@ class Situation:
     What is known at one point.
 
     :param record: what the task state store holds, or None.
-    :param is_guess: there is no store, and the record is what a retry can tell without one.
+    :param is_guess: there is no store, and the record is what a retry knows without one.
     :param observed: what the last step brought; None at the start.
     :param gives_up_at: Unix seconds; nothing is created after it.
     :param refusals: how many creates were not accepted.
@@ -225,7 +225,7 @@ class Decision:
     What to write, then what to do.
 
     :param record: what is known from now on, and in the store when the step is done; None forgets.
-    :param write: whether the store has to be told before the step.
+    :param write: whether the store is written before the step.
     :param warning: a line for the log.
     """
 

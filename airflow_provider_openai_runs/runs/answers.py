@@ -77,9 +77,7 @@ def after_failed_continuation(
 ) -> SendAgain | NotSent:
     """Decide about answers that were to start a run of their own, which is paid for."""
     failure = failed.failure
-    pause = (
-        pause_before_retry(failure, tries) if failure.is_transient and failure.not_accepted else ANSWER_PAUSE
-    )
+    pause = pause_before_retry(failure, tries) if failure.may_be_sent_again else ANSWER_PAUSE
     has_time = now + pause < gives_up_at
     if failure.kind is FailureKind.OUTCOME_UNKNOWN:
         if on_lost_create == "resubmit" and has_time:
@@ -87,7 +85,7 @@ def after_failed_continuation(
         lost = lost_create_error(failed.intent, f"was not answered ({failure})")
         return NotSent(error=lost, reason="later")
     # Nothing was created: a retry goes on where this attempt was.
-    is_passing = failure.conversation_locked or failure.is_transient
+    is_passing = failure.conversation_locked or failure.may_be_sent_again
     if is_passing and has_time:
         return SendAgain(seconds=pause, forget=True)
     return NotSent(error=failed.error, reason=_late_or_later(now, until), forget=True)

@@ -22,6 +22,8 @@ SEARCH_PAUSE = 5.0
 PERMANENT_FAILURE_BUDGET = 300.0
 #: No server may make us ask more often, or leave a finished run unnoticed for longer.
 SERVER_HINT_BOUNDS = (1.0, 120.0)
+#: The same where a task's retry waits.
+RETRY_AFTER_BOUNDS = (1.0, 3600.0)
 #: Bounds of the interval that grows with the run's age.
 INTERVAL_BOUNDS = (1.0, 30.0)
 #: Until a server is asked again that does not show yet what it has taken.
@@ -69,9 +71,9 @@ KILL_POLL_SECONDS = 1.0
 KILL_NOTICE_SECONDS = 0.25
 #: A trigger's ``on_kill`` is bounded to 30 s.
 TRIGGER_KILL_WAIT = 10.0
-#: An event that fires sooner than this after the task was deferred may overtake the executor's word that the
+#: An event that fires sooner than this after the deferral may overtake the executor's report that the
 #: worker has finished; the scheduler then takes the task for killed and fails the attempt
-#: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is held back.
+#: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is delayed.
 EARLIEST_EVENT = 8.0
 #: Reading a result in the triggerer; a worker has more.
 TRIGGER_READ_BUDGET = 60.0

@@ -25,16 +25,31 @@ MAX_SHOWN = 100
 
 
 def invalid(name: str, value: object, rule: str) -> RunRequestError:
-    """Build the error for one argument; a key inside the value, such as that of an MCP tool, is taken out."""
-    shown = message_text(repr(value), limit=MAX_SHOWN)
-    return RunRequestError(f"{name}={shown}: {rule}. Nothing was sent.")
+    """Build the error for one argument."""
+    return RunRequestError(f"{shown(name, value)}: {rule}. Nothing was sent.")
+
+
+def shown(name: str, value: object) -> str:
+    """Show an argument in an error; a key inside the value, such as that of an MCP tool, is taken out."""
+    try:
+        found = repr(value)
+    except Exception:  # noqa: BLE001 # a value may say nothing of itself, or contain itself
+        found = f"<{type(value).__name__}>"
+    return f"{name}={message_text(found, limit=MAX_SHOWN)}"
 
 
 def text(name: str, value: object) -> str:
     """Require text that is not empty, such as an id."""
     if not isinstance(value, str) or value.strip() in {"", ".", ".."}:
-        raise invalid(name, value, "must be text that says something")
+        raise invalid(name, value, "must be a non-empty string")
     return value
+
+
+def as_text(value: object) -> str:
+    """Return JSON as the text that a template was before it was rendered natively; text stays as it is."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
 
 
 def number(name: str, value: object, *, low: float, high: float) -> float:
@@ -45,11 +60,12 @@ def number(name: str, value: object, *, low: float, high: float) -> float:
     return found
 
 
-def count(name: str, value: object) -> int:
-    """Require a whole number of at least one."""
+def count(name: str, value: object, *, low: int = 1, high: int | None = None) -> int:
+    """Require a whole number within bounds, of at least one unless given."""
     found = _as_number(name, value)
-    if found != int(found) or found < 1:
-        raise invalid(name, value, "must be a whole number of at least 1")
+    if found != int(found) or found < low or (high is not None and found > high):
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise invalid(name, value, f"must be a whole number {bounds}")
     return int(found)
 
 
@@ -64,20 +80,20 @@ def seconds(name: str, value: object, *, above: float = 0.0) -> float:
 
 
 def completion_window(value: object) -> float:
-    """Require the seconds to wait for a run; the API's own words for other windows are refused by name."""
+    """Require the seconds to wait for a run; the API's own values for other windows are refused by name."""
     if isinstance(value, str) and not _is_number(value):
         raise invalid(
             "completion_window",
             value,
             "must be seconds (int, float) or a timedelta: it is how long this task waits. The API "
-            "fields that share the word are background_options={'completion_window': '2h'} of a response and "
+            "fields that share the name are background_options={'completion_window': '2h'} of a response and "
             "completion_window='24h' of a batch; pass the former as background_options",
         )
     return seconds("completion_window", value)
 
 
 def metadata(value: object) -> dict[str, str]:
-    """Require at most 15 pairs of text within the API's lengths."""
+    """Require at most 15 pairs of text within the API's lengths; a number becomes the text that it was."""
     if not isinstance(value, Mapping):
         raise invalid("metadata", value, "must be a dict of text to text")
     if len(value) > MAX_METADATA_PAIRS:
@@ -94,11 +110,11 @@ def metadata(value: object) -> dict[str, str]:
             raise invalid(
                 "metadata", {key: item}, f"a key must be text of 1 to {MAX_METADATA_KEY} characters"
             )
-        if not isinstance(item, str) or len(item) > MAX_METADATA_VALUE:
+        if item is None or len(as_text(item)) > MAX_METADATA_VALUE:
             raise invalid(
                 f"metadata[{key!r}]", item, f"must be text of at most {MAX_METADATA_VALUE} characters"
             )
-    return dict(value)
+    return {key: as_text(item) for key, item in value.items()}
 
 
 def flag(name: str, value: object) -> bool:
@@ -110,7 +126,7 @@ def flag(name: str, value: object) -> bool:
 
 
 def choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Require one of the words that there are."""
+    """Require one of the choices."""
     if value not in choices:
         raise invalid(name, value, f"must be one of {', '.join(map(repr, choices))}")
 

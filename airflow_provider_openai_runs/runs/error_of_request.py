@@ -13,10 +13,10 @@ from airflow_provider_openai_runs.runs.errors import (
     ThreadBusyError,
     ThreadsNotServedError,
 )
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, bounded_retry_after
 
 _BAD_REQUEST = 400
-#: How servers call an id that cannot be one of theirs, for which they answer 400 in place of 404.
+#: How servers describe an id that cannot be one of theirs, for which they answer 400 in place of 404.
 _ID_IS_NONE = re.compile(r"(?i)\b(malformed|invalid|unknown)[\w ]* (id|identifier)\b|\bnot found\b")
 
 
@@ -43,11 +43,14 @@ def error_of_request(
             )
         case FailureKind.NO_QUOTA:
             return RunCallError(
-                f"{text} The account has no quota left; waiting does not help.", retryable=False
+                f"{text} The account has no quota left, or is not active; waiting does not help.",
+                retryable=False,
             )
         case FailureKind.NOT_FOUND:
             return RunNotFoundError(text)
-        case FailureKind.REJECTED if failure.active_run_id or failure.conversation_locked:
+        case FailureKind.REJECTED | FailureKind.NOT_ACCEPTED if (
+            failure.active_run_id or failure.conversation_locked
+        ):
             busy = f"run {failure.active_run_id}" if failure.active_run_id else "another response"
             return ThreadBusyError(
                 f"{text} It is busy with {busy}, which was left alone. Try again when it ended."
@@ -57,4 +60,4 @@ def error_of_request(
         case FailureKind.REJECTED:
             return RunCallError(f"{text} The same request would be refused again.", retryable=False)
         case _:
-            return RunCallError(text, retry_after=failure.retry_after)
+            return RunCallError(text, retry_after=bounded_retry_after(failure.retry_after))

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import re
-
+from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of_run
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
     RunCancelledError,
@@ -13,6 +12,7 @@ from airflow_provider_openai_runs.runs.errors import (
     RunFailedError,
     RunIncompleteError,
     RunNotFoundError,
+    RunOutputError,
     RunTimeoutError,
     RunUnreachableError,
     ToolCallsPendingError,
@@ -26,12 +26,7 @@ from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.runs.tools import describe_calls
 
-#: Codes of ``last_error`` / ``error`` after which the same request would fail again. Any other one, and none
-#: at all, may heal: servers have words of their own for a bad day.
-_PERMANENT_CODE = re.compile(
-    r"^(invalid_|unsupported_|image_|empty_|failed_to_download|insufficient_quota|data_residency|content_)"
-    r"|_policy(_violation)?$|_not_found$"
-)
+_OUTPUT_CEILINGS = ("max_output_tokens", "max_completion_tokens")
 
 
 def error_of_run(
@@ -49,8 +44,7 @@ def error_of_run(
         return None
     if not is_ours:
         return kind(f"{run.ref.subject} {what}. This task only waited for it.", retryable=False)
-    retryable = run.status is not RunStatus.FAILED or not _PERMANENT_CODE.search(_code(run))
-    return kind(f"{run.ref.subject} {what}. {next_step}", retryable=None if retryable else False)
+    return kind(f"{run.ref.subject} {what}. {next_step}", retryable=False if _fails_again(run) else None)
 
 
 def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
@@ -61,6 +55,11 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
         completed = "It was completed with the call as its output."
         return ToolCallsPendingError, what, completed if run.status is RunStatus.COMPLETED else ""
     match run.status:
+        case RunStatus.COMPLETED if run.is_empty:
+            nothing = (
+                f"was completed{seconds} without any answer: it has no text, calls nothing, refuses nothing"
+            )
+            return RunEndedError, f"{nothing}{_used(run)}", "A retry starts a new run."
         case RunStatus.COMPLETED:
             return None, "", ""
         case RunStatus.INCOMPLETE:
@@ -68,7 +67,7 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
                 RunIncompleteError,
                 f"ended incomplete{seconds}: {_reason(run)}",
                 (
-                    "What it wrote until then is in XCom. The same request would end the same way: raise the "
+                    "The same request would end the same way: raise the "
                     "ceiling, or take the partial answer with on_incomplete='accept'."
                 ),
             )
@@ -79,15 +78,46 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
             what = f"was cancelled{seconds} by somebody other than this task"
             return RunCancelledError, what, "It is not started again; clear the task to do so."
         case RunStatus.FAILED:
-            again = "The same request would fail again."
-            retryable = not _PERMANENT_CODE.search(_code(run))
-            return RunFailedError, _failure(run, seconds), "A retry starts a new run." if retryable else again
+            again = "The same request would fail again." if _fails_again(run) else "A retry starts a new run."
+            return RunFailedError, _failure(run, seconds), again
         case _:
             return (
                 RunEndedError,
                 f"has not ended; its status is {run.raw_status}",
-                "A retry looks at it again.",
+                "A retry polls it again.",
             )
+
+
+def error_of_answer(run: Run, unfit: str) -> RunOutputError:
+    """
+    Return the error for a typed answer that is none.
+
+    :param unfit: why the text does not fit the type.
+    """
+    subject = f"The answer of {run.ref} does not fit output_type"
+    if run.refusal is not None:
+        text = (
+            f"{subject}: the model refused: {message_text(run.refusal).rstrip('.')}. It is not asked again."
+        )
+        return RunOutputError(text, retryable=False)
+    if _was_cut(run):
+        return RunOutputError(
+            f"{subject}: it was cut short: {_reason(run)}. The same request would end the same way: raise "
+            "the ceiling.",
+            retryable=False,
+        )
+    return RunOutputError(f"{subject}: {unfit}. A retry starts a new run.")
+
+
+def _was_cut(run: Run) -> bool:
+    """Whether a ceiling ended the answer; some servers say completed all the same."""
+    used = run.usage.completion_tokens if run.usage else 0
+    ceilings = [run.limits[name] for name in _OUTPUT_CEILINGS if name in run.limits]
+    return (
+        run.status is RunStatus.INCOMPLETE
+        or bool((run.incomplete_details or {}).get("reason"))
+        or any(0 < ceiling <= used for ceiling in ceilings)
+    )
 
 
 def error_of_wait(
@@ -103,21 +133,23 @@ def error_of_wait(
     Return the error for a wait that was over before the run was.
 
     :param limit: the limit that was over, as in ``completion_window=600 s``.
-    :param word: the run's status when last seen.
+    :param raw_status: the run's status at the last poll.
     """
     observed = f" (status {raw_status})" if raw_status else ""
     after = {
         Fate.CANCELLED: "A retry starts a new run.",
         Fate.LEFT_RUNNING: "A retry waits for it again; CancelRunOperator or the hook's cancel() ends it.",
-    }.get(fate, "A retry looks at it first.")
+    }.get(fate, "A retry polls it first.")
     if outcome is Outcome.UNREACHABLE:
         return RunUnreachableError(
             f"Nobody could say for minutes how {ref} is doing: {failure}. "
             f"{fate.sentence(raw_status=raw_status)} Fix the connection; a retry then goes on with the same "
             "run."
         )
+    last = f" The last request about it failed: {failure}." if failure else ""
     return RunTimeoutError(
-        f"{ref.subject} did not end within {limit}{observed}. {fate.sentence(raw_status=raw_status)} {after}"
+        f"{ref.subject} did not end within {limit}{observed}.{last} {fate.sentence(raw_status=raw_status)} "
+        f"{after}"
     )
 
 
@@ -125,7 +157,16 @@ def error_of_unknown_run(ref: RunRef, failure: RequestFailure) -> OpenAIRunError
     """Return the error for a run that the server does not know."""
     if failure.kind is FailureKind.NOT_FOUND:
         return RunNotFoundError(f"The server of connection {ref.conn_id!r} knows no {ref}: {failure}.")
-    return RunUnreachableError(f"Could not look at {ref}: {failure}.")
+    return RunUnreachableError(f"Could not poll {ref}: {failure}.")
+
+
+def _fails_again(run: Run) -> bool:
+    """Whether it failed for what is known never to pass; servers have words of their own for a bad day."""
+    if run.status is not RunStatus.FAILED:
+        return False
+    error = run.last_error or {}
+    meaning = meaning_of_run((error.get("code"), error.get("type")), str(error.get("message") or ""))
+    return meaning in {CodeMeaning.ACCOUNT, CodeMeaning.PERMANENT}
 
 
 def _code(run: Run) -> str:
@@ -140,12 +181,13 @@ def _failure(run: Run, seconds: str) -> str:
 def _reason(run: Run) -> str:
     reason = message_text((run.incomplete_details or {}).get("reason") or "no reason given")
     ceilings = ", ".join(f"{name}={value}" for name, value in run.limits.items())
-    used = (
-        f"; used {run.usage.prompt_tokens} prompt and {run.usage.completion_tokens} completion tokens"
-        if run.usage
-        else ""
-    )
-    return f"{reason}{f' ({ceilings})' if ceilings else ''}{used}"
+    return f"{reason}{f' ({ceilings})' if ceilings else ''}{_used(run)}"
+
+
+def _used(run: Run) -> str:
+    if run.usage is None:
+        return ""
+    return f"; used {run.usage.prompt_tokens} prompt and {run.usage.completion_tokens} completion tokens"
 
 
 def _seconds_of(run: Run) -> str:

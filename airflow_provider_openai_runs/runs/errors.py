@@ -5,7 +5,7 @@ What this package raises.
 * OpenAIRunError
     x RunRequestError            asked for something that cannot be sent; nothing was sent
     x RunConnectionError         no such connection, or its key is refused
-    x RunCallError               a call failed; nothing is known to run because of it
+    x RunCallError               a request failed; nothing is known to run because of it
         - RunNotFoundError       the server knows no such run, thread, response or conversation
         - ThreadsNotServedError  the server has no Assistants API (OpenAI since 2026-08-26)
         - ThreadBusyError        another run is active on the thread, another response in the conversation
@@ -59,7 +59,7 @@ class RunConnectionError(OpenAIRunError):
 
 
 class RunCallError(OpenAIRunError):
-    """A call failed for good, and no run is known to exist because of it."""
+    """A request failed for good, and no run is known to exist because of it."""
 
 
 class RunNotFoundError(RunCallError):

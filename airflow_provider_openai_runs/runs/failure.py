@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong with one call, in the terms that the decisions need."""
+"""What went wrong with one request, in the terms that the decisions need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from airflow_provider_openai_runs.runs.budgets import LONGEST_PAUSE
+from airflow_provider_openai_runs.runs.budgets import LONGEST_PAUSE, RETRY_AFTER_BOUNDS
 from airflow_provider_openai_runs.runs.text import is_id
 
 _ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
@@ -18,23 +18,37 @@ class FailureKind(StrEnum):
 
     #: The request never reached the server.
     NOT_SENT = "not_sent"
-    #: The server asked to come back later (429, 409, 503): it did not act on the request.
+    #: The server asked to come back later (429, 424; 409 and 503 in the API's own form): it did not act on
+    #: the request.
     RETRY_LATER = "retry_later"
-    #: Time-out, reset, 500, 502, 504, an unreadable answer: the server may have acted on the request.
+    #: It says that it did not act on the request, for a reason that may pass: a retry of the task may help.
+    NOT_ACCEPTED = "not_accepted"
+    #: Time-out, reset, 408, 499, 500, 502, 504, a bare 503, an unreadable answer: the server may have acted
+    #: on the request.
     OUTCOME_UNKNOWN = "outcome_unknown"
     #: 404
     NOT_FOUND = "not_found"
     #: 401, 403
     ACCESS_DENIED = "access_denied"
-    #: ``insufficient_quota``, a 429 that waiting does not heal.
+    #: ``insufficient_quota`` and its like, for which waiting does not help, whatever the HTTP status.
     NO_QUOTA = "no_quota"
     #: Any other 4xx: the request itself is wrong, or comes at the wrong moment.
     REJECTED = "rejected"
 
 
+_TRANSIENT = frozenset(
+    {
+        FailureKind.NOT_SENT,
+        FailureKind.RETRY_LATER,
+        FailureKind.NOT_ACCEPTED,
+        FailureKind.OUTCOME_UNKNOWN,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFailure:
-    """A call that did not bring a readable answer."""
+    """A request that did not bring a readable answer."""
 
     kind: FailureKind
     #: Message text.
@@ -47,12 +61,17 @@ class RequestFailure:
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same call may well succeed later."""
-        return self.kind in {FailureKind.NOT_SENT, FailureKind.RETRY_LATER, FailureKind.OUTCOME_UNKNOWN}
+        """Whether the same request may succeed later."""
+        return self.kind in _TRANSIENT
+
+    @property
+    def may_be_sent_again(self) -> bool:
+        """Whether even a create may be sent again after a pause: it was not accepted, for now."""
+        return self.kind in {FailureKind.NOT_SENT, FailureKind.RETRY_LATER}
 
     @property
     def not_accepted(self) -> bool:
-        """Whether the server certainly did not act on it, so that even a create may be sent again."""
+        """Whether the server certainly did not act on it."""
         return self.kind is not FailureKind.OUTCOME_UNKNOWN
 
     @property
@@ -69,6 +88,12 @@ class RequestFailure:
     def __str__(self) -> str:
         text = self.text.rstrip(".")  # it stands within a sentence
         return f"HTTP {self.http_status}: {text}" if self.http_status else text
+
+
+def bounded_retry_after(seconds: float | None) -> float | None:
+    """Return what a server asked a task's retry to wait, within the bounds that no server leaves."""
+    low, high = RETRY_AFTER_BOUNDS
+    return None if seconds is None else min(max(float(seconds), low), high)
 
 
 def pause_before_retry(failure: RequestFailure, tries: int) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import warnings
 from collections.abc import Mapping
@@ -16,7 +17,16 @@ from airflow_provider_openai_runs.runs.text import encodable, is_id, message_tex
 
 #: JSON nested deeper than this is cut in XCom; Python's own JSON gives up at some hundreds.
 MAX_DEPTH = 100
-
+#: The integers that MessagePack, and with it Airflow's supervisor, takes: signed or unsigned 64 bits.
+_INTEGERS = range(-(2**63), 2**64)
+#: Keys by which Airflow marks its own objects (``airflow.sdk.serde``, ``Encoding`` of
+#: ``airflow.serialization``): a dict with one of them is refused when it is pushed, or read as a live object.
+RESERVED_KEYS = frozenset(
+    {
+        *("__classname__", "__version__", "__data__", "__id__", "__cache__"),
+        *("__type", "__var", "__source"),
+    }
+)
 
 #: What a run's ``thread_id`` is the id of, where a sentence about the run names it.
 _CONTAINERS: dict[str, str] = {RunKind.THREAD_RUN: "thread"}
@@ -208,11 +218,17 @@ class Run:
     limits: dict[str, int] = field(default_factory=dict)
     tool_calls: tuple[ToolCall, ...] = ()
     output_text: str | None = None
+    #: The model's words where it declines.
+    refusal: str | None = None
+    #: The text of the last message, which is the answer where a type was asked for.
+    final_text: str | None = None
+    #: Completed, with neither text nor call nor refusal, and nothing that was produced.
+    is_empty: bool = False
     steps: tuple[Step, ...] | None = None
     raw: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def identifier(self) -> str:
+    def word(self) -> str:
         """Return ``raw_status`` under the name that it had before 1.0."""
         warnings.warn("Run.word is called Run.raw_status now", DeprecationWarning, stacklevel=2)
         return self.raw_status
@@ -225,7 +241,7 @@ class Run:
     def to_xcom(self) -> dict[str, Any]:
         """Return the dict that a task pushes: plain JSON under the contract's names."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        for internal in ("raw_status", "limits", "ref"):
+        for internal in ("raw_status", "limits", "ref", "final_text", "is_empty"):
             del values[internal]
         values["id"] = self.ref.id
         values["thread_id"] = self.ref.thread_id
@@ -242,17 +258,22 @@ def _shown(value: object) -> str:
     return message_text(repr(value), limit=100)
 
 
-def plain(value: Any, *, _depth: int = 0) -> Any:
+def plain(value: Any, *, reserves_keys: bool = True, _depth: int = 0) -> Any:
     """
-    Return a value as JSON that every database takes.
+    Return a value as JSON that every database and Airflow's own encoders take.
 
-    NUL and lone surrogates (PostgreSQL refuses both) become U+FFFD, NaN and infinities None, and what is
-    nested deeper than ``MAX_DEPTH`` an ellipsis.
+    NUL and lone surrogates (PostgreSQL refuses both) become U+FFFD, NaN and infinities None, an integer
+    beyond 64 bits its decimal text, a dict with one of Airflow's ``RESERVED_KEYS`` its JSON as text, and what
+    is nested deeper than ``MAX_DEPTH`` an ellipsis.
+
+    :param reserves_keys: false where the value is carried as text, in which Airflow looks for no keys.
     """
     if isinstance(value, str):
         return encodable(value)
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if value in _INTEGERS else _digits(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if _depth >= MAX_DEPTH:
@@ -260,5 +281,17 @@ def plain(value: Any, *, _depth: int = 0) -> Any:
     if dataclasses.is_dataclass(value):
         value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {plain(str(key)): plain(item, _depth=_depth + 1) for key, item in value.items()}
-    return [plain(item, _depth=_depth + 1) for item in value]
+        found = {
+            encodable(str(key)): plain(item, reserves_keys=reserves_keys, _depth=_depth + 1)
+            for key, item in value.items()
+        }
+        is_free = not reserves_keys or RESERVED_KEYS.isdisjoint(found)
+        return found if is_free else json.dumps(found, ensure_ascii=False)
+    return [plain(item, reserves_keys=reserves_keys, _depth=_depth + 1) for item in value]
+
+
+def _digits(value: int) -> str:
+    try:
+        return str(value)
+    except ValueError:  # thousands of digits
+        return hex(value)

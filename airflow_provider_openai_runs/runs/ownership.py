@@ -5,7 +5,7 @@ Which run belongs to this task instance: create one, adopt it, finish from it, r
 ``decide`` is one pure function of what is known and of the time. Its caller writes the record that the
 decision names, does the step, and decides again with what it observed, until the step is ``Own``,
 ``WaitForThread`` or ``GiveUp``. Two things must hold at every point, also when the process dies right there:
-at most one paid run is alive, and no run is without either an owner or a named fate.
+at most one paid run is alive, and no run is without a task that tracks it or a named fate.
 """
 
 from __future__ import annotations
@@ -159,6 +159,8 @@ def _after_a_lost_create(
     on_lost_create: OnLostCreate,
     policy: OwnershipPolicy,
     now: float,
+    *,
+    why: str = "its answer never arrived",
 ) -> Decision:
     found = _search(record, observed, now)
     if not isinstance(found, SearchResult):
@@ -181,7 +183,7 @@ def _after_a_lost_create(
             return _adopt(record, record.rounds.earlier[-1], policy, now)
         because = "an earlier create was never answered (on_lost_create='resubmit')"
         return Decision(step=Create(because=because, thread_id=record.thread_id), record=record)
-    return Decision(step=GiveUp(error=lost_create_error(record)), record=record)
+    return Decision(step=GiveUp(error=lost_create_error(record, why)), record=record)
 
 
 def lost_create_error(record: Record, why: str = "its answer never arrived") -> LostCreateError:
@@ -272,10 +274,11 @@ def _after_a_failed_create(
         # Up to now the server may have accepted it; from now on it is searched for.
         intent = replace(intent, intent_at=now)
         warning = f"The create was not answered ({failure}); searching whether it was accepted"
-        decision = _after_a_lost_create(intent, None, policy.on_lost_create, policy, now)
+        why = f"was not answered ({failure})"
+        decision = _after_a_lost_create(intent, None, policy.on_lost_create, policy, now, why=why)
         return replace(decision, write=True, warning=warning)
     pause = pause_before_retry(failure, situation.refusals - 1)
-    if failure.is_transient and now + pause < situation.gives_up_at:
+    if failure.may_be_sent_again and now + pause < situation.gives_up_at:
         # Whoever dies in the pause has created nothing, and a retry must not take it for a lost create.
         step = Create(after=pause, thread_id=intent.thread_id, token=intent.token)
         return Decision(step=step, record=failed.before, write=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words by which a user says what to do when something is not clear-cut."""
+"""The choices by which a user says what to do when something is not clear-cut."""
 
 from __future__ import annotations
 

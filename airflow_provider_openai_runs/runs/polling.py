@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-After each look at a run: keep waiting, and how long, or finish, and with what outcome.
+After each poll of a run: poll again, and when, or finish, and with what outcome.
 
 The trigger, the operator that waits in its worker, the sensors and the tests all drive this one object, so
 that they cannot drift apart. It does no I/O and knows no clock; times are Unix seconds by our own clock and
-are passed in. Two rules must not be relaxed: look first and judge time after (a run found completed has won,
-whatever the clock says), and no trouble of the network ends a paid, healthy run.
+are passed in. Two rules must not be relaxed: poll first and check the time after (a run found completed has
+won, whatever the clock says), and no network failure ends a paid, healthy run.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,13 +41,13 @@ class Outcome(StrEnum):
     EXECUTION_TIMEOUT = "execution_timeout"
     #: The run is in one of the statuses that were waited for.
     REACHED = "reached"
-    #: For too long every look was refused, or the run was unknown.
+    #: For too long every poll was refused, or the run was unknown.
     UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollAgain:
-    """Look again after ``seconds``; with ``reconnect``, read the connection anew before."""
+    """Poll again after ``seconds``; with ``refresh_connection``, read the connection anew before."""
 
     seconds: float
     notes: tuple[str, ...] = ()
@@ -55,7 +56,7 @@ class PollAgain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The wait is over. ``trouble`` is the last one, where the outcome is ``UNREACHABLE``."""
+    """The wait is over. ``failure`` is the last one, where the outcome is ``UNREACHABLE``."""
 
     outcome: Outcome
     notes: tuple[str, ...] = ()
@@ -66,15 +67,15 @@ class Done:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitLimits:
     """
-    When to stop and how often to look. All times are Unix seconds.
+    When to stop and how often to poll. All times are Unix seconds.
 
-    :param created_at: when the create call returned, by our clock; the interval grows with the age.
+    :param created_at: when the create returned, by our clock; the interval grows with the age.
     :param deadline: the end of the completion window; None waits without an end.
     :param attempt_deadline: start of the attempt + execution_timeout, which Airflow 3 does not enforce
         while a task is deferred.
     :param poll_interval: a fixed interval in seconds; None lets it grow with the run's age.
     :param not_found_grace_until: until then, a 404 means that the run is not visible yet.
-    :param targets: statuses in the server's word, one of which ends the wait. With any given, a run that
+    :param targets: raw statuses, one of which ends the wait. With any given, a run that
         needs action is waited for all the same: somebody else answers.
     """
 
@@ -102,7 +103,7 @@ class WaitLimits:
 
 
 class PollPolicy:
-    """One wait for one run: feed it every look and every trouble, and do as it says."""
+    """One wait for one run: give it every poll result and every failure, and do as it says."""
 
     def __init__(
         self, limits: WaitLimits, *, started_at: float, jitter: Callable[[], float] = random.random
@@ -115,7 +116,7 @@ class PollPolicy:
         self._failures = 0
 
     def on_result(self, polled: PollResult, *, now: float) -> PollAgain | Done:
-        """Decide after a look that succeeded."""
+        """Decide after a poll that succeeded."""
         notes = self._notes_of(polled, now)
         self._last_good_poll = now
         self._denied_since = None
@@ -131,14 +132,14 @@ class PollPolicy:
         return PollAgain(seconds=self._until_next_poll(polled.poll_after, now), notes=notes)
 
     def on_error(self, failure: RequestFailure, *, now: float) -> PollAgain | Done:
-        """Decide after a look that failed."""
+        """Decide after a poll that failed."""
         not_visible_yet = failure.kind is FailureKind.NOT_FOUND and now <= self._limits.not_found_grace_until
         retryable = failure.is_transient or not_visible_yet
         self._failures += 1
         if not retryable and self._denied_since is None:
-            # Not counted from the last good look: after a long outage a refused key deserves a new one, too.
+            # Not counted from the last good poll: after a long outage a refused key deserves a new one, too.
             self._denied_since = now
-        notes = () if self._failures > 1 else (f"Trouble while looking at the run, going on: {failure}",)
+        notes = () if self._failures > 1 else (f"Could not poll the run, going on: {failure}",)
         if over := self._time_is_over(now):
             return Done(outcome=over, notes=notes, failure=failure)
         denied_for = 0.0 if self._denied_since is None else now - self._denied_since
@@ -158,7 +159,7 @@ class PollPolicy:
         notes = []
         if self._failures:
             gap = now - self._last_good_poll
-            notes.append(f"The run answers again after {self._failures} failed looks in {gap:.0f} s")
+            notes.append(f"The run answers again after {self._failures} failed polls in {gap:.0f} s")
         if polled.raw_status != self._raw_status:
             unknown = " (a status unknown to this package; it counts as active)"
             notes.append(
@@ -195,4 +196,4 @@ class PollPolicy:
 
 def _clamp(seconds: float) -> float:
     low, high = SERVER_HINT_BOUNDS
-    return min(max(seconds, low), high)
+    return min(max(float(math.ceil(seconds)), low), high) if math.isfinite(seconds) else high

@@ -23,8 +23,8 @@ class Record:
 
     :param generation: changes when a user clears the task, and stays the same over its retries; stored as
         ``cycle``.
-    :param token: sent in the run's metadata, to find a run whose create call was never answered.
-    :param intent_at: written before the paid call.
+    :param token: sent in the run's metadata, to find a run whose create was never answered.
+    :param intent_at: written before the paid request.
     :param thread_id: the thread the run was to be created on; where to search for it.
     :param fingerprint: a short hash of each argument, to name the ones that changed between attempts.
     :param run: the run, once its create has returned.
@@ -117,14 +117,14 @@ class Record:
 
 def new_token(identity: tuple[object, ...], *, random_part: str) -> str:
     """
-    Return the token of one intent: a hash of the task instance and its cycle, then something random.
+    Return the token of one intent: a hash of the task instance and its generation, then something random.
 
-    :param identity: Dag id, Dag run id, task id, map index, cycle.
+    :param identity: Dag id, Dag run id, task id, map index, generation.
     """
     return f"{token_prefix(identity)}{random_part}"
 
 
 def token_prefix(identity: tuple[object, ...]) -> str:
-    """Return the part of the token that every attempt of the same cycle can compute again."""
+    """Return the part of the token that every attempt of the same generation can compute again."""
     digest = hashlib.sha256(json.dumps([str(part) for part in identity]).encode()).hexdigest()
     return f"{digest[:24]}/"

@@ -24,7 +24,7 @@ def checked_tools(tools: object, *, warnings: list[str]) -> list[dict[str, Any]]
     The flat form of responses, ``{"type": "function", "name": ...}``, is accepted as well, so that the same
     tools serve both kinds of run.
 
-    :param warnings: receives a sentence for each outdated word.
+    :param warnings: receives a sentence for each outdated name.
     :raises RunRequestError: with the tool's place, its value and the rule.
     """
     return [
@@ -51,7 +51,7 @@ def _checked_tool(name: str, value: object, warnings: list[str]) -> dict[str, An
             name, value, "needs a 'type' such as 'code_interpreter', 'file_search' or 'function'"
         )
     if kind == "retrieval":
-        warnings.append(f"{name}: tool type 'retrieval' is the old word for 'file_search', which is sent")
+        warnings.append(f"{name}: tool type 'retrieval' is the old name of 'file_search', which is sent")
         return {**tool, "type": "file_search"}
     if kind == "function":
         return {"type": "function", "function": _checked_function(name, tool)}

@@ -18,7 +18,7 @@ class TrackedRun:
 
     The record, the trigger's arguments, its event and the arguments of an approval hold its JSON.
 
-    :param created_at: when its create call returned, or its calls were last answered; None if nobody knows.
+    :param created_at: when its create returned, or its calls were last answered; None if nobody knows.
     :param deadline: end of the completion window; None waits without an end.
     :param attempt_deadline: start of the attempt + execution_timeout; another attempt has another one, so the
         record leaves it out.

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowSensorTimeout,
+    AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -76,11 +78,18 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         self._first_poke_at = 0.0
 
     def execute(self, context: Context) -> Any:
-        """Look once; then wait in the triggerer, or poke as any sensor does."""
+        """Poll once; then wait in the triggerer, or poke as any sensor does."""
         if not self.deferrable:
             return super().execute(context)
         started_at = time.time()
-        observed = self.poke(context)
+        try:
+            observed = self.poke(context)
+        except AirflowException as error:
+            # As in BaseSensorOperator.resume_execution, which sees every later end of a deferred sensor.
+            if self.soft_fail or self.never_fail:
+                way = "soft_fail" if self.soft_fail else "never_fail"
+                raise AirflowSkipException(f"Skipped ({way}=True): {error}") from error
+            raise
         if observed.is_done:
             return observed.xcom_value
         from airflow_provider_openai_runs.triggers import RunCompletionTrigger  # noqa: PLC0415
@@ -122,7 +131,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
             )
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once at the run."""
+        """Poll the run once."""
         with airflow_errors():
             ref = self.named_run()
             waiting = self._waiting_for(context)
@@ -130,7 +139,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
                 polled = self.hook_of(ref).run_flow(flows.single(wire_of(ref.kind).poll(ref)))
             except ApiRequestFailed as failed:
                 if self._denied_for_too_long(failed.failure):
-                    raise error_of_unknown_run(ref, failed.failure) from failed
+                    raise error_of_unknown_run(ref, failed.failure) from None
                 decision = waiting.on_error(failed.failure, now=time.time())
             else:
                 decision = waiting.on_result(polled, now=time.time())
@@ -174,8 +183,8 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         raise error
 
     def _targets(self) -> tuple[str, ...]:
-        words = checks.sequence("target_statuses", self.target_statuses)
-        return tuple(checks.text("target_statuses", raw_status) for raw_status in words)
+        statuses = checks.sequence("target_statuses", self.target_statuses)
+        return tuple(checks.text("target_statuses", raw_status) for raw_status in statuses)
 
 
 class ThreadRunSensor(BaseRunSensor):

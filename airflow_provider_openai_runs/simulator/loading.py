@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 def arguments_of(cls: type[DataclassInstance], data: Any) -> dict[str, Any]:
     """Check that `data` is an object with the fields of `cls`, and give it as keyword arguments.
 
-    Raises ValueError naming the unknown and the missing keys, because a misspelt key that is silently
-    ignored makes a test pass for the wrong reason.
+    A misspelt key that is silently ignored would make a test pass for the wrong reason.
+
+    :raises ValueError: naming the unknown and the missing keys.
     """
     if not isinstance(data, dict):
         raise ValueError(f"{cls.__name__}: expected a JSON object, got {type(data).__name__}.")  # noqa: TRY004 - input

@@ -71,12 +71,13 @@ class NobodyHere:
 @dataclass(frozen=True, slots=True)
 class NothingToAnswer:
     """
-    The run goes on by itself.
+    The run goes on by itself, or has ended.
 
     :param not_shown_yet: the server has taken the answer, and another replica of it does not show that yet.
     """
 
     not_shown_yet: bool = False
+    has_ended: bool = False
 
 
 Answering = Answers | NeedsApproval | GivesUp | NobodyHere | NothingToAnswer
@@ -123,7 +124,7 @@ class ToolCallAnswerer:
         :raises RunRequestError: if the outputs that were given are those of other calls.
         """
         if not run.needs_action:
-            return NothingToAnswer()
+            return NothingToAnswer(has_ended=run.status.is_terminal)
         if rounds.just_answered(run, now=self.clock()):
             # Another replica has the answer. To make the calls again would make them twice.
             return NothingToAnswer(not_shown_yet=True)

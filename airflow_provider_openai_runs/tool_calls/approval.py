@@ -71,7 +71,7 @@ class ApprovalDecision:
     arguments: dict[str, Any] | None = None
     #: Whether nobody decided, and Airflow rejected at the end of the time.
     timed_out: bool = False
-    #: Why the call was rejected without a person's word; sent as it is.
+    #: Why the call was rejected without a person's decision; sent as it is.
     reason: str | None = None
 
     def rejection(self) -> str:

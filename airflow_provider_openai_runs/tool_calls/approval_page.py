@@ -3,7 +3,7 @@
 Asks a person about the calls of a run on Airflow's own human-in-the-loop page (Airflow 3.3+).
 
 Airflow keeps one page for a task instance in a Dag run, through retries and clears. To write it again wipes
-the answer but leaves the first text, and a worker cannot read it (3.3's supervisor refuses the look). So a
+the answer but leaves the first text, and a worker cannot read it (3.3's supervisor refuses the read). So a
 note in the task state store says which calls the page shows, and whether it was answered.
 """
 
@@ -104,7 +104,7 @@ class ApprovalPage:
         page = note.get("page", self._id)
         try:
             self._keep(page=page, answered=True)
-        except Exception as error:  # noqa: BLE001 # it only spares Airflow a needless look later
+        except Exception as error:  # noqa: BLE001 # it only spares Airflow a needless read later
             self._log.warning("Could not note that the approval page was answered: %s", error)
         if page != self._id:
             return OtherPage(is_open=False)

@@ -19,7 +19,7 @@ from airflow_provider_openai_runs.tool_calls.approval_page import ApprovalPage, 
 
 @dataclass(frozen=True, slots=True)
 class AwaitPerson:
-    """Pause the task until a person has decided: no worker and no trigger is held (Airflow 3.3+)."""
+    """Pause the task until a person has decided: no worker and no trigger waits meanwhile (Airflow 3.3+)."""
 
     timeout: timedelta | None
 

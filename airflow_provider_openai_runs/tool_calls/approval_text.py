@@ -2,7 +2,7 @@
 """
 The Markdown of the approval page.
 
-Names and arguments are the model's own words, and the model may have read a stranger's: they stand in code
+Names and arguments are the model's own text, and the model may have read a stranger's: they stand in code
 that they cannot close, and what cannot be seen (such as marks that turn the direction of text) is spelt out.
 """
 
@@ -20,7 +20,7 @@ from airflow_provider_openai_runs.runs.text import message_text, visible
 MAX_SHOWN = 8_000
 MAX_NAME = 100
 _WAYS = (
-    "**Approve** makes what the form below says. **Reject** makes no call, and the model is told so, with "
+    "**Approve** makes what the form below says. **Reject** makes no call, and the model reads that, with "
     "your comment."
 )
 _BACKTICKS = re.compile("`+")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 #: A result above this many bytes is not sent; the API itself refuses much more.
 MAX_OUTPUT_BYTES = 512_000
-#: Seconds between two looks at the clock and at ``check`` while a function runs.
-NAP = 0.2
+#: Seconds between two checks of the time and calls of ``check`` while a function runs.
+CHECK_INTERVAL = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class FunctionCaller:
     kept from one call to the next.
 
     :param context: Airflow's context, for functions that ask for it.
-    :param check: called every ``NAP`` seconds while a function runs; raises when the task is to end.
+    :param check: called every ``CHECK_INTERVAL`` seconds while a function runs; raises to end the task.
     :raises RunRequestError: when a function cannot be described to a model.
     """
 
@@ -113,7 +113,7 @@ class FunctionCaller:
             return _failed(str(job.error))
         if isinstance(job.error, Exception):
             self._log.warning(
-                "Call %s: %s raised an error; the model is told its last line",
+                "Call %s: %s raised an error; the model receives its last line",
                 clean(call.id),
                 call.name,
                 exc_info=job.error,
@@ -126,7 +126,7 @@ class FunctionCaller:
         _raise_if_over(until, call, "could not start")
         self._worker.start(job)
         try:
-            while not job.done.wait(NAP):
+            while not job.done.wait(CHECK_INTERVAL):
                 self._check()
                 _raise_if_over(
                     until, call, "was still running; a thread cannot be killed, so it goes on alone"

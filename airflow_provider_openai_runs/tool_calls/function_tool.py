@@ -68,14 +68,14 @@ class FunctionTool:
         :raises BadArgumentsError: when they do not fit.
         """
         try:
-            written = (
-                (text.strip() or "{}") if isinstance(text, str) else to_json({} if text is None else text)
-            )
+            # Some servers write JSON's null for the arguments of a function without parameters.
+            is_nothing = text is None or (isinstance(text, str) and text.strip() in {"", "null"})
+            written = "{}" if is_nothing else text if isinstance(text, str) else to_json(text)
             found = self._model.model_validate_json(written)
         except ValidationError as error:
-            raise BadArgumentsError(self._told(problems(error))) from None
+            raise BadArgumentsError(self._message(problems(error))) from None
         except Exception as error:  # noqa: BLE001 # also what a validator of a nested model raises
-            raise BadArgumentsError(self._told(f"{type(error).__name__}: {error}")) from None
+            raise BadArgumentsError(self._message(f"{type(error).__name__}: {error}")) from None
         return {name: getattr(found, key) for key, name in self._fields.items()}
 
     def __call__(self, arguments: Mapping[str, Any], *, context: Any, call_id: str) -> Any:
@@ -92,6 +92,6 @@ class FunctionTool:
             fields[key] = (Annotated[found.annotation, Field(alias=name)], default)
         return create_model(self.name, __config__=ConfigDict(extra="forbid"), **fields)
 
-    def _told(self, what: str) -> str:
+    def _message(self, what: str) -> str:
         takes = ", ".join(self._fields.values()) or "no arguments"
         return clean(f"Bad arguments: {what}. {self.name} takes {takes}.")

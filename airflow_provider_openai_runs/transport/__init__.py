@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How a call travels: through the SDK's client, or past it for polls, within limits of time and size.
+How a request travels: through the SDK's client, or past it for polls, within limits of time and size.
 
-It knows the calls of ``wire`` and the words of ``runs``. Who calls, and what a connection of Airflow's is, it
-does not know.
+It knows the requests of ``wire`` and the values of ``runs``. It does not know who sends them, nor what a
+connection of Airflow's is.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 from airflow.providers.common.compat.module_loading import import_string
 
-#: How long a call waits for its key; its wait has a deadline of its own.
+#: How long a request waits for its key; its wait has a deadline of its own.
 _KEY_SECONDS = 30.0
 
 
@@ -34,7 +34,7 @@ def key_provider(path: object) -> Callable[[], str]:
         try:
             found = provide()
         except Exception as error:
-            # The SDK's own kind, so that a call without a key is a call that failed.
+            # The SDK's own kind, so that a request without a key is a request that failed.
             raise openai.OpenAIError(f"api_key_provider {path}: {type(error).__name__}: {error}") from error
         if not isinstance(found, str) or not found.strip():
             raise openai.OpenAIError(f"api_key_provider {path} returned no text but {type(found).__name__}")

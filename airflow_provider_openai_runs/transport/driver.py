@@ -24,10 +24,10 @@ def run(
     """
     Run a flow to its result.
 
-    :param send: sends one call and returns what it read; its ``CallFailed`` is thrown into the flow.
+    :param send: sends one request and returns what it read; its ``ApiRequestFailed`` is thrown into the flow.
     :param sleep: takes seconds.
-    :param refresh_connection: called after a pause that asks for it: the next call needs a fresh key or host.
-    :raises CallFailed: for the caller to decide about.
+    :param refresh_connection: called after a pause that asks for it: the next request needs a new key.
+    :raises ApiRequestFailed: for the caller to decide about.
     """
     advance: Callable[[], Any] = partial(next, flow)
     while True:
@@ -58,7 +58,7 @@ async def arun(
     """
     Run a flow to its result on the running event loop; the parameters are those of ``run``.
 
-    :raises CallFailed: for the caller to decide about.
+    :raises ApiRequestFailed: for the caller to decide about.
     """
     advance: Callable[[], Any] = partial(next, flow)
     while True:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What went wrong with a call, in the terms that decisions need.
+What went wrong with a request, in the terms that decisions need.
 
-Whatever a call raises becomes ``ApiRequestFailed``: a wait goes on after it, any other error would end it.
+Whatever a request raises becomes ``ApiRequestFailed``. A wait goes on after it; any other error would end it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from typing import Any
 import httpx2
 import openai
 
+from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of, meaning_of_run
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
+from airflow_provider_openai_runs.transport.bodies import page_of
 from airflow_provider_openai_runs.transport.secrets import Redact
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -32,25 +34,30 @@ _log = logging.getLogger(__name__)
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 _UNWRITABLE = (
     "The connection's key, or one of its headers, holds a character that no HTTP header may hold, such as a "
-    "line break or a curly quote (it is not shown here, since it may be the key). Nothing was sent. Mend the "
+    "line break or a curly quote (it is not shown here, since it may be the key). Nothing was sent. Fix the "
     "connection"
 )
-_RETRY_LATER = frozenset({409, 429, 503})
+#: Not accepted, whoever wrote it: too many requests, and something that the request depends on has failed.
+_RETRY_LATER = frozenset({424, 429})
+#: Not accepted, if the API itself says so.
+_BUSY = frozenset({409, 503})
+_SENTENCES = ("message", "detail", "error")
 _ACCESS_DENIED = frozenset({401, 403})
-_REQUEST_TIMEOUT = 408
+#: The second is what gateways say when a client seems to have hung up.
+_REQUEST_TIMEOUTS = frozenset({408, 499})
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 _NOT_IMPLEMENTED = 501
 
 
 class UseSdkInsteadError(Exception):
-    """The SDK's client has to make this call: raised by the fast way, and never seen above this package."""
+    """The SDK's client has to send this request: raised by the fast polls, never seen above this package."""
 
 
 @contextmanager
-def failing(call: ApiRequest[Any], redact: Redact) -> Iterator[None]:
+def failing(request: ApiRequest[Any], redact: Redact) -> Iterator[None]:
     """
-    Let nothing but ``ApiRequestFailed`` out of a call, and ``UseSdkInsteadError``, which is no failure.
+    Let nothing but ``ApiRequestFailed`` out of a request, and ``UseSdkInsteadError``, which is no failure.
 
     What is raised has no cause: the SDK's errors hold the whole body, and what it quotes, and a task's log
     prints a chain to its end.
@@ -65,52 +72,53 @@ def failing(call: ApiRequest[Any], redact: Redact) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 # its sentence, its type or its place is kept
         if _cannot_be_written(error):
             failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_UNWRITABLE)
-            raise ApiRequestFailed(failure, pays=call.pays) from None
+            raise ApiRequestFailed(failure, pays=request.pays) from None
         if isinstance(error, openai.OpenAIError):
-            raise ApiRequestFailed(_failure(error, redact), pays=call.pays) from None
+            raise ApiRequestFailed(_failure(error, redact), pays=request.pays) from None
         if isinstance(error, ValueError | RecursionError):
-            raise unreadable(call, error, redact=redact) from None
+            raise unreadable(request, error, redact=redact) from None
         _report_once(type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-        text = f"{call.method} {call.path} ended in {type(error).__name__}; the log says where"
+        text = f"{request.method} {request.path} ended in {type(error).__name__}; the log says where"
         raise ApiRequestFailed(
-            RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=message_text(text)), pays=call.pays
+            RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=message_text(text)), pays=request.pays
         ) from None
 
 
 def not_sent(error: Exception) -> ApiRequestFailed:
-    """Return the failure of a call for which there is no client: its connection cannot be used just now."""
+    """Return the failure of a request without a client: its connection cannot be used just now."""
     unusable = isinstance(error, OpenAIRunError)
     kind = FailureKind.ACCESS_DENIED if unusable else FailureKind.NOT_SENT
     return ApiRequestFailed(RequestFailure(kind=kind, text=message_text(error) or type(error).__name__))
 
 
 def unreadable(
-    call: ApiRequest[Any], error: Exception, *, redact: Redact, status: int | None = None
+    request: ApiRequest[Any], error: Exception, *, redact: Redact, status: int | None = None
 ) -> ApiRequestFailed:
-    """Return the failure of a call whose answer cannot be read."""
-    text = message_text(f"{call.method} {call.path} was answered unreadably: {error}", redact=redact)
+    """Return the failure of a request whose answer cannot be read."""
+    said = f"{request.method} {request.path} was answered in an unreadable form: {error}"
+    text = message_text(said, redact=redact)
     failure = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=text, http_status=status)
-    return ApiRequestFailed(failure, pays=call.pays)
+    return ApiRequestFailed(failure, pays=request.pays)
 
 
-def no_answer(call: ApiRequest[Any], error: httpx2.TransportError) -> openai.APIConnectionError:
-    """Return the error that the SDK makes of a call without an answer."""
+def no_answer(request: ApiRequest[Any], error: httpx2.TransportError) -> openai.APIConnectionError:
+    """Return the error that the SDK makes of a request without an answer."""
     late = isinstance(error, httpx2.TimeoutException)
     kind = openai.APITimeoutError if late else openai.APIConnectionError
-    return kind(request=httpx2.Request(call.method, call.path))
+    return kind(request=httpx2.Request(request.method, request.path))
 
 
 def status_error(
-    call: ApiRequest[Any], *, status: int, headers: Mapping[str, str], content: bytes
+    request: ApiRequest[Any], *, status: int, headers: Mapping[str, str], content: bytes
 ) -> openai.APIStatusError:
     """Return the error that the SDK makes of a reply with an error's status."""
     body: Any = content.decode(errors="replace").strip()
     with contextlib.suppress(ValueError, RecursionError):
         body = json.loads(body)
-    request = httpx2.Request(call.method, call.path)
+    sent = httpx2.Request(request.method, request.path)
     # Its body has been unpacked already.
     kept = {name: value for name, value in headers.items() if name != "content-encoding"}
-    response = httpx2.Response(status, headers=kept, request=request)
+    response = httpx2.Response(status, headers=kept, request=sent, content=content)
     detail = body.get("error", body) if isinstance(body, dict) else body
     return openai.APIStatusError(f"Error code: {status}", response=response, body=detail)
 
@@ -126,7 +134,7 @@ def _cannot_be_written(error: Exception) -> bool:
 def _report_once(name: str, where: str) -> None:
     """Log where an error came from, but not what it says, which may be a secret."""
     _log.error(
-        "A call ended in %s, which should not happen. Please report it. It came from:\n%s", name, where
+        "A request ended in %s, which should not happen. Please report it. It came from:\n%s", name, where
     )
 
 
@@ -143,39 +151,89 @@ def _failure(error: openai.OpenAIError, redact: Redact) -> RequestFailure:
 
 
 def _redirected(error: openai.APIError) -> bool:
-    """Tell whether a server had answered with a redirect, and may have acted on the request."""
+    """Return whether a server had answered with a redirect, and may have acted on the request."""
     cause = error.__cause__
     with contextlib.suppress(RuntimeError):  # nobody knows what was asked last
         return isinstance(cause, httpx2.RequestError) and cause.request.url != error.request.url
     return False
 
 
-def _rejected(error: openai.APIStatusError, redact: Redact) -> RequestFailure:
-    status = error.status_code
-    code = message_text(error.code, limit=MAX_STATUS, redact=redact) if isinstance(error.code, str) else None
-    if status in _ACCESS_DENIED:
-        kind = FailureKind.ACCESS_DENIED
-    elif status == _NOT_FOUND:
-        kind = FailureKind.NOT_FOUND
-    elif code == "insufficient_quota":
-        kind = FailureKind.NO_QUOTA
-    elif status in _RETRY_LATER:
-        kind = FailureKind.RETRY_LATER
-    elif status == _NOT_IMPLEMENTED:
-        kind = FailureKind.REJECTED
-    elif status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
-        kind = FailureKind.OUTCOME_UNKNOWN
-    else:
-        kind = FailureKind.REJECTED
-    return RequestFailure(
+def error_in_answer(
+    request: ApiRequest[Any],
+    error: Mapping[str, Any],
+    headers: Mapping[str, str],
+    *,
+    status: int,
+    redact: Redact,
+) -> ApiRequestFailed:
+    """Return the failure of a request that was answered with success, and with nothing but an error in it."""
+    codes = (error.get("code"), error.get("type"))
+    text = next((error[key] for key in _SENTENCES if isinstance(error.get(key), str) and error[key]), None)
+    kind = {
+        CodeMeaning.ACCOUNT: FailureKind.NO_QUOTA,
+        CodeMeaning.PERMANENT: FailureKind.REJECTED,
+    }.get(meaning_of_run(codes, text or "") or CodeMeaning.TRANSIENT, FailureKind.NOT_ACCEPTED)
+    text = text or f"an error without a sentence: {json.dumps(dict(error), default=str)}"
+    failure = RequestFailure(
         kind=kind,
-        text=message_text(_message(error), redact=redact),
+        text=message_text(text, redact=redact),
         http_status=status,
-        code=code,
-        param=message_text(error.param, limit=MAX_STATUS, redact=redact)
-        if isinstance(error.param, str)
-        else None,
+        code=_name(codes[0], redact),
+        retry_after=reading.poll_after(headers),
+    )
+    return ApiRequestFailed(failure, pays=request.pays)
+
+
+def _rejected(error: openai.APIStatusError, redact: Redact) -> RequestFailure:
+    text = _message(error)
+    return RequestFailure(
+        kind=_kind_of(error, text),
+        text=message_text(text, redact=redact),
+        http_status=error.status_code,
+        code=_name(error.code, redact),
+        param=_name(error.param, redact),
         retry_after=reading.poll_after(error.response.headers),
+    )
+
+
+def _name(value: object, redact: Redact) -> str | None:
+    return message_text(value, limit=MAX_STATUS, redact=redact) if isinstance(value, str) else None
+
+
+def _kind_of(error: openai.APIStatusError, text: str) -> FailureKind:
+    """Sort an error by its code, and where that says nothing by its HTTP status."""
+    status = error.status_code
+    body = error.body if isinstance(error.body, dict) else {}
+    names = tuple(name for name in (error.code, body.get("type")) if not str(name).isdecimal())
+    meaning = meaning_of(names, text)
+    if meaning is CodeMeaning.ACCOUNT:
+        return FailureKind.NO_QUOTA
+    if status in _ACCESS_DENIED:
+        return FailureKind.ACCESS_DENIED
+    if status == _NOT_FOUND:
+        return FailureKind.NOT_FOUND
+    if meaning is CodeMeaning.PERMANENT or status == _NOT_IMPLEMENTED:
+        return FailureKind.REJECTED
+    if status in _RETRY_LATER or (status in _BUSY and _is_of_the_api(error)):
+        return FailureKind.RETRY_LATER
+    if status >= _SERVER_ERROR or status in _REQUEST_TIMEOUTS:
+        return FailureKind.OUTCOME_UNKNOWN
+    # Not by the type: some servers write "server_error" there, whatever is wrong.
+    passes = status in _BUSY or meaning_of(names[:1] if error.code else ()) is CodeMeaning.TRANSIENT
+    return FailureKind.NOT_ACCEPTED if passes else FailureKind.REJECTED
+
+
+def _is_of_the_api(error: openai.APIStatusError) -> bool:
+    """Whether the API itself has written an error: a mesh writes its own after the API took the request."""
+    if "retry-after" in error.response.headers or "retry-after-ms" in error.response.headers:
+        return True
+    try:
+        written = json.loads(error.response.content)
+    except (ValueError, RecursionError, httpx2.ResponseNotRead):
+        return False
+    inner = reading.object_of(reading.object_of(written).get("error"))
+    return isinstance(inner.get("message"), str) and any(
+        isinstance(inner.get(name), str) and not inner[name].isdecimal() for name in ("type", "code")
     )
 
 
@@ -183,12 +241,12 @@ def _message(error: openai.APIStatusError) -> str:
     """Return the server's own sentence; compatible servers write it under other names."""
     body = error.body
     if isinstance(body, dict):
-        for key in ("message", "detail", "error"):
+        for key in _SENTENCES:
             if isinstance(body.get(key), str) and body[key]:
                 return str(body[key])
         if complaints := "; ".join(_complaints(body.get("detail"))):
             return complaints
-    return error.message
+    return (page_of(body) if isinstance(body, str) else None) or error.message
 
 
 def _complaints(detail: object) -> Iterator[str]:

@@ -74,7 +74,7 @@ class FastPolls:
         through_proxy = (url.scheme in proxies or "all" in proxies) and not proxy_bypass(url.host)
         return client.workload_identity is None and url.scheme in {"http", "https"} and not through_proxy
 
-    async def get(self, call: ApiRequest[Any], *, within: float, connect_within: float) -> WholeReply:
+    async def get(self, request: ApiRequest[Any], *, within: float, connect_within: float) -> WholeReply:
         """
         Send a GET request without a query of its own.
 
@@ -86,11 +86,11 @@ class FastPolls:
         """
         try:
             async with asyncio.timeout(within):
-                template = await self._templates.get(call.headers)
-                reply = await self._send(call, template, connect_within)
+                template = await self._templates.get(request.headers)
+                reply = await self._send(request, template, connect_within)
                 if reply.status in _ACCESS_DENIED:
-                    fresh = await self._templates.after_denial(call.headers, template)
-                    reply = reply if fresh is None else await self._send(call, fresh, connect_within)
+                    fresh = await self._templates.after_denial(request.headers, template)
+                    reply = reply if fresh is None else await self._send(request, fresh, connect_within)
                 return reply
         except TimeoutError:
             await self._drop_pool()
@@ -101,12 +101,12 @@ class FastPolls:
         self._templates.close()
         await self._drop_pool()
 
-    async def _send(self, call: ApiRequest[Any], template: Template, connect_within: float) -> WholeReply:
+    async def _send(self, request: ApiRequest[Any], template: Template, connect_within: float) -> WholeReply:
         self._pool = self._pool or _Pool(self._tls)
         async with self._pool as session:
             # Errors are made anew, without a cause: some hold the URL, and with it what stands in its query.
             try:
-                return await _read(session, template.url(call.path), template.headers, connect_within)
+                return await _read(session, template.url(request.path), template.headers, connect_within)
             except aiohttp.ConnectionTimeoutError:
                 raise httpx2.ConnectTimeout(f"no connection within {connect_within:.0f} s") from None
             except aiohttp.ClientConnectorError as error:

@@ -3,14 +3,14 @@
 Limits on what a server may send: so many bytes, also when they are compressed, and so many seconds.
 
 The SDK's HTTP client reads whatever comes, as long as something comes, and unpacks it all: a broken or
-hostile server could fill a worker's memory, or hold a poll of the triggerer for ever.
+hostile server could fill a worker's memory, or keep a poll of the triggerer waiting for ever.
 """
 
 from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -25,6 +25,10 @@ MAX_ERROR = 64 * 1024
 #: What is asked for, and all that is unpacked.
 ACCEPT_ENCODING = "gzip, deflate"
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+#: More than one is unusual, and each of them costs.
+_MAX_CODINGS = 3
+_HEADER_BYTES = 2
+_GZIP_MAGIC = b"\x1f\x8b"
 _ANY_HEADER = 32 + zlib.MAX_WBITS
 _ERROR = 400
 
@@ -47,7 +51,7 @@ class BoundedClient(openai.DefaultHttpxClient):
 
 class BoundedAsyncClient(openai.DefaultAsyncHttpxClient):
     """
-    The SDK's own asynchronous HTTP client, with limits of size; who calls it limits the time.
+    The SDK's own asynchronous HTTP client, with limits of size; the sender limits the time.
 
     :param settings: those of ``httpx2.AsyncClient``.
     """
@@ -78,6 +82,47 @@ async def _abound(response: httpx2.Response) -> None:
     _bound(response)
 
 
+class _Unpacker:
+    """Takes one coding off: gzip of one or several members, deflate with or without the header of zlib."""
+
+    def __init__(self) -> None:
+        self._window = _ANY_HEADER
+        self._zlib: Any = zlib.decompressobj(self._window)
+        #: The first bytes, until they show the form.
+        self._head: bytes | None = b""
+        self._left_over = 0
+
+    def take(self, received: bytes, room: Callable[[], int]) -> Iterator[bytes]:
+        """
+        Give what arrived, unpacked, never more at once than there is room for, however small it was packed.
+
+        :raises httpx2.DecodingError: when it cannot be unpacked.
+        """
+        while received:
+            if self._zlib.eof:
+                if self._left_over or not received.startswith(_GZIP_MAGIC[: len(received)]):
+                    # No part of it, as the SDK's own client reads it; but it may not go on for ever.
+                    self._left_over += len(received)
+                    if self._left_over > MAX_ERROR:
+                        raise httpx2.DecodingError("more came after its packed end")
+                    return
+                self._zlib = zlib.decompressobj(self._window)
+            try:
+                found = self._zlib.decompress(received, max(1, room()))
+            except zlib.error as error:
+                if self._head is None:
+                    raise httpx2.DecodingError(f"it cannot be unpacked: {error}") from error
+                # Some servers call deflate what is deflated only, without the header of zlib.
+                self._window, received, self._head = -zlib.MAX_WBITS, self._head + received, None
+                self._zlib = zlib.decompressobj(self._window)
+                continue
+            if self._head is not None:
+                is_known = found or len(self._head) + len(received) >= _HEADER_BYTES
+                self._head = None if is_known else self._head + received
+            received = self._zlib.unused_data if self._zlib.eof else self._zlib.unconsumed_tail
+            yield found
+
+
 class Intake:
     """
     Takes what arrives of one body, and gives what it says, within limits.
@@ -90,12 +135,14 @@ class Intake:
     def __init__(self, *, is_error: bool, coding: str | None) -> None:
         self._is_error = is_error
         self._left = MAX_ERROR if is_error else MAX_BODY
-        self._unpacker: Any = None
-        coding = (coding or "").strip().lower()
-        if coding in _PACKED:
-            self._unpacker = zlib.decompressobj(_ANY_HEADER)
-        elif coding not in {"identity", ""}:
-            raise httpx2.DecodingError(f"it is packed as {coding[:50]!r}, which was not asked for")
+        #: The last coding was applied last, and is taken off first.
+        names = [name.strip().lower() for name in (coding or "").split(",")][::-1]
+        if unknown := [name for name in names if name not in _PACKED and name not in {"identity", ""}]:
+            raise httpx2.DecodingError(f"it is packed as {unknown[0][:50]!r}, which was not asked for")
+        packed = [name for name in names if name in _PACKED]
+        if len(packed) > _MAX_CODINGS:
+            raise httpx2.DecodingError(f"it is packed {len(packed)} times")
+        self._unpackers = [_Unpacker() for _ in packed]
 
     def take(self, received: bytes) -> Iterator[bytes]:
         """
@@ -103,20 +150,17 @@ class Intake:
 
         :raises httpx2.DecodingError: when it is too much, or cannot be unpacked.
         """
-        if self._unpacker is None:
-            yield self._within(received)
-            return
-        while received and not self.is_full:
-            try:
-                # Never more at once than there is room for, however small it was packed.
-                found = self._unpacker.decompress(received, self._left + 1)
-            except zlib.error as error:
-                raise httpx2.DecodingError(f"it cannot be unpacked: {error}") from error
-            if self._unpacker.unused_data:
-                # It would gather there, uncounted.
-                raise httpx2.DecodingError("more came after its packed end")
-            received = self._unpacker.unconsumed_tail
+        for found in self._unpacked(received, self._unpackers):
+            if self.is_full:
+                return
             yield self._within(found)
+
+    def _unpacked(self, received: bytes, unpackers: list[_Unpacker]) -> Iterator[bytes]:
+        if not unpackers:
+            yield received
+            return
+        for found in unpackers[0].take(received, lambda: self._left + 1):
+            yield from self._unpacked(found, unpackers[1:])
 
     @property
     def is_full(self) -> bool:

@@ -3,7 +3,7 @@
 How the SDK would write a GET request, with a hole where its path was.
 
 The SDK is asked once in ten seconds; the polls in between repeat its headers, host and query for other paths.
-So keys, key providers, default headers and queries count as they do for the SDK's own calls.
+So keys, key providers, default headers and queries count as they do for the SDK's own requests.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Template:
 
 class RequestTemplates:
     """
-    The templates of one client of the SDK, one for each set of headers that calls add.
+    The templates of one client of the SDK, one for each set of headers that requests add.
 
     :param client: is copied, with a transport that sends nothing.
     :ivar writer: the copy.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Sends calls through the public ``get``, ``post`` and ``delete`` of the SDK's clients.
+Sends requests through the public ``get``, ``post`` and ``delete`` of the SDK's clients.
 
 Authentication, base URL, proxies and TLS stay the SDK's. Its retries are switched off: it sends no
 idempotency key, so that a time-out on create would start a second run, and a flow tries again by itself.
@@ -9,14 +9,18 @@ idempotency key, so that a time-out on create would start a second run, and a fl
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 
-from airflow_provider_openai_runs.transport.failures import failing, no_answer, unreadable
-from airflow_provider_openai_runs.transport.limits import MAX_BODY
+from airflow_provider_openai_runs.transport.bodies import error_in, json_object
+from airflow_provider_openai_runs.transport.failures import (
+    error_in_answer,
+    failing,
+    no_answer,
+    unreadable,
+)
 from airflow_provider_openai_runs.transport.secrets import Redact, redact_errors, redact_of
 from airflow_provider_openai_runs.transport.time_limit import not_in_time
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
@@ -37,93 +41,90 @@ _DEFAULT_SECONDS = 60.0
 _LARGE = 256 * 1024
 
 
-def send(client: openai.OpenAI, call: ApiRequest[T]) -> T:
+def send(client: openai.OpenAI, request: ApiRequest[T]) -> T:
     """
-    Send one call and read its answer; its whole time is bounded where the HTTP client is a ``BoundedClient``.
+    Send one request and read its answer; a ``BoundedClient`` bounds the whole time.
 
-    :raises CallFailed: with what went wrong.
+    :raises ApiRequestFailed: with what went wrong.
     """
     redact = redact_of(client)
-    with failing(call, redact):
-        if call.method == "GET":
-            response = client.get(call.path, cast_to=httpx2.Response, options=_options(call))
+    with failing(request, redact):
+        if request.method == "GET":
+            response = client.get(request.path, cast_to=httpx2.Response, options=_options(request))
         else:
-            send_body = client.delete if call.method == "DELETE" else client.post
-            response = send_body(call.path, cast_to=httpx2.Response, body=call.body, options=_options(call))
+            send_body = client.delete if request.method == "DELETE" else client.post
+            response = send_body(
+                request.path, cast_to=httpx2.Response, body=request.body, options=_options(request)
+            )
         return read_answer(
-            call, response.content, response.headers, status=response.status_code, redact=redact
+            request, response.content, response.headers, status=response.status_code, redact=redact
         )
 
 
-async def asend(client: openai.AsyncOpenAI, call: ApiRequest[T]) -> T:
+async def asend(client: openai.AsyncOpenAI, request: ApiRequest[T]) -> T:
     """
-    Send one call and read its answer, without blocking the event loop.
+    Send one request and read its answer, without blocking the event loop.
 
-    :raises CallFailed: with what went wrong.
+    :raises ApiRequestFailed: with what went wrong.
     """
     redact = redact_of(client)
-    with failing(call, redact):
+    with failing(request, redact):
         try:
-            async with asyncio.timeout(seconds_of(call)[0]):
-                response = await _asend(client, call)
+            async with asyncio.timeout(seconds_of(request)[0]):
+                response = await _asend(client, request)
         except TimeoutError:
-            late = not_in_time(seconds_of(call)[0])
-            raise no_answer(call, late) from late
+            late = not_in_time(seconds_of(request)[0])
+            raise no_answer(request, late) from late
         return await aread_answer(
-            call, response.content, response.headers, status=response.status_code, redact=redact
+            request, response.content, response.headers, status=response.status_code, redact=redact
         )
 
 
-async def _asend(client: openai.AsyncOpenAI, call: ApiRequest[Any]) -> httpx2.Response:
-    if call.method == "GET":
-        return await client.get(call.path, cast_to=httpx2.Response, options=_options(call))
-    send_body = client.delete if call.method == "DELETE" else client.post
-    return await send_body(call.path, cast_to=httpx2.Response, body=call.body, options=_options(call))
+async def _asend(client: openai.AsyncOpenAI, request: ApiRequest[Any]) -> httpx2.Response:
+    if request.method == "GET":
+        return await client.get(request.path, cast_to=httpx2.Response, options=_options(request))
+    send_body = client.delete if request.method == "DELETE" else client.post
+    return await send_body(
+        request.path, cast_to=httpx2.Response, body=request.body, options=_options(request)
+    )
 
 
-def seconds_of(call: ApiRequest[Any]) -> tuple[float, float]:
-    """Return the seconds that the whole call may take, and those for a new connection, of these."""
-    within = call.timeout or _DEFAULT_SECONDS
+def seconds_of(request: ApiRequest[Any]) -> tuple[float, float]:
+    """Return the seconds that the whole request may take, and those for a new connection, of these."""
+    within = request.timeout or _DEFAULT_SECONDS
     return within, min(within, _CONNECT_SECONDS)
 
 
-def read_answer(call: ApiRequest[T], content: bytes, headers: Any, *, status: int, redact: Redact) -> T:
+def read_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status: int, redact: Redact) -> T:
     """
     Read a whole answer.
 
     :param redact: takes the connection's secrets out of text.
-    :raises CallFailed: if it is no JSON object, or not what the call asked for.
+    :raises ApiRequestFailed: if it is no JSON object, or not what the request asked for.
     """
     try:
-        data = redact_errors(_json_object(content), redact)
-        return call.read(ApiReply(data=data, headers=headers))
+        data = redact_errors(json_object(content), redact)
+        if (error_body := error_in(data)) is not None:
+            raise error_in_answer(request, error_body, headers, status=status, redact=redact)
+        return request.read(ApiReply(data=data, headers=headers))
     except (ValueError, RecursionError) as error:
-        raise unreadable(call, error, redact=redact, status=status) from None
+        raise unreadable(request, error, redact=redact, status=status) from None
 
 
 async def aread_answer(
-    call: ApiRequest[T], content: bytes, headers: Any, *, status: int, redact: Redact
+    request: ApiRequest[T], content: bytes, headers: Any, *, status: int, redact: Redact
 ) -> T:
     """Read a large answer beside the event loop, which other waits need; a small one is quicker read here."""
     if len(content) <= _LARGE:
-        return read_answer(call, content, headers, status=status, redact=redact)
-    return await asyncio.to_thread(read_answer, call, content, headers, status=status, redact=redact)
+        return read_answer(request, content, headers, status=status, redact=redact)
+    return await asyncio.to_thread(read_answer, request, content, headers, status=status, redact=redact)
 
 
-def _options(call: ApiRequest[Any]) -> Any:
-    within, connect_within = seconds_of(call)
+def _options(request: ApiRequest[Any]) -> Any:
+    within, connect_within = seconds_of(request)
     return {
-        "headers": dict(call.headers),
-        "params": dict(call.query),
+        "headers": dict(request.headers),
+        "params": dict(request.query),
         "timeout": httpx2.Timeout(within, connect=connect_within),
         "max_retries": 0,
     }
-
-
-def _json_object(content: bytes) -> dict[str, Any]:
-    if len(content) > MAX_BODY:
-        raise ValueError(f"its body has {len(content)} bytes")
-    data = json.loads(content)
-    if not isinstance(data, dict):
-        raise ValueError(f"its body is not a JSON object but a {type(data).__name__}")  # noqa: TRY004 # no bug
-    return data

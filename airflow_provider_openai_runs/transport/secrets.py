@@ -28,8 +28,8 @@ def redact_of(client: openai.OpenAI | openai.AsyncOpenAI) -> Redact:
 
 def redact_errors(data: dict[str, Any], redact: Redact) -> dict[str, Any]:
     """Return a reply without secrets in what it says of an error; its content stays as it is."""
-    told = {name: data[name] for name in _ERRORS if isinstance(data.get(name), dict)}
-    redacted = {name: {key: _redacted(item, redact) for key, item in told[name].items()} for name in told}
+    errors = {name: data[name] for name in _ERRORS if isinstance(data.get(name), dict)}
+    redacted = {name: {key: _redacted(item, redact) for key, item in errors[name].items()} for name in errors}
     return {**data, **redacted} if redacted else data
 
 

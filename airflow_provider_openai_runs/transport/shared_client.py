@@ -2,7 +2,7 @@
 """
 One asynchronous client for each connection and event loop, shared by all waits.
 
-A look-up of a connection goes through the triggerer's one supervisor (about 60 ms each, in line), and a
+Reading a connection goes through the triggerer's one supervisor (about 60 ms each, in line), and a
 client costs 25 ms of CPU and 850 KB: a thousand waits must not each have their own. So the connection is read
 once, the client is built in a thread, a small pool of connections is kept open for longer than a poll
 interval, and the client is closed when its last wait has gone. Event loops and processes share nothing.
@@ -89,21 +89,21 @@ class Client:
         self._calls = 0
         self._retired = False
 
-    async def send(self, call: ApiRequest[T]) -> T:
+    async def send(self, request: ApiRequest[T]) -> T:
         """
-        Send one call.
+        Send one request.
 
-        :raises CallFailed: with what went wrong.
+        :raises ApiRequestFailed: with what went wrong.
         """
         self._calls += 1
         try:
-            if self._fast is not None and self._uses_fast and call.method == "GET" and not call.query:
+            if self._fast is not None and self._uses_fast and request.method == "GET" and not request.query:
                 try:
-                    return await poll(self._fast, call)
+                    return await poll(self._fast, request)
                 except UseSdkInsteadError:
                     self._use_sdk_from_now_on()
             async with self._gate:
-                return await sdk.asend(self._sdk, call)
+                return await sdk.asend(self._sdk, request)
         finally:
             self._calls -= 1
             if self._retired and not self._calls:
@@ -121,7 +121,7 @@ class Client:
             )
 
     async def retire(self) -> None:
-        """Close as soon as no call is under way."""
+        """Close as soon as no request is under way."""
         self._retired = True
         if not self._calls:
             await self._close()
@@ -134,25 +134,27 @@ class Client:
             await self._sdk.close()
 
 
-async def poll(fast: FastPolls, call: ApiRequest[T]) -> T:
+async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
     """
     Send a GET request past the SDK's client, as that would have sent it.
 
-    :raises CallFailed: with what went wrong, the same as with the SDK's client.
+    :raises ApiRequestFailed: with what went wrong, the same as with the SDK's client.
     :raises UseSdkInsteadError: if the SDK's client has to send it.
     """
-    within, connect_within = sdk.seconds_of(call)
+    within, connect_within = sdk.seconds_of(request)
     redact = redact_of(fast.client)
-    with failing(call, redact):
+    with failing(request, redact):
         try:
-            reply = await fast.get(call, within=within, connect_within=connect_within)
+            reply = await fast.get(request, within=within, connect_within=connect_within)
         except httpx2.TransportError as error:
-            raise no_answer(call, error) from error
+            raise no_answer(request, error) from error
         except httpx2.DecodingError as error:
             raise ValueError(str(error)) from None
         if reply.status >= _ERROR:
-            raise status_error(call, status=reply.status, headers=reply.headers, content=reply.content)
-        return await sdk.aread_answer(call, reply.content, reply.headers, status=reply.status, redact=redact)
+            raise status_error(request, status=reply.status, headers=reply.headers, content=reply.content)
+        return await sdk.aread_answer(
+            request, reply.content, reply.headers, status=reply.status, redact=redact
+        )
 
 
 class SharedClient:
@@ -170,27 +172,27 @@ class SharedClient:
         self._polls = asyncio.Semaphore(_CONNECTIONS - _CONNECTIONS_BESIDE_POLLS)
         self._throttle = Throttle()
 
-    async def send(self, call: ApiRequest[T]) -> T:
+    async def send(self, request: ApiRequest[T]) -> T:
         """
-        Send one call; a GET only when the server wants to be asked.
+        Send one request; a GET only when the server wants to be asked.
 
-        :raises CallFailed: with what went wrong.
+        :raises ApiRequestFailed: with what went wrong.
         """
-        if call.method != "GET":
-            return await self._sent(call)
+        if request.method != "GET":
+            return await self._sent(request)
         async with self._polls:
-            # Asked only now: the server may have asked for patience while this one stood in line.
+            # Asked only now: the server may have asked to wait while this one stood in line.
             if (refused := self._throttle.admit(time.monotonic())) is not None:
                 raise ApiRequestFailed(refused)
-            return await self._sent(call)
+            return await self._sent(request)
 
-    async def _sent(self, call: ApiRequest[T]) -> T:
+    async def _sent(self, request: ApiRequest[T]) -> T:
         try:
             client = await self._current()
         except Exception as error:  # noqa: BLE001 # what it says is kept
             raise not_sent(error) from None
         try:
-            answer = await client.send(call)
+            answer = await client.send(request)
         except ApiRequestFailed as failed:
             self._throttle.on_failure(failed.failure, time.monotonic())
             raise
@@ -201,14 +203,14 @@ class SharedClient:
         """
         Run a flow to its result.
 
-        :raises CallFailed: for the caller to decide about.
+        :raises ApiRequestFailed: for the caller to decide about.
         """
         return await driver.arun(
             flow, send=self.send, sleep=asyncio.sleep, refresh_connection=self.refresh_connection
         )
 
     def refresh_connection(self) -> None:
-        """Have the next call wait until the connection has been read again, unless it just was."""
+        """Have the next request wait until the connection has been read again, unless it just was."""
         if time.monotonic() - self._read_at > _FRESH_SECONDS:
             self._read_at = 0.0
             self._is_distrusted = True
@@ -244,7 +246,7 @@ class SharedClient:
                     return
                 built = await asyncio.to_thread(self._build, connection, extras)
         except Exception as error:
-            # A look-up that fails once must not end a wait that a working client can go on with.
+            # A read that fails once must not end a wait that a working client can go on with.
             if self._client is None:
                 raise
             name, kind = self._owner.conn_id, type(error).__name__

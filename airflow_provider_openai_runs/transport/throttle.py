@@ -15,7 +15,7 @@ from collections.abc import Callable
 from airflow_provider_openai_runs.runs.budgets import INTERVAL_BOUNDS, SERVER_HINT_BOUNDS
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 
-#: So many calls in a row without an answer open the circuit: the server is away, not one run stuck.
+#: So many requests in a row without an answer open the circuit: the server is down, not one run stuck.
 _OPEN_AFTER = 10
 #: Seconds between two probes that ask whether it is back.
 _LONGEST_PAUSE = 10.0
@@ -23,7 +23,7 @@ _LONGEST_PAUSE = 10.0
 
 class Throttle:
     """
-    Refuses polls while the server asked for patience, or is away, and admits them one by one after.
+    Refuses polls while the server asked to wait, or is down, and admits them one by one after.
 
     :param jitter: returns a number between 0 and 1.
     """
@@ -48,7 +48,7 @@ class Throttle:
             spread = min(until - self._since, INTERVAL_BOUNDS[1])
             return RequestFailure(
                 kind=self._last.kind,
-                text=f"{self._last.text} (said to another poll; this one was held back)",
+                text=f"{self._last.text} (the answer to another poll; this one was not sent)",
                 http_status=self._last.http_status,
                 retry_after=until - now + self._jitter() * spread,
             )
@@ -62,11 +62,11 @@ class Throttle:
         """Note an answer of any kind but those that mean a failure for all."""
         self._unanswered = 0
         if now >= self._not_before:
-            # An answer to a poll that left before the server asked for patience does not end it.
+            # An answer to a poll that left before the server asked to wait does not end it.
             self._since = None
 
     def on_failure(self, failure: RequestFailure, now: float) -> None:
-        """Note a call that failed."""
+        """Note a request that failed."""
         if not failure.is_transient:
             self.on_answer(now)
             return

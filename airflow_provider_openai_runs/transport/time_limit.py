@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One time limit for a whole call of the SDK's synchronous client: request, headers, body and redirects.
+One time limit for a whole request of the SDK's synchronous client: request, headers, body and redirects.
 
 Its HTTP client bounds each read from the network, not their sum: a server that sends a byte of a header each
-0.2 s would hold a worker for ever. A thread that waits in a read cannot be interrupted from outside, so each
-read and write is given only the seconds that the call has left. (An asynchronous call is simply cancelled.)
+0.2 s would keep a worker waiting for ever. A thread that waits in a read cannot be interrupted from outside,
+so each read and write is given only the seconds that the request has left. (An asynchronous request is simply
+cancelled.)
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def within(seconds: float | None) -> Iterator[None]:
 
 
 def not_in_time(seconds: float) -> httpx2.ReadTimeout:
-    """Return the error of a call whose answer was not there in time."""
+    """Return the error of a request whose answer was not there in time."""
     return httpx2.ReadTimeout(f"its answer has not ended after {seconds:g} s")
 
 

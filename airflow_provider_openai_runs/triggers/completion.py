@@ -41,7 +41,7 @@ class RunCompletionTrigger(BaseTrigger):
     arguments, which Airflow stores in plain JSON. Arguments of a later version are ignored.
 
     :param ref: the run, as in XCom.
-    :param created_at: when its create call returned.
+    :param created_at: when its create returned.
     :param deadline: end of the completion window.
     :param attempt_deadline: start of the attempt + execution_timeout.
     :param poll_interval: a fixed interval in seconds; None lets it grow with the run's age.

@@ -16,6 +16,7 @@ from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.runs.budgets import TRIGGER_READ_BUDGET
+from airflow_provider_openai_runs.runs.error_of_run import error_of_run
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.wire import flows
@@ -57,7 +58,7 @@ async def success_event(
     except ApiRequestFailed as failed:
         log.warning("Could not read %s, so a worker finishes its task: %s", result.ref, failed.failure)
         return None
-    if run.status is not RunStatus.COMPLETED or run.needs_action:
+    if run.status is not RunStatus.COMPLETED or error_of_run(run) is not None:
         return None
     # Beside the event loop, which other waits need: the result may be large.
     values = await asyncio.to_thread(_small_values, run, log)

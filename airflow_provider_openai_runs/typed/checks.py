@@ -42,5 +42,5 @@ def check_schema(schema: Mapping[str, Any], jsonschema: Any) -> None:
         jsonschema.Draft202012Validator.check_schema(dict(schema))
     except (jsonschema.SchemaError, TypeError, RecursionError) as error:
         where = getattr(error, "json_path", "$")
-        told = getattr(error, "message", str(error))
-        raise checks.invalid("output_type", schema, f"is no JSON Schema: {told} (at {where})") from error
+        reason = getattr(error, "message", str(error))
+        raise checks.invalid("output_type", schema, f"is no JSON Schema: {reason} (at {where})") from error

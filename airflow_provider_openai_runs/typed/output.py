@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The type that a run's answer is to have: asked for in each wire's words, read from the answer's text."""
+"""The type that a run's answer is to have: asked for in each wire's own form, read from the answer's text."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,12 +17,14 @@ from pydantic import BaseModel, ValidationError
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import plain
-from airflow_provider_openai_runs.typed import checks
-from airflow_provider_openai_runs.typed.schemas import is_strict, problems
+from airflow_provider_openai_runs.typed import checks, strict
+from airflow_provider_openai_runs.typed.schemas import problems
 from airflow_provider_openai_runs.typed.text import clean
 from airflow_provider_openai_runs.wire import wire_of
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n[ \t]*```", re.DOTALL | re.IGNORECASE)
+#: The end of the reasoning that some servers leave in the message; its beginning may stand in the prompt.
+_REASONED = re.compile(r"</(?:think|thinking|thought|reasoning)\s*>|\[/THINK\]", re.IGNORECASE)
 _MAX_NAME = 64
 
 
@@ -45,8 +49,10 @@ class OutputType:
 
     def format_of(self, kind: str) -> dict[str, Any]:
         """Return what asks for this type, in the form of the kind's API."""
-        strict = is_strict(self._schema)
-        return wire_of(kind).output_format(name=self._name, schema=self._schema, strict=strict)
+        strict_schema = strict.without_loss(self._schema)
+        is_strict = strict.fits(strict_schema)
+        schema = strict_schema if is_strict else self._schema
+        return wire_of(kind).output_format(name=self._name, schema=schema, strict=is_strict)
 
     def parse(self, text: str | None) -> Any:
         """
@@ -57,8 +63,8 @@ class OutputType:
         written = _json_text(text or "")
         try:
             if self._model is not None:
-                return plain(self._model.model_validate_json(written).model_dump(mode="json"))
-            return plain(self._validated(json.loads(written)))
+                return plain(_written_back(self._model.model_validate_json(written), _loads(written)))
+            return plain(self._validated(_loads(written)))
         except ValidationError as error:
             raise ValueError(clean(problems(error))) from None
         except _DoesNotFitError:
@@ -81,6 +87,32 @@ class _DoesNotFitError(ValueError):
     """A JSON value does not fit the schema."""
 
 
+def _loads(text: str) -> Any:
+    """
+    Read JSON; NaN and infinities are none, though Python reads and writes them.
+
+    :raises _DoesNotFitError: if they are in there.
+    """
+    return json.loads(text, parse_float=_finite, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _DoesNotFitError(f"{text[:20]} is no number that JSON can hold")
+    return value
+
+
+def _written_back(found: BaseModel, given: Any) -> Any:
+    """Return JSON that the model reads as the same again: by names, by aliases, or what it has read."""
+    by_name = found.model_dump(mode="json")
+    for candidate in (by_name, found.model_dump(mode="json", by_alias=True), given):
+        with contextlib.suppress(Exception):  # also what a model's validator raises
+            if type(found).model_validate(candidate) == found:
+                return candidate
+    return by_name
+
+
 def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
     try:
         function: Any = openai.pydantic_function_tool(model)["function"]
@@ -93,11 +125,17 @@ def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _json_text(text: str) -> str:
+    """Return the JSON in a text: all of it, what follows the model's reasoning, what stands in a fence."""
     if not text.strip():
         raise ValueError("The answer is empty")
+    rest = [text, *(text[found.end() :] for found in _REASONED.finditer(text))]
+    fenced = [found.group(1) for written in reversed(rest) if (found := _FENCED.search(written))]
+    return next(filter(_is_json, [*rest, *fenced]), [*rest, *fenced[:1]][-1])
+
+
+def _is_json(text: str) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):
-        fenced = _FENCED.search(text)
-        return fenced.group(1) if fenced else text
-    return text
+        return False
+    return True

@@ -11,10 +11,10 @@ from pydantic.json_schema import GenerateJsonSchema
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-#: So many problems of one value are told.
+#: So many problems of one value are named.
 MAX_PROBLEMS = 5
-#: Under these keys are schemas by name; a name may be any word, "title" among them.
-_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+#: Under these keys are schemas by name; any string may be a name, also "title".
+NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 #: Under these keys are values, not schemas.
 _VALUES = frozenset({"default", "const", "enum", "examples", "required"})
 
@@ -27,7 +27,7 @@ class PlainJsonSchema(GenerateJsonSchema):
 
 
 def without_titles(schema: Any) -> Any:
-    """Return a schema without the titles that pydantic derives from names: the model pays for each word."""
+    """Return a schema without the titles that pydantic derives from names: each one costs tokens."""
     if isinstance(schema, list):
         return [without_titles(item) for item in schema]
     if not isinstance(schema, Mapping):
@@ -36,40 +36,22 @@ def without_titles(schema: Any) -> Any:
         key: value
         if key in _VALUES
         else _named_without_titles(value)
-        if key in _NAMED
+        if key in NAMED
         else without_titles(value)
         for key, value in schema.items()
         if key != "title"
     }
 
 
-def is_strict(schema: Any) -> bool:
-    """Tell whether each object of a schema names all it has: no others allowed, and all of them required."""
-    if isinstance(schema, list):
-        return all(map(is_strict, schema))
-    if not isinstance(schema, Mapping):
-        return True
-    if "properties" in schema or schema.get("type") == "object" or "additionalProperties" in schema:
-        if schema.get("additionalProperties") is not False:
-            return False
-        if set(schema.get("properties", ())) != set(schema.get("required", ())):
-            return False
-    return all(
-        is_strict(list(value.values()) if key in _NAMED and isinstance(value, Mapping) else value)
-        for key, value in schema.items()
-        if key not in _VALUES
-    )
-
-
 def problems(error: ValidationError) -> str:
-    """Tell pydantic's error in one line: what and where, without the values."""
+    """Describe pydantic's error in one line: what and where, without the values."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [
+    named = [
         f"{item['msg']} (at {'.'.join(map(str, item['loc']))})" if item["loc"] else item["msg"]
         for item in found[:MAX_PROBLEMS]
     ]
-    more = len(found) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+    more = len(found) - len(named)
+    return "; ".join(named) + (f"; and {more} more" if more else "")
 
 
 def _named_without_titles(schemas: Any) -> Any:

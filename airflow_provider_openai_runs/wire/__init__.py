@@ -2,8 +2,8 @@
 """
 How a request is written and how a reply is read: one module for each wire API, and no I/O.
 
-A call is a value; a flow is a generator that yields calls and receives what they read. So one description
-serves the synchronous and the asynchronous client.
+A request is a value; a flow is a generator that yields requests and receives what they read. So one
+description serves the synchronous and the asynchronous client.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one error that a call raises inside this package: everything else is decided from its trouble."""
+"""The one error that a request raises inside this package; its failure is what decisions are made from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow_provider_openai_runs.runs.failure import RequestFailure
 
 class ApiRequestFailed(Exception):  # noqa: N818 # an outcome to decide about, turned into a public error at the edge
     """
-    A call brought no readable answer.
+    A request brought no readable answer.
 
     :param pays: whether it was one that starts paid work, which may then be under way.
     """

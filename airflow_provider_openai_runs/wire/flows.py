@@ -44,9 +44,9 @@ def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]
     return run
 
 
-def read(ref: RunRef, *, steps: bool) -> Flow[Run]:
-    """Read a run with its output, and with all its steps if wanted."""
-    run: Run = yield wire_of(ref.kind).retrieve(ref)
+def read(ref: RunRef, *, steps: bool, request: RunRequest | None = None) -> Flow[Run]:
+    """Read a run with its output, and with all its steps if wanted; ``request`` created it, if known."""
+    run: Run = yield wire_of(ref.kind).retrieve(ref, request)
     return (yield from complete(run, steps=steps))
 
 
@@ -55,9 +55,9 @@ def complete(run: Run, *, steps: bool) -> Flow[Run]:
     return (yield from wire_of(run.ref.kind).complete(run, steps=steps))
 
 
-def single(call: ApiRequest[T]) -> Flow[T]:
-    """Make one call."""
-    found: T = yield call
+def single(request: ApiRequest[T]) -> Flow[T]:
+    """Send one request."""
+    found: T = yield request
     return found
 
 
@@ -73,7 +73,7 @@ def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[CancelR
     """
     End a run and wait up to ``wait`` seconds for its end. A run that has ended already is success.
 
-    Never raises ``CallFailed``: the result says what is known.
+    Never raises ``ApiRequestFailed``: the result says what is known.
 
     :param visible_by: until this Unix time a 404 means that the run is not visible yet, not that it is gone.
     """
@@ -111,7 +111,7 @@ def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[CancelR
 
 
 def _ask_to_end(ref: RunRef) -> Flow[tuple[PollResult, RequestFailure | None]]:
-    """Cancel once; when refused, look why: it has ended, is gone, or cannot be cancelled, or not yet."""
+    """Cancel once; when refused, find out why: it has ended, is gone, or cannot be cancelled, or not yet."""
     try:
         observed: PollResult = yield wire_of(ref.kind).cancel(ref)
     except ApiRequestFailed as failed:
@@ -126,8 +126,9 @@ def with_retries(flow: Flow[T], *, budget: float) -> Flow[T]:
     """
     Run a flow within a budget in seconds, and send again what may be sent again.
 
-    That is every request after a transient failure, but of one that pays only what the server surely did not
-    accept (connect errors, 429, 409, 503): a time-out or a 500 may have started the run.
+    That is every request after a transient failure, but of one that pays only what the server certainly did
+    not accept (connect errors, 429, 424, 409 and 503 in the API's own form): a time-out or a 500 may have
+    started the run.
     """
     ends = time.monotonic() + budget
     advance: Callable[[], ApiRequest[Any] | Sleep] = partial(next, flow)
@@ -156,7 +157,7 @@ def _sent_until(request: ApiRequest[T], ends: float) -> Flow[T]:
             failure = failed.failure
             pause = pause_before_retry(failure, tries)
             tries += 1
-            again = failure.is_transient and (failure.not_accepted or not request.pays)
+            again = failure.may_be_sent_again if request.pays else failure.is_transient
             if not again or time.monotonic() + pause >= ends:
                 raise
             yield Sleep(pause)

@@ -30,7 +30,7 @@ class ApiRequest(Generic[T]):
 
     :param path: relative to the connection's base URL, with ids percent-encoded.
     :param read: turns the reply into what the caller wants; a ``ValueError`` means it is unreadable.
-    :param pays: whether the call starts paid work, so that it must never be sent twice by accident.
+    :param pays: whether the request starts paid work, so that it must never be sent twice by accident.
     :param timeout: seconds for the answer to arrive; None leaves it to the client.
     """
 
@@ -46,7 +46,7 @@ class ApiRequest(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait before the next call of a flow; with ``reconnect``, read the connection anew before it."""
+    """Wait before the next request of a flow; ``refresh_connection`` reads the connection anew before it."""
 
     seconds: float
     refresh_connection: bool = False
@@ -54,7 +54,7 @@ class Sleep:
 
 #: The answer to a call: text, true or false to an approval request, or a whole input item of a response.
 Answer = str | bool | Mapping[str, Any]
-#: Yields calls and pauses, is sent what the calls read (or gets their error thrown in), and returns a result.
+#: Yields requests and pauses, is sent what these read (or gets their error thrown in), and returns a result.
 Flow = Generator[ApiRequest[Any] | Sleep, Any, T]
 
 
@@ -79,8 +79,12 @@ class Wire(Protocol):
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing: the smallest request there is."""
 
-    def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
-        """Read the run without its output and steps, where these are separate."""
+    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
+        """
+        Read the run without its output and steps, where these are separate.
+
+        :param request: what it was created with, where that is known: it says which tools were offered.
+        """
 
     def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
         """Add what the API keeps elsewhere: the output text, the files and, if wanted, every step."""

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import Usage, plain
@@ -21,10 +24,10 @@ from airflow_provider_openai_runs.runs.text import MAX_STATUS, is_id, message_te
 _MILLISECONDS = 1e11
 #: Beyond this even milliseconds mean no time, nor does a float mean a count.
 _MAX_TIME = 1e15
-#: Objects within an error's object; what is deeper is told as text.
+#: Objects within an error's object; what is deeper is shown as text.
 _MAX_ERROR_DEPTH = 4
-#: The API's own words in whatever case, and words that can mean nothing else: taken for unknown, a run that
-#: has ended would be waited for until the end of its window.
+#: The API's own statuses in whatever case, and others of the same meaning: taken for unknown, a run that has
+#: ended would be waited for until the end of its window.
 _SAME_STATUS = {status.value: status.value for status in RunStatus} | {
     "canceled": "cancelled",
     "error": "failed",
@@ -34,7 +37,7 @@ _SAME_STATUS = {status.value: status.value for status in RunStatus} | {
 
 
 def text(value: object) -> str | None:
-    """Return text that says something, else None."""
+    """Return a non-empty string, else None."""
     return value if isinstance(value, str) and value else None
 
 
@@ -53,7 +56,7 @@ def json_text(value: object) -> str:
     """Return the JSON text of a call's arguments, which some servers send as the object itself."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(plain(value))
+    return "" if value is None else json.dumps(plain(value, reserves_keys=False))
 
 
 def unix_time(value: object) -> int | None:
@@ -81,7 +84,7 @@ def objects_of(value: object) -> list[dict[str, Any]]:
 
 
 def optional_object(value: object) -> dict[str, Any] | None:
-    """Return a JSON object that says something, else None."""
+    """Return a non-empty JSON object, else None."""
     return dict(value) if isinstance(value, Mapping) and value else None
 
 
@@ -128,7 +131,7 @@ def whole_id(found: str) -> str:
 
 
 def raw_status(data: Mapping[str, Any]) -> str:
-    """Return the status in the server's word; an answer without one tells nothing."""
+    """Return the raw status; an answer without one is unreadable."""
     found = data.get("status")
     if not isinstance(found, str) or not found:
         raise ValueError(f"the answer has no status, only {sorted(map(str, data))[:8]}")
@@ -158,10 +161,24 @@ def _first_int(data: Mapping[str, Any], *names: str) -> int | None:
 def poll_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds after which the server wants to be asked again, where it says so."""
     for name, scale in (("openai-poll-after-ms", 1000.0), ("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        written = headers.get(name, "")
         try:
-            seconds = float(headers.get(name, "")) / scale
+            seconds = float(written) / scale
         except ValueError:
-            continue
+            until = _http_date(written)
+            if until is None:
+                continue
+            # By the server's own clock, where it says what that is.
+            now = _http_date(headers.get("date", ""))
+            return max(0.0, until - (time.time() if now is None else now))
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
     return None
+
+
+def _http_date(written: str) -> float | None:
+    try:
+        found = parsedate_to_datetime(written)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -12,31 +12,15 @@ from urllib.parse import quote
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.failure import RequestFailure
-from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Step, ToolCall
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
-from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
-from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
+from airflow_provider_openai_runs.wire.response_calls import APPROVAL
+from airflow_provider_openai_runs.wire.response_replies import read_created, read_poll, read_run
 
 _OPENAI_HOST = ".api.openai.com"
 _OPENAI_LOGS = "https://platform.openai.com/logs/{id}"
-_LIMITS = ("max_output_tokens", "max_tool_calls")
-#: The call of an MCP tool that waits for somebody's word rather than for an output.
-_APPROVAL = "mcp_approval_request"
-#: Output items that mean: a response that calls itself completed waits for somebody outside.
-_FUNCTION_CALLS = frozenset(
-    {
-        "function_call",
-        "custom_tool_call",
-        "computer_call",
-        "local_shell_call",
-        "shell_call",
-        "apply_patch_call",
-        _APPROVAL,
-    }
-)
-#: Statuses in which the calls in the output are whole; the second one is not in the API, but seen elsewhere.
-_CALLS_COUNT = frozenset({RunStatus.COMPLETED, RunStatus.REQUIRES_ACTION})
 #: How the answer to a call is called where it is not ``function_call_output`` but is text all the same.
 _OUTPUTS = {"custom_tool_call": "custom_tool_call_output"}
 
@@ -61,19 +45,19 @@ class ResponsesWire:
             body["metadata"] = {**body.get("metadata", {}), TOKEN_KEY: token}
 
         def read(reply: ApiReply) -> Run:
-            return _run(reply.data, conn_id=conn_id)
+            return read_created(reply.data, request=request, conn_id=conn_id)
 
         return ApiRequest(method="POST", path="/responses", body=body, read=read, pays=True)
 
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the response is doing."""
-        return ApiRequest(method="GET", path=_path(ref), read=_poll)
+        return ApiRequest(method="GET", path=_path(ref), read=read_poll)
 
-    def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
+    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
         """Read the response with everything it says."""
 
         def read(reply: ApiReply) -> Run:
-            return _run(reply.data, conn_id=ref.conn_id)
+            return read_run(reply.data, ref=ref, request=request)
 
         return ApiRequest(method="GET", path=_path(ref), read=read)
 
@@ -84,7 +68,7 @@ class ResponsesWire:
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the response."""
-        return ApiRequest(method="POST", path=f"{_path(ref)}/cancel", read=_poll)
+        return ApiRequest(method="POST", path=f"{_path(ref)}/cancel", read=read_poll)
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
         """Say that nobody knows: the API has no list of responses."""
@@ -134,7 +118,7 @@ def _answer(call: str, kind: str, answer: Answer) -> dict[str, Any]:
     """Return the input item that answers a call; a mapping with a type is one already."""
     if isinstance(answer, Mapping) and "type" in answer:
         return dict(answer)
-    if kind == _APPROVAL:
+    if kind == APPROVAL:
         return {"type": "mcp_approval_response", "approval_request_id": call, "approve": answer is True}
     text = answer if isinstance(answer, str) else json.dumps(answer)
     return {"type": _OUTPUTS.get(kind, "function_call_output"), "call_id": call, "output": text}
@@ -150,109 +134,6 @@ def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:
         return dict(tool)
     function = {"parameters": {"type": "object", "properties": {}}, "strict": False, **tool["function"]}
     return {"type": "function", **function}
-
-
-def _poll(reply: ApiReply) -> PollResult:
-    raw_status = _raw_status_of(reply.data)
-    status = RunStatus.parse(raw_status)
-    pending = status is RunStatus.REQUIRES_ACTION or (status in _CALLS_COUNT and any(_tool_calls(reply.data)))
-    return PollResult(
-        status=status,
-        raw_status=raw_status,
-        poll_after=reading.poll_after(reply.headers),
-        needs_action=pending,
-    )
-
-
-def _run(data: Mapping[str, Any], *, conn_id: str) -> Run:
-    raw_status = _raw_status_of(data)
-    status = RunStatus.parse(raw_status)
-    conversation = data.get("conversation")
-    if isinstance(conversation, Mapping):
-        conversation = conversation.get("id")
-    ref = RunRef(
-        kind=RunKind.RESPONSE,
-        id=reading.run_id(data),
-        thread_id=reading.optional_id(conversation),
-        conn_id=conn_id,
-    )
-    ended_at = reading.unix_time(data.get("completed_at"))
-    previous = reading.text(data.get("previous_response_id"))
-    return Run(
-        ref=ref,
-        status=status,
-        raw_status=raw_status,
-        object=reading.text(data.get("object")) or "response",
-        created_at=reading.unix_time(data.get("created_at")),
-        completed_at=ended_at if status is RunStatus.COMPLETED else None,
-        model=reading.text(data.get("model")),
-        instructions=reading.text(data.get("instructions")),
-        tools=tuple(reading.objects_of(data.get("tools"))),
-        metadata=reading.text_pairs(data.get("metadata")),
-        usage=reading.usage(data.get("usage")),
-        file_ids=tuple(_file_ids(data)),
-        last_error=reading.error_object(data.get("error")),
-        incomplete_details=reading.error_object(data.get("incomplete_details")),
-        limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
-        tool_calls=tuple(_tool_calls(data)) if status in _CALLS_COUNT else (),
-        output_text=_output_text(data),
-        steps=tuple(map(_step, reading.objects_of(data.get("output")))),
-        raw={"previous_response_id": previous} if previous else {},
-    )
-
-
-def _raw_status_of(data: Mapping[str, Any]) -> str:
-    """Return the status; a gateway without statuses has answered when there is output."""
-    if data.get("status") is None and reading.objects_of(data.get("output")):
-        return RunStatus.COMPLETED.value
-    return reading.raw_status(data)
-
-
-def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
-    for item in reading.objects_of(data.get("output")):
-        if reading.identifier(item.get("type")) in _FUNCTION_CALLS:
-            yield ToolCall(
-                id=reading.identifier(item.get("call_id")) or reading.identifier(item.get("id")),
-                name=reading.identifier(item.get("name")) or item["type"],
-                arguments=reading.json_text(item.get("arguments", item.get("input"))),
-                type="function" if item["type"] == "function_call" else item["type"],
-            )
-
-
-def _output_text(data: Mapping[str, Any]) -> str | None:
-    found = [
-        text
-        for item in reading.objects_of(data.get("output"))
-        if item.get("type", "message") == "message"
-        for text in _texts(item.get("content"))
-    ]
-    # What the SDK computes is sent by some gateways as a field of its own.
-    return "".join(found) if found else reading.text(data.get("output_text"))
-
-
-def _texts(content: object) -> Iterator[str]:
-    """Read the text of a message; some servers call its parts ``text``, or write no parts at all."""
-    if isinstance(content, str):
-        yield content
-    for part in reading.objects_of(content):
-        if part.get("type") in {"output_text", "text"} and isinstance(part.get("text"), str):
-            yield part["text"]
-
-
-def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
-    for tool in reading.objects_of(data.get("tools")):
-        ids = reading.object_of(tool.get("container")).get("file_ids")
-        yield from (item for item in ids if isinstance(item, str)) if isinstance(ids, list) else ()
-
-
-def _step(item: Mapping[str, Any]) -> Step:
-    details = {key: value for key, value in item.items() if key not in {"id", "type", "status"}}
-    return Step(
-        id=reading.identifier(item.get("id")),
-        type=reading.identifier(item.get("type")) or "unknown",
-        status=reading.text(item.get("status")),
-        details=details,
-    )
 
 
 WIRE = ResponsesWire()

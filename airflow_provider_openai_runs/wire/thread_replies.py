@@ -26,10 +26,19 @@ def read_poll(reply: ApiReply) -> PollResult:
     )
 
 
-def read_run(data: Mapping[str, Any], *, thread_id: str, conn_id: str) -> Run:
-    """Read a run, without its answer."""
-    raw_status = reading.raw_status(data)
+def read_created(data: Mapping[str, Any], *, thread_id: str, conn_id: str) -> Run:
+    """Read a run whose id the reply says; an id alone is a run whose status nobody knows yet."""
     ref = RunRef(kind=RunKind.THREAD_RUN, id=reading.run_id(data), thread_id=thread_id, conn_id=conn_id)
+    return read_run(data if data.get("status") else {**data, "status": RunStatus.UNKNOWN.value}, ref=ref)
+
+
+def read_run(data: Mapping[str, Any], *, ref: RunRef) -> Run:
+    """
+    Read a run, without its answer.
+
+    :param ref: what was asked for; no reply replaces its id or its thread.
+    """
+    raw_status = reading.raw_status(data)
     status = RunStatus.parse(raw_status)
     return Run(
         ref=ref,
@@ -107,6 +116,13 @@ def texts_of(content: object) -> Iterator[str]:
         found = [piece.get("value") if isinstance(piece, Mapping) else piece for piece in pieces]
         if joined := "".join(piece for piece in found if isinstance(piece, str)):
             yield joined
+
+
+def refusals_of(content: object) -> Iterator[str]:
+    """Read the words with which a message declines."""
+    for part in reading.objects_of(content):
+        if part.get("type") == "refusal":
+            yield reading.text(part.get("refusal")) or "no reason given"
 
 
 def read_step(data: Mapping[str, Any]) -> Step:

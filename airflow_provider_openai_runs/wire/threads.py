@@ -15,16 +15,18 @@ from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
-from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
 from airflow_provider_openai_runs.wire.thread_replies import (
     attached_files,
     own_messages,
+    read_created,
     read_poll,
     read_run,
     read_step,
+    refusals_of,
     texts_of,
 )
 
@@ -67,7 +69,7 @@ class ThreadRunsWire:
         thread_id = request.thread_id or ""
 
         def read(reply: ApiReply) -> Run:
-            return read_run(reply.data, thread_id=thread_id, conn_id=conn_id)
+            return read_created(reply.data, thread_id=thread_id, conn_id=conn_id)
 
         return ApiRequest(
             method="POST",
@@ -83,11 +85,12 @@ class ThreadRunsWire:
         """Ask how the run is doing."""
         return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read_poll)
 
-    def retrieve(self, ref: RunRef) -> ApiRequest[Run]:
-        """Read the run."""
+    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
+        """Read the run; it says by itself which calls are pending."""
+        del request
 
         def read(reply: ApiReply) -> Run:
-            return read_run(reply.data, thread_id=ref.thread_id or "", conn_id=ref.conn_id)
+            return read_run(reply.data, ref=ref)
 
         return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read)
 
@@ -95,13 +98,26 @@ class ThreadRunsWire:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
         thread = quote(run.ref.thread_id or "", safe="")
         texts: list[str] = []
+        final_text: str | None = None
+        refusals: list[str] = []
+        is_empty = True
         files = list(run.file_ids)
         messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
         for message in own_messages(run, messages):
-            texts += texts_of(message.get("content"))
+            said = list(texts_of(message.get("content")))
+            final_text = "\n".join(said) or final_text
+            texts += said
+            refusals += refusals_of(message.get("content"))
             files += attached_files(message)
+            is_empty = is_empty and not message.get("content")
         found = replace(
-            run, output_text="\n".join(texts) if texts else None, file_ids=tuple(dict.fromkeys(files))
+            run,
+            output_text="\n".join(texts) if texts else None,
+            final_text=final_text,
+            refusal="\n".join(refusals) or None,
+            file_ids=tuple(dict.fromkeys(files)),
+            # A thread without any message is that of a server which does not show them.
+            is_empty=run.status is RunStatus.COMPLETED and bool(messages) and is_empty and not files,
         )
         if not steps:
             return found
@@ -113,7 +129,7 @@ class ThreadRunsWire:
         return ApiRequest(method="POST", path=f"{_run_path(ref)}/cancel", headers=_HEADERS, read=read_poll)
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
-        """Look through the thread's runs, newest first."""
+        """Search the thread's runs, newest first."""
         if thread_id is None:
             # The thread would have been created with the run, so nobody else can have run on it.
             return SearchResult(ref=None, conclusive=True)
@@ -148,7 +164,7 @@ class ThreadRunsWire:
         del request, token  # the same run goes on
 
         def read(reply: ApiReply) -> Run:
-            return read_run(reply.data, thread_id=run.ref.thread_id or "", conn_id=run.ref.conn_id)
+            return read_run(reply.data, ref=run.ref)
 
         texts = {call: out if isinstance(out, str) else json.dumps(out) for call, out in outputs.items()}
         body = {"tool_outputs": [{"tool_call_id": call, "output": out} for call, out in texts.items()]}
@@ -194,7 +210,7 @@ class ThreadRunsWire:
 def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list[Run]]:
     """List every run of a thread."""
     runs = yield from _pages(_runs(thread_id), {"order": order})
-    return [read_run(run, thread_id=thread_id, conn_id=conn_id) for run in runs]
+    return [read_created(run, thread_id=thread_id, conn_id=conn_id) for run in runs]
 
 
 def _runs(thread_id: str) -> str:

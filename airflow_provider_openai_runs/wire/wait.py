@@ -26,7 +26,7 @@ class WaitResult:
 
     :param raw_status: the run's status as its server calls it, at the last poll; stored as ``status``.
     :param fate: what became of the run itself.
-    :param failure: why the run could not be polled; stored as ``trouble``.
+    :param failure: why the run could not be polled; the stored key differs.
     """
 
     ref: RunRef
@@ -75,17 +75,17 @@ def wait(
     clock: Callable[[], float] = time.time,
 ) -> Flow[WaitResult]:
     """
-    Look at a run until it ends or its time is over; then, unless told otherwise, cancel it before returning.
+    Poll a run until it ends or its time is over; then cancel it before returning, if ``cancel_on_timeout``.
 
     :param cancel_wait: seconds to wait for the end of a cancelled run.
-    :param note: receives a line for each change, never one for each look.
+    :param note: receives a line for each change, never one for each poll.
     """
     waiting = PollPolicy(limits, started_at=clock())
-    call = replace(wire_of(ref.kind).poll(ref), timeout=POLL_TIMEOUT)
+    request = replace(wire_of(ref.kind).poll(ref), timeout=POLL_TIMEOUT)
     raw_status: str | None = None
     while True:
         try:
-            polled = yield call
+            polled = yield request
         except ApiRequestFailed as failed:
             decision = waiting.on_error(failed.failure, now=clock())
         else:

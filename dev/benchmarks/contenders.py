@@ -2,7 +2,7 @@
 """
 The ways to wait that are compared. Each starts its waits at once, in a process of its own.
 
-    floor    a bare aiohttp session, one loop for each wait: the least that these looks cost
+    floor    a bare aiohttp session, one loop for each wait: the least that these polls cost
     heap     the same where Airflow and the SDK are imported, whose objects the garbage collector passes over
     ours     RunCompletionTrigger.run(), as a triggerer drives it
     sdk      one AsyncOpenAI client with 100 connections, shared by naive loops
@@ -54,7 +54,7 @@ Wait = Callable[[Plan], Awaitable[None]]
 
 @asynccontextmanager
 async def floor(base_url: str) -> AsyncIterator[Wait]:
-    """Look with a bare aiohttp session."""
+    """Poll with a bare aiohttp session."""
     aiohttp: Any = importlib.import_module("aiohttp")
     connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=120)
     headers = {"authorization": "Bearer sk-bench"}
@@ -74,7 +74,7 @@ async def floor(base_url: str) -> AsyncIterator[Wait]:
 
 @asynccontextmanager
 async def heap(base_url: str) -> AsyncIterator[Wait]:
-    """Look with a bare aiohttp session, in a process that holds what a triggerer holds."""
+    """Poll with a bare aiohttp session, in a process that holds what a triggerer holds."""
     for module in ("triggers", "hooks.openai_runs"):
         importlib.import_module(f"airflow_provider_openai_runs.{module}")
     async with floor(base_url) as wait:
@@ -105,7 +105,7 @@ async def ours(base_url: str) -> AsyncIterator[Wait]:
 
 @asynccontextmanager
 async def sdk(base_url: str) -> AsyncIterator[Wait]:
-    """Look with one shared client of the SDK."""
+    """Poll with one shared client of the SDK."""
     httpx2, openai = importlib.import_module("httpx2"), importlib.import_module("openai")
     limits = httpx2.Limits(
         max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=120

@@ -43,14 +43,14 @@ def put(*, contender: str, ends: list[float], interval: float, base_url: str) ->
     """
     Defer one mapped task instance for each run, all in one transaction, and return when it was committed.
 
-    :param ends: for each run, in seconds from the moment that the server will be told.
+    :param ends: for each run, in seconds from the start of the ends, which the server hears later.
     """
     run = trigger_dag(_DAG, triggered_by=DagRunTriggeredByType.TEST)
     if run is None:
         raise RuntimeError(f"{_DAG} was not started")
     now = datetime.now(UTC)
     with create_session() as session:
-        # In the database, where most deployments have it: each look-up goes through the supervisor.
+        # In the database, where most deployments have it: each lookup goes through the supervisor.
         session.add(Connection(_CONNECTION, conn_type="openai", password="sk-bench", host=base_url))  # noqa: S106 - the bench's own server
         session.merge(run).state = DagRunState.RUNNING
         for instance in session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)):

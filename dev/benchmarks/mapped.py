@@ -5,7 +5,7 @@ A Dag of mapped runs on a live Airflow, finished by workers and finished by the 
     python -m dev.benchmarks.mapped
 
 All runs end at the same moment, when all tasks are deferred. Worker seconds are what the workers of the
-LocalExecutor are busy for, looked at every tenth of a second; CPU seconds are those of all components.
+LocalExecutor are busy for, read every tenth of a second; CPU seconds are those of all components.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dev.live import LiveAirflow
 from dev.live.interrupts import raise_interrupts
 
 DAGS = Path(__file__).parent / "dags"
-_LOOK = 0.1
+_READ_INTERVAL = 0.1
 _FAR = 100_000.0
 
 
@@ -42,7 +42,7 @@ class Workers:
     def _run(self) -> None:
         before = time.monotonic()
         while True:
-            time.sleep(_LOOK)
+            time.sleep(_READ_INTERVAL)
             now = time.monotonic()
             self.busy_seconds += self._busy() * (now - before)
             before = now
@@ -63,7 +63,7 @@ def play(airflow: LiveAirflow, simulator: Simulator, workers: Workers, dag_id: s
     busy, began = workers.busy_seconds, time.time()
     run_id = airflow.api.trigger(dag_id)
     states = _wait(airflow, dag_id, run_id, "deferred")
-    time.sleep(10)  # an event held back for a young deferral would count otherwise
+    time.sleep(10)  # an event that is delayed after a deferral would count otherwise
     created, started = time.time() - began - 10, workers.busy_seconds - busy
     busy, cpu = workers.busy_seconds, _cpu(airflow)
     ended = time.time()

@@ -25,9 +25,9 @@ from typing import Any
 from dev.benchmarks.contenders import CONTENDERS, Plan, Wait
 from dev.live.interrupts import raise_interrupts
 
-#: Seconds between two looks at the clock by the watch on the loop.
+#: Seconds between two readings of the clock by the watch on the loop.
 _TICK = 0.01
-#: Seconds after which every wait has looked once, on a machine that keeps up.
+#: Seconds after which every wait has polled once, on a machine that keeps up.
 _STARTED = 20.0
 #: Airflow warns of blocks that are longer.
 _WARNED = 0.2
@@ -42,7 +42,7 @@ class Setup:
     :param ending: the runs end between these seconds after the start, evenly.
     :param ages: the runs are between so many seconds old at the start.
     :param settled: lags are judged for runs that end later than so many seconds after the start.
-    :param patience: seconds after the last end at which the waits that are left are given up.
+    :param grace: seconds after the last end at which the waits that are left are given up.
     """
 
     contender: str
@@ -50,7 +50,7 @@ class Setup:
     interval: float | None = 10.0
     ending: tuple[float, float] = (20.0, 60.0)
     ages: tuple[float, float] = (300.0, 3540.0)
-    patience: float = 45.0
+    grace: float = 45.0
     settled: float = 0.0
     server: dict[str, Any] = dataclasses.field(default_factory=lambda: {"delay": 0.05})
 
@@ -78,8 +78,8 @@ def measure(setup: Setup) -> dict[str, Any]:
     if contender.returncode:
         raise RuntimeError(f"{setup.contender} with {setup.waits} waits failed")
     figures: dict[str, Any] = json.loads(found.splitlines()[-1]) | {"server": json.loads(counts)}
-    looks = figures["server"]["requests"]
-    return figures | {"looks": looks, "cpu_ms_a_look": 1000 * figures["cpu"] / max(1, looks)}
+    polls = figures["server"]["requests"]
+    return figures | {"polls": polls, "cpu_ms_a_poll": 1000 * figures["cpu"] / max(1, polls)}
 
 
 def start_module(module: str, argument: str, **environment: str) -> subprocess.Popen[str]:
@@ -168,7 +168,7 @@ async def _all(setup: Setup, wait: Wait, plans: list[Plan]) -> dict[str, Any]:
     memory, cpu, began = resident(), time.process_time(), time.monotonic()
     watching = asyncio.create_task(watch.run())
     tasks = [asyncio.create_task(timed(wait, plan)) for plan in plans]
-    _, unfinished = await asyncio.wait(tasks, timeout=setup.ending[1] + setup.patience)
+    _, unfinished = await asyncio.wait(tasks, timeout=setup.ending[1] + setup.grace)
     seconds, cpu = time.monotonic() - began, time.process_time() - cpu
     watching.cancel()
     for task in unfinished:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A bare server that answers looks and counts them: cheap enough not to be what is measured.
+A bare server that answers polls and counts them: cheap enough not to be what is measured.
 
 It keeps no runs. The id of a run says when it ends (``resp_7_1795305600000``: Unix milliseconds), so that lag
-can be computed from the id alone. Besides, it can go away and come back, and refuse one look with a 429.
+can be computed from the id alone. Besides, it can go away and come back, and refuse one poll with a 429.
 
     python -m dev.benchmarks.server '{"delay": 0.05, "away": [60, 360], "busy": [60, 10]}'
 
 With ``"ends_from": null`` the ids count from a moment that is not known yet: ``GET /ends_from/<Unix time>``
-names it. ``GET /first_looks`` says when each run was first asked for.
+names it. ``GET /first_polls`` says when each run was first asked for.
 
 It prints its port, and its counts as JSON when its standard input is closed.
 """
@@ -81,7 +81,7 @@ class Counts:
     away: tuple[float, float] | None = None
     #: From when on the ids count, in Unix seconds; None: no run ends before it is named.
     ends_from: float | None = 0.0
-    #: When one look is refused, and the seconds of its ``Retry-After``.
+    #: When one poll is refused, and the seconds of its ``Retry-After``.
     busy: tuple[float, float] | None = None
     began: float = 0.0
     per_second: Counter[int] = field(default_factory=Counter)
@@ -89,11 +89,11 @@ class Counts:
     connections: int = 0
     opened: int = 0
     most: int = 0
-    #: Looks between a 429 and the end of its ``Retry-After``, without those that were on their way.
+    #: Polls between a 429 and the end of its ``Retry-After``, without those that were on their way.
     too_early: int = 0
     refused_at: float | None = None
     #: Unix seconds, by run.
-    first_looks: dict[bytes, float] = field(default_factory=dict)
+    first_polls: dict[bytes, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts."""
@@ -131,16 +131,16 @@ class Connection(asyncio.Protocol):
             return
         path = self._received.split(b" ", 2)[1]
         self._received = b""
-        if path.startswith((b"/ends_from/", b"/first_looks")):
-            self._send(self._told(path))
+        if path.startswith((b"/ends_from/", b"/first_polls")):
+            self._send(self._control(path))
             return
         answer = self._answer(path)
         asyncio.get_running_loop().call_later(self._counts.delay, self._send, answer)
 
-    def _told(self, path: bytes) -> bytes:
+    def _control(self, path: bytes) -> bytes:
         if path.startswith(b"/ends_from/"):
             self._counts.ends_from = float(path.rsplit(b"/", 1)[1])
-        return _http("200 OK", {"first_looks": sorted(self._counts.first_looks.values())})
+        return _http("200 OK", {"first_polls": sorted(self._counts.first_polls.values())})
 
     def _answer(self, path: bytes) -> bytes:
         counts, now = self._counts, time.time()
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
                 counts.too_early += 2 * counts.delay + 0.1 < since < retry_after
         pieces = path.partition(b"?")[0].split(b"/")
         run = pieces[-2] if pieces[-1] == b"turns" else pieces[-1]
-        counts.first_looks.setdefault(run, now)
+        counts.first_polls.setdefault(run, now)
         ends_from = float("inf") if counts.ends_from is None else counts.ends_from
         return _ANSWERS[pieces[-1][:4]][now >= ends_from + int(run.rsplit(b"_", 1)[1]) / 1000]
 

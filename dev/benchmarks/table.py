@@ -8,7 +8,7 @@ from typing import Any
 _HEAD = (
     f"{'waits':>6} {'contender':9} {'interval':>8} | {'lag p50':>7} {'p95':>6} {'max':>6} {'late':>5} "
     f"{'lost':>5} | {'block s':>7} {'later':>5} {'total':>6} | {'KB/wait':>7} {'floor+':>6} | "
-    f"{'ms/look':>7} {'/floor':>6} {'/sdk':>5} | {'conns':>5} {'looks':>7}"
+    f"{'ms/poll':>7} {'/floor':>6} {'/sdk':>5} | {'conns':>5} {'polls':>7}"
 )
 
 Figures = dict[str, Any]
@@ -35,8 +35,8 @@ class Table:
             f"{waits:6} {figures['contender']:9} {interval:>8} | {lags} {figures['beyond']:5} "
             f"{figures['unfinished'] + len(figures['errors']):5} | {figures['longest_block']:7.2f} "
             f"{figures['later_block']:5.2f} {figures['blocked']:6.1f} | {kilobytes:7.1f} {more} | "
-            f"{figures['cpu_ms_a_look']:7.2f} {_ratio(figures, floor):>6} {_ratio(figures, sdk):>5} | "
-            f"{figures['server']['most']:5} {figures['looks']:7}",
+            f"{figures['cpu_ms_a_poll']:7.2f} {_ratio(figures, floor):>6} {_ratio(figures, sdk):>5} | "
+            f"{figures['server']['most']:5} {figures['polls']:7}",
             flush=True,
         )
         for error in figures["errors"]:
@@ -47,8 +47,8 @@ class Table:
         if not {("ours", few), ("ours", many)} <= set(self._of):
             return
         first, last = self._of["ours", few], self._of["ours", many]
-        cpu, memory = (last[name] / first[name] for name in ("cpu_ms_a_look", "bytes_a_wait"))
-        print(f"ours, {few} -> {many} waits: CPU a look x {cpu:.2f}, memory a wait x {memory:.2f}")
+        cpu, memory = (last[name] / first[name] for name in ("cpu_ms_a_poll", "bytes_a_wait"))
+        print(f"ours, {few} -> {many} waits: CPU a poll x {cpu:.2f}, memory a wait x {memory:.2f}")
 
 
 def rates(per_second: list[int], *, since: int = 0) -> str:
@@ -63,4 +63,4 @@ def _seconds(value: float | None) -> str:
 
 
 def _ratio(figures: Figures, other: Figures | None) -> str:
-    return f"{figures['cpu_ms_a_look'] / other['cpu_ms_a_look']:.2f}" if other else ""
+    return f"{figures['cpu_ms_a_poll'] / other['cpu_ms_a_poll']:.2f}" if other else ""

@@ -9,7 +9,7 @@ Airflow's own database (SQLite, or PostgreSQL with ``--postgres``), and its own 
 capacity, are started afresh for each contender; the deferred task instances are put there all at once (see
 ``dev.benchmarks.deferred``). Nothing takes up what the triggerer wakes: no scheduler runs, no worker.
 
-A run is watched from the first look at it. When all are, a steady time goes by, and then the runs end one
+A run is watched from its first poll. When all are, a steady time goes by, and then the runs end one
 after another; the lag is from there to the moment at which Airflow wrote the event. Memory is the resident
 set of the supervisor and of the process that runs the triggers; CPU is of both.
 """
@@ -44,7 +44,7 @@ from dev.live.postgres import postgres
 DAGS = Path(__file__).parent / "dags"
 _TRIGGERER = "triggerer-1"
 _BLOCKED = re.compile(r"async thread was blocked for ([0-9.]+) seconds")
-_LOOK = 0.5
+_READ_INTERVAL = 0.5
 _MB = 1024 * 1024
 #: Seconds in which a triggerer imports what it needs before the waits are put there.
 _SETTLES = 15.0
@@ -61,7 +61,7 @@ class Sample:
 
 
 class Sampler:
-    """Looks at a triggerer's supervisor and at the process that runs its triggers, in a thread."""
+    """Watches a triggerer's supervisor and the process that runs its triggers, in a thread."""
 
     def __init__(self, pid: int) -> None:
         self.samples: list[Sample] = []
@@ -85,7 +85,7 @@ class Sampler:
         return last[0] - first[0], last[1] - first[1]
 
     def _run(self) -> None:
-        while not self._stop.wait(_LOOK):
+        while not self._stop.wait(_READ_INTERVAL):
             children = self._supervisor.children()
             if not children:
                 continue
@@ -102,7 +102,7 @@ class Sampler:
 
 
 class Server:
-    """The bench's server, in a process of its own, and what it is told."""
+    """The bench's server, in a process of its own, and the requests that control it."""
 
     def __init__(self) -> None:
         self._process = start_module("dev.benchmarks.server", json.dumps({"delay": 0.05, "ends_from": None}))
@@ -110,24 +110,24 @@ class Server:
         self._port = int(self._process.stdout.readline())
         self.base_url = f"http://127.0.0.1:{self._port}/v1"
 
-    def first_looks(self) -> list[float]:
+    def first_polls(self) -> list[float]:
         """Return when each run was first asked for."""
-        return self._told("/first_looks")
+        return self._control("/first_polls")
 
     def end_from(self, at: float) -> None:
         """Let the runs end, counted from this moment."""
-        self._told(f"/ends_from/{at}")
+        self._control(f"/ends_from/{at}")
 
     def stop(self) -> dict[str, Any]:
         """Return its counts."""
         counts, _ = self._process.communicate(timeout=10)
         return dict(json.loads(counts))
 
-    def _told(self, path: str) -> list[float]:
+    def _control(self, path: str) -> list[float]:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
             connection.request("GET", path)
-            return list(json.loads(connection.getresponse().read())["first_looks"])
+            return list(json.loads(connection.getresponse().read())["first_polls"])
         finally:
             connection.close()
 
@@ -148,7 +148,7 @@ def play(contender: str, asked: argparse.Namespace, database: str | None) -> dic
         time.sleep(_SETTLES)
         plan = {"contender": contender, "ends": ends, "interval": asked.interval, "base_url": server.base_url}
         put_at = _in(airflow, "dev.benchmarks.deferred", "put", json.dumps(plan))
-        looks = _watched(airflow, server, asked.waits, until=put_at + asked.patience)
+        polls = _watched(airflow, server, asked.waits, until=put_at + asked.grace)
         watched_at = time.time()
         ends_from = watched_at + asked.steady
         server.end_from(ends_from)
@@ -165,8 +165,8 @@ def play(contender: str, asked: argparse.Namespace, database: str | None) -> dic
     lags = sorted(row["event_at"] - ends_from - ends[row["number"]] for row in events)
     last = max((row["event_at"] for row in events), default=time.time())
     return {
-        "looks": counts["requests"],
-        "watched": [at - put_at for at in looks],
+        "polls": counts["requests"],
+        "watched": [at - put_at for at in polls],
         "lags": lags,
         "wrong": [row["event"] for row in events if not _says_completed(row["event"])],
         "memory": [
@@ -200,16 +200,16 @@ def _in(airflow: LiveAirflow, module: str, *arguments: str) -> Any:
 def _watched(airflow: LiveAirflow, server: Server, waits: int, *, until: float) -> list[float]:
     while True:
         airflow.components[_TRIGGERER].check()
-        looks = server.first_looks()
-        if len(looks) >= waits or time.time() > until:
-            return looks
+        polls = server.first_polls()
+        if len(polls) >= waits or time.time() > until:
+            return polls
         time.sleep(1)
 
 
 def show(contender: str, waits: int, steady: float, found: dict[str, Any]) -> None:
     """Print one measurement."""
     watched, lags = found["watched"], found["lags"]
-    print(f"\n{contender}: {waits} waits, {found['looks']} requests")
+    print(f"\n{contender}: {waits} waits, {found['polls']} requests")
     print(f"  watched             {len(watched)}: {_spread(watched)}")
     print(f"  lag                 {len(lags)}: {_spread(lags)}; no event {waits - len(lags)}")
     for which, name in enumerate(("supervisor", "runner")):
@@ -245,8 +245,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A thousand waits in a real triggerer")
     parser.add_argument("--waits", type=int, default=1000)
     parser.add_argument("--contenders", default="ours,session")
-    parser.add_argument("--interval", type=float, default=10.0, help="seconds between two looks")
-    parser.add_argument("--patience", type=float, default=420.0, help="seconds in which all must be watched")
+    parser.add_argument("--interval", type=float, default=10.0, help="seconds between two polls")
+    parser.add_argument("--grace", type=float, default=420.0, help="seconds in which all must be watched")
     parser.add_argument("--steady", type=float, default=30.0, help="seconds before the first end")
     parser.add_argument("--ending", type=float, default=60.0, help="seconds in which they end")
     parser.add_argument("--grace", type=float, default=120.0, help="seconds after the last end")

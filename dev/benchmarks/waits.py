@@ -46,15 +46,15 @@ class Asked:
 
 
 def short() -> None:
-    """Compare 1,000 waits that look every five seconds."""
+    """Compare 1,000 waits that poll every five seconds."""
     table = Table()
     for contender, waits in (("floor", 1_000), ("sdk", 1_000), ("ours", 1_000), ("session", 100)):
-        setup = Setup(contender=contender, waits=waits, interval=5.0, ending=(4.0, 8.0), patience=8.0)
+        setup = Setup(contender=contender, waits=waits, interval=5.0, ending=(4.0, 8.0), grace=8.0)
         table.row(measure(setup))
 
 
 def sizes(asked: Asked) -> None:
-    """Compare at every size that a contender bears, with a look every ten seconds."""
+    """Compare at every size that a contender bears, with a poll every ten seconds."""
     table = Table()
     bears = [(contender, waits) for waits in SIZES for contender in ("floor", "heap", "sdk", "ours")]
     bears += [("session", 1_000), ("batch", 100), ("session", 100), ("batch", 1_000)]
@@ -74,7 +74,7 @@ def growing(asked: Asked) -> None:
 
 
 def busy(_: Asked) -> None:
-    """Answer one of 10,000 waits with a 429 that asks for 20 s of patience."""
+    """Answer one of 10,000 waits with a 429 that asks to wait for 20 s."""
     at, seconds = 25.0, 20.0
     setup = Setup(
         contender="ours",
@@ -87,8 +87,8 @@ def busy(_: Asked) -> None:
     server = figures["server"]
     Table().row(figures)
     print(f"One 429 after {server['refused_at']:.1f} s with Retry-After: {seconds:.0f}; ", end="")
-    print(f"looks that left before its time: {server['too_early']}")
-    print("looks a second, mean (highest) of each ten seconds: " + rates(server["per_second"]))
+    print(f"polls that left before its time: {server['too_early']}")
+    print("polls a second, mean (highest) of each ten seconds: " + rates(server["per_second"]))
 
 
 def away(asked: Asked) -> None:
@@ -116,30 +116,30 @@ def _away(table: Table, contender: str, gone: float) -> None:
     figures = measure(setup)
     table.row(figures)
     print(f"away for {gone:.0f} s; lags of the runs that ended later than 60 s after its return")
-    print("looks a second, mean (highest) of each ten seconds: " + rates(figures["server"]["per_second"]))
+    print("polls a second, mean (highest) of each ten seconds: " + rates(figures["server"]["per_second"]))
 
 
-def looks(_: Asked) -> None:
-    """Count the looks at a run of half an hour, by the same object that a wait is driven by."""
-    ours, fixed = _looks(None), _looks(5.0)
-    print(f"looks at a run of 30 minutes: ours {ours:.0f}, every 5 s {fixed:.0f}, ratio {fixed / ours:.2f}")
+def polls(_: Asked) -> None:
+    """Count the polls of a run of half an hour, by the same object that drives a wait."""
+    ours, fixed = _polls(None), _polls(5.0)
+    print(f"polls of a run of 30 minutes: ours {ours:.0f}, every 5 s {fixed:.0f}, ratio {fixed / ours:.2f}")
 
 
-def _looks(interval: float | None, runs: int = 500) -> float:
-    look = PollResult(status=RunStatus.IN_PROGRESS, raw_status="in_progress")
+def _polls(interval: float | None, runs: int = 500) -> float:
+    result = PollResult(status=RunStatus.IN_PROGRESS, raw_status="in_progress")
     made = 0
     for _ in range(runs):
         waiting, now = PollPolicy(WaitLimits(created_at=0.0, poll_interval=interval), started_at=0.0), 0.0
         while now < _RUN:
             made += 1
-            move = waiting.on_result(look, now=now)
+            move = waiting.on_result(result, now=now)
             assert isinstance(move, PollAgain)  # noqa: S101 # for mypy
             now += move.seconds + _DELAY
     return made / runs
 
 
 PARTS: dict[str, Callable[[Asked], None]] = {
-    "looks": looks,
+    "polls": polls,
     "sizes": sizes,
     "growing": growing,
     "busy": busy,
@@ -163,7 +163,7 @@ def main() -> None:
     raise_interrupts()
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
     if arguments.short:
-        looks(asked)
+        polls(asked)
         short()
         return
     for name in arguments.only.split(","):

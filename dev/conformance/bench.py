@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dev.conformance.servers import Server
 
 PROMPT = "Why is the sky blue? Answer in one short sentence."
-#: Servers of ours take as long; those that cannot be told are cancelled before they have ended all the same.
+#: Servers of ours take as long; others are quicker, and are cancelled before they have ended all the same.
 SLOW_PROMPT = f"{PROMPT} sleep=20"
 CREATES = {
     RunKind.THREAD_RUN: r"^POST .*/threads/[^/]+/runs$",
@@ -112,7 +112,7 @@ class Bench:
         return make(**self.arguments(prompt) | more)
 
     def until_over(self, run: Run) -> Run:
-        """Look at a run until it has ended or wants an answer."""
+        """Poll a run until it has ended or wants an answer."""
         deadline = time.monotonic() + _SECONDS_FOR_A_RUN
         while not (run.status.is_terminal or run.needs_action):
             if time.monotonic() > deadline:
@@ -134,5 +134,5 @@ class Bench:
         return found
 
     def creates(self) -> int:
-        """Count the paid calls until now."""
+        """Count the paid requests until now."""
         return self.proxy.count(CREATES[self.kind])

@@ -56,8 +56,8 @@ def _answers_thread(client: openai.OpenAI, model: str, answers: int, **more: obj
                 return "requires_action"
             answers -= 1
             calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
-            told = [{"tool_call_id": call["id"], "output": "sunny"} for call in calls]
-            run = ask(f"/threads/{thread}/runs/{run['id']}/submit_tool_outputs", {"tool_outputs": told})
+            outputs = [{"tool_call_id": call["id"], "output": "sunny"} for call in calls]
+            run = ask(f"/threads/{thread}/runs/{run['id']}/submit_tool_outputs", {"tool_outputs": outputs})
     said = ask(f"/threads/{thread}/messages")["data"]
     return next(str(m["content"][0]["text"]["value"]) for m in said if m["role"] == "assistant")
 

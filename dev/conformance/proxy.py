@@ -21,7 +21,7 @@ _NOT_PASSED_ON = frozenset(
 
 
 class Proxy:
-    """A context manager that serves on a port of its own; no server is told that it is being watched."""
+    """A context manager that serves on a port of its own; no server knows that it is being watched."""
 
     def __init__(self, upstream: str) -> None:
         parts = urlsplit(upstream)
@@ -100,7 +100,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(found)
 
-        do_GET = do_POST = do_DELETE = _pass_on  # noqa: N815 - the names that http.server looks for
+        do_GET = do_POST = do_DELETE = _pass_on  # noqa: N815 - the names that http.server calls
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
             """Say nothing: the table says it all."""

@@ -39,13 +39,15 @@ class Steady:
         for request in asked:
             params = dict(request.query)
             sent = self._http.request(request.method, request.path, params=params, json=request.body)
-            # A complaint about a range or a type is told, and the request is answered all the same.
-            told = {name: value for name, value in sent.headers.items() if _COMPLAINT.match(name)}
-            if told.get("x-steady-error-1-path") == "body.input" and isinstance(request.body["input"], list):
+            # A complaint about a range or a type is a header, and the request is answered all the same.
+            errors = {name: value for name, value in sent.headers.items() if _COMPLAINT.match(name)}
+            if errors.get("x-steady-error-1-path") == "body.input" and isinstance(
+                request.body["input"], list
+            ):
                 # It takes no message whose content has parts, not even OpenAI's own examples.
                 continue
-            if told or not sent.is_success:
-                raise AssertionError(f"{request.method} {request.path} {request.body}: {told or sent.text}")
+            if errors or not sent.is_success:
+                raise AssertionError(f"{request.method} {request.path} {request.body}: {errors or sent.text}")
         return len(asked)
 
 

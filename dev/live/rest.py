@@ -137,7 +137,7 @@ class Rest:
     def changes(
         self, dag_id: str = "~", run_id: str = "~", *, interval: float = 0.5
     ) -> Iterator[dict[str, Any] | None]:
-        """Yield each task instance whenever its state differs from the last look, and None between looks.
+        """Yield each task instance whenever its state differs from the last read, and None between reads.
 
         A state shorter than the interval can be missed. The caller decides when to stop.
         """

@@ -56,7 +56,8 @@ class Warnings(logging.Handler):
 
 def acquirer(world: World, *, generation: int, log: Any, **policy: Any) -> RunAcquirer:
     """Put the production driver together as an attempt does, with the toys at its edges."""
-    api, store = ToyApi(world), RecordStore(ToyStore(world), log=log)
+    api: Any = ToyApi(world)
+    store = RecordStore(ToyStore(world), log=log)
 
     def clock() -> float:
         return world.now
@@ -104,7 +105,7 @@ class Ownership(RuleBasedStateMachine):
 
     @rule(luck=lucks, cleared=st.booleans())
     def attempt(self, luck: Luck, *, cleared: bool) -> None:
-        """One attempt looks for its run, until it has one, gives up, or dies."""
+        """One attempt acquires its run, until it has one, gives up, or dies."""
         self.generation += cleared
         self.world.luck, self.world.calls, self.tracked = luck, 0, None
         driver = acquirer(self.world, generation=self.generation, log=self.log, **self.policy)
@@ -163,7 +164,7 @@ class Ownership(RuleBasedStateMachine):
             assert run.token == record.token or (record.ref is not None and record.ref.id == run.id)
 
     def name_in(self, *texts: str) -> None:
-        """Whoever is told that a run may go on can do something about it; the package no longer has to."""
+        """Whoever reads that a run may go on can do something about it; the package no longer has to."""
         for run in self.world.runs:
             named = any("may be running and billing" in text and run.token in text for text in texts)
             resubmitted = any("on_lost_create='resubmit'" in text for text in texts)

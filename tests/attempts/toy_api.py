@@ -35,7 +35,7 @@ class ToyRun:
     token: str
     accepted_at: float
     status: RunStatus = RunStatus.QUEUED
-    #: Somebody was told that it may be running and billing.
+    #: Somebody read that it may be running and billing.
     is_named: bool = False
 
 

@@ -42,12 +42,12 @@ def test_a_hook_reads_its_connection_once_and_keeps_its_client(
 ) -> None:
     openai_runs_simulator.script(Scenario(queued=0, in_progress=0))
     ref = {"kind": "response", "id": post("/responses", model="m", input="Why?", background=True)["id"]}
-    look_ups = mocker.spy(BaseHook, "get_connection")
+    lookups = mocker.spy(BaseHook, "get_connection")
     hook = OpenAIRunsHook()
     for _ in range(3):
         assert hook.retrieve(ref).raw_status == "completed"
 
-    assert look_ups.call_count == 1
+    assert lookups.call_count == 1
     assert hook.conn is hook.conn
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each trouble with a server or a connection becomes, and that no text shows a key."""
+"""What each failure of a server or a connection becomes, and that no text shows a key."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
         (Fault(status=502), RunCallError, True, "HTTP 502"),
         (Fault(status=503), RunCallError, True, "HTTP 503"),
         (Fault(kind="reset"), RunCallError, True, "Connection error"),
-        (Fault(kind="garbage"), RunCallError, True, "unreadably"),
+        (Fault(kind="garbage"), RunCallError, True, "in an unreadable form"),
         (Fault(kind="lost"), RunCallError, True, "Connection error"),
     ],
     ids=lambda value: f"{value.kind} {value.status} {value.code}" if isinstance(value, Fault) else "",
 )
-def test_each_trouble_has_its_error_and_says_whether_a_retry_can_help(
+def test_each_failure_has_its_error_and_says_whether_a_retry_can_help(
     read: Callable[..., OpenAIRunError],
     openai_runs_simulator: Simulator,
     fault: Fault,

@@ -106,9 +106,9 @@ def test_what_a_failed_run_quotes_is_redacted_and_its_answer_is_not(scripted: Sc
 
 
 def test_what_is_no_secret_of_the_connection_stays(scripted: ScriptedServer) -> None:
-    told = "token limit: 5; api-version=2026-10-01 is not served by 127.0.0.1, ask for assistants=v2"
-    scripted.play(lambda _: (400, {"error": {"message": told}}))
+    shown = "token limit: 5; api-version=2026-10-01 is not served by 127.0.0.1, ask for assistants=v2"
+    scripted.play(lambda _: (400, {"error": {"message": shown}}))
     with pytest.raises(OpenAIRunError) as caught:
         acted("read")
 
-    assert told in str(caught.value)
+    assert shown in str(caught.value)

@@ -45,7 +45,7 @@ def test_a_run_that_has_ended_counts_as_cancelled_where_nothing_can_be(
     assert OpenAIRunsHook("scripted").cancel(REF, wait=3).raw_status == "completed"
 
 
-def test_a_run_that_is_unknown_to_its_server_is_told_as_such(
+def test_a_run_that_is_unknown_to_its_server_is_described_as_such(
     scripted: ScriptedServer,
 ) -> None:
     with pytest.raises(RunNotFoundError, match="resp_1"):

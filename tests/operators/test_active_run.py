@@ -76,7 +76,7 @@ def test_waiting_in_the_worker_creates_the_run_when_the_other_one_has_ended(
     assert scene.simulator.count("POST", "/cancel$") == 0
 
 
-def test_a_busy_run_that_is_not_visible_yet_is_looked_at_again_before_the_next_create(
+def test_a_busy_run_that_is_not_visible_yet_is_polled_again_before_the_next_create(
     scene: Scene, run_on: Make, busy_for: Callable[[float], str], end_once_asked: Callable[..., None]
 ) -> None:
     other = busy_for(60)

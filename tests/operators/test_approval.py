@@ -68,8 +68,8 @@ def resume(scene: Scene) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def told(scene: Scene) -> Callable[[], list[Any]]:
-    """Return what the model was told in answer to its calls."""
+def received(scene: Scene) -> Callable[[], list[Any]]:
+    """Return what the model reads in answer to its calls."""
 
     def answers() -> list[Any]:
         bodies = [request.body or {} for request in scene.simulator.requests if request.method == "POST"]
@@ -98,7 +98,7 @@ def test_a_rejection_goes_to_the_model_and_nothing_is_made(
     resume: Any,
     pages: Any,
     made: Any,
-    told: Any,
+    received: Any,
 ) -> None:
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]]))
     paused = pause(create(**approval_request))
@@ -106,7 +106,7 @@ def test_a_rejection_goes_to_the_model_and_nothing_is_made(
     found = resume(create(**approval_request), paused, pages.answered("Reject", comment="Too much."))
     assert found["status"] == "completed"
     assert made == []
-    assert [text for text in told() if "rejected" in text and "Too much." in text] == told()
+    assert [text for text in received() if "rejected" in text and "Too much." in text] == received()
 
 
 def test_of_two_calls_one_is_made_with_edited_arguments_and_the_other_rejected(
@@ -117,15 +117,15 @@ def test_of_two_calls_one_is_made_with_edited_arguments_and_the_other_rejected(
     resume: Any,
     pages: Any,
     made: Any,
-    told: Any,
+    received: Any,
 ) -> None:
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5), refund(99)]]))
     paused = pause(create(**approval_request))
 
     resume(create(**approval_request), paused, pages.answered(arguments_1={"amount": 5}, approve_2=False))
     assert made == [5.0]
-    assert told()[0] == "refunded 5"
-    assert "rejected" in told()[1]
+    assert received()[0] == "refunded 5"
+    assert "rejected" in received()[1]
 
 
 def test_nobody_is_asked_about_calls_that_need_nobody(
@@ -155,7 +155,7 @@ def test_without_approval_timeout_the_window_bounds_the_wait(
     assert timedelta() < pause(create(**approval_request)).timeout < timedelta(seconds=10)
 
 
-def test_when_nobody_decides_the_model_is_told(
+def test_when_nobody_decides_the_model_reads_that(
     scene: Scene,
     create: Make,
     approval_request: Any,
@@ -163,14 +163,14 @@ def test_when_nobody_decides_the_model_is_told(
     resume: Any,
     pages: Any,
     made: Any,
-    told: Any,
+    received: Any,
 ) -> None:
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
     paused = pause(create(**approval_request))
 
     assert resume(create(**approval_request), paused, pages.timed_out())["status"] == "completed"
     assert made == []
-    assert "nobody decided in time" in told()[0]
+    assert "nobody decided in time" in received()[0]
 
 
 def test_when_nobody_decides_and_that_is_to_fail_the_task_fails(
@@ -194,14 +194,14 @@ def test_a_second_round_is_rejected_to_the_model_without_a_page(
     resume: Any,
     pages: Any,
     made: Any,
-    told: Any,
+    received: Any,
 ) -> None:
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
     paused = pause(create(**approval_request))
 
     assert resume(create(**approval_request), paused, pages.answered())["status"] == "completed"
     assert (made, pages.written) == ([1.0], 1)
-    assert "nobody can be asked a second time" in told()[-1]
+    assert "nobody can be asked a second time" in received()[-1]
 
 
 def test_a_second_round_that_is_to_fail_fails_and_names_the_way_for_many_rounds(
@@ -224,7 +224,7 @@ def test_a_task_cleared_while_a_person_decides_ends_its_run_and_has_the_old_page
     resume: Any,
     pages: Any,
     made: Any,
-    told: Any,
+    received: Any,
 ) -> None:
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]], times=2))
     pause(create(**approval_request))
@@ -236,7 +236,7 @@ def test_a_task_cleared_while_a_person_decides_ends_its_run_and_has_the_old_page
 
     assert resume(create(**approval_request), closing, pages.timed_out(), cleared)["status"] == "completed"
     assert made == []
-    assert "nobody can be asked a second time" in told()[-1]
+    assert "nobody can be asked a second time" in received()[-1]
 
 
 def test_an_old_page_that_is_answered_while_the_task_waits_for_its_run_makes_no_call(

@@ -372,7 +372,7 @@ def test_a_second_round_is_refused_and_leaves_the_first_answer_alone(
     assert pages.answer == answer
 
 
-def test_a_page_that_nobody_answered_is_told_to_be_open_until_airflow_has_closed_it(
+def test_a_page_that_nobody_answered_counts_as_open_until_airflow_has_closed_it(
     page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(REFUND).show()

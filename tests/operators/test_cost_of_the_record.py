@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the record costs in the worker, in calls of Airflow's store and looks at the run."""
+"""What the record costs in the worker, in requests to Airflow's store and polls of the run."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def calls(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-def test_a_first_attempt_costs_three_calls_of_the_store_and_no_look(
+def test_a_first_attempt_costs_three_requests_to_the_store_and_no_poll(
     scene: Scene, create: Make, calls: Counter[str]
 ) -> None:
-    def looks_in_the_worker(context: dict[str, Any]) -> int:
+    def lookups_in_the_worker(context: dict[str, Any]) -> int:
         scene.simulator.script(QUICK)
         operator = create(deferrable=True)
         before = scene.simulator.count("GET", "")
@@ -50,11 +50,11 @@ def test_a_first_attempt_costs_three_calls_of_the_store_and_no_look(
         operator.execute_complete(context, event)
         return polls + scene.simulator.count("GET", "") - before
 
-    assert looks_in_the_worker(scene.kept) == looks_in_the_worker(scene.context_of(None))
+    assert lookups_in_the_worker(scene.kept) == lookups_in_the_worker(scene.context_of(None))
     assert calls == {"get": 1, "set": 2}
 
 
-def test_a_retry_that_goes_on_with_a_run_costs_two_calls_of_the_store_and_one_look(
+def test_a_retry_that_goes_on_with_a_run_costs_two_requests_to_the_store_and_one_poll(
     scene: Scene, create: Make, calls: Counter[str]
 ) -> None:
     scene.simulator.script(LONG)

@@ -106,7 +106,7 @@ def test_to_cancel_a_run_that_has_ended_is_success(
     assert of_response.execute(scene.context)["status"] == of_run.execute(scene.context)["status"] == status
 
 
-def test_a_run_that_does_not_end_in_time_is_told_to_be_running(scene: Scene) -> None:
+def test_a_run_that_does_not_end_in_time_is_described_as_running(scene: Scene) -> None:
     scene.simulator.script(Scenario(queued=0, in_progress=500, cancelling=60))
     response = scene.post("/responses", model="m", input="Why?", background=True)
     with pytest.raises(RunCallError, match=f"{response['id']}.*may be running and billing"):
@@ -118,7 +118,7 @@ def test_a_run_that_nobody_knows_cannot_be_cancelled(scene: Scene) -> None:
         CancelRunOperator(task_id="end", response_id="resp_unknown").execute(scene.context)
 
 
-def test_trouble_on_the_way_is_sat_out(scene: Scene, response: dict[str, Any]) -> None:
+def test_failures_on_the_way_are_retried(scene: Scene, response: dict[str, Any]) -> None:
     scene.simulator.fault(Fault(status=503))
     found = CancelRunOperator(task_id="end", response_id=response["id"]).execute(scene.context)
 

@@ -28,7 +28,7 @@ def weather(city: str) -> str:
 
 
 class Gate:
-    """A function that does not return before it is told to."""
+    """A function that does not return before its event is set."""
 
     def __init__(self) -> None:
         self.entered, self.opened = threading.Event(), threading.Event()
@@ -225,7 +225,7 @@ def test_a_crash_between_submit_and_record_answers_no_call_twice(
     scene.kept["task_state_store"].fail("set", WorkerLost())
     with pytest.raises(WorkerLost):
         run_on(functions=[weather], deferrable=True).execute_complete(scene.kept, event)
-    scene.kept["task_state_store"].heal()
+    scene.kept["task_state_store"].recover()
     found = scene.run(run_on(functions=[weather], deferrable=True), scene.retry(scene.kept))
 
     assert found["status"] == "completed"
@@ -244,7 +244,7 @@ def test_a_crash_between_intent_and_create_of_the_next_response_is_a_lost_create
     scene.kept["task_state_store"].fail("set", WorkerLost(), skip=1)
     with pytest.raises(WorkerLost):
         respond(functions=[weather], deferrable=True).execute_complete(scene.kept, event)
-    scene.kept["task_state_store"].heal()
+    scene.kept["task_state_store"].recover()
     with pytest.raises(OpenAIRunError, match="may be running and billing"):
         respond(functions=[weather]).execute(scene.retry(scene.kept))
 
@@ -254,13 +254,13 @@ def test_a_crash_between_intent_and_create_of_the_next_response_is_a_lost_create
 def test_all_rounds_of_a_worker_run_their_functions_in_one_thread(scene: Scene, create: Make) -> None:
     threads = []
 
-    def look(city: str) -> str:
+    def weather(city: str) -> str:
         """Look out of the window."""
         threads.append(threading.current_thread())
         return city
 
-    scene.simulator.script(calls("Oslo", "Rome", "Lima", function="look"))
-    scene.run(create(functions=[look]))
+    scene.simulator.script(calls("Oslo", "Rome", "Lima", function="weather"))
+    scene.run(create(functions=[weather]))
 
     assert len(threads) == 3
     assert len(set(threads)) == 1

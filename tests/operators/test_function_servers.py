@@ -115,7 +115,7 @@ def speak(request: pytest.FixtureRequest) -> tuple[Any, Any]:
 
 
 def outputs(server: ScriptedServer) -> list[str]:
-    """Return what the model was told."""
+    """Return what the model read."""
     found = []
     for body in server.bodies():
         items = body.get("tool_outputs") or body.get("input") or []
@@ -167,7 +167,7 @@ def test_calls_that_no_answer_can_name_call_no_function_and_end_the_run(
     assert getattr(playing, "cancelled", True)
 
 
-def test_ten_thousand_calls_of_a_round_are_answered_in_one_request_and_told_in_a_line(
+def test_ten_thousand_calls_of_a_round_are_answered_in_one_request_and_named_in_a_line(
     scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer
 ) -> None:
     server, operator = speak
@@ -242,7 +242,7 @@ def test_outputs_that_are_refused_end_the_run_that_waits_for_them(
     assert playing.cancelled
 
 
-def test_outputs_that_are_refused_for_a_key_leave_the_run_to_a_mended_one(
+def test_outputs_that_are_refused_for_a_key_leave_the_run_to_a_fixed_one(
     scene: Scene, scripted: ScriptedServer
 ) -> None:
     playing = ThreadRuns([call()], submit=(401, {"error": {"message": "Bad key."}}))

@@ -45,13 +45,13 @@ def test_a_create_with_an_id_that_nothing_can_carry_is_a_lost_create(
     with pytest.raises(LostCreateError) as caught:
         operator.execute(scene.kept)
 
-    told = str(caught.value)
+    shown = str(caught.value)
     assert isinstance(caught.value, AirflowFailException)
-    assert told.isprintable()
-    assert len(told) < 1000
+    assert shown.isprintable()
+    assert len(shown) < 1000
     assert any("its id cannot be used" in line for line in lines)
     assert all(line.isprintable() and len(line) < 1000 for line in lines)
-    assert "may be running and billing" in told
+    assert "may be running and billing" in shown
     assert scripted.count("POST /responses") == 1
 
 
@@ -111,8 +111,8 @@ def test_what_a_failed_run_says_is_message_text_in_its_error_and_in_xcom(
         ask().execute(scene.context)
 
     pushed = scene.context["ti"].xcoms["return_value"]["last_error"]
-    for told in (str(caught.value), *pushed.values()):
-        assert told.isprintable()
-        assert len(told) < 1200
-        assert "0123456789abcdef" not in told
+    for shown in (str(caught.value), *pushed.values()):
+        assert shown.isprintable()
+        assert len(shown) < 1200
+        assert "0123456789abcdef" not in shown
     assert json.dumps(pushed, ensure_ascii=False).encode()

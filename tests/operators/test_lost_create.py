@@ -33,7 +33,7 @@ def test_a_thread_run_whose_create_was_not_answered_is_found_by_its_token_and_ad
     [Fault(status=500), Fault(status=502), Fault(status=504), Fault(kind="reset"), Fault(kind="garbage")],
     ids=lambda fault: f"{fault.kind} {fault.status}",
 )
-def test_a_thread_is_looked_at_before_a_create_that_may_have_been_accepted_is_sent_again(
+def test_a_thread_is_searched_before_a_create_that_may_have_been_accepted_is_sent_again(
     scene: Scene, run_on: Make, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.ownership.SEARCH_SECONDS", 0.3)

@@ -21,12 +21,13 @@ from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
 from tests.support.scene import Scene
 
 OF_RUN: dict[str, Any] = {"task_id": "ask", "thread_id": "thread_1", "assistant_id": "asst_1"}
+PROMPT: Any = "Why?"
 OF_RESPONSE: dict[str, Any] = {"task_id": "ask", "model": "gpt-4o-mini", "input": "Why?"}
 
 BOTH: list[tuple[dict[str, Any], list[str]]] = [
     ({"temperature": 3}, ["temperature=3", "between 0 and 2"]),
     ({"temperature": "{{ high }}"}, ["temperature='{{ high }}'", "must be a number"]),
-    ({"temperature": float("nan")}, ["temperature=nan", "must be a number"]),
+    ({"temperature": float("nan")}, ["temperature=nan", "not a finite number"]),
     ({"top_p": 2}, ["top_p=2", "between 0 and 1"]),
     ({"completion_window": "2h"}, ["completion_window='2h'", "seconds", "background_options", "batch"]),
     ({"completion_window": "24h"}, ["completion_window='24h'", "seconds"]),
@@ -48,9 +49,10 @@ BOTH: list[tuple[dict[str, Any], list[str]]] = [
         ["parameters", "JSON object"],
     ),
     ({"metadata": {f"k{n}": "v" for n in range(16)}}, ["metadata", "16 pairs", "at most 15"]),
-    ({"metadata": {"k": 1}}, ["metadata['k']=1", "must be text"]),
+    ({"metadata": {"k": None}}, ["metadata['k']=None", "must be text"]),
+    ({"metadata": {"k": b"v"}}, ["metadata['k']=b'v'", "JSON has no form for a bytes"]),
     ({"metadata": "team=data"}, ["metadata='team=data'", "must be a dict"]),
-    ({"model": ""}, ["model=''", "must be text"]),
+    ({"model": ""}, ["model=''", "must be a non-empty string"]),
     ({"extra_body": {"model": "other"}, "model": "m"}, ["extra_body", "repeats the argument 'model'"]),
     ({"extra_body": {"stream": True}}, ["extra_body", "cannot stream"]),
 ]
@@ -58,13 +60,40 @@ OF_RUN_ONLY: list[tuple[dict[str, Any], list[str]]] = [
     ({"max_tokens": 500, "max_completion_tokens": 500}, ["max_tokens=500", "max_completion_tokens=500"]),
     ({"max_tokens": 0}, ["max_tokens=0", "at least 1"]),
     ({"max_prompt_tokens": 1.5}, ["max_prompt_tokens=1.5", "whole number"]),
-    ({"thread_id": ""}, ["thread_id=''", "must be text"]),
+    ({"thread_id": ""}, ["thread_id=''", "must be a non-empty string"]),
+    (
+        {"additional_messages": [{"role": "user", "content": "None"}]},
+        ["additional_messages[0]['content']='None'", "is blank"],
+    ),
+    (
+        {"thread_id": None, "thread": {"messages": [{"role": "user", "content": " "}]}},
+        ["thread['messages'][0]['content']=' '", "is blank"],
+    ),
+    (
+        {"thread_id": None, "thread": {"metadata": {"a": b"x"}}},
+        ["thread['metadata']['a']=b'x'", "JSON has no form"],
+    ),
     ({"thread_id": None, "thread": {"messages": [{"role": "user"}]}}, ["thread['messages'][0]", "content"]),
 ]
 OF_RESPONSE_ONLY: list[tuple[dict[str, Any], list[str]]] = [
     ({"max_output_tokens": 0}, ["max_output_tokens=0", "at least 1"]),
+    ({"top_logprobs": 21}, ["top_logprobs=21", "whole number from 0 to 20"]),
+    ({"input": ""}, ["input=''", "is blank"]),
+    ({"input": " \n"}, ["input=' \\n'", "is blank"]),
+    ({"input": "None"}, ["input='None'", "is blank", "template"]),
+    ({"input": []}, ["input=[]", "is blank"]),
+    (
+        {"input": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "None"}]},
+        ["input[1]['content']='None'", "is blank"],
+    ),
+    ({"input": [{"role": "user", "content": float("inf")}]}, ["input[0]['content']=inf", "finite"]),
+    ({"input": [{"role": "user", "content": {"a": b"x"}}]}, ["input[0]['content']['a']=b'x'", "JSON"]),
+    ({"input": [{"role": "user", "content": "Why?"}, "Why?"]}, ["input[1]='Why?'", "must be a dict"]),
+    ({"extra_body": {"x": [object]}}, ["extra_body['x'][0]=", "JSON has no form"]),
+    ({"prompt": "{{ text }}"}, ["prompt='{{ text }}'", "JSON object"]),
+    ({"prompt": {"version": "2"}}, ["prompt['id']=None", "must be text"]),
     ({"reasoning": "low"}, ["reasoning='low'", "must be a dict"]),
-    ({"conversation": ""}, ["conversation=''", "must be text"]),
+    ({"conversation": ""}, ["conversation=''", "must be a non-empty string"]),
 ]
 CASES = [
     *((CreateRunOperator, OF_RUN, *case) for case in [*BOTH, *OF_RUN_ONLY]),
@@ -88,6 +117,9 @@ def test_a_wrong_value_is_refused_when_the_task_runs_and_before_anything_is_sent
     assert not [word for word in (*words, "Nothing was sent") if word not in text]
     assert isinstance(caught.value, AirflowFailException)
     assert scene.simulator.requests == []
+    # In truth: the store holds no intent of something that was never sent.
+    store = scene.context.get("task_state_store")
+    assert store is None or store.writes == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +128,10 @@ def test_a_wrong_value_is_refused_when_the_task_runs_and_before_anything_is_sent
         (lambda: CreateRunOperator(task_id="a", assistant_id="asst_1"), ["thread_id", "thread", "neither"]),
         (lambda: CreateRunOperator(**OF_RUN, thread={"messages": []}), ["thread_id", "thread", "both"]),
         (lambda: CreateRunOperator(task_id="a", thread_id="thread_1"), ["assistant_id=None", "required"]),
-        (lambda: CreateResponseOperator(task_id="a", model="m"), ["input=None", "required"]),
+        (lambda: CreateResponseOperator(task_id="a", model="m"), ["input=None", "required", "prompt={'id'"]),
+        (lambda: CreateResponseOperator(task_id="a", prompt=PROMPT), ["prompt='Why?'", "input=..."]),
+        (lambda: CreateResponseOperator(**OF_RESPONSE, stream=True), ["stream=True", "cannot stream"]),
+        (lambda: CreateRunOperator(**OF_RUN, stream=True), ["stream=True", "cannot stream"]),
         (
             lambda: CreateResponseOperator(
                 **OF_RESPONSE, conversation="conv_1", previous_response_id="resp_1"

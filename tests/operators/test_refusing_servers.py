@@ -30,7 +30,7 @@ def refused(operator: Any, context: dict[str, Any], kind: type[OpenAIRunError], 
     assert not [word for word in words if word not in str(caught.value)], str(caught.value)
 
 
-def test_a_wrong_key_is_told_at_once_and_creates_nothing(
+def test_a_wrong_key_fails_at_once_and_creates_nothing(
     scene: Scene, create: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Simulator(require_key="sk-right-one") as strict:
@@ -65,7 +65,7 @@ def test_a_connection_without_a_key_is_named(
     assert scene.creates() == 0
 
 
-def test_a_model_that_does_not_exist_is_told_at_once(scene: Scene, create: Make) -> None:
+def test_a_model_that_does_not_exist_fails_at_once(scene: Scene, create: Make) -> None:
     refused(
         create(model="no-such-model"), scene.context, RunCallError, "no-such-model", "does not exist", "again"
     )
@@ -86,7 +86,7 @@ def test_a_thread_or_assistant_that_does_not_exist_is_not_found(
     refused(run_on(**{wrong: "unknown_1"}), scene.context, RunNotFoundError, "unknown_1", "HTTP 404")
 
 
-def test_a_conversation_or_response_that_does_not_exist_is_told(scene: Scene, respond: Make) -> None:
+def test_a_conversation_or_response_that_does_not_exist_is_named(scene: Scene, respond: Make) -> None:
     refused(respond(conversation="conv_unknown"), scene.context, RunCallError, "conv_unknown")
     refused(respond(previous_response_id="resp_unknown"), scene.context, RunCallError, "resp_unknown")
 
@@ -134,13 +134,13 @@ def test_a_thread_that_is_busy_with_our_own_run_gives_it_back(scene: Scene, run_
     assert (found["id"], found["status"]) == (first["id"], "completed")
 
 
-def test_an_account_without_quota_is_told_at_once(scene: Scene, create: Make) -> None:
+def test_an_account_without_quota_fails_at_once(scene: Scene, create: Make) -> None:
     path = r"^/(responses|threads/[^/]+/runs)$"
     scene.simulator.fault(Fault(method="POST", path=path, status=429, code="insufficient_quota"))
     refused(create(), scene.context, RunCallError, "quota")
 
 
-def test_rights_that_are_missing_are_told_at_once(scene: Scene, create: Make) -> None:
+def test_missing_rights_fail_at_once(scene: Scene, create: Make) -> None:
     scene.simulator.fault(Fault(method="POST", status=403, times=None))
     refused(create(), scene.context, RunConnectionError, "HTTP 403", "key or its rights")
 

@@ -15,7 +15,7 @@ QUICK = Scenario(queued=0.05, in_progress=0.1, text="Rayleigh scattering.", usag
 CONTRACT = {
     *("id", "object", "thread_id", "assistant_id", "model", "instructions", "status", "tools"),
     *("created_at", "started_at", "completed_at", "file_ids", "metadata", "usage", "steps"),
-    *("output_text", "last_error", "incomplete_details", "tool_calls"),
+    *("output_text", "refusal", "last_error", "incomplete_details", "tool_calls"),
     *("expires_at", "cancelled_at", "failed_at", "ref"),
 }
 
@@ -56,7 +56,7 @@ def test_a_thread_run_has_the_times_and_the_object_of_the_contract(scene: Scene,
     }
 
 
-def test_a_response_is_sent_in_the_background_and_stored_unless_told_otherwise(
+def test_a_response_is_sent_in_the_background_and_stored_unless_given_otherwise(
     scene: Scene, respond: Make
 ) -> None:
     scene.simulator.script(QUICK)
@@ -147,7 +147,7 @@ def test_the_answer_to_a_create_is_enough_where_the_server_keeps_nothing(scene: 
     assert found["steps"]
 
 
-def test_a_call_that_the_answer_to_a_create_ends_with_is_told_where_the_server_keeps_nothing(
+def test_a_call_that_the_answer_to_a_create_ends_with_is_returned_where_the_server_keeps_nothing(
     scene: Scene, respond: Make
 ) -> None:
     call = FunctionCall(name="weather", arguments={"city": "Paris"})

@@ -81,14 +81,14 @@ def test_execution_timeout_ends_the_wait_also_while_deferred(
     assert scene.simulator.active() == []
 
 
-def test_a_cancel_that_the_server_refuses_is_told_in_the_error(scene: Scene, respond: Make) -> None:
+def test_a_cancel_that_the_server_refuses_is_named_in_the_error(scene: Scene, respond: Make) -> None:
     scene.simulator.script(LONG)
     scene.simulator.fault(Fault(method="POST", path="/cancel$", status=403, times=None))
     with pytest.raises(RunTimeoutError, match="could not be cancelled and may be running and billing"):
         respond(completion_window=0.2).execute(scene.context)
 
 
-def test_trouble_while_waiting_does_not_end_a_healthy_run(scene: Scene, create: Make) -> None:
+def test_failures_while_waiting_do_not_end_a_healthy_run(scene: Scene, create: Make) -> None:
     scene.simulator.script(Scenario(queued=0.02, in_progress=0.2))
     polls = r"^/(responses|threads/[^/]+/runs)/[^/]+$"
     scene.simulator.fault(Fault(method="GET", path=polls, status=429, retry_after=1))

@@ -77,7 +77,7 @@ def test_cancel_on_kill_false_leaves_the_run_of_a_dead_trigger_too(
     assert len(scene.simulator.active()) == 1
 
 
-def test_a_run_that_cannot_be_looked_at_does_not_hide_that_its_trigger_died(
+def test_a_run_that_cannot_be_polled_does_not_hide_that_its_trigger_died(
     scene: Scene, deferred_in: Callable[..., tuple[Any, dict[str, Any]]]
 ) -> None:
     operator, context = deferred_in()

@@ -45,10 +45,10 @@ def test_a_check_accepts_a_value_or_refuses_it_in_words(value: Any) -> None:
         try:
             check(value)
         except RunRequestError as error:
-            told = str(error)
-            assert told.startswith(("some_name=", "completion_window=", "metadata"))
-            assert told.endswith(" Nothing was sent.")
-            assert len(told) < 600
+            message = str(error)
+            assert message.startswith(("some_name=", "completion_window=", "metadata"))
+            assert message.endswith(" Nothing was sent.")
+            assert len(message) < 600
 
 
 @pytest.mark.parametrize("value", [0, 2, 1.5, "0.7", 2.0])
@@ -58,8 +58,8 @@ def test_a_number_within_bounds_is_accepted_also_as_text_of_a_template(value: ob
 
 @pytest.mark.parametrize("value", [3, -0.1, "2.01"])
 def test_a_number_out_of_bounds_is_refused_with_the_bounds(value: object) -> None:
-    told = refusal(lambda: checks.number("temperature", value, low=0, high=2))
-    assert told == f"temperature={value!r}: must be between 0 and 2. Nothing was sent."
+    message = refusal(lambda: checks.number("temperature", value, low=0, high=2))
+    assert message == f"temperature={value!r}: must be between 0 and 2. Nothing was sent."
 
 
 @pytest.mark.parametrize("value", [True, None, "warm", [], "nan", float("inf"), 10**400, "1e999"])
@@ -76,8 +76,8 @@ def test_a_count_is_whole(value: object, found: int) -> None:
 
 @pytest.mark.parametrize("value", [0, -5, 1.5, "0"])
 def test_a_count_below_one_or_broken_is_refused(value: object) -> None:
-    told = refusal(lambda: checks.count("max_tokens", value))
-    assert told == f"max_tokens={value!r}: must be a whole number of at least 1. Nothing was sent."
+    message = refusal(lambda: checks.count("max_tokens", value))
+    assert message == f"max_tokens={value!r}: must be a whole number of at least 1. Nothing was sent."
 
 
 def test_seconds_may_be_a_timedelta() -> None:
@@ -87,8 +87,8 @@ def test_seconds_may_be_a_timedelta() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, "0", timedelta(0), timedelta(seconds=-1)])
 def test_no_time_at_all_is_refused(value: object) -> None:
-    told = refusal(lambda: checks.seconds("poll_interval", value))
-    assert told.startswith(f"poll_interval={value!r}: must be more than 0 seconds and at most")
+    message = refusal(lambda: checks.seconds("poll_interval", value))
+    assert message.startswith(f"poll_interval={value!r}: must be more than 0 seconds and at most")
 
 
 def test_an_interval_may_have_its_own_floor() -> None:
@@ -102,16 +102,16 @@ def test_a_completion_window_is_seconds(value: object, found: float) -> None:
 
 @pytest.mark.parametrize("value", ["2h", "24h", "soonest", ""])
 def test_the_windows_of_other_apis_are_refused_by_name(value: str) -> None:
-    told = refusal(lambda: checks.completion_window(value))
-    assert told.startswith(f"completion_window={value!r}: must be seconds")
-    assert "background_options" in told
-    assert "batch" in told
+    message = refusal(lambda: checks.completion_window(value))
+    assert message.startswith(f"completion_window={value!r}: must be seconds")
+    assert "background_options" in message
+    assert "batch" in message
 
 
 @pytest.mark.parametrize("value", [-1, 0, "-3", timedelta(days=-1)])
 def test_a_completion_window_in_the_past_is_refused(value: object) -> None:
-    told = refusal(lambda: checks.completion_window(value))
-    assert told.startswith(f"completion_window={value!r}: must be more than 0 seconds and at most")
+    message = refusal(lambda: checks.completion_window(value))
+    assert message.startswith(f"completion_window={value!r}: must be more than 0 seconds and at most")
 
 
 def test_fifteen_pairs_of_metadata_are_the_users() -> None:
@@ -120,25 +120,30 @@ def test_fifteen_pairs_of_metadata_are_the_users() -> None:
 
 
 def test_a_sixteenth_pair_is_refused_because_the_token_needs_it() -> None:
-    told = refusal(lambda: checks.metadata({f"key{place}": "x" for place in range(16)}))
-    assert told.startswith("metadata={'key0': 'x'")
-    assert "has 16 pairs" in told
-    assert "at most 15 are yours" in told
+    message = refusal(lambda: checks.metadata({f"key{place}": "x" for place in range(16)}))
+    assert message.startswith("metadata={'key0': 'x'")
+    assert "has 16 pairs" in message
+    assert "at most 15 are yours" in message
 
 
-@pytest.mark.parametrize("value", [5, None, True, ["x"], "x" * 513])
+@pytest.mark.parametrize("value", [None, "x" * 513, ["x" * 513]])
 def test_metadata_that_is_not_short_text_is_refused(value: object) -> None:
-    told = refusal(lambda: checks.metadata({"team": value}))
-    assert told.startswith("metadata['team']=")
-    assert repr(value)[:90] in told
-    assert "must be text of at most 512 characters" in told
+    message = refusal(lambda: checks.metadata({"team": value}))
+    assert message.startswith("metadata['team']=")
+    assert repr(value)[:90] in message
+    assert "must be text of at most 512 characters" in message
+
+
+def test_metadata_becomes_the_text_that_it_was_before_it_was_rendered_natively() -> None:
+    given = {"day": 20261126, "share": 0.5, "last": True, "rows": [1, "é"]}
+    assert checks.metadata(given) == {"day": "20261126", "share": "0.5", "last": "True", "rows": '[1, "é"]'}
 
 
 @pytest.mark.parametrize("key", [5, "", "k" * 65])
 def test_metadata_keys_are_short_text(key: object) -> None:
-    told = refusal(lambda: checks.metadata({key: "x"}))
-    assert repr(key)[:60] in told
-    assert "a key must be text of 1 to 64 characters" in told
+    message = refusal(lambda: checks.metadata({key: "x"}))
+    assert repr(key)[:60] in message
+    assert "a key must be text of 1 to 64 characters" in message
 
 
 def test_metadata_must_be_a_dict() -> None:
@@ -153,15 +158,15 @@ def test_a_json_object_is_the_same_as_a_dict_and_as_its_text(value: dict[str, in
 
 @pytest.mark.parametrize("value", ["[]", "null", "{", "no json", [], 5, None, "[" * 100_000])
 def test_what_is_no_json_object_is_refused(value: object) -> None:
-    told = refusal(lambda: checks.json_object("parameters", value))
-    assert told.startswith(f"parameters={value!r}"[:100])
-    assert "must be a JSON object, as a dict or as its text" in told
+    message = refusal(lambda: checks.json_object("parameters", value))
+    assert message.startswith(f"parameters={value!r}"[:100])
+    assert "must be a JSON object, as a dict or as its text" in message
 
 
 @pytest.mark.parametrize("value", ["", " ", None, 5, ["thread_1"]])
 def test_an_id_is_text_that_says_something(value: object) -> None:
-    told = refusal(lambda: checks.text("thread_id", value))
-    assert told == f"thread_id={value!r}: must be text that says something. Nothing was sent."
+    message = refusal(lambda: checks.text("thread_id", value))
+    assert message == f"thread_id={value!r}: must be a non-empty string. Nothing was sent."
 
 
 @pytest.mark.parametrize("value", ["ab", b"ab", {"a": 1}, {1, 2}, None])
@@ -171,15 +176,15 @@ def test_a_list_is_a_list(value: object) -> None:
 
 
 def test_a_long_value_is_cut_in_the_error() -> None:
-    told = refusal(lambda: checks.mapping("text", "word " * 1000))
-    assert len(told) < 200
-    assert "…" in told
+    message = refusal(lambda: checks.mapping("text", "word " * 1000))
+    assert len(message) < 200
+    assert "…" in message
 
 
 def test_a_key_inside_a_wrong_value_is_not_shown() -> None:
-    told = refusal(lambda: checks.sequence("tools", {"headers": {"Authorization": "Bearer s3cr3tw0rd"}}))
-    assert "s3cr3tw0rd" not in told
-    assert "headers" in told
+    message = refusal(lambda: checks.sequence("tools", {"headers": {"Authorization": "Bearer s3cr3tw0rd"}}))
+    assert "s3cr3tw0rd" not in message
+    assert "headers" in message
 
 
 @pytest.mark.parametrize("value", [True, "True", " true "])

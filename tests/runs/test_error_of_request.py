@@ -38,7 +38,7 @@ def error(
         (FailureKind.NOT_SENT, None, errors.RunCallError, True),
     ],
 )
-def test_each_trouble_has_its_error(
+def test_each_failure_has_its_error(
     kind: FailureKind, status: int | None, expected: type[Exception], *, retryable: bool
 ) -> None:
     found = error(kind, status=status)
@@ -74,7 +74,7 @@ def test_a_locked_conversation_is_busy_as_well() -> None:
         (FailureKind.OUTCOME_UNKNOWN, 501, "Not Implemented"),
     ],
 )
-def test_a_server_without_threads_is_told_from_a_thread_that_is_missing(
+def test_a_server_without_threads_differs_from_a_thread_that_is_missing(
     kind: FailureKind, status: int, text: str
 ) -> None:
     found = error(kind, text, status=status, of=RunKind.THREAD_RUN)

@@ -7,6 +7,7 @@ import pytest
 
 from airflow_provider_openai_runs.runs import errors
 from airflow_provider_openai_runs.runs.error_of_run import (
+    error_of_answer,
     error_of_run,
     error_of_unknown_run,
     error_of_wait,
@@ -109,10 +110,60 @@ def test_a_wait_that_saw_nothing_names_no_status() -> None:
     assert "(status" not in str(error)
 
 
-def test_a_run_that_nobody_knows_is_told_from_one_that_nobody_could_look_at() -> None:
+def test_a_run_that_nobody_knows_differs_from_one_that_nobody_could_poll() -> None:
     gone = error_of_unknown_run(REF, RequestFailure(kind=FailureKind.NOT_FOUND, text="no"))
     assert type(gone) is errors.RunNotFoundError
     assert "'ai'" in str(gone)
     assert type(error_of_unknown_run(REF, RequestFailure(kind=FailureKind.RETRY_LATER, text="no"))) is (
         errors.RunUnreachableError
     )
+
+
+def test_a_completed_run_without_any_answer_is_an_error_that_says_so() -> None:
+    usage = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
+    error = error_of_run(run(RunStatus.COMPLETED, is_empty=True, usage=usage))
+    assert type(error) is errors.RunEndedError
+    assert error.retryable
+    assert "without any answer" in str(error)
+    assert "2 completion tokens" in str(error)
+    assert error_of_run(run(RunStatus.COMPLETED, refusal="No.")) is None
+
+
+def test_a_refused_typed_answer_says_what_the_model_said_and_not_retried() -> None:
+    error = error_of_answer(run(RunStatus.COMPLETED, refusal="I cannot help."), "The answer is empty")
+    assert not error.retryable
+    assert "the model refused: I cannot help." in str(error)
+    assert "empty" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        run(
+            RunStatus.INCOMPLETE,
+            incomplete_details={"reason": "max_output_tokens"},
+            limits={"max_output_tokens": 16},
+        ),
+        run(
+            RunStatus.COMPLETED,
+            usage=Usage(completion_tokens=16, total_tokens=17),
+            limits={"max_output_tokens": 16},
+        ),
+        run(
+            RunStatus.COMPLETED,
+            incomplete_details={"reason": "max_output_tokens"},
+            limits={"max_output_tokens": 16},
+        ),
+    ],
+)
+def test_a_typed_answer_that_was_cut_names_its_ceiling_and_is_not_retried(cut: Run) -> None:
+    error = error_of_answer(cut, "Invalid JSON: EOF at line 1 column 9")
+    assert not error.retryable
+    assert "max_output_tokens=16" in str(error)
+    assert "column" not in str(error)
+
+
+def test_any_other_unfit_answer_is_retried() -> None:
+    error = error_of_answer(run(RunStatus.COMPLETED), "Field required (at day)")
+    assert error.retryable
+    assert "does not fit output_type: Field required (at day)" in str(error)

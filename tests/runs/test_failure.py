@@ -55,8 +55,8 @@ def test_text_of_a_server_is_one_short_line(text: str) -> None:
 
 
 def test_plain_words_survive() -> None:
-    told = "Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000."
-    assert message_text(told) == told
+    text = "Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000."
+    assert message_text(text) == text
 
 
 def test_long_text_shows_that_it_was_cut() -> None:
@@ -68,6 +68,7 @@ def test_long_text_shows_that_it_was_cut() -> None:
     [
         (FailureKind.NOT_SENT, True, True),
         (FailureKind.RETRY_LATER, True, True),
+        (FailureKind.NOT_ACCEPTED, True, True),
         (FailureKind.OUTCOME_UNKNOWN, True, False),
         (FailureKind.NOT_FOUND, False, True),
         (FailureKind.ACCESS_DENIED, False, True),
@@ -79,6 +80,7 @@ def test_what_may_be_tried_again(kind: FailureKind, *, transient: bool, not_acce
     failure = RequestFailure(kind=kind, text="x")
     assert failure.is_transient is transient
     assert failure.not_accepted is not_accepted
+    assert failure.may_be_sent_again is (kind in {FailureKind.NOT_SENT, FailureKind.RETRY_LATER})
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_the_run_that_keeps_a_thread_busy_is_read_from_the_message(text: str, st
 
 
 @pytest.mark.parametrize(("text", "status"), [(BUSY, 500), ("There is no active run to cancel", 400)])
-def test_other_troubles_name_no_run(text: str, status: int) -> None:
+def test_other_failures_name_no_run(text: str, status: int) -> None:
     assert RequestFailure(kind=FailureKind.REJECTED, text=text, http_status=status).active_run_id is None
 
 

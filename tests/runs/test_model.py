@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.model import MAX_DEPTH, Run, RunRef, Step, ToolCall, Usage, plain
+from airflow_provider_openai_runs.runs.model import (
+    MAX_DEPTH,
+    RESERVED_KEYS,
+    Run,
+    RunRef,
+    Step,
+    ToolCall,
+    Usage,
+    plain,
+)
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.text import is_id
 
@@ -21,7 +30,15 @@ CONTRACT = {
     *("assistant_id", "model", "instructions", "tools", "metadata"),
 }
 OURS = {
-    *("output_text", "last_error", "incomplete_details", "tool_calls", "expires_at", "cancelled_at"),
+    *(
+        "output_text",
+        "refusal",
+        "last_error",
+        "incomplete_details",
+        "tool_calls",
+        "expires_at",
+        "cancelled_at",
+    ),
     *("failed_at", "ref"),
 }
 ids = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1).filter(is_id)
@@ -140,9 +157,9 @@ def test_ordinary_json_is_not_changed() -> None:
 
 
 def test_what_a_database_refuses_is_replaced() -> None:
-    told = run(output_text="a\0b\ud800", last_error={"x": float("nan")}).to_xcom()
-    assert told["output_text"] == "a\ufffdb\ufffd"
-    assert told["last_error"] == {"x": None}
+    pushed = run(output_text="a\0b\ud800", last_error={"x": float("nan")}).to_xcom()
+    assert pushed["output_text"] == "a\ufffdb\ufffd"
+    assert pushed["last_error"] == {"x": None}
 
 
 def test_an_abyss_of_nested_lists_is_cut() -> None:
@@ -152,3 +169,40 @@ def test_an_abyss_of_nested_lists_is_cut() -> None:
     text = json.dumps(run(steps=(Step(id="s", type="t", details={"x": abyss}),)).to_xcom())
     assert "\\u2026" in text
     assert text.count("[[") < MAX_DEPTH
+
+
+@pytest.mark.parametrize(
+    ("value", "carried"),
+    [
+        (2**64 - 1, 2**64 - 1),
+        (-(2**63), -(2**63)),
+        (2**64, "18446744073709551616"),
+        (-(2**63) - 1, "-9223372036854775809"),
+        ([{"a": 10**30}], [{"a": "1" + "0" * 30}]),
+        (True, True),
+        (float("nan"), None),
+        ({"__type": "dag", "__var": {}}, '{"__type": "dag", "__var": {}}'),
+        (
+            {"a": {"__id__": "x", "b": "\0"}},
+            {"a": '{"__id__": "x", "b": "\\ufffd"}'.replace("\\ufffd", "\ufffd")},
+        ),
+        ({"__classname": 1}, {"__classname": 1}),
+    ],
+)
+def test_what_airflow_cannot_carry_is_replaced(value: object, carried: object) -> None:
+    assert plain(value) == carried
+
+
+@pytest.mark.parametrize("key", sorted(RESERVED_KEYS))
+def test_no_dict_with_a_key_of_airflows_own_is_left(key: str) -> None:
+    found = plain({"output": [{"deep": {key: {"x": 1}}}]})
+    assert found == {"output": [{"deep": json.dumps({key: {"x": 1}})}]}
+    assert plain({key: 1}, reserves_keys=False) == {key: 1}
+
+
+def test_the_reserved_keys_are_all_that_airflow_has() -> None:
+    serde = pytest.importorskip("airflow.sdk.serde")
+    names = ("CLASSNAME", "VERSION", "DATA", "SCHEMA_ID", "OLD_TYPE", "OLD_DATA")
+    assert {getattr(serde, name) for name in names if hasattr(serde, name)} <= RESERVED_KEYS
+    enums = pytest.importorskip("airflow.serialization.enums")
+    assert {item.value for item in enums.Encoding} <= RESERVED_KEYS

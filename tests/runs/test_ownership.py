@@ -99,7 +99,7 @@ def test_a_first_attempt_creates() -> None:
     assert move(None) == Create()
 
 
-def test_a_retry_looks_at_the_run_it_knows_before_anything_else() -> None:
+def test_a_retry_polls_the_run_it_knows_before_anything_else() -> None:
     assert move(KNOWN) == PollRun(ref=REF)
 
 
@@ -186,14 +186,14 @@ def test_a_lost_create_that_nobody_can_decide_is_not_sent_again() -> None:
     assert all(word in str(found.error) for word in ("hash/abc", "billing", "Clear the task"))
 
 
-def test_a_lost_create_is_sent_again_only_on_the_users_word() -> None:
+def test_a_lost_create_is_sent_again_only_if_the_user_says_so() -> None:
     found = move(INTENT, UNDECIDABLE, on_lost_create="resubmit")
     assert isinstance(found, Create)
     assert "resubmit" in because(found)
 
 
 @pytest.mark.parametrize("generation", [1, 2])
-def test_a_search_in_trouble_goes_on_until_its_time_is_over(generation: int) -> None:
+def test_a_search_that_fails_goes_on_until_its_time_is_over(generation: int) -> None:
     again = move(INTENT, failure(FailureKind.RETRY_LATER), later=59, generation=generation)
     assert again == SearchRun(intent=INTENT, until=NOW + 59 + 60)
     over = move(INTENT, failure(FailureKind.RETRY_LATER), later=60, generation=generation)
@@ -236,7 +236,7 @@ def test_a_clear_goes_on_with_a_warning_where_nobody_can_say() -> None:
     assert "cannot be found out" in because(found)
 
 
-def test_fire_and_forget_returns_its_run_without_a_look() -> None:
+def test_fire_and_forget_returns_its_run_without_a_poll() -> None:
     assert finishes_from(move(KNOWN, window=None))
     assert move(INTENT, window=None) == SearchRun(intent=INTENT, until=NOW + 660)
     assert isinstance(move(KNOWN, window=None, generation=2), EndRun)

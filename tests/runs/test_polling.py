@@ -70,7 +70,7 @@ def test_a_run_found_completed_after_the_deadline_has_won() -> None:
     assert move.outcome is Outcome.ENDED
 
 
-def test_a_pending_tool_call_is_told_even_after_the_deadline() -> None:
+def test_a_pending_tool_call_is_reported_even_after_the_deadline() -> None:
     move = waiting(deadline=START).on_result(poll(RunStatus.REQUIRES_ACTION), now=START + 1)
     assert isinstance(move, Done)
     assert move.outcome is Outcome.NEEDS_ACTION
@@ -92,7 +92,7 @@ def test_an_active_run_is_waited_for_until_its_deadline_and_no_longer(status: Ru
     assert move.outcome is Outcome.WINDOW_OVER
 
 
-def test_the_end_of_the_attempt_is_told_apart_from_the_end_of_the_window() -> None:
+def test_the_end_of_the_attempt_differs_from_the_end_of_the_window() -> None:
     move = waiting(deadline=START + 100, attempt_deadline=START + 60).on_result(
         poll(RunStatus.QUEUED), now=START + 60
     )
@@ -180,7 +180,7 @@ def test_no_wait_lasts_past_the_deadline(
     gap=st.floats(min_value=0.1, max_value=1e4),
     jitter=jitters,
 )
-def test_transient_trouble_never_ends_a_wait_before_the_deadline(
+def test_a_transient_failure_never_ends_a_wait_before_the_deadline(
     kinds: list[FailureKind], gap: float, jitter: float
 ) -> None:
     deadline = START + gap * (len(kinds) + 1)
@@ -195,7 +195,9 @@ def test_transient_trouble_never_ends_a_wait_before_the_deadline(
 
 
 @pytest.mark.parametrize("kind", PERMANENT)
-def test_permanent_trouble_ends_the_wait_after_five_minutes_and_reconnects_before(kind: FailureKind) -> None:
+def test_a_permanent_failure_ends_the_wait_after_five_minutes_and_reconnects_before(
+    kind: FailureKind,
+) -> None:
     wait = waiting()
     for after in (0, 100, 299):
         move = wait.on_error(failure(kind), now=START + after)
@@ -208,7 +210,7 @@ def test_permanent_trouble_ends_the_wait_after_five_minutes_and_reconnects_befor
     assert end.failure.kind is kind
 
 
-def test_one_good_look_renews_the_patience() -> None:
+def test_one_good_poll_renews_the_budget() -> None:
     wait = waiting()
     wait.on_error(failure(FailureKind.ACCESS_DENIED), now=START)
     wait.on_result(poll(RunStatus.IN_PROGRESS), now=START + 299)
@@ -226,7 +228,7 @@ def test_a_refused_key_after_a_long_outage_is_read_again_before_the_wait_ends() 
     assert move.refresh_connection
 
 
-def test_outages_in_between_do_not_lengthen_the_patience() -> None:
+def test_outages_in_between_do_not_lengthen_the_budget() -> None:
     wait = waiting()
     wait.on_error(failure(FailureKind.ACCESS_DENIED), now=START)
     wait.on_error(failure(FailureKind.OUTCOME_UNKNOWN), now=START + 200)
@@ -257,7 +259,7 @@ def test_backing_off_grows_but_stays_below_two_minutes(
             assert move.seconds >= min(max(retry_after, 1), 120)
 
 
-def test_the_log_tells_when_trouble_began_and_ended_but_nothing_for_each_look() -> None:
+def test_the_log_tells_when_failures_began_and_ended_but_nothing_for_each_poll() -> None:
     wait = waiting()
     assert wait.on_result(poll(RunStatus.QUEUED), now=START).notes == ("Status unseen -> queued",)
     assert wait.on_result(poll(RunStatus.QUEUED), now=START + 1).notes == ()
@@ -265,7 +267,7 @@ def test_the_log_tells_when_trouble_began_and_ended_but_nothing_for_each_look() 
     assert "no luck" in began
     assert wait.on_error(failure(FailureKind.RETRY_LATER), now=START + 3).notes == ()
     ended, changed = wait.on_result(poll(RunStatus.IN_PROGRESS), now=START + 11).notes
-    assert "2 failed looks in 10 s" in ended
+    assert "2 failed polls in 10 s" in ended
     assert changed == "Status queued -> in_progress"
 
 

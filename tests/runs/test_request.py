@@ -11,14 +11,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.request import (
-    RunRequest,
-    checked_timeouts,
-    fingerprint,
-    response_request,
-    thread_run_request,
-)
+from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts, fingerprint
+from airflow_provider_openai_runs.runs.response_request import response_request
 from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.thread_run_request import thread_run_request
 
 BARE_FUNCTION = {"type": "function"}
 NAMELESS = {"type": "function", "function": {"description": "x"}}
@@ -60,7 +56,7 @@ def test_stream_for_tool_is_accepted_but_never_sent(*, value: bool) -> None:
     assert "stream_for_tool" in warning
 
 
-def test_the_old_word_retrieval_is_warned_about() -> None:
+def test_the_old_name_retrieval_is_warned_about() -> None:
     request = thread_run(tools=[{"type": "retrieval"}])
     assert request.body["tools"] == [{"type": "file_search"}]
     assert len(request.warnings) == 1
@@ -104,9 +100,9 @@ def test_tools_and_metadata_are_checked_wherever_they_come_from() -> None:
 ERRORS: list[tuple[Callable[..., RunRequest], dict[str, Any], list[str]]] = [
     (thread_run, {"thread_id": None}, ["either thread_id or thread", "neither"]),
     (thread_run, {"thread": {}}, ["either thread_id or thread", "both"]),
-    (thread_run, {"thread_id": " "}, ["thread_id=' '", "must be text that says something"]),
+    (thread_run, {"thread_id": " "}, ["thread_id=' '", "must be a non-empty string"]),
     (thread_run, {"assistant_id": None}, ["assistant_id=None", "is required"]),
-    (thread_run, {"assistant_id": 5}, ["assistant_id=5", "must be text"]),
+    (thread_run, {"assistant_id": 5}, ["assistant_id=5", "must be a non-empty string"]),
     (
         thread_run,
         {"max_tokens": 1, "max_completion_tokens": 2},
@@ -129,21 +125,23 @@ ERRORS: list[tuple[Callable[..., RunRequest], dict[str, Any], list[str]]] = [
         {"conversation": "conv_1", "previous_response_id": "resp_1"},
         ["conversation='conv_1'", "previous_response_id='resp_1'", "exclude each other"],
     ),
-    (response, {"conversation": ""}, ["conversation=''", "must be text"]),
+    (response, {"conversation": ""}, ["conversation=''", "must be a non-empty string"]),
     (response, {"reasoning": "high"}, ["reasoning='high'", "must be a dict"]),
     (response, {"extra_body": "x"}, ["extra_body='x'", "must be a dict"]),
 ]
 SHARED: list[tuple[dict[str, Any], list[str]]] = [
     ({"temperature": 3}, ["temperature=3", "between 0 and 2"]),
     ({"top_p": 2}, ["top_p=2", "between 0 and 1"]),
-    ({"model": ""}, ["model=''", "must be text"]),
+    ({"model": ""}, ["model=''", "must be a non-empty string"]),
     ({"metadata": dict.fromkeys(map(str, range(16)), "x")}, ["metadata={'0'", "16 pairs", "at most 15"]),
-    ({"metadata": {"n": 5}}, ["metadata['n']=5", "must be text"]),
+    ({"metadata": {"n": None}}, ["metadata['n']=None", "must be text"]),
     ({"tools": [BARE_FUNCTION]}, ["tools[0]={'type': 'function'}", "needs 'function'"]),
     ({"tools": [NAMELESS]}, ["tools[0]['function']={'description': 'x'}", "needs a 'name'"]),
     ({"include": "x"}, ["include='x'", "must be a list"]),
     ({"extra_body": {"model": "x"}, "model": "y"}, ["extra_body={'model': 'x'}", "repeats", "'model'"]),
-    ({"extra_body": {"stream": True}}, ["extra_body={'stream': True}", "cannot stream"]),
+    ({"stream": True}, ["stream=True", "cannot stream"]),
+    ({"stream_options": {"include_usage": True}}, ["stream_options=", "cannot stream"]),
+    ({"extra_body": {"stream": True}}, ["extra_body['stream']=True", "cannot stream"]),
 ]
 
 

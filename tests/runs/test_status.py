@@ -18,7 +18,7 @@ def test_a_status_is_either_terminal_or_active(status: RunStatus) -> None:
 
 
 @pytest.mark.parametrize("status", RunStatus)
-def test_every_status_is_read_from_its_own_word(status: RunStatus) -> None:
+def test_every_status_is_read_from_its_own_raw_status(status: RunStatus) -> None:
     assert RunStatus.parse(status.value) is status
 
 
@@ -30,5 +30,5 @@ def test_whatever_is_no_status_is_unknown_and_active(value: object) -> None:
         assert found.is_active
 
 
-def test_kinds_are_shown_as_words() -> None:
+def test_kinds_are_shown_as_people_read_them() -> None:
     assert [noun_of(kind) for kind in RunKind] == ["thread run", "response"]

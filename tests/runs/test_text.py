@@ -100,11 +100,11 @@ def test_keys_in_a_url_are_taken_out_and_the_rest_stays(text: str, shown: str) -
 def test_the_secrets_of_a_connection_are_taken_out_wherever_they_stand() -> None:
     redact = Redactor(["correct horse/battery", "Bearer gateway-credential", "EMPTY", "any"])
 
-    told = message_text(
+    shown = message_text(
         "'correct horse/battery' and correct%20horse%2Fbattery, not gateway-credential; EMPTY for any",
         redact=redact,
     )
-    assert told == "'***' and ***, not ***; EMPTY for any"
+    assert shown == "'***' and ***, not ***; EMPTY for any"
 
 
 @given(before=st.integers(min_value=0, max_value=12_000), limit=st.integers(min_value=20, max_value=500))
@@ -157,5 +157,5 @@ def test_an_id_that_nothing_can_carry_is_none(text: str) -> None:
 
 
 def test_a_busy_run_is_not_read_from_a_path() -> None:
-    told = "Thread thread_1 already has an active run .. is active"
-    assert RequestFailure(kind=FailureKind.REJECTED, text=told, http_status=400).active_run_id is None
+    shown = "Thread thread_1 already has an active run .. is active"
+    assert RequestFailure(kind=FailureKind.REJECTED, text=shown, http_status=400).active_run_id is None

@@ -94,10 +94,10 @@ def test_retrieval_is_sent_as_file_search_with_a_warning() -> None:
 def test_a_wrong_tool_is_refused_with_its_place_its_value_and_the_rule(
     tool: object, place: str, shown: str, rule: str
 ) -> None:
-    told = refusal({"type": "code_interpreter"}, tool)
-    assert told.startswith(place)
-    assert shown in told
-    assert rule in told
+    message = refusal({"type": "code_interpreter"}, tool)
+    assert message.startswith(place)
+    assert shown in message
+    assert rule in message
 
 
 def test_tools_must_be_a_list() -> None:

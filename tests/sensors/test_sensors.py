@@ -130,6 +130,20 @@ def test_soft_fail_skips_after_the_timeout(scene: Scene, sense: Make, *, deferra
 
 
 @BOTH
+@pytest.mark.parametrize("way", ["soft_fail", "never_fail"])
+def test_a_run_that_ended_otherwise_is_skipped_where_airflow_would_skip(
+    scene: Scene, sense: Make, way: str, *, deferrable: bool
+) -> None:
+    sensor = sense(Scenario(in_progress=0.1, ends="failed"), deferrable=deferrable, **{way: True})
+    with pytest.raises(AirflowSkipException):
+        scene.run(copy.copy(sensor))
+    # It has ended by now, so that the first poll of a deferrable sensor finds it.
+    time.sleep(0.1)
+    with pytest.raises(AirflowSkipException):
+        scene.run(copy.copy(sensor))
+
+
+@BOTH
 def test_the_timeout_ends_the_wait_and_leaves_the_run_alone(
     scene: Scene, sense: Make, *, deferrable: bool
 ) -> None:
@@ -146,7 +160,7 @@ def test_a_run_that_is_not_visible_yet_is_waited_for(scene: Scene, sense: Make, 
     assert scene.run(sensor)["status"] == "completed"
 
 
-def test_trouble_does_not_end_the_wait(scene: Scene, sense: Make) -> None:
+def test_a_failure_does_not_end_the_wait(scene: Scene, sense: Make) -> None:
     sensor = sense()
     scene.simulator.fault(Fault(status=503), Fault(kind="reset"), Fault(status=401))
 

@@ -98,7 +98,7 @@ def test_a_simulator_can_be_stopped_twice_and_started_again() -> None:
         httpx2.get(f"{simulator.root_url}/simulator/health")
 
 
-def test_stopping_ends_every_wait_without_a_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_stopping_ends_every_wait_without_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     simulator = Simulator().start()
     with pytest.raises(RuntimeError, match=f"already serves at {simulator.base_url}"):
         simulator.start()

@@ -138,7 +138,7 @@ def differences(recorded: Any, simulated: Any, where: str = "") -> Iterator[str]
 
 @pytest.mark.usefixtures("time_stands_still")
 @conversations(*CASES)
-def test_answers_look_like_recorded_ones(http: httpx2.Client, simulator: Simulator, name: str) -> None:
+def test_answers_have_the_form_of_recorded_ones(http: httpx2.Client, simulator: Simulator, name: str) -> None:
     if (scenario := CASES[name]) is not None:
         simulator.script(scenario)
     for request, recorded, simulated in Replay(http, simulator).exchanges(name):

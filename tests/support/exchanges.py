@@ -3,7 +3,7 @@
 Conversations with the API, request by request: our own, and recorded ones for those who have them.
 
 Ours are written by hand in the shape of the API. Recordings of real traffic lie beside the repository and are
-no part of it; what is told of ours must be true of them, too.
+no part of it; what is said of ours must be true of them, too.
 """
 
 from __future__ import annotations

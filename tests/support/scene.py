@@ -76,7 +76,7 @@ class FakeStore:
         """Let every call of a method fail after the first ``skip``."""
         self._failures[method] = (skip, error)
 
-    def heal(self) -> None:
+    def recover(self) -> None:
         self._failures.clear()
 
     @property

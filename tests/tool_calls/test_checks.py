@@ -100,7 +100,7 @@ def test_functions_with_named_parameters_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "rule"),
     [
         (lambda table: table, r"functions\[0\]: a lambda has no name .* write a def"),
         (functools.partial(rows, limit=3), r"functions\[0\]: a functools.partial has no name .* write a def"),
@@ -119,8 +119,8 @@ def test_functions_with_named_parameters_are_accepted() -> None:
         (a_task, "Function a_task: it is an Airflow task; give its function, a_task.function"),
     ],
 )
-def test_a_function_that_a_model_cannot_call_is_refused_with_what_to_do(function: Any, told: str) -> None:
-    with pytest.raises(RunRequestError, match=f"(?s){told}.*Nothing was sent"):
+def test_a_function_that_a_model_cannot_call_is_refused_with_what_to_do(function: Any, rule: str) -> None:
+    with pytest.raises(RunRequestError, match=f"(?s){rule}.*Nothing was sent"):
         check_functions([function])
 
 
@@ -160,7 +160,7 @@ def test_anything_else_is_no_output_type(output_type: Any) -> None:
     "schema", [{"type": "objekt"}, {"properties": ["a"]}, {"required": "a"}, {"type": "object", "$ref": 3}]
 )
 def test_a_broken_schema_is_refused(schema: Any) -> None:
-    import jsonschema  # noqa: F401, PLC0415 # it is looked at only where somebody has imported it
+    import jsonschema  # noqa: F401, PLC0415 # it is used only where somebody has imported it
 
     with pytest.raises(RunRequestError, match="is no JSON Schema"):
         check_output_type(schema)
@@ -172,7 +172,7 @@ def test_the_checks_import_the_standard_library_only() -> None:
         "import airflow_provider_openai_runs.typed.checks\n"
         "print(sorted({'airflow', 'jsonschema', 'openai', 'pydantic'} & set(sys.modules)))\n"
     )
-    told = subprocess.run(  # noqa: S603 - nobody else's input
+    found = subprocess.run(  # noqa: S603 - nobody else's input
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    assert told.stdout.splitlines()[-1] == "[]"
+    assert found.stdout.splitlines()[-1] == "[]"

@@ -238,7 +238,7 @@ def test_arguments_that_a_person_has_edited_count(caller: Callable[..., Function
         (_returning(b"\xff"), _call("give"), "The result, of type bytes, cannot be written as JSON"),
     ],
 )
-def test_what_goes_wrong_is_told_to_the_model_in_one_short_line(
+def test_what_goes_wrong_is_sent_to_the_model_in_one_short_line(
     caller: Callable[..., FunctionCaller], function: Callable[..., Any], call: ToolCall, error: str
 ) -> None:
     functions = caller(function, _named_after)
@@ -260,7 +260,9 @@ def test_a_result_of_the_largest_size_is_sent(caller: Callable[..., FunctionCall
     assert answer.error is None
 
 
-def test_a_result_that_contains_itself_is_told_to_the_model(caller: Callable[..., FunctionCaller]) -> None:
+def test_a_result_that_contains_itself_is_described_to_the_model(
+    caller: Callable[..., FunctionCaller],
+) -> None:
     circle: list[Any] = []
     circle.append(circle)
     answer = caller(_returning(circle)).answer(_call("give"))

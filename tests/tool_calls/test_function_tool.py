@@ -246,7 +246,7 @@ def test_a_parameter_without_a_type_takes_anything() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "text", "told"),
+    ("function", "text", "reason"),
     [
         (order, '{"lines": []', "Bad arguments: Invalid JSON"),
         (order, "[1]", "Input should be an object"),
@@ -257,8 +257,8 @@ def test_a_parameter_without_a_type_takes_anything() -> None:
         (nothing, json.dumps({str(n): n for n in range(40)}), "and 35 more"),
     ],
 )
-def test_bad_arguments_are_told_in_one_short_line(function: Any, text: str, told: str) -> None:
-    with pytest.raises(BadArgumentsError, match=told) as raised:
+def test_bad_arguments_are_described_in_one_short_line(function: Any, text: str, reason: str) -> None:
+    with pytest.raises(BadArgumentsError, match=reason) as raised:
         FunctionTool(function).arguments_of(text)
     assert len(str(raised.value)) <= 500
     assert "\n" not in str(raised.value)

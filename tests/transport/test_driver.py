@@ -26,17 +26,17 @@ def drive(request: pytest.FixtureRequest) -> Drive:
     """Run a flow by one of the two loops; what it does is written down."""
 
     def run(flow: Flow[Any], done: list[str]) -> Any:
-        def send(call: ApiRequest[Any]) -> str:
-            done.append(call.path)
-            if call is BAD:
+        def send(request: ApiRequest[Any]) -> str:
+            done.append(request.path)
+            if request is BAD:
                 raise ApiRequestFailed(RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text="No."))
             return "answered"
 
         def sleep(seconds: float) -> None:
             done.append(f"slept {seconds}")
 
-        async def asend(call: ApiRequest[Any]) -> str:
-            return send(call)
+        async def asend(request: ApiRequest[Any]) -> str:
+            return send(request)
 
         async def asleep(seconds: float) -> None:
             sleep(seconds)

@@ -170,14 +170,14 @@ def test_after_a_failure_no_poll_uses_the_idle_connections_which_may_have_broken
 ) -> None:
     async def poll_after_a_failure() -> list[int]:
         async with shared(OpenAIRunsHook("raw")) as client:
-            call = wire_of(RESPONSE.kind).poll(RESPONSE)
-            await asyncio.gather(*(client.send(call) for _ in range(3)))
+            request = wire_of(RESPONSE.kind).poll(RESPONSE)
+            await asyncio.gather(*(client.send(request) for _ in range(3)))
             found = [raw.connections]
             raw.replies = [b"no HTTP\r\n\r\n", PLAIN]
             with pytest.raises(ApiRequestFailed):
-                await client.send(call)
+                await client.send(request)
             found.append(raw.connections)
-            await client.send(call)
+            await client.send(request)
             return [*found, raw.connections]
 
     assert asyncio.run(poll_after_a_failure()) == [3, 3, 4]
@@ -194,12 +194,12 @@ def test_a_failure_leaves_the_polls_alone_that_are_under_way(
 
     async def fail_beside() -> Any:
         async with shared(OpenAIRunsHook("raw")) as client:
-            call = wire_of(RESPONSE.kind).poll(RESPONSE)
-            under_way = asyncio.create_task(client.send(call))
+            request = wire_of(RESPONSE.kind).poll(RESPONSE)
+            under_way = asyncio.create_task(client.send(request))
             while not raw.heads:  # noqa: ASYNC110 - the server has no event
                 await asyncio.sleep(0.01)
             with pytest.raises(ApiRequestFailed):
-                await client.send(call)
+                await client.send(request)
             return await under_way
 
     assert asyncio.run(fail_beside()).raw_status == "in_progress"
@@ -237,7 +237,7 @@ def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
     raw: ScriptedServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection(host=f"http://two-addresses.test:{raw.port}/v1")
-    call = replace(wire_of(RESPONSE.kind).poll(RESPONSE), timeout=5)
+    request = replace(wire_of(RESPONSE.kind).poll(RESPONSE), timeout=5)
     dead, alive = ((socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", raw.port)) for n in (2, 1))
 
     async def resolve(*_args: Any, **_kwargs: Any) -> list[Any]:
@@ -246,7 +246,7 @@ def test_an_address_that_does_not_answer_does_not_hide_one_that_does(
     async def find() -> Any:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
         async with shared(OpenAIRunsHook("raw")) as client:
-            return await client.send(call)
+            return await client.send(request)
 
     with contextlib.ExitStack() as stack:
         # A listener whose queue is full leaves who knocks without an answer.
@@ -286,7 +286,7 @@ def test_a_packed_body_is_read_without_the_sdk(raw: ScriptedServer, connection: 
     assert not any(by_the_sdk(head) for head in raw.heads)
 
 
-def test_a_packed_error_is_told_with_its_own_words(
+def test_a_packed_error_is_described_in_the_servers_own_text(
     raw: ScriptedServer, connection: Callable[..., None]
 ) -> None:
     body = gzip.compress(b'{"error": {"message": "The stars are wrong."}}')
@@ -333,9 +333,9 @@ def test_a_provided_key_is_asked_for_once_more_however_many_polls_are_refused(
 
     async def together() -> None:
         async with shared(OpenAIRunsHook("raw")) as client:
-            call = wire_of(RESPONSE.kind).poll(RESPONSE)
+            request = wire_of(RESPONSE.kind).poll(RESPONSE)
             for _ in range(3):
-                await asyncio.gather(*(client.send(call) for _ in range(20)), return_exceptions=True)
+                await asyncio.gather(*(client.send(request) for _ in range(20)), return_exceptions=True)
 
     asyncio.run(together())
     assert (len(raw.heads), len(asked)) == (60, 2)
@@ -484,7 +484,7 @@ def test_a_header_that_cannot_be_written_is_failure_that_does_not_show_it(
         without_fast_polls(monkeypatch)
     (failure,) = poll(RESPONSE)
     assert (failure.kind, failure.http_status) == ("access_denied", None)
-    assert "Mend the connection" in failure.text
+    assert "Fix the connection" in failure.text
     assert "secret" not in failure.text
     assert not raw.heads
 
@@ -509,14 +509,14 @@ def test_an_error_that_nobody_expects_is_no_answer_and_logged_once_without_its_t
     def read(_reply: ApiReply) -> Any:
         raise KeyError("secret")
 
-    call = replace(wire_of(RESPONSE.kind).poll(RESPONSE), read=read)
+    request = replace(wire_of(RESPONSE.kind).poll(RESPONSE), read=read)
 
     async def twice() -> list[ApiRequestFailed]:
         found = []
         async with shared(OpenAIRunsHook("raw")) as client:
             for _ in range(2):
                 with pytest.raises(ApiRequestFailed) as caught:
-                    await client.send(call)
+                    await client.send(request)
                 found.append(caught.value)
         return found
 

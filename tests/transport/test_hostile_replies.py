@@ -97,7 +97,7 @@ def deep_error() -> Pieces:
 
 
 GZIP = "Content-Encoding: gzip"
-#: All of them make a look fail, and none of them a paid run.
+#: All of them make a poll fail, and none of them a paid run.
 HOSTILE: dict[str, Callable[[], Pieces]] = {
     "huge": huge,
     "endless": endless,
@@ -130,7 +130,7 @@ HOSTILE: dict[str, Callable[[], Pieces]] = {
 }
 GOOD: dict[str, Any] = {
     "POST /responses": {"id": "resp_1", "status": "queued"},
-    "GET /responses/resp_1": {"id": "resp_1", "status": "completed"},
+    "GET /responses/resp_1": {"id": "resp_1", "status": "completed", "output_text": "Because."},
     "POST /threads/thread_1/runs": {"id": "run_1", "status": "queued"},
     "GET /threads/thread_1/runs/run_1": {"id": "run_1", "status": "completed"},
     "GET /threads/thread_1/messages": {"data": []},
@@ -186,7 +186,7 @@ def test_a_read_goes_on_after_any_answer(hostile: Hostile, hook: Any, ref: dict[
     assert hostile.sent < 2 * LIMIT
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", sorted(set(HOSTILE) - {"no status"}))
 def test_a_create_with_any_answer_is_an_error_of_ours_and_is_not_sent_again(
     hostile: Hostile, hook: Any, name: str
 ) -> None:

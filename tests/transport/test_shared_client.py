@@ -146,7 +146,7 @@ class SlowHook(OpenAIRunsHook):
         return await super().aread_connection()
 
 
-def test_a_slow_look_up_holds_back_no_poll_that_has_a_client(
+def test_a_slow_lookup_delays_no_poll_that_has_a_client(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     polled = wire_of(ref.kind).poll(ref)
@@ -242,7 +242,7 @@ def test_after_a_refused_key_the_next_poll_waits_for_the_fresh_one(
     assert set(teams[2:]) == {"new"}
 
 
-def test_a_look_up_that_does_not_end_is_a_failure_that_says_so(
+def test_a_lookup_that_does_not_end_is_a_failure_that_says_so(
     ref: RunRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_client, "_SETTINGS_WITHIN", 0.1)

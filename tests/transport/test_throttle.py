@@ -19,7 +19,7 @@ def busy(retry_after: float | None = 20.0) -> RequestFailure:
     )
 
 
-NO_ANSWER = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text="Connection reset")
+UNANSWERED = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text="Connection reset")
 NOT_SENT = RequestFailure(kind=FailureKind.NOT_SENT, text="Connection refused")
 
 
@@ -49,14 +49,14 @@ def test_no_poll_leaves_before_the_time_that_the_server_named(after: float, left
     assert held_for(throttle, NOW + after) == left
 
 
-def test_a_poll_that_is_held_back_says_why() -> None:
+def test_a_poll_that_is_not_sent_says_why() -> None:
     throttle = Throttle()
     throttle.on_failure(busy(), NOW)
     held = throttle.admit(NOW)
     assert held is not None
     assert (held.kind, held.http_status, held.is_transient) == (FailureKind.RETRY_LATER, 429, True)
     assert "Rate limit" in held.text
-    assert "held back" in held.text
+    assert "not sent" in held.text
 
 
 def test_polls_that_were_held_back_leave_over_as_long_a_time_as_they_gathered() -> None:
@@ -68,7 +68,7 @@ def test_polls_that_were_held_back_leave_over_as_long_a_time_as_they_gathered() 
     assert held_for(last, NOW + 5) == pytest.approx(5 + 10, abs=0.1)
 
 
-def test_an_answer_to_a_poll_that_was_on_its_way_does_not_end_the_patience() -> None:
+def test_an_answer_to_a_poll_that_was_on_its_way_does_not_end_the_throttling() -> None:
     throttle = Throttle(lambda: 0.0)
     throttle.on_failure(busy(), NOW)
     throttle.on_answer(NOW + 0.05)
@@ -85,10 +85,10 @@ def test_one_stuck_run_does_not_hold_the_others_back() -> None:
     throttle = Throttle()
     for tick in range(50):
         assert throttle.admit(NOW + tick) is None
-        (throttle.on_answer(NOW + tick) if tick % 5 == 0 else throttle.on_failure(NO_ANSWER, NOW + tick))
+        (throttle.on_answer(NOW + tick) if tick % 5 == 0 else throttle.on_failure(UNANSWERED, NOW + tick))
 
 
-@pytest.mark.parametrize("failure", [NO_ANSWER, NOT_SENT, busy(None)])
+@pytest.mark.parametrize("failure", [UNANSWERED, NOT_SENT, busy(None)])
 def test_a_server_that_answers_nobody_is_asked_by_one_poll_at_a_time(failure: RequestFailure) -> None:
     throttle = Throttle(lambda: 0.0)
     for _ in range(10):

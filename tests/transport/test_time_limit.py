@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A call ends in its time, whichever way it goes and whatever its server does in small steps."""
+"""A request ends in its time, whichever way it goes and whatever its server does in small steps."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def polls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Po
 
     if request.param == "async by the SDK":
         monkeypatch.setattr(FastPolls, "can_serve", staticmethod(lambda _client: False))
-    call = replace(wire_of(REF.kind).poll(REF), timeout=SECONDS)
+    poll = replace(wire_of(REF.kind).poll(REF), timeout=SECONDS)
 
     async def twice(send: Callable[[], Awaitable[Any]]) -> list[tuple[Any, float]]:
         found: list[tuple[Any, float]] = []
@@ -119,13 +119,13 @@ def polls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Po
         hook = OpenAIRunsHook("slow")
 
         async def send() -> Any:
-            return hook.run_flow(flows.single(call))
+            return hook.run_flow(flows.single(poll))
 
         return await twice(send)
 
     async def async_polls(linger: float) -> list[tuple[Any, float]]:
         async with shared(OpenAIRunsHook("slow")) as client:
-            found = await twice(lambda: client.send(call))
+            found = await twice(lambda: client.send(poll))
         await asyncio.sleep(linger)
         return found
 

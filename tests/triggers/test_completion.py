@@ -102,12 +102,12 @@ def test_the_run_is_cancelled_at_the_deadline_before_the_event_is_fired(
     assert scene.simulator.active() == []
 
 
-def test_a_cancel_that_was_accepted_counts_though_nobody_can_look_after_it(
+def test_a_cancel_that_was_accepted_counts_though_nobody_can_poll_after_it(
     scene: Scene, trigger: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "CANCEL_WAIT", 0.5)
     scene.simulator.script(Scenario(queued=0, in_progress=500, cancelling=60))
-    # The first look sees that its time is over; the server fails after the cancel.
+    # The first poll sees that its time is over; the server fails after the cancel.
     scene.simulator.fault(Fault(method="GET", status=401, skip=1, times=None))
     event = scene.fire(trigger(deadline=time.time() - 1))
 
@@ -125,7 +125,7 @@ def test_cancel_on_timeout_false_leaves_the_run_at_the_deadline(
     assert len(scene.simulator.active()) == 1
 
 
-def test_a_trigger_that_starts_after_its_deadline_looks_first(
+def test_a_trigger_that_starts_after_its_deadline_polls_first(
     scene: Scene, trigger: Callable[..., Any]
 ) -> None:
     scene.simulator.script(Scenario(queued=0, in_progress=0))
@@ -184,7 +184,7 @@ def test_a_404_right_after_the_create_is_waited_out(scene: Scene, trigger: Calla
 
 
 @pytest.mark.parametrize("kind", ["reset", "cut", "status"])
-def test_trouble_does_not_end_the_wait(scene: Scene, trigger: Callable[..., Any], kind: str) -> None:
+def test_a_failure_does_not_end_the_wait(scene: Scene, trigger: Callable[..., Any], kind: str) -> None:
     scene.simulator.script(QUICK)
     scene.simulator.fault(Fault(method="GET", kind=kind, status=502))
 
@@ -211,7 +211,7 @@ def test_a_connection_that_is_gone_ends_the_wait_after_a_while_and_leaves_the_ru
     assert "openai_default" in event["trouble"]
 
 
-def test_a_log_has_a_line_for_each_change_and_none_for_each_look(
+def test_a_log_has_a_line_for_each_change_and_none_for_each_poll(
     scene: Scene, trigger: Callable[..., Any]
 ) -> None:
     scene.simulator.script(Scenario(queued=0.2, in_progress=0.5))

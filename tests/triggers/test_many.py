@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many waits in one triggerer share one look-up of the connection and one client."""
+"""Many waits in one triggerer share one lookup of the connection and one client."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_fifty_waits_read_the_connection_once_and_build_one_client(
     scene.simulator.script(Scenario(queued=0, in_progress=60, times=50))
     triggers = [start(scene.post) for _ in range(50)]
     # Airflow below 3.3.2 reads a connection in a thread.
-    look_ups = [mocker.spy(BaseHook, name) for name in ("aget_connection", "get_connection")]
+    lookups = [mocker.spy(BaseHook, name) for name in ("aget_connection", "get_connection")]
     closed = mocker.spy(openai.AsyncOpenAI, "close")
     built = mocker.spy(openai, "AsyncOpenAI")
 
     assert all_of_them(triggers, scene.simulator)[0] == [["completed"]] * 50
-    assert sum(look_up.call_count for look_up in look_ups) == 1
+    assert sum(lookup.call_count for lookup in lookups) == 1
     assert (built.call_count, closed.call_count) == (1, 1)
 
 

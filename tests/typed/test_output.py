@@ -5,12 +5,13 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, computed_field, field_validator
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.status import RunKind
@@ -48,6 +49,7 @@ class Any_Thing_With_A_Name_That_Is_Much_Longer_Than_The_Sixty_Four_Characters_O
     a: int
 
 
+TEXT = {"type": "string"}
 STRICT = {
     "title": "A report, of today!",
     "type": "object",
@@ -67,7 +69,7 @@ def _asked(output_type: Any) -> Any:
     return OutputType(output_type).format_of(RunKind.RESPONSE)
 
 
-def test_each_kind_of_run_is_asked_in_its_own_words() -> None:
+def test_each_kind_of_run_is_asked_in_its_own_form() -> None:
     asked = {"name": "A_report_of_today", "schema": STRICT, "strict": True}
     output = OutputType(STRICT)
     assert output.format_of(RunKind.RESPONSE) == {"type": "json_schema", **asked}
@@ -91,10 +93,34 @@ def test_a_model_with_free_keys_is_not_called_strict_since_the_api_would_refuse_
         ({}, True),
         ({"additionalProperties": True}, False),
         ({"required": ["title"]}, False),
-        ({"properties": {"title": {"type": "object"}, "tags": {}}}, False),
-        ({"properties": {"title": {"anyOf": [{"type": "null"}, {"type": "object"}]}, "tags": {}}}, False),
+        ({"properties": {"title": TEXT, "tags": {}}}, False),
+        ({"properties": {"title": {"type": "object"}, "tags": TEXT}}, False),
+        ({"properties": {"title": {"anyOf": [{"type": "null"}, {"type": "object"}]}, "tags": TEXT}}, False),
         ({"$defs": {"a": {"type": "object", "properties": {"b": {}}, "additionalProperties": False}}}, False),
-        ({"properties": {"title": {"const": {"type": "object"}}, "tags": {}}}, True),
+        ({"properties": {"title": {"const": "x", "type": "string"}, "tags": TEXT}}, True),
+        ({"properties": {"title": {"$ref": "#/$defs/a"}, "tags": TEXT}, "$defs": {"a": TEXT}}, True),
+        ({"properties": {"title": {"$ref": "https://x/a"}, "tags": TEXT}}, False),
+        ({"properties": {"title": {"$ref": "#"}, "tags": TEXT}}, True),
+        *(
+            ({"properties": {"title": {"type": "string", **more}, "tags": TEXT}}, False)
+            for more in (
+                {"format": "uri"},
+                {"pattern": "^(?!0).*$"},
+                {"minLength": 2},
+                {"oneOf": [TEXT]},
+                {"allOf": [TEXT]},
+                {"not": TEXT},
+            )
+        ),
+        ({"properties": {"title": TEXT, "tags": {"type": "array", "prefixItems": [TEXT]}}}, False),
+        ({"properties": {"title": TEXT, "tags": {"type": "array"}}}, False),
+        (
+            {"properties": {"title": TEXT, "tags": {"type": "array", "items": TEXT, "uniqueItems": True}}},
+            False,
+        ),
+        ({"properties": {"title": {"type": "string", "format": "date"}, "tags": TEXT}}, True),
+        ({"properties": {"title": {"type": "string", "default": "x"}, "tags": TEXT}}, True),
+        ({"type": "array", "items": TEXT}, False),
     ],
 )
 def test_a_schema_is_strict_when_each_of_its_objects_is(change: dict[str, Any], strict: bool) -> None:
@@ -122,13 +148,28 @@ def test_the_answer_is_returned_as_plain_json(text: str) -> None:
     assert OutputType(Report).parse(text) == {"day": "2026-11-22", "items": [{"name": "nut", "count": 1}]}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<think>\nIs it {"title"...\n</think>\n\n{}',
+        "Is it 5 or 10?\n</think>\n{}",
+        '<thinking>a</thinking><think>```json\n{{"title": 1}}\n```</think >\n```json\n{}\n```',
+        "[THINK]Hm.[/THINK]{}",
+    ],
+)
+def test_reasoning_that_a_server_leaves_in_the_message_is_skipped(text: str) -> None:
+    value = {"title": "</think> is no end", "tags": ["```json\\n3\\n```"]}
+    written = text.replace("{{", "{").replace("}}", "}").replace("{}", json.dumps(value))
+    assert OutputType(STRICT).parse(written) == value
+
+
 def test_a_fence_within_the_json_is_left_alone() -> None:
     value = {"title": "```json\n{}\n```", "tags": []}
     assert OutputType(STRICT).parse(json.dumps(value)) == value
 
 
 @pytest.mark.parametrize(
-    ("output_type", "text", "told"),
+    ("output_type", "text", "reason"),
     [
         (Report, None, "^The answer is empty$"),
         (Report, " \n", "^The answer is empty$"),
@@ -145,9 +186,9 @@ def test_a_fence_within_the_json_is_left_alone() -> None:
     ],
 )
 def test_an_answer_of_another_type_is_refused_with_a_short_reason(
-    output_type: Any, text: Any, told: str
+    output_type: Any, text: Any, reason: str
 ) -> None:
-    with pytest.raises(ValueError, match=told) as raised:
+    with pytest.raises(ValueError, match=reason) as raised:
         OutputType(output_type).parse(text)
     assert len(str(raised.value)) <= 500
 
@@ -162,7 +203,11 @@ def test_any_json_is_an_answer_or_a_value_error(value: Any, output_type: Any) ->
 @given(value=json_values)
 @settings(deadline=None)
 def test_what_is_returned_can_be_stored(value: Any) -> None:
-    found = OutputType({}).parse(json.dumps({"value": value}))
+    with suppress(ValueError):  # NaN and infinities are no JSON
+        _check_storable(OutputType({}).parse(json.dumps({"value": value})))
+
+
+def _check_storable(found: Any) -> None:
     assert "\0" not in json.dumps(found, allow_nan=False, ensure_ascii=False).encode().decode()
 
 
@@ -170,3 +215,122 @@ def test_what_is_returned_can_be_stored(value: Any) -> None:
 def test_what_is_no_type_is_refused_before_anything_is_sent(output_type: Any) -> None:
     with pytest.raises(RunRequestError, match="output_type"):
         OutputType(output_type)
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    barks: bool = True
+
+
+class Owner(BaseModel):
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+    language: str = "en"
+
+
+class Amount(BaseModel):
+    amount: Decimal
+
+
+class Link(BaseModel):
+    link: HttpUrl
+
+
+class Place(BaseModel):
+    point: tuple[float, float]
+
+
+class Tags(BaseModel):
+    tags: set[str]
+
+
+class Node(BaseModel):
+    name: str
+    children: list[Node]
+
+
+class Anything(BaseModel):
+    anything: Any
+
+
+@pytest.mark.parametrize(
+    ("model", "strict"),
+    [(Owner, True), (Node, True), (Amount, None), *((m, False) for m in (Link, Place, Tags, Anything))],
+)
+def test_a_model_is_called_strict_only_where_the_api_takes_it(model: Any, strict: bool | None) -> None:
+    asked = _asked(model)
+    written = json.dumps(asked["schema"])
+    assert asked["strict"] is (strict if strict is not None else "(?" not in written)
+    if asked["strict"]:
+        assert not any(f'"{word}"' in written for word in ("oneOf", "default", "discriminator"))
+
+
+def test_a_union_with_a_discriminator_is_sent_as_any_of_its_members() -> None:
+    pet = _asked(Owner)["schema"]["properties"]["pet"]
+    assert pet["anyOf"] == [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]
+    assert OutputType(Owner).parse('{"pet": {"kind": "cat", "lives": 9}}') == {
+        "pet": {"kind": "cat", "lives": 9},
+        "language": "en",
+    }
+
+
+class User(BaseModel):
+    user_id: int = Field(alias="userId")
+    kind: str = Field(alias="class", default="x")
+
+
+class Renamed(BaseModel):
+    word: str = Field(validation_alias="read", serialization_alias="written")
+
+
+class Both(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+    user_id: int = Field(alias="userId")
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    a: int
+
+    @computed_field
+    def twice(self) -> int:
+        return 2 * self.a
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "output"),
+    [
+        (User, '{"userId": 7, "class": "a"}', {"userId": 7, "class": "a"}),
+        (Renamed, '{"read": "x"}', {"read": "x"}),
+        (Both, '{"userId": 7}', {"user_id": 7}),
+        (Closed, '{"a": 2}', {"a": 2}),
+    ],
+)
+def test_what_a_model_writes_is_what_it_reads(model: type[BaseModel], text: str, output: Any) -> None:
+    found = OutputType(model).parse(text)
+    assert found == output
+    assert model.model_validate(found) == model.model_validate_json(text)
+
+
+class Score(BaseModel):
+    score: float | int
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000])
+@pytest.mark.parametrize(
+    "output_type",
+    [Score, {"type": "object", "properties": {"score": {"type": "number"}}, "required": ["score"]}],
+)
+def test_a_number_that_json_cannot_hold_fits_no_type(output_type: Any, number: str) -> None:
+    with pytest.raises(ValueError, match=r"number|digits|integer"):
+        OutputType(output_type).parse(f'{{"score": {number}}}')
+
+
+def test_an_integer_beyond_64_bits_is_its_decimal_text_and_fits_the_model_again() -> None:
+    found = OutputType(Item).parse(f'{{"name": "a", "count": {10**30}}}')
+    assert found == {"name": "a", "count": "1" + "0" * 30}
+    assert Item.model_validate(found).count == 10**30

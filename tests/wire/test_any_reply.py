@@ -18,7 +18,7 @@ REFS = [
     RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai"),
     RunRef(kind=RunKind.RESPONSE, id="resp_1", conn_id="ai"),
 ]
-#: Every key that reading looks at, so that arbitrary values meet it.
+#: Every key that is read, so that arbitrary values meet it.
 KEYS = [
     *("id", "status", "object", "created_at", "started_at", "completed_at", "expires_at", "usage", "tools"),
     *("metadata", "file_ids", "tool_resources", "last_error", "incomplete_details", "required_action"),

@@ -98,7 +98,7 @@ def test_a_recorded_answer_that_is_only_a_call_needs_action(name: str) -> None:
 
 
 @conversations("our ceiling", "ResponsesTests/MaxTokens")
-def test_a_recorded_ceiling_is_told_with_the_partial_text(name: str) -> None:
+def test_a_recorded_ceiling_is_described_with_the_partial_text(name: str) -> None:
     run = response(bodies(name, "response")[0])
     assert run.status is RunStatus.INCOMPLETE
     assert run.incomplete_details == {"reason": "max_output_tokens"}

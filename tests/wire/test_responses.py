@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
-from airflow_provider_openai_runs.runs.request import response_request
+from airflow_provider_openai_runs.runs.response_request import response_request
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
@@ -114,7 +114,7 @@ def test_other_answers_need_nobody(data: dict[str, Any]) -> None:
     assert not WIRE.poll(REF).read(ApiReply(data=data)).needs_action
 
 
-def test_a_look_reads_the_hint_of_the_server() -> None:
+def test_a_poll_reads_the_hint_of_the_server() -> None:
     polled = WIRE.poll(REF).read(ApiReply(data=BARE, headers={"retry-after": "7"}))
     assert (polled.raw_status, polled.poll_after) == ("in_progress", 7)
 
@@ -155,7 +155,6 @@ def test_a_response_is_shown_under_the_names_of_a_run() -> None:
 
 def test_quirks_of_other_servers_are_read_all_the_same() -> None:
     run = run_of(
-        id="chat-77",
         created_at=1_700_000_000_123,
         completed_at=1_700_000_009,
         background=None,
@@ -165,7 +164,7 @@ def test_quirks_of_other_servers_are_read_all_the_same() -> None:
         error=None,
         output_text="Hello",
     )
-    assert run.ref == RunRef(kind=RunKind.RESPONSE, id="chat-77", thread_id="conv_1", conn_id="ai")
+    assert run.ref == RunRef(kind=RunKind.RESPONSE, id="resp_1", thread_id="conv_1", conn_id="ai")
     assert (run.created_at, run.completed_at, run.usage) == (1_700_000_000, None, None)
     assert (run.metadata, run.steps, run.output_text) == ({}, (), "Hello")
     assert run.object == "response"
@@ -197,7 +196,7 @@ def test_pending_calls_are_read_with_their_arguments_as_text() -> None:
             {"type": "function_call", "call_id": "call_2", "name": "g", "arguments": {"b": 2}},
             {"type": "custom_tool_call", "call_id": "call_3", "name": "h", "input": "free text"},
             {"type": "mcp_approval_request", "id": "mcpr_1", "name": "i", "arguments": "{}"},
-            {"type": "computer_call", "call_id": "call_5", "action": {}},
+            {"type": "computer_call", "id": "cu_1", "call_id": "call_5", "action": {"type": "wait"}},
         ],
     )
     assert [(call.id, call.name, call.arguments, call.type) for call in run.tool_calls] == [
@@ -205,7 +204,7 @@ def test_pending_calls_are_read_with_their_arguments_as_text() -> None:
         ("call_2", "g", '{"b": 2}', "function"),
         ("call_3", "h", "free text", "custom_tool_call"),
         ("mcpr_1", "i", "{}", "mcp_approval_request"),
-        ("call_5", "computer_call", "", "computer_call"),
+        ("call_5", "computer_call", '{"action": {"type": "wait"}}', "computer_call"),
     ]
     assert run.needs_action
     assert run_of(output=[CALL]).tool_calls == ()
@@ -303,3 +302,94 @@ def test_an_answer_that_is_no_text_is_sent_as_json_unless_it_is_an_item_itself()
         item,
         {"type": "function_call_output", "call_id": "c3", "output": "true"},
     ]
+
+
+def test_a_reply_replaces_neither_the_id_nor_the_conversation_that_was_asked_for() -> None:
+    asked = RunRef(kind=RunKind.RESPONSE, id="resp_1", thread_id="conv_1", conn_id="ai")
+    for data in ({"id": "resp_other", "conversation": {"id": "conv_other"}}, {"id": None}, {}):
+        assert WIRE.retrieve(asked).read(ApiReply(data={**DONE, **data})).ref == asked
+
+
+@pytest.mark.parametrize("conversation", ["conv_1", {"id": "conv_1"}])
+@pytest.mark.parametrize("echoed", [{}, {"conversation": None}, {"conversation": {"id": "conv_other"}}])
+def test_the_conversation_of_the_request_is_the_responses(conversation: Any, echoed: dict[str, Any]) -> None:
+    request = response_request(model="small", input="Hi", conversation=conversation)
+    call = WIRE.create(request, token=None, conn_id="ai")
+    first = call.read(ApiReply(data={**DONE, "output": [CALL], **echoed}))
+    assert first.ref.thread_id == "conv_1"
+    again = WIRE.answer(first, {"call_1": "x"}, None, token=None)
+    assert again.body is not None
+    assert again.body["conversation"] == "conv_1"
+    assert again.read(ApiReply(data={"id": "resp_2", "status": "queued"})).ref == RunRef(
+        kind=RunKind.RESPONSE, id="resp_2", thread_id="conv_1", conn_id="ai"
+    )
+
+
+def test_a_create_that_names_an_id_and_nothing_else_keeps_the_id() -> None:
+    call = WIRE.create(response_request(model="small", input="Hi"), token=None, conn_id="ai")
+    run = call.read(ApiReply(data={"id": "resp_9", "object": "response"}))
+    assert (run.ref.id, run.status, run.raw_status) == ("resp_9", RunStatus.UNKNOWN, "unknown")
+
+
+@pytest.mark.parametrize("arguments", [None, "null", " null\n", "", {}])
+def test_a_call_without_arguments_has_an_empty_object_of_them(arguments: object) -> None:
+    run = run_of(status="completed", output=[{**CALL, "arguments": arguments}])
+    assert [call.arguments for call in run.tool_calls] == ["{}"]
+
+
+JSON = '{"name": "Acme"}'
+
+
+@pytest.mark.parametrize(
+    ("output", "whole", "final"),
+    [
+        ([message(text(JSON)), message(text(JSON))], JSON, JSON),
+        ([message(text(JSON[:5])), message(text(JSON))], JSON, JSON),
+        ([message(text(JSON)), message(text(JSON[:5]))], JSON, JSON),
+        ([message(text("One. ")), message(text("Two."))], "One. Two.", "Two."),
+        ([{**message(text("One.")), "id": None}, {**message(text("One.")), "id": None}], "One.One.", "One."),
+        ([{**message(text("I begin.")), "id": "a", "phase": "commentary"}, message(text(JSON))], JSON, JSON),
+        ([message(text("First.")), {**message(text(JSON)), "id": "b", "phase": "final_answer"}], None, JSON),
+        ([message(text(JSON)), {**message(text(" \n")), "id": "b"}], JSON + " \n", JSON),
+        ([{**message(text("I begin.")), "phase": "commentary"}], None, None),
+    ],
+)
+def test_the_answer_is_each_message_once_without_preambles_and_its_end_is_the_last_one(
+    output: list[Any], whole: str | None, final: str | None
+) -> None:
+    run = run_of(status="completed", output=output)
+    assert run.final_text == final
+    assert run.output_text == (whole or ("First." + JSON if final else None))
+
+
+def test_a_refusal_is_what_the_model_said() -> None:
+    refused = message({"type": "refusal", "refusal": "I cannot help."})
+    run = run_of(status="completed", output=[refused, refused])
+    assert (run.refusal, run.output_text, run.is_empty) == ("I cannot help.", None, False)
+    assert run.to_xcom()["refusal"] == "I cannot help."
+
+
+@pytest.mark.parametrize(
+    ("output", "empty"),
+    [
+        ([], True),
+        (None, True),
+        ([{"type": "reasoning"}, message()], True),
+        ([{"type": "reasoning"}, message(text(""))], True),
+        ([{"type": "web_search_call", "status": "completed"}], True),
+        ([{"type": "image_generation_call", "result": "aGk="}], False),
+        ([CALL], False),
+        ([message(text("Hi"))], False),
+    ],
+)
+def test_a_completed_response_without_anything_to_show_is_empty(output: Any, empty: bool) -> None:
+    assert run_of(status="completed", output=output).is_empty is empty
+    assert not run_of(status="in_progress", output=output).is_empty
+
+
+def test_instructions_of_a_prompt_template_are_a_list_of_messages() -> None:
+    part = {"type": "input_text", "text": "Be kind."}
+    written = [{"type": "message", "role": "developer", "content": [part]}, {"content": "Be short."}]
+    assert run_of(instructions=written).instructions == "Be kind.\nBe short."
+    assert run_of(instructions="Be kind.").instructions == "Be kind."
+    assert run_of(instructions=[{"content": None}, 5]).instructions is None

@@ -22,12 +22,12 @@ def run(run_id: Any, token: str | None = None, *, age: int = 10, **more: Any) ->
 
 @pytest.fixture
 def search(drive: Drive) -> Callable[..., SearchResult]:
-    def look_for(token: str, *pages: Any, thread_id: str | None = "thread_1") -> SearchResult:
+    def search(token: str, *pages: Any, thread_id: str | None = "thread_1") -> SearchResult:
         flow = WIRE.search(thread_id=thread_id, token=token, since=SINCE, conn_id="ai")
         result: SearchResult = drive(flow, pages)[0]
         return result
 
-    return look_for
+    return search
 
 
 def page(*items: dict[str, Any], **more: Any) -> dict[str, Any]:

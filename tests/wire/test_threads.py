@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
-from airflow_provider_openai_runs.runs.request import thread_run_request
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.thread_run_request import thread_run_request
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
@@ -103,7 +103,7 @@ def test_all_answers_to_calls_go_in_one_request() -> None:
     assert call.read(ApiReply(data={**BARE, "status": "queued"})).ref == REF
 
 
-def test_a_look_reads_the_status_and_the_hint_and_no_more() -> None:
+def test_a_poll_reads_the_status_and_the_hint_and_no_more() -> None:
     data = {**BARE, "status": "requires_action"}
     polled = WIRE.poll(REF).read(ApiReply(data=data, headers={"openai-poll-after-ms": "500"}))
     assert polled.status is RunStatus.REQUIRES_ACTION
@@ -117,7 +117,6 @@ def test_a_cancel_tells_how_the_run_stands_whatever_the_server_made_of_it(status
 
 def test_quirks_of_other_servers_are_read_all_the_same() -> None:
     run = run_of(
-        id="65f0c0ffee65f0c0ffee65f0",
         created_at=1_700_000_000_123,
         started_at=1_700_000_001.25,
         completed_at=0,
@@ -127,7 +126,6 @@ def test_quirks_of_other_servers_are_read_all_the_same() -> None:
         instructions=None,
         last_error={},
     )
-    assert run.ref.id == "65f0c0ffee65f0c0ffee65f0"
     assert (run.created_at, run.started_at, run.completed_at) == (1_700_000_000, 1_700_000_001, None)
     assert run.metadata == {}
     assert run.tools == ()
@@ -228,7 +226,7 @@ def test_a_server_without_messages_and_steps_has_none(status: int, drive: Drive)
     assert run.steps == ()
 
 
-def test_any_other_failure_of_a_list_is_told(drive: Drive) -> None:
+def test_any_other_failure_of_a_list_is_raised(drive: Drive) -> None:
     with pytest.raises(ApiRequestFailed, match="HTTP 500"):
         drive(WIRE.complete(run_of(), steps=True), [500])
 
@@ -289,3 +287,43 @@ def test_a_server_that_refuses_the_query_of_a_list_is_asked_without_it(status: i
 def test_a_list_that_is_refused_in_any_form_is_an_error(drive: Drive) -> None:
     with pytest.raises(ApiRequestFailed):
         drive(WIRE.complete(run_of(), steps=False), [400, 400])
+
+
+def test_a_reply_replaces_neither_the_id_nor_the_thread_that_was_asked_for() -> None:
+    for data in ({"id": "run_other", "thread_id": "thread_other"}, {"id": None}):
+        assert WIRE.retrieve(REF).read(ApiReply(data={**BARE, **data})).ref == REF
+
+
+def test_a_create_that_names_an_id_and_nothing_else_keeps_the_id() -> None:
+    request = thread_run_request(thread_id="thread_1", assistant_id="asst_1")
+    run = WIRE.create(request, token=None, conn_id="ai").read(ApiReply(data={"id": "run_9"}))
+    assert (run.ref.id, run.ref.thread_id, run.raw_status) == ("run_9", "thread_1", "unknown")
+
+
+def answered(drive: Drive, *contents: Any) -> Run:
+    run = WIRE.retrieve(REF).read(ApiReply(data={**BARE, "status": "completed"}))
+    asked = {"id": "msg_0", "role": "user", "content": "Hi"}
+    own = [
+        {"id": f"msg_{place}", "role": "assistant", "run_id": "run_1", "content": content}
+        for place, content in enumerate(contents, 1)
+    ]
+    found, _ = drive(WIRE.complete(run, steps=False), [{"data": [asked, *own]}])
+    assert isinstance(found, Run)
+    return found
+
+
+def test_the_last_message_of_a_run_is_its_typed_answer(drive: Drive) -> None:
+    parts = [[{"type": "text", "text": {"value": word}}] for word in ("One.", "Two.")]
+    run = answered(drive, *parts)
+    assert (run.output_text, run.final_text, run.is_empty) == ("One.\nTwo.", "Two.", False)
+
+
+def test_a_refusing_message_is_a_refusal(drive: Drive) -> None:
+    run = answered(drive, [{"type": "refusal", "refusal": "I cannot help."}])
+    assert (run.refusal, run.output_text, run.is_empty) == ("I cannot help.", None, False)
+
+
+def test_a_run_without_a_message_of_its_own_is_empty(drive: Drive) -> None:
+    assert answered(drive).is_empty
+    assert answered(drive, []).is_empty
+    assert not answered(drive, [{"type": "image_file", "image_file": {"file_id": "file_1"}}]).is_empty

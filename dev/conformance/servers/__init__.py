@@ -76,7 +76,7 @@ class Server:
         return ROOT / f".venv-conformance-{self.environment or self.name}" / "bin" / "python"
 
 
-_ONE_ROUND = Cannot(reason="asks for a function once in a run, whatever it is told", proof=proofs.calls_again)
+_ONE_ROUND = Cannot(reason="asks for a function once in a run, whatever the answer", proof=proofs.calls_again)
 _FIXED_THREAD_TEXT = Cannot(
     reason="says one and the same, and does not heed response_format", proof=proofs.thread_heeds_a_format
 )
@@ -164,7 +164,7 @@ SERVERS = {
 
 
 def _faulty(name: str, behind: Server, api: RunKind) -> Server:
-    """Put mitmproxy before a server, which lets every second look go wrong."""
+    """Put mitmproxy before a server, which makes every second poll fail."""
     return replace(
         behind,
         name=name,
@@ -189,7 +189,7 @@ for _server in (
 ):
     SERVERS[_server.name] = _server
 
-#: Background responses with a language model behind them, whose server it is told in ``LLM_URL``.
+#: Background responses with a language model behind them, whose server ``LLM_URL`` names.
 LLM_FRONT = Server(
     name="fastresponses",
     title="fastresponses 0.1.0 with a language model",
@@ -214,8 +214,8 @@ def started(server: Server, **env: str) -> Iterator[str]:
     if server.behind is not None and "UPSTREAM" not in env:
         with started(server.behind) as url:
             upstream = urlsplit(url)
-            told = {"UPSTREAM": f"http://{upstream.netloc}", "UPSTREAM_PATH": upstream.path}
-            with started(server, **told) as front:
+            environment = {"UPSTREAM": f"http://{upstream.netloc}", "UPSTREAM_PATH": upstream.path}
+            with started(server, **environment) as front:
                 yield front
         return
     port = free_port()
@@ -248,11 +248,11 @@ def wait_until_it_answers(process: Process, url: str) -> None:
             error.close()
             if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
                 return
-            trouble: OSError = error
+            failure: OSError = error
         except OSError as error:
-            trouble = error
+            failure = error
         else:
             return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{process.name} does not answer: {trouble}\n{process.tail()}") from trouble
+            raise TimeoutError(f"{process.name} does not answer: {failure}\n{process.tail()}") from failure
         time.sleep(0.2)

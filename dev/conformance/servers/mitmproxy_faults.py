@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-For mitmproxy, in front of a server: paths and keys as Azure has them, and every second look goes wrong.
+For mitmproxy, in front of a server: paths and keys as Azure has them, and every second poll fails.
 
 It runs in an environment of its own: ``mitmdump --script`` loads it.
 """
@@ -17,12 +17,12 @@ _AZURE = "/openai/v1"
 _UPSTREAM = os.environ["UPSTREAM_PATH"]
 _SECONDS = 0.5
 _ERROR = 400
-_TROUBLE = cycle(("500", "", "429", "", "kill", "", "slow", "", "half", ""))
+_FAULTS = cycle(("500", "", "429", "", "kill", "", "slow", "", "half", ""))
 _BODY = b'{"error": {"message": "injected", "type": "server_error", "code": null, "param": null}}'
 
 
 async def request(flow: http.HTTPFlow) -> None:
-    """Refuse what Azure would refuse, and let a look fail on the way there; a create is only late."""
+    """Refuse what Azure would refuse, and let a poll fail on the way there; a create is only late."""
     asked = flow.request
     key = asked.headers.pop("api-key", "")
     if not (key and asked.path.startswith(f"{_AZURE}/") and "api-version" in asked.query):
@@ -31,12 +31,12 @@ async def request(flow: http.HTTPFlow) -> None:
     asked.headers["authorization"] = f"Bearer {key}"
     del asked.query["api-version"]
     asked.path = _UPSTREAM + asked.path.removeprefix(_AZURE)
-    trouble = next(_TROUBLE) if asked.method == "GET" else "slow"
-    flow.metadata["trouble"] = trouble
-    match trouble:
+    fault = next(_FAULTS) if asked.method == "GET" else "slow"
+    flow.metadata["fault"] = fault
+    match fault:
         case "500" | "429":
             headers = {"content-type": "application/json", "retry-after-ms": "50"}
-            flow.response = http.Response.make(int(trouble), _BODY, headers)
+            flow.response = http.Response.make(int(fault), _BODY, headers)
         case "kill":
             flow.kill()
         case "slow":
@@ -46,5 +46,5 @@ async def request(flow: http.HTTPFlow) -> None:
 def response(flow: http.HTTPFlow) -> None:
     """Cut an answer in half; of an error, what is wrong stands in it."""
     answer = flow.response
-    if flow.metadata.get("trouble") == "half" and answer and answer.content and answer.status_code < _ERROR:
+    if flow.metadata.get("fault") == "half" and answer and answer.content and answer.status_code < _ERROR:
         answer.content = answer.content[: len(answer.content) // 2]

@@ -70,7 +70,7 @@ class AnswerSender:
             reply = api.answer(None, run, answers.outputs, self.creator.request, timeout=timeout)
             if not isinstance(reply, RequestFailure):
                 break
-            asked_to_wait = reply.is_transient and reply.not_accepted
+            asked_to_wait = reply.may_be_sent_again
             if not asked_to_wait and not self._still_waits(run):
                 break
             next_step = after_failed_answer(

@@ -44,7 +44,7 @@ def run(triggers: list[RunCompletionTrigger]) -> list[Any]:
     return asyncio.run(all_of_them())
 
 
-def test_after_one_429_no_look_leaves_before_the_time_it_names(scene: Scene) -> None:
+def test_after_one_429_no_poll_leaves_before_the_time_it_names(scene: Scene) -> None:
     scene.simulator.fault(Fault(method="GET", status=429, retry_after=2, skip=2 * WAITS))
     assert run(start(scene.post, scene.simulator, 1)) == [["completed"]] * WAITS
 
@@ -63,13 +63,13 @@ def test_a_server_that_answers_nobody_for_a_while_ends_no_wait(scene: Scene) -> 
     assert run(triggers) == [["completed"]] * WAITS
 
 
-def test_the_end_of_the_window_is_kept_while_looks_are_held_back(scene: Scene) -> None:
+def test_the_end_of_the_window_is_kept_while_polls_are_delayed(scene: Scene) -> None:
     triggers = start(scene.post, scene.simulator, 500)[:3]
     for trigger in triggers:
         trigger.tracked = replace(trigger.tracked, deadline=time.time() + 2)
     scene.simulator.fault(Fault(method="GET", status=429, retry_after=60, skip=3))
     began = time.monotonic()
 
-    # A cancel is no look: it leaves at once, and says how the run ended.
+    # A cancel is no poll: it leaves at once, and says how the run ended.
     assert run(triggers) == [["cancelled"]] * 3
     assert time.monotonic() - began < 30

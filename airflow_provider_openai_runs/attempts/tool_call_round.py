@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One round of a model's calls: answered, put before a person, or given up."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, assert_never
+
+from airflow_provider_openai_runs.attempts.create import Acquired
+from airflow_provider_openai_runs.attempts.kill import KillHandler
+from airflow_provider_openai_runs.attempts.parts import AttemptParts
+from airflow_provider_openai_runs.attempts.settings import CreateSettings
+from airflow_provider_openai_runs.attempts.steps import AwaitApproval
+from airflow_provider_openai_runs.runs.answers import NotSent
+from airflow_provider_openai_runs.runs.budgets import NOT_SHOWN_YET
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.runs.tools import name_calls
+from airflow_provider_openai_runs.runs.tracked import TrackedRun
+from airflow_provider_openai_runs.tool_calls.answering import (
+    Answering,
+    Answers,
+    GivesUp,
+    Limit,
+    NeedsApproval,
+    NobodyHere,
+    NothingToAnswer,
+    out_of_time,
+)
+from airflow_provider_openai_runs.tool_calls.approval_request import AwaitPerson
+from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+
+
+@dataclass(kw_only=True)
+class ToolCallRound:
+    """
+    Answers the calls that a run waits for.
+
+    :param hook: of the run's connection.
+    :param attempt_deadline: Unix seconds at which execution_timeout is over.
+    """
+
+    hook: OpenAIRunsHook
+    settings: CreateSettings
+    parts: AttemptParts
+    kill_handler: KillHandler
+    attempt_deadline: float | None
+    log: Logger
+
+    def answer(self, acquired: Acquired, *, approval: Any = None) -> Acquired | AwaitApproval | None:
+        """
+        Answer the calls and return the run that goes on; None if nobody here can.
+
+        :param approval: what Airflow resumed the task with after a person's decision.
+        :raises OpenAIRunError: if they are not going to be answered, or could not be for now.
+        """
+        tracked, created = acquired.run, acquired.created
+        run = created if created is not None and created.tool_calls else self._read(tracked)
+        limits = self.settings.limits(deadline=tracked.deadline, attempt_deadline=self.attempt_deadline)
+        answerer = self.parts.answerer(self.kill_handler)
+        answering = answerer.answer(run, tracked.rounds, limits)
+        if isinstance(answering, NeedsApproval):
+            request = self.parts.approval_request(answering)
+            decided = request.decisions(approval) if approval else request.ask()
+            if isinstance(decided, AwaitPerson):
+                stored = replace(tracked, attempt_deadline=self.attempt_deadline)
+                return AwaitApproval(run=stored, timeout=decided.timeout)
+            answering = (
+                decided
+                if isinstance(decided, GivesUp)
+                else answerer.answer(run, tracked.rounds, limits, decisions=decided)
+            )
+        return self._carry_out(answering, tracked)
+
+    def _carry_out(self, answering: Answering, tracked: TrackedRun) -> Acquired | None:
+        match answering:
+            case NothingToAnswer():
+                if answering.not_shown_yet:
+                    self.hook.sleep(NOT_SHOWN_YET)
+                # A poll does not know the request, and may take for pending what the server has done itself.
+                return Acquired(run=replace(tracked, created_at=time.time()), finished=answering.has_ended)
+            case NobodyHere():
+                return None
+            case GivesUp():
+                raise self._given_up(answering.run, answering.error, tracked)
+            case Answers():
+                sent = self.parts.sender(self.hook, self.kill_handler).send(
+                    answering, deadline=tracked.deadline
+                )
+                if isinstance(sent, NotSent):
+                    raise self._not_sent(sent, answering, tracked)
+                names = name_calls(answering.run.tool_calls)
+                self.log.info("Answered %s (round %d): %s", tracked.ref, answering.rounds.answered, names)
+                return sent
+            case NeedsApproval():  # a person has decided about all of them
+                raise AssertionError(answering)
+            case _:
+                assert_never(answering)
+
+    def _not_sent(self, sent: NotSent, answers: Answers, tracked: TrackedRun) -> OpenAIRunError:
+        match sent.reason:
+            case "later":
+                return sent.error
+            case "rejected":
+                return self._given_up(answers.run, sent.error, tracked)
+            case "late":
+                limit = Limit(ends_at=answers.until or 0.0, text=answers.limit) if answers.limit else None
+                error = out_of_time(answers.run, limit, "the answer to its calls")
+                return self._given_up(answers.run, error, tracked)
+            case _:
+                assert_never(sent.reason)
+
+    def _given_up(self, run: Run, error: OpenAIRunError, tracked: TrackedRun) -> OpenAIRunError:
+        return self.parts.finisher(self.hook).give_up(run, error, tracked.rounds)
+
+    def _read(self, tracked: TrackedRun) -> Run:
+        # The run alone: what its API keeps elsewhere is not needed to answer.
+        ref = tracked.ref
+        flow = flows.single(wire_of(ref.kind).retrieve(ref))
+        try:
+            return self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
+        except ApiRequestFailed as failed:
+            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Templates of text arguments, in a Dag with ``render_template_as_native_obj=True``.
+
+Jinja's native rendering reads what a template came to as a literal of Python, if it is one: a prompt that
+looks like a number, a list or a dict is no text any more, and a quoted one loses its quotes. What is rendered
+here stays the text that it is; an object that an expression alone returns stays that object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from jinja2 import Undefined
+from jinja2.nativetypes import NativeEnvironment
+
+#: Fields whose value, or whose values inside, are text.
+TEXT_FIELDS = frozenset(
+    {
+        "additional_instructions",
+        "additional_messages",
+        "assistant_id",
+        "conn_id",
+        "conversation",
+        "input",
+        "instructions",
+        "metadata",
+        "model",
+        "previous_response_id",
+        "prompt",
+        "prompt_cache_key",
+        "safety_identifier",
+        "thread",
+        "thread_id",
+        "user",
+    }
+)
+
+
+class _Nodes:
+    """What a template came to, piece by piece; Jinja takes it for an object, and leaves it alone."""
+
+    def __init__(self, pieces: Sequence[Any]) -> None:
+        self.pieces = pieces
+
+    def value(self) -> Any:
+        if len(self.pieces) == 1 and not isinstance(self.pieces[0], Undefined):
+            return self.pieces[0]
+        return "".join(map(str, self.pieces))
+
+
+def render_text(template: Any, render: Callable[[Any], Any]) -> Any:
+    """
+    Render a template, and do not read its text as a literal.
+
+    :param template: Jinja's.
+    :param render: Airflow's way to render one.
+    """
+    if not isinstance(template.environment, NativeEnvironment):
+        return render(template)
+    whole = SimpleNamespace(
+        environment=template.environment,
+        globals=template.globals,
+        name=template.name,
+        blocks=template.blocks,
+        root_render_func=lambda context: iter([_Nodes(list(template.root_render_func(context)))]),
+    )
+    found = render(whole)
+    return found.value() if isinstance(found, _Nodes) else found

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A background response to create: its arguments, checked and translated, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.arguments import Arguments
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.messages import check_is_template
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.status import RunKind
+
+_ASKING = frozenset({"input", "prompt"})
+
+
+def response_request(**arguments: Any) -> RunRequest:
+    """
+    Check the arguments of a background response.
+
+    :raises RunRequestError: naming argument, value and rule.
+    """
+    check_response_presence(
+        **{
+            name: arguments.get(name)
+            for name in ("input", "prompt", "conversation", "previous_response_id", "extra_body")
+        }
+    )
+    return continuation_request(**arguments)
+
+
+def continuation_request(
+    *, conversation: str | Mapping[str, Any] | None = None, **arguments: Any
+) -> RunRequest:
+    """
+    Check the arguments of a response whose input the package itself writes: the answers to calls.
+
+    ``background`` and ``store`` are true unless given: without ``store`` some projects delete the
+    answer ten minutes after its end (https://developers.openai.com/api/docs/guides/background).
+
+    :raises RunRequestError: naming argument, value and rule.
+    """
+    extra = arguments.get("extra_body")
+    for name in ("background", "store"):
+        if arguments.get(name) is None and not (isinstance(extra, Mapping) and name in extra):
+            arguments[name] = True
+    if conversation is not None and not isinstance(conversation, Mapping):
+        conversation = checks.text("conversation", conversation)
+    checked = Arguments(given={**arguments, "conversation": conversation})
+    body = checked.body()
+    return RunRequest(kind=RunKind.RESPONSE, body=body, warnings=tuple(checked.warnings))
+
+
+def check_response_presence(
+    *,
+    input: object = None,  # noqa: A002 # the API's own name
+    prompt: object = None,
+    conversation: object = None,
+    previous_response_id: object = None,
+    extra_body: object = None,
+) -> None:
+    """
+    Check what must be there, and only that: before templates are rendered, values say nothing.
+
+    :raises RunRequestError: naming the arguments.
+    """
+    if conversation is not None and previous_response_id is not None:
+        raise RunRequestError(
+            f"conversation={conversation!r} and previous_response_id={previous_response_id!r} exclude each "
+            "other: a response continues either a conversation or another response. Nothing was sent."
+        )
+    check_is_template(prompt)
+    more = extra_body if isinstance(extra_body, Mapping) else {}
+    # A text is the template of a dict, which may bring both.
+    asks = input is not None or prompt is not None or _ASKING & set(more) or isinstance(extra_body, str)
+    if not asks:
+        raise checks.invalid(
+            "input",
+            None,
+            "is required: the prompt, or a list of input items; or give a prompt template of the API, "
+            "prompt={'id': ...}",
+        )

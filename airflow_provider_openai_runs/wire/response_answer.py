@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a response answers: which of its messages count, the text of them, and a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_openai_runs.wire import reading
+
+#: What a model says before it acts (``phase`` of a message) is no part of its answer.
+_PREAMBLE = "commentary"
+#: Items that lead to an answer and are none.
+_NO_PRODUCT = frozenset(
+    {
+        *(
+            "message",
+            "reasoning",
+            "web_search_call",
+            "file_search_call",
+            "mcp_list_tools",
+            "additional_tools",
+        ),
+        *("tool_search_call", "tool_search_output", "compaction"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseAnswer:
+    """
+    The answer of a response.
+
+    :param text: of all messages but the preambles.
+    :param final_text: of the last of them that is not empty.
+    :param refusal: the model's words where it declines.
+    :param is_empty: whether there is neither text nor refusal, and nothing was produced.
+    """
+
+    text: str | None
+    final_text: str | None
+    refusal: str | None
+    is_empty: bool
+
+
+def read_answer(data: Mapping[str, Any]) -> ResponseAnswer:
+    """Read the answer of a response."""
+    items = reading.objects_of(data.get("output"))
+    messages = [item for item in _once(items) if item.get("phase") != _PREAMBLE]
+    parts = [list(_texts(message.get("content"))) for message in messages]
+    texts = ["".join(part) for part in parts if part]
+    # What the SDK computes is sent by some gateways as a field of its own.
+    text = "".join(texts) if texts else reading.text(data.get("output_text"))
+    refusals = [words for message in messages for words in _refusals(message.get("content"))]
+    refusal = "".join(refusals) or None
+    produced = any(reading.identifier(item.get("type", "message")) not in _NO_PRODUCT for item in items)
+    return ResponseAnswer(
+        text=text,
+        final_text=next((said for said in reversed(texts) if said.strip()), text),
+        refusal=refusal,
+        is_empty=not (text or refusal or produced),
+    )
+
+
+def _once(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Give each message once; some servers write one twice, or as far as it had come and then whole."""
+    found: dict[str, dict[str, Any]] = {}
+    nameless = 0
+    for item in items:
+        if item.get("type", "message") != "message":
+            continue
+        name = reading.identifier(item.get("id"))
+        text = "".join(_texts(item.get("content")))
+        earlier = "".join(_texts(found.get(name, {}).get("content")))
+        if not name or (name in found and not (text.startswith(earlier) or earlier.startswith(text))):
+            # Some servers give all messages one id.
+            nameless += 1
+            name = f"{name} {nameless}"
+        if name not in found or len(text) > len(earlier):
+            found[name] = item
+    yield from found.values()
+
+
+def _texts(content: object) -> Iterator[str]:
+    """Read the text of a message; some servers call its parts ``text``, or write no parts at all."""
+    if isinstance(content, str):
+        yield content
+    for part in reading.objects_of(content):
+        if part.get("type") in ("output_text", "text") and isinstance(part.get("text"), str):
+            yield part["text"]
+
+
+def _refusals(content: object) -> Iterator[str]:
+    for part in reading.objects_of(content):
+        if part.get("type") == "refusal":
+            yield reading.text(part.get("refusal")) or reading.text(part.get("text")) or "no reason given"

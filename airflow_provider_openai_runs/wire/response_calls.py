@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which calls in the output of a response wait for somebody outside.
+
+Not one that the same output answers, and not one that the server made itself: hosted shells, its searches.
+What was *offered* stands in the request or in the reply's ``tools``. Where neither says anything, a call
+without an output is pending unless a message follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from airflow_provider_openai_runs.runs.model import ToolCall
+from airflow_provider_openai_runs.wire import reading
+
+#: The call of an MCP tool that waits for somebody's word rather than for an output.
+APPROVAL = "mcp_approval_request"
+#: Output items that mean: a response that calls itself completed waits for somebody outside; and the types of
+#: the tools by which each of them is offered.
+_OFFERED_BY: Mapping[str, frozenset[str]] = {
+    "function_call": frozenset({"function"}),
+    "custom_tool_call": frozenset({"custom"}),
+    "computer_call": frozenset({"computer", "computer_use", "computer_use_preview", "computer-preview"}),
+    "local_shell_call": frozenset({"local_shell"}),
+    "shell_call": frozenset({"shell"}),
+    "apply_patch_call": frozenset({"apply_patch"}),
+    "tool_search_call": frozenset({"tool_search"}),
+    # Only a person can make this one, so it is pending whoever offered the server.
+    APPROVAL: frozenset({"mcp"}),
+}
+_NAMED = frozenset({"function_call", "custom_tool_call"})
+#: Calls that servers make themselves, too; any other one that nobody offered still waits for somebody.
+_SERVERS_MAKE = frozenset({"custom_tool_call", "shell_call", "tool_search_call"})
+#: Where a shell may run that is not the server's.
+_OUR_SHELL = frozenset({"local", ""})
+#: Members of an item that are not what is to be done.
+_NOT_THE_ACTION = frozenset({"id", "call_id", "type", "status", "name", "namespace", "caller", "created_by"})
+
+
+def pending_calls(
+    data: Mapping[str, Any], offered: Iterable[Mapping[str, Any]] | None = None
+) -> Iterator[ToolCall]:
+    """
+    Read the calls that wait for an answer.
+
+    :param data: the response.
+    :param offered: the tools of the request, where it is known.
+    """
+    items = reading.objects_of(data.get("output"))
+    tools = _Tools([*(offered or ()), *reading.objects_of(data.get("tools"))])
+    answered = set(_answered(items))
+    last_message = max((place for place, item in enumerate(items) if _is_message(item)), default=-1)
+    for place, item in enumerate(items):
+        kind = reading.identifier(item.get("type"))
+        if kind not in _OFFERED_BY or _made_by_server(kind, item) or answered & _ids_of(item):
+            continue
+        is_offered = kind == APPROVAL or tools.offer(kind, item)
+        # A function that nobody offered, and nothing follows, is a model's mistake; the answer says so.
+        may_be_ours = is_offered is None or kind not in _SERVERS_MAKE
+        if is_offered or (may_be_ours and place > last_message):
+            yield _call(kind, item)
+
+
+class _Tools:
+    """The tools that are known to have been offered, those within others (``namespace``) among them."""
+
+    def __init__(self, tools: Iterable[Mapping[str, Any]]) -> None:
+        self._types: set[str] = set()
+        self._names: set[tuple[str, str]] = set()
+        self._take(tools, depth=0)
+
+    def _take(self, tools: Iterable[Mapping[str, Any]], depth: int) -> None:
+        for tool in tools:
+            kind = reading.identifier(tool.get("type"))
+            if kind == "shell" and _environment(tool) not in _OUR_SHELL:
+                kind = "shell of the server"
+            self._types.add(kind)
+            function = reading.object_of(tool.get(kind)) if kind in {"function", "custom"} else {}
+            self._names.add((kind, reading.identifier(tool.get("name") or function.get("name"))))
+            if depth < 3:  # noqa: PLR2004 # namespaces of namespaces are not known
+                self._take(reading.objects_of(tool.get("tools")), depth + 1)
+
+    def offer(self, kind: str, item: Mapping[str, Any]) -> bool | None:
+        """Whether the tool that is called was offered; None if nobody says what was."""
+        if not self._types:
+            return None
+        types = _OFFERED_BY[kind]
+        if kind not in _NAMED:
+            return bool(types & self._types)
+        name = reading.identifier(item.get("name"))
+        return any((of_type, name) in self._names for of_type in types)
+
+
+def _made_by_server(kind: str, item: Mapping[str, Any]) -> bool:
+    """Whether the item itself says that it ran at the server."""
+    if kind == "shell_call":
+        return _environment(item) not in _OUR_SHELL
+    return kind == "tool_search_call" and item.get("execution") != "client"
+
+
+def _environment(tool: Mapping[str, Any]) -> str:
+    return reading.identifier(reading.object_of(tool.get("environment")).get("type"))
+
+
+def _ids_of(item: Mapping[str, Any]) -> set[str]:
+    return {reading.identifier(item.get(name)) for name in ("call_id", "id")} - {""}
+
+
+def _answered(items: list[dict[str, Any]]) -> Iterator[str]:
+    """Read the ids of calls whose answer stands in the same output, whatever type of output that is."""
+    for item in items:
+        yield reading.identifier(item.get("approval_request_id"))
+        if reading.identifier(item.get("type")).endswith("_output"):
+            yield reading.identifier(item.get("call_id")) or reading.identifier(item.get("id"))
+
+
+def _is_message(item: Mapping[str, Any]) -> bool:
+    return bool(item.get("type", "message") == "message")
+
+
+def _call(kind: str, item: Mapping[str, Any]) -> ToolCall:
+    return ToolCall(
+        id=reading.identifier(item.get("call_id")) or reading.identifier(item.get("id")),
+        name=reading.identifier(item.get("name")) or kind,
+        arguments=_arguments(kind, item),
+        type="function" if kind == "function_call" else kind,
+    )
+
+
+def _arguments(kind: str, item: Mapping[str, Any]) -> str:
+    """Return the arguments, or of calls that have none of that name the whole of what is to be done."""
+    if kind == "function_call":
+        # Some servers write the arguments of a function without parameters as JSON's null, or not at all.
+        written = reading.json_text(item.get("arguments"))
+        return "{}" if written.strip() in {"", "null"} else written
+    if "arguments" in item or "input" in item:
+        return reading.json_text(item.get("arguments", item.get("input")))
+    return reading.json_text({key: value for key, value in item.items() if key not in _NOT_THE_ACTION})

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the API of background responses answers: how a response is doing, what it says, what it wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Step
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.protocol import ApiReply
+from airflow_provider_openai_runs.wire.response_answer import read_answer
+from airflow_provider_openai_runs.wire.response_calls import pending_calls
+
+_LIMITS = ("max_output_tokens", "max_tool_calls")
+#: Statuses in which the calls in the output are whole; the second one is not in the API, but seen elsewhere.
+_CALLS_COUNT = frozenset({RunStatus.COMPLETED, RunStatus.REQUIRES_ACTION})
+
+
+def read_poll(reply: ApiReply) -> PollResult:
+    """Read how a response is doing."""
+    raw_status = _raw_status_of(reply.data)
+    status = RunStatus.parse(raw_status)
+    pending = status is RunStatus.REQUIRES_ACTION or (
+        status in _CALLS_COUNT and any(pending_calls(reply.data))
+    )
+    return PollResult(
+        status=status,
+        raw_status=raw_status,
+        poll_after=reading.poll_after(reply.headers),
+        needs_action=pending,
+    )
+
+
+def read_created(data: Mapping[str, Any], *, request: RunRequest, conn_id: str) -> Run:
+    """Read what a create answers; an id alone is a response whose status nobody knows yet."""
+    conversation = request.body.get("conversation")
+    ref = RunRef(
+        kind=RunKind.RESPONSE,
+        id=reading.run_id(data),
+        thread_id=_conversation_id(conversation),
+        conn_id=conn_id,
+    )
+    if not data.get("status") and not reading.objects_of(data.get("output")):
+        data = {**data, "status": RunStatus.UNKNOWN.value}
+    return read_run(data, ref=ref, request=request)
+
+
+def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None = None) -> Run:
+    """
+    Read a response.
+
+    :param ref: what was asked for; no reply replaces its id or its conversation.
+    :param request: what it was created with, where that is known.
+    """
+    raw_status = _raw_status_of(data)
+    status = RunStatus.parse(raw_status)
+    if ref.thread_id is None:
+        ref = replace(ref, thread_id=_conversation_id(data.get("conversation")))
+    ended_at = reading.unix_time(data.get("completed_at"))
+    previous = reading.text(data.get("previous_response_id"))
+    answer = read_answer(data)
+    offered = reading.objects_of(request.body.get("tools")) if request is not None else []
+    return Run(
+        ref=ref,
+        status=status,
+        raw_status=raw_status,
+        object=reading.text(data.get("object")) or "response",
+        created_at=reading.unix_time(data.get("created_at")),
+        completed_at=ended_at if status is RunStatus.COMPLETED else None,
+        model=reading.text(data.get("model")),
+        instructions=_instructions(data.get("instructions")),
+        tools=tuple(reading.objects_of(data.get("tools"))),
+        metadata=reading.text_pairs(data.get("metadata")),
+        usage=reading.usage(data.get("usage")),
+        file_ids=tuple(_file_ids(data)),
+        last_error=reading.error_object(data.get("error")),
+        incomplete_details=reading.error_object(data.get("incomplete_details")),
+        limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
+        tool_calls=tuple(pending_calls(data, offered)) if status in _CALLS_COUNT else (),
+        output_text=answer.text,
+        final_text=answer.final_text,
+        refusal=answer.refusal,
+        is_empty=status is RunStatus.COMPLETED and answer.is_empty,
+        steps=tuple(map(_step, reading.objects_of(data.get("output")))),
+        raw={"previous_response_id": previous} if previous else {},
+    )
+
+
+def _instructions(value: object) -> str | None:
+    """Read instructions; those of a prompt template are a list of messages."""
+    texts = [
+        part["text"] if isinstance(part, Mapping) else part
+        for item in (value if isinstance(value, list) else [value])
+        for part in _parts(item)
+        if isinstance(part.get("text") if isinstance(part, Mapping) else part, str)
+    ]
+    return "\n".join(texts) or None
+
+
+def _parts(item: object) -> list[Any]:
+    content = item.get("content") if isinstance(item, Mapping) else item
+    return content if isinstance(content, list) else [content]
+
+
+def _conversation_id(conversation: object) -> str | None:
+    found = conversation.get("id") if isinstance(conversation, Mapping) else conversation
+    return reading.optional_id(found)
+
+
+def _raw_status_of(data: Mapping[str, Any]) -> str:
+    """Return the status; a gateway without statuses has answered when there is output."""
+    if data.get("status") is None and reading.objects_of(data.get("output")):
+        return RunStatus.COMPLETED.value
+    return reading.raw_status(data)
+
+
+def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
+    for tool in reading.objects_of(data.get("tools")):
+        ids = reading.object_of(tool.get("container")).get("file_ids")
+        yield from (item for item in ids if isinstance(item, str)) if isinstance(ids, list) else ()
+
+
+def _step(item: Mapping[str, Any]) -> Step:
+    details = {key: value for key, value in item.items() if key not in {"id", "type", "status"}}
+    return Step(
+        id=reading.identifier(item.get("id")),
+        type=reading.identifier(item.get("type")) or "unknown",
+        status=reading.text(item.get("status")),
+        details=details,
+    )

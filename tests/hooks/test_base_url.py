@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A connection that can never work, and says so at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from airflow_provider_openai_runs.exceptions import RunConnectionError
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook
+from airflow_provider_openai_runs.hooks.urls import check_base_url
+from airflow_provider_openai_runs.operators import CreateResponseOperator
+from tests.support.scene import Scene
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, **fields: object) -> None:
+    connection = {"conn_type": "openai", "password": "sk-x", **fields}
+    monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", json.dumps(connection))
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("127.0.0.1:8000/v1", "no http://"),
+        ("localhost:8000", "no http://"),
+        ("api.example.com/v1", "no http://"),
+        ("//api.example.com/v1", "no http://"),
+        ("https:/api.example.com/v1", "no http://"),
+        ("htps://api.example.com/v1", "no http://"),
+        ("https://", "names no host"),
+        ("https:///v1", "names no host"),
+        ("https://https://api.example.com", "names no host"),
+        ("https://a b/v1", "names no host"),
+        ("https://<resource>.openai.azure.com", "names no host"),
+        ("https://host:port/v1", "is no URL"),
+        ("https://host:99999/v1", "is no URL"),
+        ("https://[::1/v1", "is no URL"),
+    ],
+)
+def test_an_address_that_no_request_can_be_sent_to_is_refused_with_the_way_to_write_it(
+    url: str, word: str
+) -> None:
+    with pytest.raises(ValueError, match=word) as caught:
+        check_base_url(url)
+    assert "https://host/v1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "",
+        "http://127.0.0.1:8000/v1",
+        "https://host",
+        "HTTPS://Host:443/v1?api-version=1",
+        "http://[::1]:8/v1",
+    ],
+)
+def test_other_addresses_are_not(url: str | None) -> None:
+    check_base_url(url)
+
+
+@pytest.mark.parametrize("place", ["host", "base_url", "environment"])
+def test_a_task_fails_at_once_and_names_its_connection(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    address = scene.simulator.base_url.removeprefix("http://")
+    if place == "base_url":
+        connect(monkeypatch, extra={"openai_client_kwargs": {"base_url": address}})
+    elif place == "host":
+        connect(monkeypatch, host=address)
+    else:
+        connect(monkeypatch)
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+    operator = CreateResponseOperator(task_id="ask", model="m", input="Why?")
+    began = time.monotonic()
+    with pytest.raises(RunConnectionError) as caught:
+        operator.execute(scene.context)
+
+    assert time.monotonic() - began < 5
+    text = str(caught.value)
+    assert not [word for word in ("'openai_default'", address, "https://host/v1") if word not in text], text
+    assert not caught.value.retryable
+    with pytest.raises(RunConnectionError, match="openai_default"):
+        asyncio.run(OpenAIRunsHook().acreate_background_response(model="m", input="Why?"))

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a task makes of refusals, empty answers, and calls that the server has made itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_openai_runs.exceptions import RunEndedError, RunOutputError
+from airflow_provider_openai_runs.operators import CreateResponseOperator
+from tests.support.scene import Scene
+from tests.support.scripted_server import Answer, Asked, Script, ScriptedServer
+
+CALLED: list[str] = []
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+REFUSAL = {"type": "message", "content": [{"type": "refusal", "refusal": "I cannot help."}]}
+MESSAGE = {"type": "message", "content": [{"type": "output_text", "text": "912"}]}
+OWN_SEARCH = {"type": "custom_tool_call", "call_id": "c", "name": "x_search", "input": "a"}
+
+
+def rows() -> int:
+    """Count the rows."""
+    CALLED.append("rows")
+    return 912
+
+
+def ask(**more: Any) -> CreateResponseOperator:
+    given = {"task_id": "ask", "conn_id": "scripted", "model": "m", "input": "?", "completion_window": 20}
+    return CreateResponseOperator(**{**given, "poll_interval": 0.02, **more})
+
+
+def ends_with(*outputs: list[Any], **more: Any) -> Script:
+    """Queue a response, and answer each read of it with the next output, the last one again and again."""
+    left = list(outputs)
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "POST":
+            return 200, {"id": "resp_1"}
+        output = left.pop(0) if len(left) > 1 else left[0]
+        return 200, {"id": "resp_1", "status": "completed", "output": output, **more}
+
+    return answer
+
+
+def test_a_typed_answer_that_was_refused_fails_with_the_models_words(
+    scene: Scene, scripted: ScriptedServer
+) -> None:
+    scripted.play(ends_with([REFUSAL]))
+    with pytest.raises(RunOutputError, match="the model refused: I cannot help") as caught:
+        ask(output_type=SCHEMA, deferrable=False).execute(scene.context)
+    assert isinstance(caught.value, AirflowFailException)
+
+
+def test_a_refusal_is_in_the_result(scene: Scene, scripted: ScriptedServer) -> None:
+    scripted.play(ends_with([REFUSAL]))
+    found = scene.run(ask())
+    assert (found["refusal"], found["output_text"]) == ("I cannot help.", None)
+
+
+def test_an_answer_that_is_shown_late_is_waited_for(scene: Scene, scripted: ScriptedServer) -> None:
+    scripted.play(ends_with([], [], [MESSAGE]))
+    assert scene.run(ask(deferrable=False))["output_text"] == "912"
+
+
+def test_a_run_that_answered_nothing_fails(
+    scene: Scene, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.finish.NOT_SHOWN_YET", 0.01)
+    scripted.play(ends_with([]))
+    with pytest.raises(RunEndedError, match="without any answer") as caught:
+        ask(deferrable=False).execute(scene.context)
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_no_function_runs_beside_a_call_of_the_servers_own(
+    scene: Scene, scripted: ScriptedServer, *, deferrable: bool
+) -> None:
+    """A poll does not know the request, and takes the call for pending; the worker knows better."""
+    CALLED.clear()
+    picture = {"type": "image_generation_call", "result": "aGk="}
+    scripted.play(ends_with([picture, OWN_SEARCH]))
+    found = scene.run(ask(functions=[rows], deferrable=deferrable))
+    assert (found["status"], found["tool_calls"], CALLED) == ("completed", [], [])
+    assert scripted.count("POST /responses") == 1

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Airflow hands on, as a server reads it."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_openai_runs.exceptions import RunRequestError
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook
+from airflow_provider_openai_runs.simulator import Scenario
+from tests.support.scene import CREATES, Make, Scene
+
+ITEM = {"role": "user", "content": "Sum up."}
+
+
+@pytest.fixture(autouse=True)
+def quick(scene: Scene) -> None:
+    scene.simulator.script(Scenario(in_progress=0.05))
+
+
+def sent(scene: Scene) -> dict[str, Any]:
+    """Return the body of the create."""
+    (body,) = [
+        request.body for request in scene.simulator.requests
+        if request.method == "POST" and request.path.endswith(("/responses", "/runs"))
+    ]  # fmt: skip
+    assert isinstance(body, dict)
+    return body
+
+
+def rendered(operator: Any, **context: Any) -> Any:
+    """Render as Airflow does in a Dag with native rendering."""
+    dag = DAG("native", schedule=None, render_template_as_native_obj=True)
+    operator.dag = dag
+    operator.render_template_fields(context, dag.get_template_env())
+    return operator
+
+
+def test_values_of_a_database_are_sent_as_json(scene: Scene, respond: Make) -> None:
+    prompt = {"id": "pmpt_1", "variables": {"city": "Rome", "day": date(2026, 1, 2), "n": Decimal(3)}}
+    respond(input=[ITEM], prompt=prompt, metadata={"id": UUID(int=1)}, max_output_tokens=Decimal(64)).execute(
+        scene.context
+    )
+
+    body = sent(scene)
+    assert body["prompt"]["variables"] == {"city": "Rome", "day": "2026-01-02", "n": "3"}
+    assert body["metadata"]["id"] == str(UUID(int=1))
+    assert body["max_output_tokens"] == 64
+
+
+def test_values_in_a_thread_and_its_messages_are_sent_as_json(scene: Scene, run_on: Make) -> None:
+    messages = ({"role": "user", "content": Path("a.csv"), "metadata": {"day": date(2026, 1, 2)}},)
+    run_on(thread={"messages": messages}, additional_instructions=Decimal(1)).execute(scene.context)
+
+    thread = [r.body for r in scene.simulator.requests if r.path.endswith("/threads") and r.method == "POST"][
+        -1
+    ]
+    assert isinstance(thread, dict)
+    assert thread["messages"] == [
+        {"role": "user", "content": "a.csv", "metadata": {"day": "2026-01-02"}}
+    ]  # fmt: skip
+    assert sent(scene)["additional_instructions"] == "1"
+
+
+def test_half_an_emoji_in_a_prompt_is_sent_as_a_replacement_character(scene: Scene) -> None:
+    OpenAIRunsHook().create_background_response(model="gpt-4o-mini", input="cut \ud83d here")
+    assert sent(scene)["input"] == "cut \ufffd here"
+
+
+def test_what_cannot_be_sent_leaves_no_request_and_no_lost_create(scene: Scene) -> None:
+    with pytest.raises(RunRequestError, match=r"input\[0\]\['content'\]=b'x'.*Nothing was sent"):
+        OpenAIRunsHook().create_background_response(model="m", input=[{"role": "user", "content": b"x"}])
+    with pytest.raises(RunRequestError, match=r"messages\[0\]\['content'\]=b'x'.*Nothing was sent"):
+        OpenAIRunsHook().create_thread(messages=[{"role": "user", "content": b"x"}])
+    assert scene.simulator.requests == []
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ 20261126 }}", "20261126"),
+        ("{{ n }}", "7"),
+        ("{{ answer }}", '{"a": 1}'),
+        ("[1, 2, 3]", "[1, 2, 3]"),
+        ("1_000", "1_000"),
+        ("'quoted'", "'quoted'"),
+        ("True", "True"),
+        ("{{ n }}{{ n }}", "77"),
+        ("{{ row }}", '{"a": 1}'),
+        ("{{ rows }}", "[1, 2]"),
+        ("Is {{ answer }} JSON?", 'Is {"a": 1} JSON?'),
+    ],
+)
+def test_a_prompt_that_reads_like_something_else_stays_text(
+    scene: Scene, respond: Make, template: str, text: str
+) -> None:
+    operator = respond(input=template, instructions=template, metadata={"day": template}, user=template)
+    rendered(operator, n=7, answer='{"a": 1}', row={"a": 1}, rows=[1, 2]).execute(scene.context)
+
+    body = sent(scene)
+    assert [body["input"], body["instructions"], body["metadata"]["day"], body["user"]] == [text] * 4
+
+
+def test_input_items_stay_items_and_their_text_text(scene: Scene, respond: Make) -> None:
+    items = [{"role": "user", "content": "{{ n }}"}, {"role": "user", "content": "[{{ n }}]"}]
+    rendered(respond(input=items, temperature="{{ 0.5 }}"), n=7).execute(scene.context)
+    assert sent(scene)["input"] == [{"role": "user", "content": "7"}, {"role": "user", "content": "[7]"}]
+    assert sent(scene)["temperature"] == 0.5
+
+
+def test_a_list_of_items_from_an_expression_is_that_list(scene: Scene, respond: Make) -> None:
+    rendered(respond(input="{{ items }}"), items=[ITEM]).execute(scene.context)
+    assert sent(scene)["input"] == [ITEM]
+
+
+def test_messages_of_a_thread_stay_text(scene: Scene, run_on: Make) -> None:
+    operator = run_on(additional_messages=[{"role": "user", "content": "{{ answer }}"}])
+    rendered(operator, answer='{"a": 1}').execute(scene.context)
+    assert sent(scene)["additional_messages"] == [{"role": "user", "content": '{"a": 1}'}]
+
+
+@pytest.mark.parametrize("value", [None, "", [], "None"])
+def test_a_template_that_renders_to_nothing_is_not_paid_for(
+    scene: Scene, respond: Make, value: object
+) -> None:
+    operator = rendered(respond(input="{{ value }}"), value=value)
+    with pytest.raises(RunRequestError, match=r"input=.*(is blank|is required).*Nothing was sent"):
+        operator.execute(scene.context)
+    assert scene.simulator.count("POST", CREATES) == 0
+
+
+@pytest.mark.parametrize("where", ["argument", "text", "extra_body"])
+def test_a_prompt_template_needs_no_input_and_no_model(scene: Scene, respond: Make, where: str) -> None:
+    prompt: Any = '{"id": "pmpt_1"}' if where == "text" else {"id": "pmpt_1"}
+    given = {"extra_body": {"prompt": prompt}} if where == "extra_body" else {"prompt": prompt}
+    respond(input=None, model=None, **given).execute(scene.context)
+    assert sent(scene)["prompt"] == {"id": "pmpt_1"}
+    assert not {"input", "model"} & set(sent(scene))
+
+
+def test_stream_false_is_not_sent(scene: Scene, respond: Make) -> None:
+    respond(extra_body={"stream": False}).execute(scene.context)
+    assert "stream" not in sent(scene)
