@@ -23,7 +23,8 @@ UNFIT_IDS = ["resp_1\nforged", "resp_\ud800", "resp_\0", "..", "x" * 3_000_000, 
 def response(**more: Any) -> dict[str, Any]:
     """Return a response as the API writes it."""
     fixed = {"id": "resp_1", "object": "response", "created_at": int(time.time()), "status": "completed"}
-    return {**fixed, "model": "m", "output": [], **more}
+    answer = {"type": "message", "content": [{"type": "output_text", "text": "The Elbe."}]}
+    return {**fixed, "model": "m", "output": [answer], **more}
 
 
 @pytest.fixture

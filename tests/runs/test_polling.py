@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,7 +134,7 @@ def test_the_hint_of_the_server_rules_but_within_bounds(hint: float, age: float)
     wait = waiting(poll_interval=7)
     move = wait.on_result(poll(RunStatus.IN_PROGRESS, poll_after=hint), now=START + age)
     assert isinstance(move, PollAgain)
-    assert move.seconds == min(max(hint, 1), 120)
+    assert move.seconds == min(max(math.ceil(hint), 1), 120)
 
 
 @given(age=ages, jitter=jitters)
