@@ -71,15 +71,15 @@ RESPONSE_ARGUMENTS: dict[str, list[Any]] = {
     "include": [["reasoning.encrypted_content"]],
     "background": [True, False],
     "store": [True, False],
-    "parallel_tool_calls": [False],
-    "truncation": ["auto"],
     "tool_choice": ["auto"],
     "safety_identifier": ["team-data"],
     "prompt_cache_key": ["reports"],
-    "extra_body": [{"user": "somebody"}],
+    "extra_body": [{"parallel_tool_calls": False, "truncation": "auto"}],
 }
-#: Fields of the SDK's create that no description at hand has: sent as they are.
+#: Fields of the SDK's create that no description at hand has, or that ``extra_body`` sends here.
 NEWER = {
+    "parallel_tool_calls",
+    "truncation",
     "access_programs",
     "context_management",
     "image",

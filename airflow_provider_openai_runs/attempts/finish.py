@@ -17,6 +17,7 @@ from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.typed.output import OutputType
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -85,7 +86,7 @@ class RunFinisher:
                 if not run.is_empty:
                     break
         except ApiRequestFailed as failed:
-            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from failed
+            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
         run = as_one(self._earlier(rounds), run)
         self.log.info("%s", results.summary(run))
         error = error_of_run(run, on_incomplete=self.settings.on_incomplete)
@@ -186,7 +187,7 @@ class RunFinisher:
             self.log.warning("A later attempt has taken over; its record is left as it is")
             return False
         except Exception as error:  # noqa: BLE001 # why the task fails matters more
-            self.log.warning("Could not read the record of the run to update it: %s", error)
+            self.log.warning("Could not read the record of the run to update it: %s", message_text(error))
         return True
 
     def _pushed(self, error: OpenAIRunError, run: Run | None) -> OpenAIRunError:

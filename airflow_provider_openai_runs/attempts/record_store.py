@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.text import message_text
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -79,7 +80,9 @@ class RecordStore:
         except Exception as error:
             if record is not None and _status_of(error) == _NOT_FOUND:
                 raise NoLongerOwnerError from error
-            self._log.warning("Could not write the record of the run; a retry may not find it: %s", error)
+            self._log.warning(
+                "Could not write the record of the run; a retry may not find it: %s", message_text(error)
+            )
 
     def _set(self, record: Record) -> None:
         self._store.set(KEY, record.to_json(), **_never_expires())

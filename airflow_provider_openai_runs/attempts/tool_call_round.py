@@ -127,4 +127,4 @@ class ToolCallRound:
         try:
             return self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
         except ApiRequestFailed as failed:
-            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from failed
+            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None

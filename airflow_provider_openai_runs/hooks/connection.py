@@ -21,6 +21,7 @@ from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.transport import driver, sdk
 from airflow_provider_openai_runs.transport.api_key import in_a_thread, key_provider
 from airflow_provider_openai_runs.transport.failures import not_sent
@@ -96,12 +97,12 @@ class ConnectionHook(OpenAIHook):
 
     def run_url(self, ref: RunRef) -> str:
         """Return the page that shows a run, or nothing: no link rather than a broken one."""
-        template = self._connection[1].get("run_url_template")
         try:
+            template = self._connection[1].get("run_url_template")
             return run_url(ref, base_url=str(self.conn.base_url), template=template)
-        except RunConnectionError as error:
+        except Exception as error:  # noqa: BLE001
             # A run that has just been paid for must not be given up for its link.
-            self.log.warning("There is no link: %s", error)
+            self.log.warning("There is no link: %s", message_text(error))
             return ""
 
     def run_flow(self, flow: Flow[T]) -> T:
@@ -117,8 +118,8 @@ class ConnectionHook(OpenAIHook):
     def _send(self, request: ApiRequest[T]) -> T:
         try:
             client = self.conn
-        except Exception as error:
-            raise not_sent(error) from error
+        except Exception as error:  # noqa: BLE001 # what it says is kept
+            raise not_sent(error) from None
         return sdk.send(client, request)
 
     async def arun_flow(self, flow: Flow[T]) -> T:
@@ -145,14 +146,15 @@ def _connection_errors(conn_id: str) -> Iterator[None]:
     except OpenAIRunError:
         raise
     except openai.OpenAIError as error:
-        raise RunConnectionError(f"Connection {conn_id!r} makes no usable client: {error}") from error
+        text = message_text(error)
+        raise RunConnectionError(f"Connection {conn_id!r} makes no usable client: {text}") from None
     except (ValueError, TypeError) as error:
-        raise RunConnectionError(f"Connection {conn_id!r} is not usable: {error}") from error
+        raise RunConnectionError(f"Connection {conn_id!r} is not usable: {message_text(error)}") from None
     except Exception as error:
         # Airflow has an error of its own for it in the worker, another one in the triggerer.
         if not re.search(r"not.?found|isn't defined", f"{type(error).__name__} {error}", re.IGNORECASE):
             raise
         raise RunConnectionError(
-            f"There is no connection {conn_id!r} ({error}). Create it with type openai, or name another "
-            "conn_id."
-        ) from error
+            f"There is no connection {conn_id!r} ({message_text(error)}). Create it with type openai, or "
+            "name another conn_id."
+        ) from None

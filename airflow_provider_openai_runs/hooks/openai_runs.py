@@ -172,14 +172,14 @@ class OpenAIRunsHook(ConnectionHook):
             try:
                 return self.run_flow(flows.with_retries(flow, budget=DEFAULT_TIMEOUTS[action]))
             except ApiRequestFailed as failed:
-                raise self._error(failed, doing, kind) from failed
+                raise self._error(failed, doing, kind) from None
 
     async def _async(self, flow: Flow[T], action: str, doing: str, kind: str) -> T:
         with airflow_errors():
             try:
                 return await self.arun_flow(flows.with_retries(flow, budget=DEFAULT_TIMEOUTS[action]))
             except ApiRequestFailed as failed:
-                raise self._error(failed, doing, kind) from failed
+                raise self._error(failed, doing, kind) from None
 
     def _error(self, failed: ApiRequestFailed, doing: str, kind: str) -> OpenAIRunError:
         if failed.pays and failed.failure.kind is FailureKind.OUTCOME_UNKNOWN:

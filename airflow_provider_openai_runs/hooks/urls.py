@@ -9,10 +9,15 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from airflow_provider_openai_runs.runs.errors import RunConnectionError
-from airflow_provider_openai_runs.runs.failure import safe_text
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.wire import wire_of
 
+#: Browsers and Airflow's log take no more.
+MAX_URL = 2_000
+#: No format string: one can ask for attributes, or for a gigabyte of blanks.
+_FIELD = re.compile(r"\{(id|kind|thread_id)\}")
+_SCHEMES = frozenset({"http", "https"})
 #: White space, or what stands for a port and is none.
 _NO_HOST = re.compile(r"[\s<>{}]|:$")
 #: Ends of the URLs that people copy from an example: routes of the API, no part of its base.
@@ -47,21 +52,33 @@ def run_url(ref: RunRef, *, base_url: str, template: object = None) -> str:
     Return the page of a run, or nothing where none is known.
 
     :param template: the connection's extra ``run_url_template``, with ``{id}``, ``{kind}``, ``{thread_id}``.
-    :raises RunConnectionError: if the template names anything else.
+    :raises RunConnectionError: if the template names anything else, or makes no http(s) URL.
     """
     if template is None:
         template = wire_of(ref.kind).page_template(urlsplit(base_url).hostname or "")
-    if template is None:
+    if not template:
         return ""
+    values = {"id": ref.id, "kind": ref.kind, "thread_id": ref.thread_id or ""}
+    url = _FIELD.sub(lambda found: quote(values[found.group(1)], safe=""), str(template))
+    if wrong := _what_is_wrong(url):
+        shown = message_text(repr(template), limit=200)
+        raise RunConnectionError(f"run_url_template={shown} of connection {ref.conn_id!r} {wrong}.")
+    return url
+
+
+def _what_is_wrong(url: str) -> str:
+    if "{" in url or "}" in url:
+        return "may name {id}, {kind} and {thread_id} only"
+    if len(url) > MAX_URL:
+        return f"makes a URL of {len(url)} characters; at most {MAX_URL} are shown"
+    if not url.isprintable() or " " in url or "\\" in url:
+        return "has characters that no URL has"
     try:
-        return str(template).format(
-            id=quote(ref.id, safe=""), kind=ref.kind, thread_id=quote(ref.thread_id or "", safe="")
-        )
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise RunConnectionError(
-            f"run_url_template={template!r} of connection {ref.conn_id!r} may name {{id}}, {{kind}} and "
-            f"{{thread_id}} only ({type(error).__name__}: {error})."
-        ) from error
+        parts = urlsplit(url)
+        is_page = parts.scheme in _SCHEMES and bool(parts.hostname)
+    except ValueError:
+        is_page = False
+    return "" if is_page else "makes no http or https URL"
 
 
 def check_base_url(url: object) -> None:
@@ -73,14 +90,16 @@ def check_base_url(url: object) -> None:
     """
     if url is None or url == "":
         return
-    shown = safe_text(url)
+    shown = message_text(url)
     how = "write it as https://host/v1 (Host of the connection, base_url in its extra, or OPENAI_BASE_URL)"
     try:
         parts = urlsplit(str(url))
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"its address {shown!r} is no URL ({error}); {how}") from None
-    if parts.scheme not in {"http", "https"} or "://" not in str(url):
+        # Where there may be a password, what Python says may quote it.
+        why = "" if "@" in str(url) else f" ({error})"
+        raise ValueError(f"its address {shown!r} is no URL{why}; {how}") from None
+    if parts.scheme not in _SCHEMES or "://" not in str(url):
         raise ValueError(f"its address {shown!r} has no http:// or https:// in front; {how}")
     if not host or _NO_HOST.search(parts.netloc) or parts.path.startswith("//"):
         raise ValueError(f"its address {shown!r} names no host; {how}")

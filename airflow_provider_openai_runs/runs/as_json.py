@@ -17,8 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.failure import safe_text
-from airflow_provider_openai_runs.runs.text import encodable
+from airflow_provider_openai_runs.runs.text import encodable, message_text
 
 #: JSON nested deeper than this is refused; a value that contains itself has no end.
 MAX_DEPTH = 100
@@ -73,7 +72,7 @@ def _other(name: str, value: Any, depth: int) -> Any:
         try:
             unwrapped = unwrap()
         except Exception as error:  # noqa: BLE001 # whatever a class of the user raises
-            rule = f"could not be turned into JSON ({type(error).__name__}: {safe_text(error)})"
+            rule = f"could not be turned into JSON ({type(error).__name__}: {message_text(error)})"
             raise checks.invalid(name, value, rule) from None
         return _convert(name, unwrapped, depth + 1)
     elif not _is_list_like(value):
@@ -119,7 +118,7 @@ def _object(name: str, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         text = _key(name, key, depth)
         if text in found:
             raise checks.invalid(name, dict(value), f"has two keys that are {text!r} in JSON")
-        found[text] = _convert(f"{name}[{safe_text(repr(key))[:_MAX_KEY]}]", item, depth + 1)
+        found[text] = _convert(f"{name}[{message_text(repr(key), limit=_MAX_KEY)}]", item, depth + 1)
     return found
 
 

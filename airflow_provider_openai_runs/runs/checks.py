@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.failure import safe_text
+from airflow_provider_openai_runs.runs.text import message_text
 
 #: OpenAI takes 16 pairs; one carries the token by which a lost run is found again.
 MAX_METADATA_PAIRS = 15
@@ -32,10 +32,10 @@ def invalid(name: str, value: object, rule: str) -> RunRequestError:
 def shown(name: str, value: object) -> str:
     """Show an argument in an error; a key inside the value, such as that of an MCP tool, is taken out."""
     try:
-        found = safe_text(repr(value))
+        found = repr(value)
     except Exception:  # noqa: BLE001 # a value may say nothing of itself, or contain itself
         found = f"<{type(value).__name__}>"
-    return f"{name}={found}" if len(found) <= MAX_SHOWN else f"{name}={found[: MAX_SHOWN - 1]}…"
+    return f"{name}={message_text(found, limit=MAX_SHOWN)}"
 
 
 def text(name: str, value: object) -> str:

@@ -17,12 +17,13 @@ from airflow_provider_openai_runs.runs.errors import (
     RunUnreachableError,
     ToolCallsPendingError,
 )
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, safe_text
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.policies import OnIncomplete
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.runs.tools import describe_calls
 
 _OUTPUT_CEILINGS = ("max_output_tokens", "max_completion_tokens")
@@ -95,7 +96,9 @@ def error_of_answer(run: Run, unfit: str) -> RunOutputError:
     """
     subject = f"The answer of {run.ref} does not fit output_type"
     if run.refusal is not None:
-        text = f"{subject}: the model refused: {safe_text(run.refusal).rstrip('.')}. It is not asked again."
+        text = (
+            f"{subject}: the model refused: {message_text(run.refusal).rstrip('.')}. It is not asked again."
+        )
         return RunOutputError(text, retryable=False)
     if _was_cut(run):
         return RunOutputError(
@@ -167,16 +170,16 @@ def _fails_again(run: Run) -> bool:
 
 
 def _code(run: Run) -> str:
-    return safe_text((run.last_error or {}).get("code") or "no code")
+    return message_text((run.last_error or {}).get("code") or "no code", limit=MAX_STATUS)
 
 
 def _failure(run: Run, seconds: str) -> str:
-    message = safe_text((run.last_error or {}).get("message") or "no message").rstrip(".")
+    message = message_text((run.last_error or {}).get("message") or "no message").rstrip(".")
     return f"failed{seconds}: {_code(run)}: {message}"
 
 
 def _reason(run: Run) -> str:
-    reason = safe_text((run.incomplete_details or {}).get("reason") or "no reason given")
+    reason = message_text((run.incomplete_details or {}).get("reason") or "no reason given")
     ceilings = ", ".join(f"{name}={value}" for name, value in run.limits.items())
     return f"{reason}{f' ({ceilings})' if ceilings else ''}{_used(run)}"
 

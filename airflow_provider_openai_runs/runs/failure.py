@@ -8,19 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from airflow_provider_openai_runs.runs.budgets import LONGEST_PAUSE, RETRY_AFTER_BOUNDS
-from airflow_provider_openai_runs.runs.text import encodable
+from airflow_provider_openai_runs.runs.text import is_id
 
-#: Text of a server that may enter an exception, an event or a log is cut to this many characters.
-MAX_SERVER_TEXT = 500
-
-#: The first group is the label in front of a secret; it stays.
-_SECRETS = re.compile(
-    r"(?i)(?<![a-z0-9])(?:sk-[\w\-*]{4,}"
-    r"|((?:api[-_ ]?key(?: provided)?|authorization|password|secret|token)[\"']?\s*[:=]\s*[\"']?)"
-    r"(?:(?:bearer|basic)\s+)?[^\s\"',}]+"
-    r"|bearer\s+[^\s\"',}]+"
-    r"|(?<=://)[^\s/@]+(?=@))"
-)
 _ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
 
 
@@ -62,7 +51,7 @@ class RequestFailure:
     """A request that did not bring a readable answer."""
 
     kind: FailureKind
-    #: Cut and redacted, for people.
+    #: Message text.
     text: str
     http_status: int | None = None
     code: str | None = None
@@ -89,7 +78,7 @@ class RequestFailure:
     def active_run_id(self) -> str | None:
         """The run that keeps a thread busy; OpenAI names it only in the message."""
         found = _ACTIVE_RUN.search(self.text) if self.http_status in {400, 409} else None
-        return found.group(1) if found else None
+        return found.group(1) if found and is_id(found.group(1)) else None
 
     @property
     def conversation_locked(self) -> bool:
@@ -99,13 +88,6 @@ class RequestFailure:
     def __str__(self) -> str:
         text = self.text.rstrip(".")  # it stands within a sentence
         return f"HTTP {self.http_status}: {text}" if self.http_status else text
-
-
-def safe_text(text: object) -> str:
-    """Cut a server's text to ``MAX_SERVER_TEXT``, take out what looks like a key, and make it encodable."""
-    head = encodable(str(text)[: 2 * MAX_SERVER_TEXT])
-    clean = " ".join(_SECRETS.sub(lambda found: f"{found.group(1) or ''}***", head).split())
-    return clean if len(clean) <= MAX_SERVER_TEXT else clean[: MAX_SERVER_TEXT - 1] + "…"
 
 
 def bounded_retry_after(seconds: float | None) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus, noun_of
-from airflow_provider_openai_runs.runs.text import encodable
+from airflow_provider_openai_runs.runs.text import encodable, is_id, message_text
 
 #: JSON nested deeper than this is cut in XCom; Python's own JSON gives up at some hundreds.
 MAX_DEPTH = 100
@@ -56,14 +56,16 @@ class RunRef:
         if isinstance(value, RunRef):
             return value
         if not isinstance(value, dict):
-            raise RunRequestError(f"A run's ref must be a dict with 'kind' and 'id', not {value!r}.")
+            raise RunRequestError(f"A run's ref must be a dict with 'kind' and 'id', not {_shown(value)}.")
         kind, run_id, thread_id = value.get("kind"), value.get("id"), value.get("thread_id")
         if not isinstance(kind, str) or not kind:
-            raise RunRequestError(f"ref['kind'] must say which API the run belongs to, not {kind!r}.")
-        if not isinstance(run_id, str) or not run_id:
-            raise RunRequestError(f"ref['id'] must be the id of a run, not {run_id!r}.")
+            raise RunRequestError(f"ref['kind'] must say which API the run belongs to, not {_shown(kind)}.")
+        if not isinstance(run_id, str) or not is_id(run_id):
+            raise RunRequestError(f"ref['id'] must be the id of a run, not {_shown(run_id)}.")
         if kind == RunKind.THREAD_RUN and not thread_id:
             raise RunRequestError(f"ref of thread run {run_id!r} lacks 'thread_id'.")
+        if thread_id and not is_id(str(thread_id)):
+            raise RunRequestError(f"ref['thread_id'] must be the id of a thread, not {_shown(thread_id)}.")
         return cls(
             kind=kind,
             id=run_id,
@@ -250,6 +252,10 @@ class Run:
         if not self.raw:
             del values["raw"]
         return {key: plain(value) for key, value in values.items()}
+
+
+def _shown(value: object) -> str:
+    return message_text(repr(value), limit=100)
 
 
 def plain(value: Any, *, reserves_keys: bool = True, _depth: int = 0) -> Any:

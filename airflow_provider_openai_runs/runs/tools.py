@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.failure import safe_text
 from airflow_provider_openai_runs.runs.model import ToolCall
+from airflow_provider_openai_runs.runs.text import message_text
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 #: So many calls are named in a log line or an error.
 _MAX_DESCRIBED = 5
+#: Characters of a name, an id or arguments there.
+_MAX_SHOWN = 100
 
 
 def checked_tools(tools: object, *, warnings: list[str]) -> list[dict[str, Any]]:
@@ -74,15 +76,17 @@ def _checked_function(name: str, tool: dict[str, Any]) -> dict[str, Any]:
 
 def describe_calls(calls: Sequence[ToolCall]) -> str:
     """Describe calls with their arguments, cut to what a person reads."""
-    some = [
-        f"{safe_text(call.name)[:100]}({safe_text(call.arguments)[:100]})" for call in calls[:_MAX_DESCRIBED]
-    ]
+    some = [f"{_shown(call.name)}({_shown(call.arguments)})" for call in calls[:_MAX_DESCRIBED]]
     more = len(calls) - len(some)
     return (", ".join(some) or "unnamed") + (f" and {more} more" if more else "")
 
 
 def name_calls(calls: Sequence[ToolCall]) -> str:
     """Name calls without their arguments, which do not belong into a log."""
-    some = [f"{safe_text(call.name)[:100]} ({safe_text(call.id)[:100]})" for call in calls[:_MAX_DESCRIBED]]
+    some = [f"{_shown(call.name)} ({_shown(call.id)})" for call in calls[:_MAX_DESCRIBED]]
     more = len(calls) - len(some)
     return ", ".join(some) + (f" and {more} more" if more else "")
+
+
+def _shown(text: str) -> str:
+    return message_text(text, limit=_MAX_SHOWN)

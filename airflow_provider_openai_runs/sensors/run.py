@@ -139,7 +139,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
                 polled = self.hook_of(ref).run_flow(flows.single(wire_of(ref.kind).poll(ref)))
             except ApiRequestFailed as failed:
                 if self._denied_for_too_long(failed.failure):
-                    raise error_of_unknown_run(ref, failed.failure) from failed
+                    raise error_of_unknown_run(ref, failed.failure) from None
                 decision = waiting.on_error(failed.failure, now=time.time())
             else:
                 decision = waiting.on_result(polled, now=time.time())

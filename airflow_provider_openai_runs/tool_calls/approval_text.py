@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import RunRef, ToolCall, plain
+from airflow_provider_openai_runs.runs.text import message_text, visible
 
 #: Characters of arguments that a page shows; its calls share them, for MySQL takes 64 KiB of text.
 MAX_SHOWN = 8_000
@@ -59,15 +59,14 @@ def is_page(text: object, page: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Return text without line breaks and what cannot be seen, cut to ``MAX_NAME``."""
-    found = " ".join(_visible(plain(text)).split()) or "(no name)"
-    return found if len(found) <= MAX_NAME else found[: MAX_NAME - 1] + "…"
+    """Return a name as message text, cut to ``MAX_NAME``."""
+    return message_text(text, limit=MAX_NAME) or "(no name)"
 
 
 def _section(place: int, call: ToolCall, arguments: Any, is_editable: bool, *, limit: int) -> str:
     is_text = isinstance(arguments, str)
     written = arguments if is_text else json.dumps(plain(arguments), indent=2, ensure_ascii=False)
-    text = _visible(plain(written))
+    text = visible(plain(written), keep="\n\t")
     notes = []
     if call.type != "function":
         notes.append("The server itself makes this call, of an MCP tool; it cannot be changed here.")
@@ -93,18 +92,6 @@ def _code(text: str) -> str:
 
 def _longest_run(text: str) -> int:
     return max(map(len, _BACKTICKS.findall(text)), default=0)
-
-
-def _visible(text: str) -> str:
-    """Spell out what cannot be seen, the way that JSON does."""
-    return "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in {"Cc", "Cf", "Zl", "Zp"} else _spelt(char)
-        for char in text
-    )
-
-
-def _spelt(char: str) -> str:
-    return json.dumps(char)[1:-1] if ord(char) != 0x7F else "\\u007f"  # noqa: PLR2004
 
 
 def _mark(page: str) -> str:

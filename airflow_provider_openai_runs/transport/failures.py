@@ -21,8 +21,10 @@ import openai
 
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of, meaning_of_run
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, safe_text
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.transport.bodies import page_of
+from airflow_provider_openai_runs.transport.secrets import Redact
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
@@ -53,29 +55,32 @@ class UseSdkInsteadError(Exception):
 
 
 @contextmanager
-def failing(request: ApiRequest[Any]) -> Iterator[None]:
+def failing(request: ApiRequest[Any], redact: Redact) -> Iterator[None]:
     """
     Let nothing but ``ApiRequestFailed`` out of a request, and ``UseSdkInsteadError``, which is no failure.
 
+    What is raised has no cause: the SDK's errors hold the whole body, and what it quotes, and a task's log
+    prints a chain to its end.
+
+    :param redact: takes the connection's secrets out of text.
     :raises ApiRequestFailed: for every other error.
     """
     try:
         yield
     except (ApiRequestFailed, UseSdkInsteadError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 # its sentence, its type or its place is kept
         if _cannot_be_written(error):
-            # Without its cause, whose text is the header: it would be logged with the traceback.
             failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_UNWRITABLE)
             raise ApiRequestFailed(failure, pays=request.pays) from None
         if isinstance(error, openai.OpenAIError):
-            raise ApiRequestFailed(_failure(error), pays=request.pays) from error
+            raise ApiRequestFailed(_failure(error, redact), pays=request.pays) from None
         if isinstance(error, ValueError | RecursionError):
-            raise unreadable(request, error) from error
+            raise unreadable(request, error, redact=redact) from None
         _report_once(type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
         text = f"{request.method} {request.path} ended in {type(error).__name__}; the log says where"
         raise ApiRequestFailed(
-            RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=safe_text(text)), pays=request.pays
+            RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=message_text(text)), pays=request.pays
         ) from None
 
 
@@ -83,12 +88,15 @@ def not_sent(error: Exception) -> ApiRequestFailed:
     """Return the failure of a request without a client: its connection cannot be used just now."""
     unusable = isinstance(error, OpenAIRunError)
     kind = FailureKind.ACCESS_DENIED if unusable else FailureKind.NOT_SENT
-    return ApiRequestFailed(RequestFailure(kind=kind, text=safe_text(error) or type(error).__name__))
+    return ApiRequestFailed(RequestFailure(kind=kind, text=message_text(error) or type(error).__name__))
 
 
-def unreadable(request: ApiRequest[Any], error: Exception, status: int | None = None) -> ApiRequestFailed:
+def unreadable(
+    request: ApiRequest[Any], error: Exception, *, redact: Redact, status: int | None = None
+) -> ApiRequestFailed:
     """Return the failure of a request whose answer cannot be read."""
-    text = safe_text(f"{request.method} {request.path} was answered in an unreadable form: {error}")
+    said = f"{request.method} {request.path} was answered in an unreadable form: {error}"
+    text = message_text(said, redact=redact)
     failure = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=text, http_status=status)
     return ApiRequestFailed(failure, pays=request.pays)
 
@@ -130,14 +138,15 @@ def _report_once(name: str, where: str) -> None:
     )
 
 
-def _failure(error: openai.OpenAIError) -> RequestFailure:
+def _failure(error: openai.OpenAIError, redact: Redact) -> RequestFailure:
     if isinstance(error, openai.APIStatusError):
-        return _rejected(error)
+        return _rejected(error, redact)
     cause = error.__cause__
     sent = isinstance(error, openai.APIError) and (not isinstance(cause, _NEVER_SENT) or _redirected(error))
     text = f"{error} ({type(cause).__name__}: {cause})" if cause else str(error)
     return RequestFailure(
-        kind=FailureKind.OUTCOME_UNKNOWN if sent else FailureKind.NOT_SENT, text=safe_text(text)
+        kind=FailureKind.OUTCOME_UNKNOWN if sent else FailureKind.NOT_SENT,
+        text=message_text(text, redact=redact),
     )
 
 
@@ -150,35 +159,45 @@ def _redirected(error: openai.APIError) -> bool:
 
 
 def error_in_answer(
-    call: ApiRequest[Any], error: Mapping[str, Any], headers: Mapping[str, str], *, status: int
+    request: ApiRequest[Any],
+    error: Mapping[str, Any],
+    headers: Mapping[str, str],
+    *,
+    status: int,
+    redact: Redact,
 ) -> ApiRequestFailed:
-    """Return the failure of a call that was answered with success, and with nothing but an error in it."""
+    """Return the failure of a request that was answered with success, and with nothing but an error in it."""
     codes = (error.get("code"), error.get("type"))
     text = next((error[key] for key in _SENTENCES if isinstance(error.get(key), str) and error[key]), None)
     kind = {
         CodeMeaning.ACCOUNT: FailureKind.NO_QUOTA,
         CodeMeaning.PERMANENT: FailureKind.REJECTED,
     }.get(meaning_of_run(codes, text or "") or CodeMeaning.TRANSIENT, FailureKind.NOT_ACCEPTED)
+    text = text or f"an error without a sentence: {json.dumps(dict(error), default=str)}"
     failure = RequestFailure(
         kind=kind,
-        text=safe_text(text or f"an error without a sentence: {json.dumps(dict(error), default=str)}"),
+        text=message_text(text, redact=redact),
         http_status=status,
-        code=codes[0] if isinstance(codes[0], str) else None,
+        code=_name(codes[0], redact),
         retry_after=reading.poll_after(headers),
     )
-    return ApiRequestFailed(failure, pays=call.pays)
+    return ApiRequestFailed(failure, pays=request.pays)
 
 
-def _rejected(error: openai.APIStatusError) -> RequestFailure:
+def _rejected(error: openai.APIStatusError, redact: Redact) -> RequestFailure:
     text = _message(error)
     return RequestFailure(
         kind=_kind_of(error, text),
-        text=safe_text(text),
+        text=message_text(text, redact=redact),
         http_status=error.status_code,
-        code=error.code if isinstance(error.code, str) else None,
-        param=error.param if isinstance(error.param, str) else None,
+        code=_name(error.code, redact),
+        param=_name(error.param, redact),
         retry_after=reading.poll_after(error.response.headers),
     )
+
+
+def _name(value: object, redact: Redact) -> str | None:
+    return message_text(value, limit=MAX_STATUS, redact=redact) if isinstance(value, str) else None
 
 
 def _kind_of(error: openai.APIStatusError, text: str) -> FailureKind:

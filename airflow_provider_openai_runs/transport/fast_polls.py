@@ -61,6 +61,11 @@ class FastPolls:
         #: Made with the first poll: a session belongs to an event loop, this may be made in a thread.
         self._pool: _Pool | None = None
 
+    @property
+    def client(self) -> openai.AsyncOpenAI:
+        """The client that writes the requests, with the key that it used last."""
+        return self._templates.writer
+
     @staticmethod
     def can_serve(client: openai.AsyncOpenAI) -> bool:
         """Whether there is neither a proxy on the way nor more to a request than its headers."""

@@ -59,11 +59,12 @@ class RequestTemplates:
     The templates of one client of the SDK, one for each set of headers that requests add.
 
     :param client: is copied, with a transport that sends nothing.
+    :ivar writer: the copy.
     """
 
     def __init__(self, client: openai.AsyncOpenAI) -> None:
         capturing = httpx2.AsyncClient(transport=CapturingTransport(), trust_env=False)
-        self._writer = client.with_options(http_client=capturing, max_retries=0)
+        self.writer = client.with_options(http_client=capturing, max_retries=0)
         self._written: dict[tuple[tuple[str, str], ...], asyncio.Task[Template]] = {}
 
     async def get(self, headers: Mapping[str, str]) -> Template:
@@ -102,7 +103,7 @@ class RequestTemplates:
 
     async def _write(self, headers: Mapping[str, str], *, instead_of: Template | None = None) -> Template:
         written_at = time.monotonic()
-        captured = await self._writer.get(
+        captured = await self.writer.get(
             f"/{_ANY_PATH}", cast_to=httpx2.Response, options={"headers": dict(headers)}
         )
         request = captured.request

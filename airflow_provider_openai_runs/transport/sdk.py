@@ -21,6 +21,7 @@ from airflow_provider_openai_runs.transport.failures import (
     no_answer,
     unreadable,
 )
+from airflow_provider_openai_runs.transport.secrets import Redact, redact_errors, redact_of
 from airflow_provider_openai_runs.transport.time_limit import not_in_time
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 
@@ -46,7 +47,8 @@ def send(client: openai.OpenAI, request: ApiRequest[T]) -> T:
 
     :raises ApiRequestFailed: with what went wrong.
     """
-    with failing(request):
+    redact = redact_of(client)
+    with failing(request, redact):
         if request.method == "GET":
             response = client.get(request.path, cast_to=httpx2.Response, options=_options(request))
         else:
@@ -54,7 +56,9 @@ def send(client: openai.OpenAI, request: ApiRequest[T]) -> T:
             response = send_body(
                 request.path, cast_to=httpx2.Response, body=request.body, options=_options(request)
             )
-        return read_answer(request, response.content, response.headers, status=response.status_code)
+        return read_answer(
+            request, response.content, response.headers, status=response.status_code, redact=redact
+        )
 
 
 async def asend(client: openai.AsyncOpenAI, request: ApiRequest[T]) -> T:
@@ -63,14 +67,17 @@ async def asend(client: openai.AsyncOpenAI, request: ApiRequest[T]) -> T:
 
     :raises ApiRequestFailed: with what went wrong.
     """
-    with failing(request):
+    redact = redact_of(client)
+    with failing(request, redact):
         try:
             async with asyncio.timeout(seconds_of(request)[0]):
                 response = await _asend(client, request)
         except TimeoutError:
             late = not_in_time(seconds_of(request)[0])
             raise no_answer(request, late) from late
-        return await aread_answer(request, response.content, response.headers, status=response.status_code)
+        return await aread_answer(
+            request, response.content, response.headers, status=response.status_code, redact=redact
+        )
 
 
 async def _asend(client: openai.AsyncOpenAI, request: ApiRequest[Any]) -> httpx2.Response:
@@ -88,26 +95,29 @@ def seconds_of(request: ApiRequest[Any]) -> tuple[float, float]:
     return within, min(within, _CONNECT_SECONDS)
 
 
-def read_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status: int) -> T:
+def read_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status: int, redact: Redact) -> T:
     """
     Read a whole answer.
 
+    :param redact: takes the connection's secrets out of text.
     :raises ApiRequestFailed: if it is no JSON object, or not what the request asked for.
     """
     try:
-        data = json_object(content)
+        data = redact_errors(json_object(content), redact)
         if (error_body := error_in(data)) is not None:
-            raise error_in_answer(request, error_body, headers, status=status)
+            raise error_in_answer(request, error_body, headers, status=status, redact=redact)
         return request.read(ApiReply(data=data, headers=headers))
     except (ValueError, RecursionError) as error:
-        raise unreadable(request, error, status) from error
+        raise unreadable(request, error, redact=redact, status=status) from None
 
 
-async def aread_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status: int) -> T:
+async def aread_answer(
+    request: ApiRequest[T], content: bytes, headers: Any, *, status: int, redact: Redact
+) -> T:
     """Read a large answer beside the event loop, which other waits need; a small one is quicker read here."""
     if len(content) <= _LARGE:
-        return read_answer(request, content, headers, status=status)
-    return await asyncio.to_thread(read_answer, request, content, headers, status=status)
+        return read_answer(request, content, headers, status=status, redact=redact)
+    return await asyncio.to_thread(read_answer, request, content, headers, status=status, redact=redact)
 
 
 def _options(request: ApiRequest[Any]) -> Any:

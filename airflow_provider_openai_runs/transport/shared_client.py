@@ -29,6 +29,7 @@ from airflow_provider_openai_runs.transport.failures import (
 )
 from airflow_provider_openai_runs.transport.fast_polls import KEEPALIVE_SECONDS, FastPolls
 from airflow_provider_openai_runs.transport.limits import BoundedAsyncClient
+from airflow_provider_openai_runs.transport.secrets import redact_of
 from airflow_provider_openai_runs.transport.throttle import Throttle
 from airflow_provider_openai_runs.wire import Flow
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -141,7 +142,8 @@ async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
     :raises UseSdkInsteadError: if the SDK's client has to send it.
     """
     within, connect_within = sdk.seconds_of(request)
-    with failing(request):
+    redact = redact_of(fast.client)
+    with failing(request, redact):
         try:
             reply = await fast.get(request, within=within, connect_within=connect_within)
         except httpx2.TransportError as error:
@@ -150,7 +152,9 @@ async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
             raise ValueError(str(error)) from None
         if reply.status >= _ERROR:
             raise status_error(request, status=reply.status, headers=reply.headers, content=reply.content)
-        return await sdk.aread_answer(request, reply.content, reply.headers, status=reply.status)
+        return await sdk.aread_answer(
+            request, reply.content, reply.headers, status=reply.status, redact=redact
+        )
 
 
 class SharedClient:
@@ -185,8 +189,8 @@ class SharedClient:
     async def _sent(self, request: ApiRequest[T]) -> T:
         try:
             client = await self._current()
-        except Exception as error:
-            raise not_sent(error) from error
+        except Exception as error:  # noqa: BLE001 # what it says is kept
+            raise not_sent(error) from None
         try:
             answer = await client.send(request)
         except ApiRequestFailed as failed:

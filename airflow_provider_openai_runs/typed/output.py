@@ -71,8 +71,8 @@ class OutputType:
             raise
         except json.JSONDecodeError as error:
             raise ValueError(f"Invalid JSON: {error}") from None
-        except Exception as error:  # also what a model's validator raises, and a reference that leads nowhere
-            raise ValueError(clean(f"{type(error).__name__}: {error}")) from error
+        except Exception as error:  # noqa: BLE001 # also what a model's validator raises, and a reference that leads nowhere
+            raise ValueError(clean(f"{type(error).__name__}: {error}")) from None
 
     def _validated(self, value: Any) -> Any:
         # A registry of its own, since without one jsonschema fetches what a "$ref" names from the network.

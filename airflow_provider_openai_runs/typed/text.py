@@ -5,18 +5,9 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import redact
 
-from airflow_provider_openai_runs.runs.failure import safe_text
-from airflow_provider_openai_runs.runs.model import plain
+from airflow_provider_openai_runs.runs.text import message_text
 
 
 def clean(text: object) -> str:
-    """Return one line of at most 500 characters; secrets are taken out first, while they are whole."""
-    return str(plain(safe_text(redact(text_of(text)))))
-
-
-def text_of(value: object) -> str:
-    """Return the text of anything, of an exception too that fails to say what it is."""
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 # whatever it is
-        return f"<{type(value).__name__}>"
+    """Return message text, without the secrets that Airflow knows."""
+    return message_text(text, redact=lambda head: str(redact(head)))

@@ -18,14 +18,14 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.model import Usage, plain
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.runs.text import encodable
+from airflow_provider_openai_runs.runs.text import MAX_STATUS, is_id, message_text
 
 #: A Unix time above this is in milliseconds (as seconds it would lie beyond the year 5000).
 _MILLISECONDS = 1e11
 #: Beyond this even milliseconds mean no time, nor does a float mean a count.
 _MAX_TIME = 1e15
-#: Longer than any id.
-_MAX_ID = 1000
+#: Objects within an error's object; what is deeper is shown as text.
+_MAX_ERROR_DEPTH = 4
 #: The API's own statuses in whatever case, and others of the same meaning: taken for unknown, a run that has
 #: ended would be waited for until the end of its window.
 _SAME_STATUS = {status.value: status.value for status in RunStatus} | {
@@ -44,6 +44,12 @@ def text(value: object) -> str | None:
 def identifier(value: object) -> str:
     """Return an id or a name, which some servers send as a number; whatever else it is says nothing."""
     return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+
+
+def optional_id(value: object) -> str | None:
+    """Return an id that can be used, else None."""
+    found = identifier(value)
+    return found if is_id(found) else None
 
 
 def json_text(value: object) -> str:
@@ -82,6 +88,21 @@ def optional_object(value: object) -> dict[str, Any] | None:
     return dict(value) if isinstance(value, Mapping) and value else None
 
 
+def error_object(value: object) -> dict[str, Any] | None:
+    """Return what a server says of an error; each text of it is message text."""
+    return None if (found := optional_object(value)) is None else dict(_as_messages(found))
+
+
+def _as_messages(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, str) or depth > _MAX_ERROR_DEPTH:
+        return message_text(value)
+    if isinstance(value, Mapping):
+        return {
+            message_text(key, limit=MAX_STATUS): _as_messages(item, depth + 1) for key, item in value.items()
+        }
+    return [_as_messages(item, depth + 1) for item in value] if isinstance(value, list) else value
+
+
 def text_pairs(value: object) -> dict[str, str]:
     """Return metadata; pairs that are not text are left out."""
     return {
@@ -90,10 +111,22 @@ def text_pairs(value: object) -> dict[str, str]:
 
 
 def run_id(data: Mapping[str, Any]) -> str:
-    """Return the id of a run; an answer without one is no run."""
+    """Return the id of a run; an answer without one that can be carried is no run."""
     found = identifier(data.get("id"))
-    if not 0 < len(found) <= _MAX_ID:
+    if not found:
         raise ValueError(f"the answer has no run id, only {sorted(map(str, data))[:8]}")
+    return whole_id(found)
+
+
+def whole_id(found: str) -> str:
+    """
+    Return an id as it is, since another one would name something else.
+
+    :raises ValueError: if no URL or column can carry it, or it would forge a line of a log.
+    """
+    if not is_id(found):
+        shown = message_text(found, limit=MAX_STATUS)
+        raise ValueError(f"its id cannot be used; it has {len(found)} characters and begins {shown!r}")
     return found
 
 
@@ -102,7 +135,8 @@ def raw_status(data: Mapping[str, Any]) -> str:
     found = data.get("status")
     if not isinstance(found, str) or not found:
         raise ValueError(f"the answer has no status, only {sorted(map(str, data))[:8]}")
-    return _SAME_STATUS.get(found.lower(), encodable(found))
+    shown = message_text(found, limit=MAX_STATUS)
+    return _SAME_STATUS.get(shown.lower(), shown)
 
 
 def usage(value: object) -> Usage | None:

@@ -77,8 +77,8 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         metadata=reading.text_pairs(data.get("metadata")),
         usage=reading.usage(data.get("usage")),
         file_ids=tuple(_file_ids(data)),
-        last_error=reading.optional_object(data.get("error")),
-        incomplete_details=reading.optional_object(data.get("incomplete_details")),
+        last_error=reading.error_object(data.get("error")),
+        incomplete_details=reading.error_object(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
         tool_calls=tuple(pending_calls(data, offered)) if status in _CALLS_COUNT else (),
         output_text=answer.text,
@@ -108,7 +108,7 @@ def _parts(item: object) -> list[Any]:
 
 def _conversation_id(conversation: object) -> str | None:
     found = conversation.get("id") if isinstance(conversation, Mapping) else conversation
-    return reading.identifier(found) or None
+    return reading.optional_id(found)
 
 
 def _raw_status_of(data: Mapping[str, Any]) -> str:

@@ -58,8 +58,8 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef) -> Run:
         metadata=reading.text_pairs(data.get("metadata")),
         usage=reading.usage(data.get("usage")),
         file_ids=tuple(_file_ids(data)),
-        last_error=reading.optional_object(data.get("last_error")),
-        incomplete_details=reading.optional_object(data.get("incomplete_details")),
+        last_error=reading.error_object(data.get("last_error")),
+        incomplete_details=reading.error_object(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
         tool_calls=tuple(_tool_calls(data)) if status is RunStatus.REQUIRES_ACTION else (),
     )

@@ -138,7 +138,7 @@ class ThreadRunsWire:
         ours: dict[str, int] = {}
         for run in runs:
             metadata = reading.text_pairs(run.get("metadata"))
-            run_id, found = reading.identifier(run.get("id")), metadata.get(TOKEN_KEY, "")
+            run_id, found = reading.optional_id(run.get("id")), metadata.get(TOKEN_KEY, "")
             created = reading.unix_time(run.get("created_at"))
             recent = created is None or created >= since - _CLOCK_SLACK
             # A whole token is never used twice; its first part comes again in a Dag run of the same name.
@@ -263,6 +263,8 @@ def _age(item: Mapping[str, Any]) -> int:
 
 
 def _whole(reply: ApiReply) -> ApiReply:
+    if reply.data.get("has_more") and (last := reading.identifier(reply.data.get("last_id"))):
+        reading.whole_id(last)  # names the next page
     return reply
 
 

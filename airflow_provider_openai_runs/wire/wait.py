@@ -13,6 +13,7 @@ from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.polling import Done, Outcome, PollAgain, PollPolicy, WaitLimits
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.text import MAX_MESSAGE, MAX_STATUS, message_text
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import Sleep
@@ -49,14 +50,19 @@ class WaitResult:
         :raises ValueError: if it is not one of ours.
         """
         if not isinstance(payload, dict) or "outcome" not in payload:
-            raise ValueError(f"This is no event of RunCompletionTrigger: {payload!r}")
+            raise ValueError(f"This is no event of RunCompletionTrigger: {message_text(repr(payload))}")
         return cls(
             ref=RunRef.from_json(payload.get("ref")),
             outcome=Outcome(payload["outcome"]),
             fate=Fate(payload.get("fate", Fate.ENDED)),
-            raw_status=payload.get("status"),
-            failure=payload.get("trouble"),
+            # An earlier version wrote them as they came.
+            raw_status=_message(payload.get("status"), limit=MAX_STATUS),
+            failure=_message(payload.get("trouble")),
         )
+
+
+def _message(value: object, *, limit: int = MAX_MESSAGE) -> str | None:
+    return None if value is None else message_text(value, limit=limit)
 
 
 def wait(

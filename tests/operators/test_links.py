@@ -54,15 +54,43 @@ def test_there_is_no_link_rather_than_a_broken_one(scene: Scene, create: Make) -
     assert OpenAIRunLink().get_link(operator, ti_key=None) == ""
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "https://runs.example/{project}/{id}",
+        "https://runs.example/{id[x]}",
+        "https://runs.example/{id.__class__}",
+        "https://runs.example/{id:>999999999999}",
+        "https://runs.example/{0}{",
+        "https://runs.example/" + "x" * 3000,
+        "javascript:alert('{id}')",
+        "data:text/html,{id}",
+        "file:///runs/{id}",
+        "//runs.example/{id}",
+        "runs/{id}",
+        "https:///{id}",
+        "https://[{id}",
+        " javascript:alert(1)",
+        "java\nscript:alert(1)",
+        "https://runs.example/\x1b[2J{id}",
+        {"id": 1},
+        7,
+    ],
+    ids=lambda template: repr(template)[:40],
+)
 def test_a_template_that_is_wrong_costs_the_link_and_not_the_run(
-    scene: Scene, create: Make, connect: Callable[..., None]
+    scene: Scene, respond: Make, connect: Callable[..., None], template: Any
 ) -> None:
-    connect(run_url_template="https://runs.example/{project}/{id}")
+    connect(run_url_template=template)
     scene.simulator.script(QUICK)
-    operator = create(conn_id="linked")
+    operator = respond(conn_id="linked")
+    lines = scene.log_of(operator)
 
     assert operator.execute(scene.context)["status"] == "completed"
     assert OpenAIRunLink().get_link(operator, ti_key=None) == ""
+    assert scene.context["ti"].xcoms[OpenAIRunLink().xcom_key] == ""
+    assert all(line.isprintable() and len(line) < 1000 for line in lines)
+    assert scene.creates() == 1
 
 
 def test_reading_operators_have_the_link_too(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_openai_runs.runs.failure import MAX_SERVER_TEXT, FailureKind, RequestFailure, safe_text
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.text import MAX_MESSAGE, message_text
 
 BUSY = "Thread thread_1 already has an active run run_7"
 ALNUM = string.ascii_letters + string.digits
@@ -41,25 +42,25 @@ FORMS = [
 def test_a_secret_never_survives(form: str, secret: str, before: str) -> None:
     assume(secret[:8] not in form)
     assume(secret[-8:] not in form)  # "Authorization" itself stays
-    shown = safe_text(f"{before} {form.format(secret)} and more")
+    shown = message_text(f"{before} {form.format(secret)} and more")
     assert secret[:8] not in shown
     assert secret[-8:] not in shown
 
 
 @given(text=st.text(max_size=3000))
 def test_text_of_a_server_is_one_short_line(text: str) -> None:
-    shown = safe_text(text)
-    assert len(shown) <= MAX_SERVER_TEXT
+    shown = message_text(text)
+    assert len(shown) <= MAX_MESSAGE
     assert shown.splitlines() in ([], [shown])
 
 
 def test_plain_words_survive() -> None:
     text = "Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000."
-    assert safe_text(text) == text
+    assert message_text(text) == text
 
 
 def test_long_text_shows_that_it_was_cut() -> None:
-    assert safe_text("x " * 1000).endswith("…")
+    assert message_text("x " * 1000).endswith("…")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from airflow_provider_openai_runs.runs.model import (
     plain,
 )
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.text import is_id
 
 THREAD_REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")
 RESPONSE_REF = RunRef(kind=RunKind.RESPONSE, id="resp_1", conn_id="ai")
@@ -40,7 +41,7 @@ OURS = {
     ),
     *("failed_at", "ref"),
 }
-ids = st.text(min_size=1)
+ids = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1).filter(is_id)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),

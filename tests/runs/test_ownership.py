@@ -42,6 +42,7 @@ from airflow_provider_openai_runs.runs.ownership import decide
 from airflow_provider_openai_runs.runs.record import Record, new_token, token_prefix
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.text import is_id
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.wire import wire_of
 
@@ -242,9 +243,10 @@ def test_fire_and_forget_returns_its_run_without_a_poll() -> None:
 
 
 words = st.text(min_size=1)
+ids = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1).filter(is_id)
 times = st.floats(min_value=0, max_value=1e10)
 refs = st.builds(
-    RunRef, kind=st.sampled_from([str(kind) for kind in RunKind]), id=words, thread_id=words, conn_id=words
+    RunRef, kind=st.sampled_from([str(kind) for kind in RunKind]), id=ids, thread_id=ids, conn_id=words
 )
 rounds = st.builds(
     Rounds, answered=st.integers(0, 9), errors=st.lists(words).map(tuple), earlier=st.lists(refs).map(tuple)
