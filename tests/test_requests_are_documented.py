@@ -71,7 +71,21 @@ RESPONSE_ARGUMENTS: dict[str, list[Any]] = {
     "include": [["reasoning.encrypted_content"]],
     "background": [True, False],
     "store": [True, False],
-    "extra_body": [{"parallel_tool_calls": False, "truncation": "auto"}],
+    "prompt": [{"id": "pmpt_1", "version": "2", "variables": {"city": "Rome"}}],
+    "tool_choice": ["auto", {"type": "function", "name": "g"}],
+    "parallel_tool_calls": [False],
+    "top_logprobs": [5],
+    "image": [{"context_compression": "auto"}],
+    "truncation": ["auto"],
+    "context_management": [[{"type": "compaction", "compact_threshold": 200000}]],
+    "prompt_cache_key": ["reports"],
+    "prompt_cache_options": [{"mode": "implicit"}],
+    "prompt_cache_retention": ["24h"],
+    "moderation": [{"model": "omni-moderation-latest"}],
+    "safety_identifier": ["user 1"],
+    "access_programs": [{"cyber": "standard"}],
+    "user": ["user 1"],
+    "extra_body": [{}],
 }
 THREAD_RUN_ARGUMENTS: dict[str, list[Any]] = {
     "thread_id": [],  # in all of them but the next
@@ -103,8 +117,9 @@ THREAD_RUN_ARGUMENTS: dict[str, list[Any]] = {
     "parallel_tool_calls": [False],
     "response_format": ["auto", {"type": "json_object"}],
     "reasoning_effort": ["low"],
+    "include": [["step_details.tool_calls[*].file_search.results[*].content"]],
     "stream_for_tool": [True],
-    "extra_body": [{"include": ["step_details.tool_calls[*].file_search.results[*].content"]}],
+    "extra_body": [{}],
 }
 
 

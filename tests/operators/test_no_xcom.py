@@ -20,7 +20,7 @@ ENDS: dict[str, tuple[Scenario, dict[str, Any]]] = {
     "success": (Scenario(**QUICK), {}),
     "failed": (Scenario(**QUICK, ends="failed"), {}),
     "incomplete": (Scenario(**QUICK, ends="incomplete"), {}),
-    "calls": (Scenario(**QUICK, function_calls=[FunctionCall(name="f", arguments={})]), {"tools": [TOOL]}),
+    "calls": (Scenario(**QUICK, function_calls=[[FunctionCall(name="f", arguments={})]]), {"tools": [TOOL]}),
     "unfit": (Scenario(**QUICK), {"output_type": SCHEMA}),
     "late": (Scenario(queued=0, in_progress=60), {"completion_window": 0.5}),
 }
