@@ -71,24 +71,21 @@ RESPONSE_ARGUMENTS: dict[str, list[Any]] = {
     "include": [["reasoning.encrypted_content"]],
     "background": [True, False],
     "store": [True, False],
-    "tool_choice": ["auto"],
-    "safety_identifier": ["team-data"],
+    "prompt": [{"id": "pmpt_1", "version": "2", "variables": {"city": "Rome"}}],
+    "tool_choice": ["auto", {"type": "function", "name": "g"}],
+    "parallel_tool_calls": [False],
+    "top_logprobs": [5],
+    "image": [{"context_compression": "auto"}],
+    "truncation": ["auto"],
+    "context_management": [[{"type": "compaction", "compact_threshold": 200000}]],
     "prompt_cache_key": ["reports"],
-    "extra_body": [{"parallel_tool_calls": False, "truncation": "auto"}],
-}
-#: Fields of the SDK's create that no description at hand has, or that ``extra_body`` sends here.
-NEWER = {
-    "parallel_tool_calls",
-    "truncation",
-    "access_programs",
-    "context_management",
-    "image",
-    "moderation",
-    "prompt",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "top_logprobs",
-    "user",
+    "prompt_cache_options": [{"mode": "implicit"}],
+    "prompt_cache_retention": ["24h"],
+    "moderation": [{"model": "omni-moderation-latest"}],
+    "safety_identifier": ["user 1"],
+    "access_programs": [{"cyber": "standard"}],
+    "user": ["user 1"],
+    "extra_body": [{}],
 }
 THREAD_RUN_ARGUMENTS: dict[str, list[Any]] = {
     "thread_id": [],  # in all of them but the next
@@ -120,8 +117,9 @@ THREAD_RUN_ARGUMENTS: dict[str, list[Any]] = {
     "parallel_tool_calls": [False],
     "response_format": ["auto", {"type": "json_object"}],
     "reasoning_effort": ["low"],
+    "include": [["step_details.tool_calls[*].file_search.results[*].content"]],
     "stream_for_tool": [True],
-    "extra_body": [{"include": ["step_details.tool_calls[*].file_search.results[*].content"]}],
+    "extra_body": [{}],
 }
 
 
@@ -173,8 +171,8 @@ def test_the_oracle_refuses_what_is_wrong(description: Any) -> None:
 
 def test_no_argument_is_forgotten() -> None:
     airflows = {"conn_id", "completion_window"}
-    assert airflows | {*RESPONSE_ARGUMENTS} | NEWER == set(CreateResponseOperator.template_fields)
-    assert airflows | {*THREAD_RUN_ARGUMENTS} | {"include"} == set(CreateRunOperator.template_fields)
+    assert airflows | {*RESPONSE_ARGUMENTS} == set(CreateResponseOperator.template_fields)
+    assert airflows | {*THREAD_RUN_ARGUMENTS} == set(CreateRunOperator.template_fields)
 
 
 @pytest.mark.parametrize("arguments", cases(RESPONSE_ARGUMENTS))

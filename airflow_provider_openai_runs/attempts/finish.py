@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
-from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, LAST_READ_BUDGET, NOT_SHOWN_YET
+from airflow_provider_openai_runs.runs.budgets import (
+    CANCEL_WAIT,
+    CLOSE_BUDGET,
+    LAST_READ_BUDGET,
+    NOT_SHOWN_YET,
+)
 from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run, error_of_wait
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunTimeoutError
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome
+from airflow_provider_openai_runs.runs.response_request import conversation_of
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
@@ -141,14 +147,34 @@ class RunFinisher:
             left = "It goes on waiting (cancel_on_timeout=False); a retry answers it in a window of its own."
             return type(error)(f"{error} {left}", retryable=error.retryable)
         if run.status is RunStatus.COMPLETED:
-            self._update_record(refused=True)
-            return error
+            return self._closed(run, error) if self._update_record(refused=True) else error
         # Before the cancel: it may be the run of a later attempt by now, which has an answer.
         if self._update_record(ended_by_us=True):
             became = self._cancel(run.ref)
         else:
             became = f"{run.ref} was left to the attempt that has taken over."
         return type(error)(f"{error} {became}", retryable=error.retryable)
+
+    def _closed(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
+        """Answer the calls of a response with an error; one left open would block its conversation."""
+        conversation = conversation_of(self.settings.request.body)
+        request = wire_of(run.ref.kind).close(run, conversation=conversation)
+        if request is None:
+            return error
+        name = run.ref.thread_id or conversation
+        try:
+            self.hook.run_flow(flows.with_retries(flows.single(request), budget=CLOSE_BUDGET))
+        except ApiRequestFailed as failed:
+            # A retry would be refused for what is left open.
+            return type(error)(
+                f"{error} Conversation {name} is left with calls that nobody answered ({failed.failure}), "
+                "and may refuse every other response: add an output for each, or use another conversation.",
+                retryable=False,
+            )
+        text = (
+            f"{error} Its calls were answered with an error in conversation {name}, which can be used again."
+        )
+        return type(error)(text, retryable=error.retryable, retry_after=error.retry_after)
 
     def _cancel(self, ref: RunRef) -> str:
         """End a run, and say what became of it."""

@@ -18,6 +18,8 @@ from airflow_provider_openai_runs.runs.policies import (
 )
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
+from airflow_provider_openai_runs.runs.response_request import check_can_be_answered
+from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.tool_calls.answering import Limit
 from airflow_provider_openai_runs.tool_calls.approval import Approve
 from airflow_provider_openai_runs.wire import Answer
@@ -73,12 +75,18 @@ class CreateSettings:
 
     def __post_init__(self) -> None:
         """
-        Check the choices.
+        Check the choices, and what they mean together.
 
-        :raises RunRequestError: for a value that is not one of the choices.
+        :raises RunRequestError: for a value that is no choice, and for calls that could not be answered.
         """
         for name, choices in _CHOICES.items():
             checks.choice(name, getattr(self, name), get_args(choices))
+        if (self.functions or self.approve) and self.request.kind == RunKind.RESPONSE:
+            answers = self.request.answers
+            check_can_be_answered(
+                store=self.request.body.get("store"),
+                conversation=self.request.body.get("conversation") or (answers and answers.thread_id),
+            )
 
     @property
     def answers_calls(self) -> bool:

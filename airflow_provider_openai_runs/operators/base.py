@@ -27,7 +27,7 @@ from airflow_provider_openai_runs.runs.policies import (
 )
 from airflow_provider_openai_runs.runs.request import checked_timeouts
 from airflow_provider_openai_runs.runs.tools import names_of
-from airflow_provider_openai_runs.tool_calls.approval import check_approval
+from airflow_provider_openai_runs.tool_calls.approval import check_approval, check_approved_calls
 from airflow_provider_openai_runs.tool_calls.checks import check_functions
 from airflow_provider_openai_runs.typed.checks import check_output_type
 
@@ -168,6 +168,16 @@ class BaseCreateOperator(BaseOperator):
         named = names_of(given)
         tools = map(FunctionTool, self.functions)
         return [*given, *(tool.definition() for tool in tools if tool.name not in named)]
+
+    def check_calls(self) -> None:
+        """Check what the run can call, once all arguments are known."""
+        check_approved_calls(
+            self.approve,
+            functions=self.functions,
+            tools=getattr(self, "tools", None),
+            prompt=getattr(self, "prompt", None),
+            more=getattr(self, "extra_body", None),
+        )
 
     def output_format(self, kind: str) -> dict[str, Any]:
         """Return what asks for ``output_type``, in the form of the kind's API."""

@@ -9,7 +9,11 @@ from typing import Any, ClassVar
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.request import RunRequest
-from airflow_provider_openai_runs.runs.response_request import check_response_presence, response_request
+from airflow_provider_openai_runs.runs.response_request import (
+    check_can_be_answered,
+    check_response_presence,
+    response_request,
+)
 from airflow_provider_openai_runs.runs.status import RunKind
 
 _FIELDS = (
@@ -176,6 +180,9 @@ class CreateResponseOperator(BaseCreateOperator):
         self.background = background
         self.store = store
         self.extra_body = extra_body
+        self.check_calls()
+        if self.functions or self.approve:
+            check_can_be_answered(store=store, conversation=conversation)
         check_response_presence(
             input=input,
             prompt=prompt,

@@ -67,6 +67,7 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
         self.instructions = instructions
         self.tools = tools
         self.extra_body = extra_body
+        self.check_calls()
 
     def given_outputs(self) -> Mapping[str, Any]:
         """Return the answers."""

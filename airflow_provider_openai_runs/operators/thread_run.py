@@ -134,6 +134,7 @@ class CreateRunOperator(BaseCreateOperator):
         self.include = include
         self.stream_for_tool = stream_for_tool
         self.extra_body = extra_body
+        self.check_calls()
         check_thread_run_presence(thread_id=thread_id, thread=thread, assistant_id=assistant_id)
 
     def build_request(self) -> RunRequest:

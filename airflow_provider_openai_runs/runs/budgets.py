@@ -55,6 +55,8 @@ BUSY_PAUSE = 15.0
 LAST_READ_BUDGET = 20.0
 #: Waiting for the end of a run that nobody can go on with, and of one that is cancelled at its deadline.
 CANCEL_WAIT = 20.0
+#: Answering the calls of a response that nobody goes on with, so that its conversation can be used again.
+CLOSE_BUDGET = 5.0
 #: Ending a run that a later attempt does not know of.
 ZOMBIE_CANCEL_WAIT = 3.0
 

@@ -82,3 +82,25 @@ def check_response_presence(
             "is required: the prompt, or a list of input items; or give a prompt template of the API, "
             "prompt={'id': ...}",
         )
+
+
+def conversation_of(body: Mapping[str, Any]) -> str | None:
+    """Return the id of the conversation that a request continues."""
+    conversation = body.get("conversation")
+    found = conversation.get("id") if isinstance(conversation, Mapping) else conversation
+    return found if isinstance(found, str) else None
+
+
+def check_can_be_answered(*, store: object, conversation: object) -> None:
+    """
+    Refuse calls whose answer nobody could take: it continues the response, which has to be kept for that.
+
+    :param store: what is sent, or is to be rendered.
+    :param conversation: which keeps the calls, too.
+    :raises RunRequestError: before a function has run.
+    """
+    if store is False and conversation is None:
+        raise RunRequestError(
+            "store=False: the server does not keep the response, so that nobody could answer its calls "
+            "(functions, approve). Leave store out, or give a conversation. Nothing was sent."
+        )

@@ -26,6 +26,7 @@ _PARAMETERS: dict[str, v.Check] = {
     ),
     **dict.fromkeys(
         (
+            "access_programs",
             "background_options",
             "image",
             "moderation",
@@ -35,7 +36,7 @@ _PARAMETERS: dict[str, v.Check] = {
         ),
         v.mapping,
     ),
-    **dict.fromkeys(("access_programs", "context_management"), v.array()),
+    "context_management": v.array(),
     "include": v.array(item=v.one_of(*INCLUDABLE)),
     "conversation": v.of_type(str, dict),
     "input": v.of_type(str, list),

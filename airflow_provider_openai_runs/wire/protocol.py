@@ -100,6 +100,14 @@ class Wire(Protocol):
     ) -> ApiRequest[Run]:
         """Answer the model's calls, by call id."""
 
+    def close(self, run: Run, *, conversation: str | None) -> ApiRequest[None] | None:
+        """
+        Answer pending calls with an error, so that what the run stands in can be used again.
+
+        :param conversation: as the request named it; a server may not echo it.
+        :return: None where there is nothing to close.
+        """
+
     def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:
         """Ask for an answer of this JSON Schema, in the API's own form."""
 

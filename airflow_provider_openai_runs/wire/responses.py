@@ -21,6 +21,8 @@ from airflow_provider_openai_runs.wire.response_replies import read_created, rea
 
 _OPENAI_HOST = ".api.openai.com"
 _OPENAI_LOGS = "https://platform.openai.com/logs/{id}"
+#: What a conversation holds in place of an answer that nobody is going to give.
+_GAVE_UP = "Error: the task that was to answer this call has given up; there is no result."
 #: How the answer to a call is called where it is not ``function_call_output`` but is text all the same.
 _OUTPUTS = {"custom_tool_call": "custom_tool_call_output"}
 
@@ -100,6 +102,15 @@ class ResponsesWire:
         )
         return self.create(next_request, token=token, conn_id=run.ref.conn_id)
 
+    def close(self, run: Run, *, conversation: str | None) -> ApiRequest[None] | None:
+        """Answer pending calls with an error in their conversation, which else refuses every response."""
+        container = run.ref.thread_id or conversation
+        if container is None or not run.tool_calls:
+            return None
+        items = [_answer(call.id, call.type, _GAVE_UP) for call in run.tool_calls]
+        path = f"/conversations/{quote(container, safe='')}/items"
+        return ApiRequest(method="POST", path=path, body={"items": items}, read=_added)
+
     def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:
         """Return a ``text.format``."""
         return {"type": "json_schema", "name": name, "schema": schema, "strict": strict}
@@ -112,6 +123,11 @@ class ResponsesWire:
         """Return nothing: no server is known to have the route and to have lost it."""
         del failure
         return None
+
+
+def _added(reply: ApiReply) -> None:
+    if not isinstance(reply.data.get("data"), list):
+        raise ValueError("it lists no items")  # noqa: TRY004 # no bug
 
 
 def _answer(call: str, kind: str, answer: Answer) -> dict[str, Any]:

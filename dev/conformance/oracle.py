@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = ROOT.parent / "shared" / "spec" / "openai-runs-2026-08-21.json"
 #: What the SDK's own types have and the description lacks.
-_NEWER = {("post", "/responses"): {"background_options"}}
+_NEWER = {("post", "/responses"): {"access_programs", "background_options", "image"}}
 _CLIENT = re.compile("(Async)?(Azure)?OpenAI/")
 _HERE = "openai:description"
 _SHOWN = 300

@@ -133,7 +133,7 @@ def test_nobody_is_asked_about_calls_that_need_nobody(
 ) -> None:
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(7)]]))
 
-    approval_request["approve"] = ["delete_order"]
+    approval_request["approve"] = lambda name, _arguments: name == "delete_order"
     assert create(**approval_request).execute(scene.kept)["status"] == "completed"
     assert (made, pages.written) == ([7.0], 0)
 
@@ -266,9 +266,11 @@ def test_an_approval_request_of_an_mcp_tool_takes_the_same_way(
     del approval_request
     call = FunctionCall(name="roll_dice", arguments={"sides": 6})
     scene.simulator.script(Scenario(**QUICK, mcp_approval=call, text="Done."))
-    paused = pause(respond(approve=["roll_dice"]))
+    server = {"type": "mcp", "server_label": "dice", "server_url": "https://dice.example.com"}
+    given = {"approve": ["roll_dice"], "tools": [server]}
+    paused = pause(respond(**given))
 
-    assert resume(respond(approve=["roll_dice"]), paused, pages.answered(option))["output_text"] == "Done."
+    assert resume(respond(**given), paused, pages.answered(option))["output_text"] == "Done."
     sent = [item for request in scene.simulator.requests for item in (request.body or {}).get("input") or []]
     decided = [item["approve"] for item in sent if isinstance(item, dict) and "approve" in item]
     assert decided == [approve]

@@ -78,7 +78,7 @@ def test_each_form_of_approve_is_accepted(scene: Scene, approve: Any) -> None:
     check_approval(approve)
 
 
-@pytest.mark.parametrize("approve", ["refund", 1, {"refund": True}, [""], [7]])
+@pytest.mark.parametrize("approve", ["refund", 1, {"refund": True}, [""], [7], []])
 def test_a_wrong_approve_is_refused_when_the_dag_is_parsed(scene: Scene, approve: Any) -> None:
     with pytest.raises(RunRequestError, match="approve"):
         check_approval(approve)

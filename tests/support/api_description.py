@@ -149,8 +149,20 @@ CREATE_RESPONSE = fields(
     text=fields(format=_TEXT_FORMAT, verbosity=one_of("low", "medium", "high")),
     tool_choice=either(one_of("none", "auto", "required"), OBJECT),
     tools=items(_RESPONSE_TOOL),
+    top_logprobs={"type": "integer", "minimum": 0, "maximum": 20},
     top_p=SHARE,
     truncation=one_of("auto", "disabled"),
+    user=TEXT,
+    # As the SDK's types of a create have them.
+    access_programs=fields(cyber=TEXT),
+    context_management=items(fields(["type"], type=TEXT, compact_threshold=at_least(1))),
+    image=fields(context_compression=one_of("auto", "enabled", "disabled")),
+    moderation=fields(["model"], model=ID, policy=OBJECT),
+    prompt=fields(["id"], id=ID, version=TEXT, variables=OBJECT),
+    prompt_cache_options=fields(
+        comparison_response_id=ID, mode=one_of("implicit", "explicit"), prewarm=BOOLEAN, ttl=TEXT
+    ),
+    prompt_cache_retention=one_of("in_memory", "24h"),
 )
 CREATE_RUN = fields(
     ["assistant_id"],

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls that nobody could approve or answer: refused before anything is sent, or closed in the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk import exceptions
+
+from airflow_provider_openai_runs.exceptions import (
+    OpenAIRunError,
+    RunRequestError,
+    ToolCallsFailedError,
+    ToolCallsPendingError,
+)
+from airflow_provider_openai_runs.operators import SubmitToolOutputsOperator
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from tests.support.scene import Make, Scene
+
+RAN: list[str] = []
+
+
+def refund_order(order: str) -> str:
+    """Refund an order."""
+    RAN.append(order)
+    raise ValueError("the shop is closed")
+
+
+FUNCTION = {"type": "function", "function": {"name": "send_mail"}}
+MCP = {"type": "mcp", "server_label": "s", "server_url": "https://s.example.com"}
+CALLS = Scenario(
+    queued=0, in_progress=0.05, function_calls=[[FunctionCall(name="refund_order", arguments={"order": "1"})]]
+)
+QUICK = Scenario(queued=0, in_progress=0.05, text="Done.")
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    RAN.clear()
+
+
+# -- approve ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def has_page() -> None:
+    if not hasattr(exceptions, "TaskAwaitingInput"):
+        pytest.skip("Airflow asks a person from 3.3 on")
+
+
+@pytest.mark.usefixtures("has_page")
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"approve": ["refund_orders"], "functions": [refund_order]}, ["'refund_orders'", "refund_order"]),
+        ({"approve": ["refund_order", "mail"], "functions": [refund_order]}, ["no function 'mail'"]),
+        ({"approve": ["x"], "tools": [FUNCTION]}, ["no function 'x'", "send_mail"]),
+        ({"approve": ["x"], "tools": [{"type": "code_interpreter"}]}, ["no function 'x'", "none"]),
+        ({"approve": True}, ["approve=True", "no call to approve"]),
+        ({"approve": lambda *_: True}, ["no call to approve"]),
+        ({"approve": True, "tools": []}, ["no call to approve"]),
+        ({"approve": []}, ["approve=[]", "nobody would be asked"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_an_approval_that_would_ask_nobody_is_refused_when_the_dag_is_parsed(
+    create: Make, given: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(RunRequestError) as caught:
+        create(**given)
+    assert not [word for word in words if word not in str(caught.value)], str(caught.value)
+
+
+@pytest.mark.usefixtures("has_page")
+def test_so_is_one_of_a_task_that_answers_another_ones_calls() -> None:
+    ref = {"kind": "response", "id": "resp_1"}
+    with pytest.raises(RunRequestError, match="no function 'refund'"):
+        SubmitToolOutputsOperator(
+            task_id="a",
+            ref=ref,
+            outputs={"c": "1"},
+            completion_window=5,
+            functions=[refund_order],
+            approve=["refund"],
+        )
+
+
+@pytest.mark.usefixtures("has_page")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"approve": ["refund_order"], "functions": [refund_order]},
+        {"approve": ["send_mail"], "functions": [refund_order], "tools": [FUNCTION]},
+        {"approve": ["roll_dice"], "tools": [MCP]},
+        {"approve": ["roll_dice"], "functions": [refund_order], "tools": [MCP]},
+        {"approve": ["roll_dice"], "extra_body": {"tools": [MCP]}},
+        {"approve": ["roll_dice"], "tools": "{{ tools }}"},
+        {"approve": ["roll_dice"], "tools": ["{{ tool }}"]},
+        {"approve": ["roll_dice"], "extra_body": "{{ more }}"},
+        {"approve": ["roll_dice"], "prompt": {"id": "pmpt_1"}},
+        {"approve": True, "functions": [refund_order]},
+        {"approve": False},
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_an_approval_that_may_ask_somebody_is_accepted(respond: Make, given: dict[str, Any]) -> None:
+    respond(**given)
+
+
+# -- store=False --------------------------------------------------------------------------------------------
+
+
+def test_calls_of_a_response_that_is_not_kept_are_refused_before_anything_is_sent(
+    scene: Scene, respond: Make
+) -> None:
+    with pytest.raises(RunRequestError, match=r"store=False.*Nothing was sent"):
+        respond(store=False, functions=[refund_order])
+    with pytest.raises(RunRequestError, match=r"store=False.*Nothing was sent"):
+        respond(store="false", functions=[refund_order]).execute(scene.kept)
+    assert scene.simulator.requests == []
+    assert scene.store.writes == []
+
+
+def test_a_conversation_keeps_them_and_without_functions_nobody_answers(respond: Make) -> None:
+    respond(store=False, conversation="conv_1", functions=[refund_order])
+    respond(store=False)
+
+
+# -- a conversation whose last call is open ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+@pytest.mark.parametrize("has_function", [True, False], ids=["it fails", "there is none"])
+def test_a_task_that_gives_up_leaves_a_conversation_in_which_the_next_response_works(
+    scene: Scene, respond: Make, *, deferrable: bool, has_function: bool
+) -> None:
+    conversation = scene.post("/conversations")["id"]
+    scene.simulator.script(CALLS, QUICK)
+    functions = {"functions": [refund_order], "max_tool_errors": 1} if has_function else {
+        "tools": [{"type": "function", "name": "refund_order"}]
+    }  # fmt: skip
+    kind = ToolCallsFailedError if has_function else ToolCallsPendingError
+    with pytest.raises(kind, match=rf"conversation {conversation}, which can be used again"):
+        scene.run(respond(conversation=conversation, deferrable=deferrable, **functions), scene.context)
+
+    found = scene.run(respond(conversation=conversation), scene.retry(scene.context))
+    assert found["output_text"] == "Done."
+
+
+def test_a_server_that_does_not_take_the_answer_is_named_and_a_retry_is_spared(
+    scene: Scene, respond: Make
+) -> None:
+    conversation = scene.post("/conversations")["id"]
+    scene.simulator.script(CALLS)
+    scene.simulator.fault(Fault(method="POST", path=r"/conversations/[^/]+/items", status=404))
+    with pytest.raises(ToolCallsFailedError, match=rf"{conversation} is left with calls") as caught:
+        scene.run(
+            respond(conversation=conversation, functions=[refund_order], max_tool_errors=1), scene.context
+        )
+    assert not caught.value.retryable
+
+
+def test_calls_outside_of_a_conversation_and_on_a_thread_need_no_such_answer(
+    scene: Scene, create: Make
+) -> None:
+    scene.simulator.script(CALLS)
+    with pytest.raises(OpenAIRunError) as caught:
+        scene.run(create(functions=[refund_order], max_tool_errors=1), scene.context)
+    assert "conversation" not in str(caught.value)
+    assert scene.simulator.count("POST", r"/items$") == 0
