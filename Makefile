@@ -62,8 +62,10 @@ types: $(STAMP) ## Check the types of the package, dev/, example_dags/ and tests
 	@$(RUN) mypy
 
 coverage: $(STAMP) ## Fail if the tests of runs/ and wire/ miss more than one branch in twenty
-	@$(RUN) pytest tests/runs tests/wire --cov=airflow_provider_openai_runs/runs \
-		--cov=airflow_provider_openai_runs/wire --cov-branch --cov-fail-under=95 \
+	@$(RUN) pytest --numprocesses $(WORKERS) --dist loadgroup tests/runs tests/wire tests/attempts tests/hooks \
+		tests/triggers tests/operators/test_submit_outputs.py tests/operators/test_function_crashes.py \
+		--cov=airflow_provider_openai_runs/runs --cov=airflow_provider_openai_runs/wire --cov-branch \
+		--cov-fail-under=95 \
 		--cov-report=term-missing:skip-covered $(ARGS)
 
 ##@ See it run

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to do about answers to calls that could not be sent, as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.runs.acquisition import NotCreated
+from airflow_provider_openai_runs.runs.answers import (
+    NotSent,
+    SendAgain,
+    after_failed_answer,
+    after_failed_continuation,
+)
+from airflow_provider_openai_runs.runs.errors import LostCreateError, RunCallError
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.record import Record
+
+NOW = 1_700_000_000.0
+ERROR = RunCallError("it did not work")
+
+
+def failure(kind: FailureKind, **more: Any) -> RequestFailure:
+    return RequestFailure(kind=kind, text="no luck", **more)
+
+
+def in_place(kind: FailureKind, *, left: float = 600, until: float | None = None) -> SendAgain | NotSent:
+    return after_failed_answer(
+        failure(kind), error=ERROR, tries=0, now=NOW, gives_up_at=NOW + left, until=until
+    )
+
+
+def continued(
+    kind: FailureKind, *, left: float = 600, until: float | None = None, lost: Any = "fail", **more: Any
+) -> SendAgain | NotSent:
+    intent = Record(generation=1, token="hash/abc", intent_at=NOW)
+    failed = NotCreated(intent=intent, before=None, failure=failure(kind, **more), error=ERROR)
+    return after_failed_continuation(
+        failed, on_lost_create=lost, tries=0, now=NOW, gives_up_at=NOW + left, until=until
+    )
+
+
+@pytest.mark.parametrize("kind", [FailureKind.REJECTED, FailureKind.NOT_FOUND])
+def test_an_answer_that_is_rejected_is_not_sent_again(kind: FailureKind) -> None:
+    assert in_place(kind) == NotSent(error=ERROR, reason="rejected")
+
+
+@pytest.mark.parametrize("kind", [FailureKind.RETRY_LATER, FailureKind.NOT_SENT, FailureKind.OUTCOME_UNKNOWN])
+def test_an_answer_is_sent_again_while_there_is_time(kind: FailureKind) -> None:
+    assert isinstance(in_place(kind), SendAgain)
+    assert in_place(kind, left=0.5) == NotSent(error=ERROR, reason="later")
+    assert in_place(kind, left=0.5, until=NOW + 1) == NotSent(error=ERROR, reason="late")
+
+
+def test_a_continuation_that_was_not_accepted_takes_its_intent_back() -> None:
+    again = continued(FailureKind.RETRY_LATER)
+    assert isinstance(again, SendAgain)
+    assert again.forget
+    assert continued(FailureKind.REJECTED) == NotSent(error=ERROR, reason="later", forget=True)
+    locked = continued(FailureKind.REJECTED, code="conversation_locked")
+    assert isinstance(locked, SendAgain)
+
+
+def test_a_continuation_whose_outcome_is_unknown_is_sent_again_only_if_the_user_accepts_the_risk() -> None:
+    lost = continued(FailureKind.OUTCOME_UNKNOWN)
+    assert isinstance(lost, NotSent)
+    assert isinstance(lost.error, LostCreateError)
+    assert not lost.forget
+    assert isinstance(continued(FailureKind.OUTCOME_UNKNOWN, lost="resubmit"), SendAgain)
+    assert isinstance(continued(FailureKind.OUTCOME_UNKNOWN, lost="resubmit", left=0.5), NotSent)
