@@ -19,10 +19,9 @@ from airflow_provider_openai_runs.runs.policies import (
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
 from airflow_provider_openai_runs.runs.response_request import check_can_be_answered
-from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.tool_calls.answering import Limit
 from airflow_provider_openai_runs.tool_calls.approval import Approve
-from airflow_provider_openai_runs.wire import Answer
+from airflow_provider_openai_runs.wire import Answer, wire_of
 
 _CHOICES = {
     "on_incomplete": policies.OnIncomplete,
@@ -81,7 +80,9 @@ class CreateSettings:
         """
         for name, choices in _CHOICES.items():
             checks.choice(name, getattr(self, name), get_args(choices))
-        if (self.functions or self.approve) and self.request.kind == RunKind.RESPONSE:
+        # Without a body nothing is going to be asked for: the task resumes only to finish.
+        answers_calls = self.request.body and (self.functions or self.approve)
+        if answers_calls and not wire_of(self.request.kind).answers_in_place:
             answers = self.request.answers
             check_can_be_answered(
                 store=self.request.body.get("store"),
