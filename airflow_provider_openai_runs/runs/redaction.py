@@ -12,7 +12,9 @@ SHORTEST_SECRET = 8
 HIDDEN = "***"
 
 #: What follows a label or "bearer" in a sentence of a server, and is no secret.
-_WORDS = r"(?!(?:auth\w*|credentials?|required|missing|invalid|expired)\b)"
+_WORDS = (
+    r"(?!(?:auth|authentication|authori[sz]ation|credentials?|required|missing|invalid|expired)(?![\w\-]))"
+)
 _VALUE = rf"{_WORDS}[^\s\"',}}&]{{{SHORTEST_SECRET},}}"
 #: The first group is the label in front of a secret; it stays.
 _KEYS = re.compile(
