@@ -178,8 +178,7 @@ class RunFinisher:
 
     def _cancel(self, ref: RunRef) -> str:
         """End a run, and say what became of it."""
-        flow = flows.cancel(ref, wait=CANCEL_WAIT)
-        ended = self.hook.run_flow(flows.with_retries(flow, budget=CANCEL_WAIT))
+        ended = self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT))
         return ended.fate.sentence(raw_status=ended.raw_status)
 
     # -- shared -------------------------------------------------------------------------------------------

@@ -65,8 +65,7 @@ class RunsApi:
 
     def cancel(self, ref: RunRef, *, wait: float, visible_by: float = 0.0) -> CancelResult:
         """End a run and wait up to ``wait`` seconds for its end."""
-        flow = flows.cancel(ref, wait=wait, visible_by=visible_by)
-        return self._hook_of(ref).run_flow(flows.with_retries(flow, budget=wait))
+        return self._hook_of(ref).run_flow(flows.cancel(ref, wait=wait, visible_by=visible_by))
 
     def create_thread(self, *, budget: float) -> str | RequestFailure | None:
         """Create the thread that the request brings, and return its id; None if it brings none."""

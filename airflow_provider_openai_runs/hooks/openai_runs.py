@@ -125,7 +125,8 @@ class OpenAIRunsHook(ConnectionHook):
         :raises RunCallError: if it could not be cancelled.
         """
         run = RunRef.from_json(ref)
-        ended = self._sync(flows.cancel(run, wait=wait), "delete", f"cancel {run}", run.kind)
+        with airflow_errors():
+            ended = self.run_flow(flows.cancel(run, wait=wait))
         self._check_cancelled(run, ended)
         return self.retrieve(run)
 
@@ -134,7 +135,8 @@ class OpenAIRunsHook(ConnectionHook):
     ) -> Run:
         """End a run and wait for its end."""
         run = RunRef.from_json(ref)
-        ended = await self._async(flows.cancel(run, wait=wait), "delete", f"cancel {run}", run.kind)
+        with airflow_errors():
+            ended = await self.arun_flow(flows.cancel(run, wait=wait))
         self._check_cancelled(run, ended)
         return await self.aretrieve(run)
 

@@ -38,8 +38,9 @@ REPLY_TIMEOUT = 60.0
 POLL_TIMEOUT = 30.0
 #: Between two tries of a request; it doubles from half a second.
 LONGEST_PAUSE = 30.0
-#: Between a cancel and the first poll after it.
+#: Between a cancel and the first poll after it; it doubles up to the second one.
 FIRST_POLL_AFTER_CANCEL = 0.25
+LONGEST_POLL_AFTER_CANCEL = 5.0
 #: Polling a recorded run before it is adopted; in failure it counts as active, and the wait goes on polling.
 ADOPT_BUDGET = 30.0
 #: Between two tries to send the answers to calls.
