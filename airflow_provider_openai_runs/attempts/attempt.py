@@ -76,6 +76,8 @@ class Attempt:
         self._parts = AttemptParts(settings, context, store=self._store, log=log)
         self._hooks: dict[str, OpenAIRunsHook] = {}
         self._is_watched = False
+        #: The run of an earlier attempt or worker, as people read it: its connection has existed.
+        self._earlier: str | None = None
         #: Unix seconds at which execution_timeout is over.
         self._attempt_deadline: float | None = None
 
@@ -94,6 +96,8 @@ class Attempt:
             self._log.warning(_NO_STORE)
         if settings.execution_timeout:
             self._attempt_deadline = started_at + settings.execution_timeout.total_seconds()
+        if (record := self._store.current()) is not None:
+            self._earlier = record.ref.subject if record.ref else "The run of an earlier attempt"
         hook = self._watched_hook(settings.conn_id)
         with self._timed():
             acquired = self._acquire(hook, started_at)
@@ -127,7 +131,7 @@ class Attempt:
 
     def after_the_triggers_death(self) -> AttemptStep | None:
         """Return how a run goes on that has ended all the same; None where it has not."""
-        record = self._store.load()
+        record = self._store.current()
         run = self._recorded_run(record)
         if run is None:
             return None
@@ -162,13 +166,17 @@ class Attempt:
             self._hooks.clear()  # those that were only to read with
             self._is_watched = True
         if conn_id not in self._hooks:
-            self._hooks[conn_id] = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep)
+            existed = self._earlier is not None
+            hook = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep, existed=existed)
+            hook.await_connection(self._earlier)
+            self._hooks[conn_id] = hook
         self._kill_handler.prepare(self._hooks[conn_id])
         return self._hooks[conn_id]
 
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         """Return a hook to read a run with, and make the run's page known."""
-        hook = self._hooks.setdefault(ref.conn_id, OpenAIRunsHook(ref.conn_id))
+        hook = self._hooks.setdefault(ref.conn_id, OpenAIRunsHook(ref.conn_id, existed=True))
+        hook.await_connection(ref.subject)
         self._show_page(hook.run_url(ref))
         return hook
 
@@ -292,6 +300,7 @@ class Attempt:
     def _resumed(self, stored: Mapping[str, Any]) -> Acquired:
         """Return what an earlier worker has handed over."""
         run = TrackedRun.from_json(stored)
+        self._earlier = run.ref.subject
         self._attempt_deadline = run.attempt_deadline
         return Acquired(run=replace(run, created_at=run.created_at or time.time()))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore, SavedIntent
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.runs.acquisition import Create, NotCreated
-from airflow_provider_openai_runs.runs.budgets import ZOMBIE_CANCEL_WAIT
+from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, ZOMBIE_CANCEL_WAIT
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
@@ -50,6 +50,7 @@ class RunCreator:
 
     :param identity: Dag id, Dag run id, task id, map index.
     :param generation: ``max_tries``, which a clear changes and a retry does not.
+    :param attempt: the task's try number.
     :param window: seconds to wait for the run; None is fire and forget.
     :param timeouts: budgets in seconds.
     :param on_created: called with a run as soon as it exists, before anything else.
@@ -62,6 +63,7 @@ class RunCreator:
     generation: int
     window: float | None
     timeouts: Mapping[str, float]
+    attempt: int | None = None
     on_created: Callable[[RunRef], None] = lambda _: None
     clock: Callable[[], float] = time.time
 
@@ -82,9 +84,8 @@ class RunCreator:
             return self.api.create(intent, thread_id=thread_id, timeout=timeout)
 
         doing = f"create a {self.request.noun}"
-        return self._send(
-            self._intent(thread_id=thread_id, token=step.token), send, before=before, doing=doing
-        )
+        intent = self._intent(thread_id=thread_id, token=step.token, lost=step.lost)
+        return self._send(intent, send, before=before, doing=doing)
 
     def answer(
         self,
@@ -95,13 +96,15 @@ class RunCreator:
         deadline: float | None,
         before: Record | None,
         gives_up_at: float,
+        lost: tuple[str, ...] = (),
     ) -> Acquired | NotCreated:
         """
         Create the run that answers the calls of ``parent``.
 
         :param rounds: what is to be remembered then.
+        :param lost: the tokens of the creates of this generation that were not answered.
         """
-        intent = replace(self._intent(thread_id=None), rounds=rounds, deadline=deadline)
+        intent = replace(self._intent(thread_id=None, lost=lost), rounds=rounds, deadline=deadline)
         is_first_of_another = self.request.answers is not None and rounds.answered == 1
         request = self.request if is_first_of_another else _free_to_answer(self.request)
 
@@ -111,13 +114,17 @@ class RunCreator:
 
         return self._send(intent, send, before=before, doing=f"answer the calls of {parent.ref}")
 
-    def _intent(self, *, thread_id: str | None, token: str | None = None) -> Record:
+    def _intent(
+        self, *, thread_id: str | None, token: str | None = None, lost: tuple[str, ...] = ()
+    ) -> Record:
         return Record(
             generation=self.generation,
             token=token or new_token((*self.identity, self.generation), random_part=secrets.token_hex(8)),
             intent_at=self.clock(),
             thread_id=thread_id,
             fingerprint=self.request.fingerprint(),
+            attempt=self.attempt,
+            lost=lost,
         )
 
     def _send(
@@ -154,7 +161,7 @@ class RunCreator:
         try:
             self.store.save(intent.with_run(run))
         except NoLongerOwnerError as error:
-            ended = self.api.cancel(run.ref, wait=ZOMBIE_CANCEL_WAIT)
+            ended = self.api.cancel(run.ref, wait=ZOMBIE_CANCEL_WAIT, visible_by=now + NOT_FOUND_GRACE)
             fate = "cancelled" if ended.has_ended else "not cancelled and may be running and billing"
             raise RunCallError(
                 f"This attempt is no longer the task's: a later one has taken over. {run.ref}, which it "

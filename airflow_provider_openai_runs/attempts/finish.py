@@ -68,7 +68,8 @@ class RunFinisher:
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
             return self._finish(result.ref, created, rounds)
         if result.fate is not Fate.LEFT_RUNNING:
-            self._update_record(ended_by_us=True)
+            has_ended = result.fate in {Fate.CANCELLED, Fate.GONE}
+            self._update_record(ended_by_us=True, **({"ended": True} if has_ended else {}))
         error = error_of_wait(
             result.outcome,
             result.ref,
@@ -95,7 +96,9 @@ class RunFinisher:
             raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
         run = as_one(self._earlier(rounds), run)
         self.log.info("%s", results.summary(run))
-        error = error_of_run(run, on_incomplete=self.settings.on_incomplete)
+        error = error_of_run(
+            run, on_incomplete=self.settings.on_incomplete, is_adopted=self._may_be_adopted(run)
+        )
         if error is None:
             return self._result(run)
         if run.needs_action:
@@ -103,19 +106,33 @@ class RunFinisher:
                 self.log.info("The model waits for the answer to its calls (on_tool_calls='return')")
                 return results.to_xcom(run, log=self.log)
             error = self._without_answer(run, error)
-        elif run.is_empty:
-            self._update_record(refused=True)
+        elif run.status.is_terminal:
+            self._update_record(ended=True, **({"refused": True} if run.is_empty else {}))
         raise self._pushed(error, run)
 
     def _result(self, run: Run) -> dict[str, Any]:
         values = results.to_xcom(run, log=self.log)
-        if self.settings.output_type is None:
-            return values
+        if self.settings.output_type is not None:
+            try:
+                values["output"] = OutputType(self.settings.output_type).parse(run.final_text)
+            except ValueError as unfit:
+                self._update_record(ended=True, refused=True)
+                raise self._pushed(error_of_answer(run, str(unfit)), run) from None
+        self._update_record(ended=True)
+        return values
+
+    def _may_be_adopted(self, run: Run) -> bool:
+        """Whether an earlier attempt has created the run, and may be who has cancelled it."""
+        if run.status is not RunStatus.CANCELLED:
+            return False
+        try_number = self.context["ti"].try_number
         try:
-            return {**values, "output": OutputType(self.settings.output_type).parse(run.final_text)}
-        except ValueError as unfit:
-            self._update_record(refused=True)
-            raise self._pushed(error_of_answer(run, str(unfit)), run) from None
+            record = self.store.current()
+        except Exception as error:  # noqa: BLE001 # the end of the run matters more
+            self.log.warning("Could not read the record of the run: %s", message_text(error))
+            record = None
+        created_in = record.attempt if record is not None else None
+        return bool(try_number > 1) if created_in is None else created_in != try_number
 
     # -- without one --------------------------------------------------------------------------------------
 
@@ -147,7 +164,8 @@ class RunFinisher:
             left = "It goes on waiting (cancel_on_timeout=False); a retry answers it in a window of its own."
             return type(error)(f"{error} {left}", retryable=error.retryable)
         if run.status is RunStatus.COMPLETED:
-            return self._closed(run, error) if self._update_record(refused=True) else error
+            is_ours = self._update_record(ended=True, refused=True)
+            return self._closed(run, error) if is_ours else error
         # Before the cancel: it may be the run of a later attempt by now, which has an answer.
         if self._update_record(ended_by_us=True):
             became = self._cancel(run.ref)
@@ -205,8 +223,8 @@ class RunFinisher:
     def _update_record(self, **changes: bool) -> bool:
         """Change the record of the run; return False if it is another attempt's by now."""
         try:
-            record = self.store.load()
-            if record is not None:
+            record = self.store.current()
+            if record is not None and not record.unreadable:
                 self.store.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
         except NoLongerOwnerError:
             self.log.warning("A later attempt has taken over; its record is left as it is")

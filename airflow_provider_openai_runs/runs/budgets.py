@@ -18,6 +18,12 @@ SEARCH_SECONDS = 60.0
 CREATE_SECONDS = DEFAULT_TIMEOUTS["create"]
 #: Between two searches for a run that a list does not show yet.
 SEARCH_PAUSE = 5.0
+#: Before a create whose answer was lost is sent again at the user's risk; it doubles up to the second one. A
+#: server that loses answers is in distress, and each one that it loses may be paid for.
+RESUBMIT_PAUSE = 5.0
+LONGEST_RESUBMIT_PAUSE = 300.0
+#: Between two tries to end a run that a new one has to wait for.
+END_PAUSE = 5.0
 #: A refused key may be a rotation in progress: how long to go on without one good poll.
 PERMANENT_FAILURE_BUDGET = 300.0
 #: No server may make us ask more often, or leave a finished run unnoticed for longer.
@@ -63,6 +69,10 @@ ZOMBIE_CANCEL_WAIT = 3.0
 
 # -- Airflow -----------------------------------------------------------------------------------------------
 
+#: A connection that a run was created with is not found while Airflow's database is away: how long to ask
+#: again, and how long between two tries at most.
+CONNECTION_BUDGET = 120.0
+CONNECTION_PAUSE = 10.0
 #: Airflow sends SIGTERM, and SIGKILL 5 s later: what Airflow itself may take to say the task's state. A busy
 #: API server takes more than a second, and a run that is cancelled because nobody knows is paid for again.
 KILL_ASK_SECONDS = 2.0

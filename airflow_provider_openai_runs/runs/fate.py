@@ -44,6 +44,7 @@ class CancelResult:
 
     :param polled: the last poll of it; None when nobody could say, or it is gone.
     :param failure: why it has not ended.
+    :param refusal: why the cancel was not taken.
     :param asked: a cancel was sent; without one, the run had ended by itself.
     :param accepted: the server took the cancel, whatever became of the polls after it.
     :param is_gone: the server knows no such run any more.
@@ -51,6 +52,7 @@ class CancelResult:
 
     polled: PollResult | None
     failure: RequestFailure | None = None
+    refusal: RequestFailure | None = None
     asked: bool = False
     accepted: bool = False
     is_gone: bool = False

@@ -86,7 +86,7 @@ def failing(request: ApiRequest[Any], redact: Redact) -> Iterator[None]:
 
 def not_sent(error: Exception) -> ApiRequestFailed:
     """Return the failure of a request without a client: its connection cannot be used just now."""
-    unusable = isinstance(error, OpenAIRunError)
+    unusable = isinstance(error, OpenAIRunError) and not error.retryable
     kind = FailureKind.ACCESS_DENIED if unusable else FailureKind.NOT_SENT
     return ApiRequestFailed(RequestFailure(kind=kind, text=message_text(error) or type(error).__name__))
 

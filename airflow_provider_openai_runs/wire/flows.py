@@ -84,49 +84,46 @@ def cancel(
     :param polled: the run a moment ago, where the caller knows it.
     """
     ends = time.monotonic() + wait
-    wire, pause, is_fresh = wire_of(ref.kind), FIRST_POLL_AFTER_CANCEL, polled is not None
-    found = CancelResult(polled=polled)
-    refusal: RequestFailure | None = None
+    found, pause, is_fresh = CancelResult(polled=polled), FIRST_POLL_AFTER_CANCEL, polled is not None
     while True:
         if not is_fresh:
-            # A poll that hangs leaves time for the cancel.
-            share = 1 if found.accepted else 3
-            try:
-                polled = yield _once(wire.poll(ref), (ends - time.monotonic()) / share)
-                found = replace(found, polled=polled, failure=refusal)
-            except ApiRequestFailed as failed:
-                found = replace(found, failure=failed.failure)
-                is_visible = time.time() >= visible_by
-                if failed.failure.kind is FailureKind.NOT_FOUND and is_visible:
-                    return replace(found, polled=None, is_gone=True)
-                if _is_final(failed.failure, visible=is_visible) and found.asked:
-                    return found
-            else:
-                if refusal is not None and _is_final(refusal, visible=time.time() >= visible_by):
-                    return found
-        if found.has_ended:
-            return replace(found, failure=None)
+            found = yield from _poll_to_end(ref, found, ends - time.monotonic(), visible_by)
+        if found.has_ended or (found.asked and _is_final(found.failure, visible_by)):
+            return found
         if not found.accepted and (found.polled is None or found.polled.status is not RunStatus.CANCELLING):
-            found = replace(found, asked=True)
-            try:
-                answered: PollResult = yield _once(wire.cancel(ref), ends - time.monotonic())
-            except ApiRequestFailed as failed:
-                refusal = failed.failure
-                found = replace(found, failure=found.failure or refusal)
-            else:
-                found, refusal = CancelResult(polled=answered, asked=True, accepted=True), None
-                if found.has_ended:
-                    return found
+            found = yield from _ask_to_end(ref, found, ends - time.monotonic())
         asked_to_wait = (found.failure and found.failure.retry_after) or 0.0
-        if time.monotonic() + max(pause, asked_to_wait) >= ends:
+        if found.has_ended or time.monotonic() + max(pause, asked_to_wait) >= ends:
             return found
         yield Sleep(max(pause, asked_to_wait))
         pause, is_fresh = min(pause * 2, LONGEST_POLL_AFTER_CANCEL), False
 
 
-def _is_final(failure: RequestFailure, *, visible: bool) -> bool:
+def _poll_to_end(ref: RunRef, found: CancelResult, seconds: float, visible_by: float) -> Flow[CancelResult]:
+    # A poll that hangs leaves time for the cancel.
+    share = 1 if found.accepted else 3
+    try:
+        polled: PollResult = yield _once(wire_of(ref.kind).poll(ref), seconds / share)
+    except ApiRequestFailed as failed:
+        is_gone = failed.failure.kind is FailureKind.NOT_FOUND and time.time() >= visible_by
+        return replace(
+            found, polled=None if is_gone else found.polled, failure=failed.failure, is_gone=is_gone
+        )
+    return replace(found, polled=polled, failure=None if polled.status.is_terminal else found.refusal)
+
+
+def _ask_to_end(ref: RunRef, found: CancelResult, seconds: float) -> Flow[CancelResult]:
+    try:
+        polled: PollResult = yield _once(wire_of(ref.kind).cancel(ref), seconds)
+    except ApiRequestFailed as failed:
+        failure = found.failure if found.polled is None else failed.failure
+        return replace(found, failure=failure or failed.failure, refusal=failed.failure, asked=True)
+    return CancelResult(polled=polled, asked=True, accepted=True)
+
+
+def _is_final(failure: RequestFailure | None, visible_by: float) -> bool:
     """Whether asking again would bring the same; a run that has just ended refuses its cancel as well."""
-    if failure.http_status == _NOT_FOUND and not visible:
+    if failure is None or (failure.http_status == _NOT_FOUND and time.time() < visible_by):
         return False
     return not failure.is_transient and failure.http_status not in _REFUSED_CANCEL
 
