@@ -137,7 +137,7 @@ class Attempt:
             return None
         finisher = self._parts.finisher(self._hook_of(run.ref))
         is_last_try = self._ti.try_number > self._ti.max_tries
-        outcome = finisher.after_the_triggers_death(run.ref, is_last_try=is_last_try)
+        outcome = finisher.after_the_triggers_death(run, is_last_try=is_last_try)
         if outcome is None:
             return None
         acquired = Acquired(run=replace(run, created_at=time.time()))

@@ -13,6 +13,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
     LAST_READ_BUDGET,
+    NOT_FOUND_GRACE,
     NOT_SHOWN_YET,
 )
 from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run, error_of_wait
@@ -24,6 +25,7 @@ from airflow_provider_openai_runs.runs.response_request import conversation_of
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.typed.output import OutputType
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -142,8 +144,9 @@ class RunFinisher:
         run = self._last_read(flows.complete(run, steps=True), f"the steps of {run.ref}") or run
         return self._pushed(error, as_one(self._earlier(rounds), run))
 
-    def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool) -> Outcome | None:
+    def after_the_triggers_death(self, tracked: TrackedRun, *, is_last_try: bool) -> Outcome | None:
         """Poll the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
+        ref = tracked.ref
         polled = self._last_read(flows.single(wire_of(ref.kind).poll(ref)), f"{ref}, whose trigger died")
         if polled is not None:
             if polled.needs_action:
@@ -151,7 +154,7 @@ class RunFinisher:
             if polled.status.is_terminal:
                 return Outcome.ENDED
         if is_last_try and self.settings.cancel_on_kill:
-            became = self._cancel(ref)
+            became = self._cancel(ref, visible_by=(tracked.created_at or 0.0) + NOT_FOUND_GRACE)
             self._update_record(ended_by_us=True)
             self.log.warning("The trigger of %s died and no retry is left. %s", ref, became)
         else:
@@ -194,9 +197,9 @@ class RunFinisher:
         )
         return type(error)(text, retryable=error.retryable, retry_after=error.retry_after)
 
-    def _cancel(self, ref: RunRef) -> str:
+    def _cancel(self, ref: RunRef, *, visible_by: float = 0.0) -> str:
         """End a run, and say what became of it."""
-        ended = self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT))
+        ended = self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT, visible_by=visible_by))
         return ended.fate.sentence(raw_status=ended.raw_status)
 
     # -- shared -------------------------------------------------------------------------------------------

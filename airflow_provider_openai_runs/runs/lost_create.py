@@ -62,11 +62,13 @@ def after_a_lost_create(
     policy: OwnershipPolicy,
     now: float,
     *,
+    gives_up_at: float,
     is_guess: bool = False,
 ) -> Decision:
     """
     Search, then adopt what was found, create what is surely not there, and else do as the user has allowed.
 
+    :param gives_up_at: Unix seconds; nothing is created after it.
     :param is_guess: there is no store, so that nobody knows whether there was a create at all.
     """
     found = search(record, observed, now)
@@ -83,28 +85,36 @@ def after_a_lost_create(
         return Decision(step=PollRun(ref=found.ref), record=record)
     if record.unreadable:
         return _unreadable(record, policy)
+    if found.conclusive and now >= gives_up_at:
+        why = f"was not answered ({record.failure})" if record.failure else "was interrupted"
+        error = RunCallError(f"A create {why}, and was not accepted: nothing runs. A retry sends it again.")
+        return Decision(step=GiveUp(error=error), record=record)
     if found.conclusive:
         because = "an earlier attempt ended before its create was accepted"
         step = Create(because=because, thread_id=record.thread_id, lost=record.lost)
         return Decision(step=step, record=record)
     if not is_guess and not may_be_sent_again(record, policy.resubmits):
         return Decision(step=GiveUp(error=lost_create_error(record, policy.resubmits)), record=record)
-    return _sent_again(record, policy, now, is_guess=is_guess)
-
-
-def _sent_again(record: Record, policy: OwnershipPolicy, now: float, *, is_guess: bool) -> Decision:
     if is_guess:
         because = "whether an earlier attempt has created one is not known without a task state store"
         return Decision(step=Create(because=because, thread_id=record.thread_id), record=record)
+    return _sent_again(record, policy, now, gives_up_at)
+
+
+def _sent_again(record: Record, policy: OwnershipPolicy, now: float, gives_up_at: float) -> Decision:
     lost = (*record.lost, record.token)
     if record.rounds.earlier:
         # It was the answer to the calls of a response, which still waits for one.
         return adopt(replace(record, lost=lost), record.rounds.earlier[-1], policy, now)
+    pause = pause_before_resubmit(record)
+    if now + pause >= gives_up_at:
+        error = lost_create_error(record, policy.resubmits, retryable=True)
+        return Decision(step=GiveUp(error=error), record=record)
     because = (
         f"an earlier create was never answered; {runs_of(record)} may be running and billing "
         f"(on_lost_create='resubmit', {len(lost)} of max_resubmits={policy.resubmits})"
     )
-    step = Create(because=because, after=pause_before_resubmit(record), thread_id=record.thread_id, lost=lost)
+    step = Create(because=because, after=pause, thread_id=record.thread_id, lost=lost)
     return Decision(step=step, record=record)
 
 

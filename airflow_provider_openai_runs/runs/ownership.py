@@ -37,13 +37,7 @@ from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.error_of_run import may_be_a_success
 from airflow_provider_openai_runs.runs.errors import RunCallError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
-from airflow_provider_openai_runs.runs.lost_create import (
-    after_a_lost_create,
-    lost_create_error,
-    may_be_sent_again,
-    runs_of,
-    search,
-)
+from airflow_provider_openai_runs.runs.lost_create import after_a_lost_create, runs_of, search
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import RunStatus
@@ -80,7 +74,14 @@ def _from_the_record(situation: Situation, policy: OwnershipPolicy, now: float) 
     if not is_own(record, policy):
         return _after_a_clear(record, observed, policy, now)
     if record.run is None or isinstance(observed, Searched):
-        return after_a_lost_create(record, observed, policy, now, is_guess=situation.is_guess)
+        return after_a_lost_create(
+            record,
+            observed,
+            policy,
+            now,
+            gives_up_at=situation.gives_up_at,
+            is_guess=situation.is_guess,
+        )
     ref = record.run.ref
     if policy.window is None:
         return finish_from(record, ref)
@@ -195,12 +196,8 @@ def _after_a_failed_create(
     if failure.kind is FailureKind.OUTCOME_UNKNOWN:
         # Up to now the server may have accepted it; from now on it is searched for.
         intent = replace(intent, intent_at=now, failure=str(failure))
-        if now >= situation.gives_up_at:
-            again = may_be_sent_again(intent, policy.resubmits)
-            error = lost_create_error(intent, policy.resubmits, retryable=again)
-            return Decision(step=GiveUp(error=error), record=intent, write=True)
         warning = f"The create was not answered ({failure}); searching whether it was accepted"
-        decision = after_a_lost_create(intent, None, policy, now)
+        decision = after_a_lost_create(intent, None, policy, now, gives_up_at=situation.gives_up_at)
         return replace(decision, write=True, warning=warning)
     pause = pause_before_retry(failure, situation.refusals - 1)
     if failure.may_be_sent_again and now + pause < situation.gives_up_at:

@@ -177,7 +177,7 @@ class Ownership(RuleBasedStateMachine):
         if stored is not None:
             for name in lacks & set(stored):
                 stored[name] = garbage
-                if garbage is None:
+                if garbage is None or (name, garbage) == ("token", "?"):  # which could be one
                     del stored[name]
             self.tracked = None
 

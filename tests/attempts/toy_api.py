@@ -154,6 +154,8 @@ class ToyApi:
             return SearchResult(ref=ref, conclusive=self.world.has_list)
 
         found: SearchResult | RequestFailure = self.world.outside("search", look_up)
+        if isinstance(found, SearchResult) and found.ref is not None:
+            self._run(found.ref).is_known = True
         return found
 
     def cancel(self, ref: RunRef, *, wait: float, visible_by: float = 0.0) -> CancelResult:

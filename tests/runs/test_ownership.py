@@ -419,18 +419,20 @@ def test_a_create_that_was_not_answered_is_searched_for_from_now_on() -> None:
     assert found.step == SearchRun(intent=found.record, until=NOW + 160)
 
 
-def test_a_create_that_was_not_answered_in_its_whole_time_is_lost() -> None:
+def test_a_create_that_was_not_answered_in_its_whole_time_is_searched_for_and_not_sent_again() -> None:
     found = after(refused(FailureKind.OUTCOME_UNKNOWN), later=600)
-    assert isinstance(found.step, GiveUp)
-    assert isinstance(found.step.error, LostCreateError)
-    assert not found.step.error.retryable
-    # The reason is there for the attempts to come.
-    assert found.write
-    assert found.record
-    assert found.record.failure == "no luck"
-    again = after(refused(FailureKind.OUTCOME_UNKNOWN), later=600, resubmits=1).step
-    assert isinstance(again, GiveUp)
-    assert again.error.retryable
+    assert isinstance(found.step, SearchRun)
+    lost = found.record
+    assert move(lost, FOUND, later=5001) == PollRun(ref=REF)
+    for result, resubmits, retryable in (
+        (NOT_THERE, 0, True),
+        (UNDECIDABLE, 0, False),
+        (UNDECIDABLE, 1, True),
+    ):
+        gives_up = move(lost, result, later=5001, resubmits=resubmits)
+        assert isinstance(gives_up, GiveUp)
+        assert gives_up.error.retryable is retryable
+        assert "was not answered (no luck)" in str(gives_up.error)
 
 
 def test_the_reason_of_a_lost_create_is_in_its_error_whoever_raises_it() -> None:
