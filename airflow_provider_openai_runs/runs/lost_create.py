@@ -66,7 +66,7 @@ def after_a_lost_create(
     is_guess: bool = False,
 ) -> Decision:
     """
-    Search, then adopt what was found, create what is surely not there, and else do as the user has allowed.
+    Search, then adopt what was found, create what is certainly not there, and else do as the user has allowed.
 
     :param gives_up_at: Unix seconds; nothing is created after it.
     :param is_guess: there is no store, so that nobody knows whether there was a create at all.
@@ -167,7 +167,7 @@ def _unreadable(record: Record, policy: OwnershipPolicy) -> Decision:
         "be running and billing; nothing was created. A retry of the version that wrote it goes on with the "
         "run; clear the task to start anew."
     )
-    # From now on the record says whose it is, so that a clear is told from a retry.
+    # From now on the record says whose it is, so that a clear differs from a retry.
     is_new = record.generation is None
     return Decision(
         step=GiveUp(error=error), record=replace(record, generation=policy.generation), write=is_new

@@ -203,8 +203,8 @@ class Ownership(RuleBasedStateMachine):
         record = self.world.record()
         for run in alive:
             assert record is not None, f"{run.id} has no owner, and nobody has named it"
-            owned = run.token == record.token or (record.ref is not None and record.ref.id == run.id)
-            assert owned or record.unreadable
+            has_owner = run.token == record.token or (record.ref is not None and record.ref.id == run.id)
+            assert has_owner or record.unreadable
         lost = [run for run in self.of_this_generation() if not run.is_known]
         assert len(lost) <= 1 + self.policy["resubmits"], "more creates were lost than the user allows"
 

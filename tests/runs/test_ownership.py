@@ -342,7 +342,7 @@ def test_a_clear_of_a_damaged_record_creates_and_says_what_may_be_running(value:
     record = Record.from_json(value)
     situation = Situation(record=record, observed=observed_as(record, UNDECIDABLE))
     met = decide(situation, POLICY, now=NOW)
-    # The attempt that met it has failed; from then on a clear is told from a retry.
+    # The attempt that met it has failed; from then on a clear differs from a retry.
     stored = json.loads(json.dumps(met.record.to_json())) if met.record else None
     cleared = move(Record.from_json(stored), UNDECIDABLE, generation=2, token_prefix="another/", resubmits=0)
     assert isinstance(cleared, Create)
