@@ -66,7 +66,7 @@ def after_a_lost_create(
     is_guess: bool = False,
 ) -> Decision:
     """
-    Search, then adopt what was found, create what is certainly not there, and else do as the user has allowed.
+    Search, then adopt what was found, create what is not there for certain, else do as the user allows.
 
     :param gives_up_at: Unix seconds; nothing is created after it.
     :param is_guess: there is no store, so that nobody knows whether there was a create at all.

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -74,8 +75,7 @@ def test_a_run_that_completes_before_its_cancel_comes_is_a_success(scene: Scene,
 def test_a_run_that_reaches_its_ceiling_before_its_cancel_comes_ends_as_the_policy_says(
     scene: Scene, create: Make, *, deferrable: bool, accepts: bool
 ) -> None:
-    late = {"in_progress": 600, "cancelling": 0.1, "cancel_ends": "incomplete", "text": "The sky"}
-    scene.simulator.script(Scenario(queued=0, **late))
+    scene.simulator.script(Scenario(queued=0, in_progress=600, cancelling=0.1, cancel_ends="incomplete"))
     operator = create(
         completion_window=0.2, deferrable=deferrable, on_incomplete="accept" if accepts else "fail"
     )
@@ -95,9 +95,8 @@ def test_calls_that_a_late_cancel_meets_are_out_of_time_as_those_a_second_earlie
         raise AssertionError
 
     conversation = scene.post("/conversations")["id"]
-    calls = {"function_calls": ((FunctionCall(name="weather"),),)}
-    late = {"in_progress": 600, "cancelling": 0.1, "cancel_ends": "completed"}
-    scene.simulator.script(Scenario(queued=0, **late, **calls))  # type: ignore[arg-type]
+    late = Scenario(queued=0, in_progress=600, cancelling=0.1, cancel_ends="completed")
+    scene.simulator.script(replace(late, function_calls=((FunctionCall(name="weather"),),)))
     operator = respond(
         completion_window=0.2, deferrable=deferrable, functions=[weather], conversation=conversation
     )

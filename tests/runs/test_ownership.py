@@ -525,7 +525,7 @@ def test_a_clear_gives_up_what_cannot_be_ended_and_says_why_and_after_how_long()
     words = ("run_1", "in 300 s", "no luck", "may be running and billing", "on_unendable='give_up'")
     assert not [word for word in words if word not in because(found)]
     for policy in ({"generation": 2, "on_unendable": "fail"}, {"generation": 1}):
-        kept = move(KNOWN, ended, **policy)  # type: ignore[arg-type]
+        kept = move(KNOWN, ended, **policy)
         assert isinstance(kept, GiveUp)
         assert kept.error.retryable
         assert "in 300 s" in str(kept.error)
