@@ -69,6 +69,21 @@ def answer(
     return answered
 
 
+def close(ref: RunRef) -> Flow[str | None]:
+    """
+    Answer with an error the calls of a response that nobody goes on with: they would block its conversation.
+
+    :return: the conversation that can be used again; None where there is nothing to close.
+    """
+    wire = wire_of(ref.kind)
+    run: Run = yield wire.retrieve(ref)
+    request = wire.close(run, conversation=None)
+    if request is None:
+        return None
+    yield request
+    return run.ref.thread_id
+
+
 def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[CancelResult]:
     """
     End a run and wait up to ``wait`` seconds for its end. A run that has ended already is success.

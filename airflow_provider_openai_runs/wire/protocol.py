@@ -52,7 +52,7 @@ class Sleep:
     refresh_connection: bool = False
 
 
-#: The answer to a call: text, true or false to an approval request, or a whole input item of a response.
+#: The answer to a call: text, true or false to an approval request, or a whole output item of a response.
 Answer = str | bool | Mapping[str, Any]
 #: Yields requests and pauses, is sent what these read (or gets their error thrown in), and returns a result.
 Flow = Generator[ApiRequest[Any] | Sleep, Any, T]
@@ -98,7 +98,11 @@ class Wire(Protocol):
     def answer(
         self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
     ) -> ApiRequest[Run]:
-        """Answer the model's calls, by call id."""
+        """
+        Answer the model's calls, by call id.
+
+        :raises RunRequestError: if an answer is none that its call takes.
+        """
 
     def close(self, run: Run, *, conversation: str | None) -> ApiRequest[None] | None:
         """
