@@ -151,9 +151,9 @@ def test_what_only_the_request_can_decide_and_an_empty_answer_are_a_workers(
     """No reply says which tools were offered, and those of the request do not travel in a trigger."""
     done = {"id": "resp_1", "status": "completed", "output": output}
     scripted.play({"POST /responses": (200, {"id": "resp_1"}), "GET /responses/resp_1": (200, done)})
-    given = {"task_id": "ask", "conn_id": "scripted", "model": "m", "input": "?", "tools": [ROWS]}
+    given: dict[str, Any] = {"task_id": "ask", "conn_id": "scripted", "model": "m", "input": "?"}
     operator = CreateResponseOperator(
-        **given, completion_window=20, deferrable=True, end_from_trigger=True, do_xcom_push=push
+        **given, tools=[ROWS], completion_window=20, deferrable=True, end_from_trigger=True, do_xcom_push=push
     )
     event = event_of(operator, scene.context)
     assert not isinstance(event, TaskSuccessEvent)
