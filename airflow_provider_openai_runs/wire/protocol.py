@@ -32,6 +32,7 @@ class ApiRequest(Generic[T]):
     :param read: turns the reply into what the caller wants; a ``ValueError`` means it is unreadable.
     :param pays: whether the request starts paid work, so that it must never be sent twice by accident.
     :param timeout: seconds for the answer to arrive; None leaves it to the client.
+    :param final: statuses of errors after which it is not sent again, whatever else they say.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -42,6 +43,7 @@ class ApiRequest(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     pays: bool = False
     timeout: float | None = None
+    final: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
