@@ -22,7 +22,9 @@ SECONDS_LATE = 30.0
 
 
 def start_innocents(cluster: Cluster, trials: list[Trial]) -> None:
-    """Let fifty tasks wait, deferred, for runs of the simulator."""
+    """Let fifty tasks wait, deferred, for runs of the simulator; only once, however many trials at a time."""
+    if INNOCENT in cluster.runs:
+        return
     script = {"in_progress": SECONDS_OF_AN_INNOCENT, "times": None, "when": INNOCENT, "expires_after": 6000}
     cluster.ask("/simulator/scenarios", script)
     cluster.watch(INNOCENT)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_openai_runs.exceptions import RunEndedError, RunOutputError, ToolCallsPendingError
 from airflow_provider_openai_runs.operators import CreateResponseOperator

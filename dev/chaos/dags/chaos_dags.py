@@ -107,4 +107,5 @@ with DAG(INNOCENT, schedule=None, max_active_tasks=100):
         completion_window=600,
         deferrable=True,
         end_from_trigger=True,
+        **RETRY,
     ).expand(input=[f"{INNOCENT} {number}" for number in range(INNOCENTS)])
