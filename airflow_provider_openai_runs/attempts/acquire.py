@@ -146,7 +146,9 @@ class RunAcquirer:
         result = self.api.cancel(step.ref, wait=self.policy.cancel_budget, visible_by=step.visible_by)
         if result.has_ended:
             self.log.info("%s is %s", step.ref, result.raw_status or "gone")
-        if result.polled is not None and result.polled.needs_action:
+        # One whose calls this task is to answer goes on waiting for them.
+        is_given_up = step.ref != self.creator.request.answers
+        if is_given_up and result.polled is not None and result.polled.needs_action:
             self._close(step.ref)
         return Ended(ref=step.ref, result=result)
 

@@ -211,3 +211,22 @@ def test_a_text_for_a_call_that_takes_none_is_refused_before_anything_is_on_reco
         scene.run(submit(run), scene.kept)
     assert scripted.bodies() == []
     assert scene.store.record["ref"]["id"] == "resp_1"
+
+
+def test_a_clear_before_the_answer_was_sent_leaves_the_calls_to_the_answer(
+    scene: Scene, respond: Make, submit: Callable[..., Any]
+) -> None:
+    class WorkerLost(BaseException):
+        """The worker is gone."""
+
+    conversation = scene.post("/conversations")["id"]
+    scene.simulator.script(Scenario(function_calls=(ASKS,), queued=0, in_progress=0.01, times=None))
+    asks = respond(conversation=conversation, on_tool_calls="return")
+    run = scene.run(asks, scene.context_of(None, task_id="ask"))
+    scene.store.fail("set", WorkerLost(), skip=1)  # type: ignore[arg-type]
+    with pytest.raises(WorkerLost):
+        scene.run(submit(run), scene.kept)
+    scene.store.recover()
+    assert scene.store.record["ref"]["id"] == run["id"]
+    assert scene.run(submit(run), scene.clear(scene.kept))["status"] == "completed"
+    assert scene.simulator.count("POST", "/items$") == 0
