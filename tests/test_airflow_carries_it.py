@@ -12,6 +12,7 @@ import json
 import time
 import unicodedata
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -120,21 +121,27 @@ def logged(line: str) -> None:
 
 def pushed(values: Mapping[str, Any]) -> None:
     from airflow.sdk.execution_time.comms import SetXCom  # noqa: PLC0415
-    from airflow.sdk.serde import deserialize, serialize  # noqa: PLC0415
 
+    try:
+        serde = import_module("airflow.sdk.serde")
+    except ImportError:  # Airflow 3.1
+        serde = import_module("airflow.serialization.serde")
     for key, value in values.items():
-        carried = serialize(value)
+        carried = serde.serialize(value)
         framed(SetXCom(key=key, value=carried, dag_id="d", run_id="r", task_id="t", map_index=-1))
-        assert deserialize(stored(carried)) == value
+        assert serde.deserialize(stored(carried)) == value
 
 
 def deferred(trigger: Any) -> None:
     from airflow.sdk.execution_time.comms import DeferTask  # noqa: PLC0415
-    from airflow.serialization.encoders import encode_trigger  # noqa: PLC0415
 
     path, kwargs = trigger.serialize()
     framed(DeferTask(classpath=path, trigger_kwargs=kwargs, next_method="execute_complete", next_kwargs={}))
-    stored(encode_trigger({"classpath": path, "kwargs": kwargs}))
+    try:
+        encode = import_module("airflow.serialization.encoders").encode_trigger
+    except ImportError:  # Airflow 3.1
+        encode = import_module("airflow.serialization.serialized_objects")._encode_trigger  # noqa: SLF001
+    stored(encode({"classpath": path, "kwargs": kwargs}))
     assert type(trigger)(**stored(kwargs)).serialize()[1] == kwargs
 
 
