@@ -140,7 +140,7 @@ def deferred(trigger: Any) -> None:
     try:
         encode = import_module("airflow.serialization.encoders").encode_trigger
     except ImportError:  # Airflow 3.1
-        encode = import_module("airflow.serialization.serialized_objects")._encode_trigger  # noqa: SLF001
+        encode = import_module("airflow.serialization.serialized_objects")._encode_trigger
     stored(encode({"classpath": path, "kwargs": kwargs}))
     assert type(trigger)(**stored(kwargs)).serialize()[1] == kwargs
 
