@@ -94,7 +94,7 @@ CALL = {"type": "function_call", "call_id": "call_1", "name": "rows", "arguments
 def test_a_call_that_only_the_whole_run_shows_is_answered(
     scene: Scene, scripted: ScriptedServer, *, deferrable: bool
 ) -> None:
-    """The server does not say what was offered, and the model says something after its call."""
+    """The server does not say what was offered, and the model goes on after its call."""
     CALLED.clear()
     polled = ends_with([CALL, MESSAGE])
 
