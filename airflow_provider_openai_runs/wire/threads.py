@@ -13,22 +13,20 @@ from urllib.parse import quote
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.runs.files import RunFile, each_once
+from airflow_provider_openai_runs.runs.files import each_once
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
-from airflow_provider_openai_runs.wire.files import files_of_message, files_of_step, ids_with
+from airflow_provider_openai_runs.wire.files import files_of_step, ids_with
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
+from airflow_provider_openai_runs.wire.thread_answer import read_answer
 from airflow_provider_openai_runs.wire.thread_replies import (
-    own_messages,
     read_created,
     read_poll,
     read_run,
     read_step,
-    refusals_of,
-    texts_of,
 )
 
 _HEADERS = {"OpenAI-Beta": "assistants=v2"}
@@ -98,39 +96,27 @@ class ThreadRunsWire:
     def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
         thread = quote(run.ref.thread_id or "", safe="")
-        texts: list[str] = []
-        final_text: str | None = None
-        refusals: list[str] = []
-        is_empty = True
-        files: list[RunFile] = []
         messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
-        for message in own_messages(run, messages):
-            said = list(texts_of(message.get("content")))
-            final_text = "\n".join(said) or final_text
-            texts += said
-            refusals += refusals_of(message.get("content"))
-            files += files_of_message(message)
-            is_empty = is_empty and not message.get("content")
+        answer = read_answer(run, messages)
+        file_ids = ids_with(run.file_ids, answer.files)
+        # A thread without any message is that of a server which does not show them.
+        is_empty = bool(messages) and not answer.has_content and not file_ids
         found = replace(
             run,
-            output_text="\n".join(texts) if texts else None,
-            final_text=final_text,
-            refusal="\n".join(refusals) or None,
-            file_ids=ids_with(run.file_ids, files),
-            files=each_once(files),
-            # A thread without any message is that of a server which does not show them.
-            is_empty=run.status is RunStatus.COMPLETED
-            and bool(messages)
-            and is_empty
-            and not files
-            and not run.file_ids,
+            output_text=answer.text,
+            final_text=answer.final_text,
+            refusal=answer.refusal,
+            citations=answer.citations,
+            file_ids=file_ids,
+            files=each_once(answer.files),
+            is_empty=run.status is RunStatus.COMPLETED and is_empty,
         )
         if not steps:
             return found
         listed = yield from _pages(f"{_run_path(run.ref)}/steps", {"order": "asc"})
         read = tuple(map(read_step, listed))
-        files += (file for step in read for file in files_of_step(step.details))
-        return replace(found, steps=read, file_ids=ids_with(run.file_ids, files), files=each_once(files))
+        files = each_once([*answer.files, *(file for step in read for file in files_of_step(step.details))])
+        return replace(found, steps=read, files=files, file_ids=ids_with(run.file_ids, files))
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""
