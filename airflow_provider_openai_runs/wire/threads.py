@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -84,16 +84,18 @@ class ThreadRunsWire:
         """Ask how the run is doing."""
         return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read_poll)
 
-    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
-        """Read the run; it says by itself which calls are pending."""
-        del request
+    def retrieve(
+        self, ref: RunRef, request: RunRequest | None = None, *, include: Sequence[str] = ()
+    ) -> ApiRequest[Run]:
+        """Read the run; it says by itself which calls are pending, and only its steps leave things out."""
+        del request, include
 
         def read(reply: ApiReply) -> Run:
             return read_run(reply.data, ref=ref)
 
         return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read)
 
-    def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
+    def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
         thread = quote(run.ref.thread_id or "", safe="")
         messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
@@ -113,7 +115,8 @@ class ThreadRunsWire:
         )
         if not steps:
             return found
-        listed = yield from _pages(f"{_run_path(run.ref)}/steps", {"order": "asc"})
+        query = {"order": "asc", **({"include": list(include)} if include else {})}
+        listed = yield from _pages(f"{_run_path(run.ref)}/steps", query)
         read = tuple(map(read_step, listed))
         files = each_once([*answer.files, *(file for step in read for file in files_of_step(step.details))])
         return replace(found, steps=read, files=files, file_ids=ids_with(run.file_ids, files))
