@@ -59,16 +59,19 @@ class RunFinisher:
 
     # -- with a result ------------------------------------------------------------------------------------
 
-    def conclude(self, result: WaitResult, rounds: Rounds, *, created: Run | None = None) -> dict[str, Any]:
+    def conclude(
+        self, result: WaitResult, rounds: Rounds, *, created: Run | None = None, may_answer: bool = False
+    ) -> dict[str, Any] | None:
         """
-        Return the run's dict, or fail.
+        Return the run's dict, or fail; None if it waits for calls that may be answered after all.
 
         :param rounds: the rounds of calls that were answered.
         :param created: the answer to its create, if the run had ended by then.
+        :param may_answer: whether somebody may answer calls that the wait has not seen.
         :raises OpenAIRunError: if the run is no success, or its time was over.
         """
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
-            return self._finish(result.ref, created, rounds)
+            return self._finish(result.ref, created, rounds, may_answer=may_answer)
         if result.fate is not Fate.LEFT_RUNNING:
             has_ended = result.fate in {Fate.CANCELLED, Fate.GONE}
             self._update_record(ended_by_us=True, **({"ended": True} if has_ended else {}))
@@ -82,10 +85,12 @@ class RunFinisher:
         )
         raise self._pushed(error, self._last_read(self._reading(result.ref), f"{result.ref} once more"))
 
-    def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
+    def _finish(
+        self, ref: RunRef, created: Run | None, rounds: Rounds, *, may_answer: bool
+    ) -> dict[str, Any] | None:
         # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
         # nothing that could be read.
-        flow = self._reading(ref) if created is None else flows.complete(created, steps=True)
+        flow = self._reading(ref) if created is None else self._completed(created)
         try:
             run = self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
             for _ in range(_READS_OF_NOTHING if created is None and run.is_empty else 0):
@@ -96,6 +101,8 @@ class RunFinisher:
                     break
         except ApiRequestFailed as failed:
             raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
+        if may_answer and run.needs_action:
+            return None
         run = as_one(self._earlier(rounds), run)
         self.log.info("%s", results.summary(run))
         error = error_of_run(
@@ -141,7 +148,7 @@ class RunFinisher:
     def give_up(self, run: Run, error: OpenAIRunError, rounds: Rounds) -> OpenAIRunError:
         """End a run whose calls are not going to be answered, and return the error that says so."""
         error = self._without_answer(run, error)
-        run = self._last_read(flows.complete(run, steps=True), f"the steps of {run.ref}") or run
+        run = self._last_read(self._completed(run), f"the steps of {run.ref}") or run
         return self._pushed(error, as_one(self._earlier(rounds), run))
 
     def after_the_triggers_death(self, tracked: TrackedRun, *, is_last_try: bool) -> Outcome | None:
@@ -215,6 +222,10 @@ class RunFinisher:
 
     def _reading(self, ref: RunRef) -> Flow[Run]:
         return flows.read(ref, steps=True, request=self.settings.request.that_created(ref))
+
+    def _completed(self, run: Run) -> Flow[Run]:
+        request = self.settings.request.that_created(run.ref)
+        return flows.complete(run, steps=True, include=request.include if request else ())
 
     def _last_read(self, flow: Flow[T], what: str) -> T | None:
         try:

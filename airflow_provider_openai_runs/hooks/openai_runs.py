@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
@@ -72,21 +72,28 @@ class OpenAIRunsHook(ConnectionHook):
 
     # -- read ---------------------------------------------------------------------------------------------
 
-    def retrieve(self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False) -> Run:
+    def retrieve(
+        self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False, include: Sequence[str] = ()
+    ) -> Run:
         """
         Read a run with its output.
 
         :param ref: the ``ref`` of a run, as in XCom.
         :param include_steps: read every page of its steps, too.
+        :param include: what the API leaves out unless it is asked for, by its own names.
         :raises RunNotFoundError: if the server does not know it.
         """
         run = RunRef.from_json(ref)
-        return self._sync(flows.read(run, steps=include_steps), "read", f"read {run}", run.kind)
+        flow = flows.read(run, steps=include_steps, include=include)
+        return self._sync(flow, "read", f"read {run}", run.kind)
 
-    async def aretrieve(self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False) -> Run:
+    async def aretrieve(
+        self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False, include: Sequence[str] = ()
+    ) -> Run:
         """Read a run with its output."""
         run = RunRef.from_json(ref)
-        return await self._async(flows.read(run, steps=include_steps), "read", f"read {run}", run.kind)
+        flow = flows.read(run, steps=include_steps, include=include)
+        return await self._async(flow, "read", f"read {run}", run.kind)
 
     def steps(self, ref: RunRef | Mapping[str, Any]) -> tuple[Step, ...]:
         """Read every step of a run; of a response, its output items."""
@@ -105,7 +112,11 @@ class OpenAIRunsHook(ConnectionHook):
         return (await self.aretrieve(ref)).output_text
 
     def list_thread_runs(self, thread_id: str, *, order: str = "desc") -> list[Run]:
-        """List every run of a thread, all pages; there is no list of responses."""
+        """
+        List every run of a thread, all pages; there is no list of responses.
+
+        A run whose id no URL can carry is left out: nobody could ask for it.
+        """
         flow = list_runs(thread_id, conn_id=self.conn_id, order=order)
         return self._sync(flow, "read", f"list the runs of thread {thread_id}", RunKind.THREAD_RUN)
 
@@ -148,7 +159,7 @@ class OpenAIRunsHook(ConnectionHook):
 
         :param run: as ``retrieve`` returned it.
         :param outputs: call id to text; true or false to the approval request of an MCP tool; or a whole
-            input item of a response.
+            output item of a response.
         :param tools: of a response: the tools to offer again, which the API does not carry over.
         """
         return self._sync(_answer(run, outputs, tools), "create", f"answer {run.ref}", run.ref.kind)

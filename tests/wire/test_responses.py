@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
-from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
+from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.response_request import response_request
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.usage import Usage
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 from airflow_provider_openai_runs.wire.responses import WIRE
@@ -352,6 +353,8 @@ JSON = '{"name": "Acme"}'
         ([message(text("First.")), {**message(text(JSON)), "id": "b", "phase": "final_answer"}], None, JSON),
         ([message(text(JSON)), {**message(text(" \n")), "id": "b"}], JSON + " \n", JSON),
         ([{**message(text("I begin.")), "phase": "commentary"}], None, None),
+        ([{**message(text("Who?")), "id": "q", "role": "user"}, message(text(JSON))], JSON, JSON),
+        ([message(text(JSON)), {**message(text("Be kind")), "id": "s", "role": "system"}], JSON, JSON),
     ],
 )
 def test_the_answer_is_each_message_once_without_preambles_and_its_end_is_the_last_one(
