@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.runs.budgets import (
     FIRST_POLL_AFTER_CANCEL,
+    LEAST_REPLY_TIMEOUT,
     REPLY_TIMEOUT,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
@@ -149,7 +150,7 @@ def with_retries(flow: Flow[T], *, budget: float) -> Flow[T]:
 def _sent_until(request: ApiRequest[T], ends: float) -> Flow[T]:
     tries = 0
     while True:
-        left = max(1.0, ends - time.monotonic())
+        left = max(LEAST_REPLY_TIMEOUT, ends - time.monotonic())
         timeout = request.timeout or (left if request.pays else min(left, REPLY_TIMEOUT))
         try:
             found: T = yield replace(request, timeout=timeout)
