@@ -91,6 +91,7 @@ def _draw_so_many_examples(number: int) -> None:
     settings.load_profile("ours")
 
 
+@pytest.hookimpl(tryfirst=True)  # what others do then takes longer beside workers that go on
 def pytest_keyboard_interrupt() -> None:
     """Do not wait for workers that are in the middle of a test."""
     processes.end_all()
