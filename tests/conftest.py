@@ -199,6 +199,13 @@ def thread_id(scene: Scene) -> str:
     return scene.thread_id
 
 
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pause for a moment only before a request is sent again; a cancel at the deadline is not."""
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.failure.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("airflow_provider_openai_runs.wire.wait.CANCEL_AGAIN", 0.0)
+
+
 # -- a server of the test's own ------------------------------------------------------------------------------
 
 

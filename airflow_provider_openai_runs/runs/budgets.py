@@ -38,7 +38,8 @@ REPLY_TIMEOUT = 60.0
 LEAST_REPLY_TIMEOUT = 1.0
 #: One poll; a stuck one must not hide the end of the run for long.
 POLL_TIMEOUT = 30.0
-#: Between two tries of a request; it doubles from half a second.
+#: Between the first two tries of a request; each further pause is twice as long, up to the longest.
+FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 #: Between a cancel and the first poll after it.
 FIRST_POLL_AFTER_CANCEL = 0.25
@@ -59,6 +60,8 @@ LAST_READ_BUDGET = 20.0
 CANCEL_WAIT = 20.0
 #: Answering the calls of a response that nobody goes on with, so that its conversation can be used again.
 CLOSE_BUDGET = 5.0
+#: Longer than that wait, for a cancel at the deadline that has to be sent again.
+CANCEL_AGAIN = 5.0
 #: Ending a run that a later attempt does not know of.
 ZOMBIE_CANCEL_WAIT = 3.0
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_openai_runs.runs.budgets import POLL_TIMEOUT
+from airflow_provider_openai_runs.runs.budgets import CANCEL_AGAIN, POLL_TIMEOUT
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.polling import Done, Outcome, PollAgain, PollPolicy, WaitLimits
@@ -116,7 +116,7 @@ def _result(ref: RunRef, finish: Done, raw_status: str | None) -> WaitResult:
 
 def _end(result: WaitResult, cancel_wait: float, *, visible_by: float) -> Flow[WaitResult]:
     flow = flows.cancel(result.ref, wait=cancel_wait, visible_by=visible_by)
-    ended = yield from flows.with_retries(flow, budget=cancel_wait + 5)
+    ended = yield from flows.with_retries(flow, budget=cancel_wait + CANCEL_AGAIN)
     if ended.polled is not None and ended.polled.status is RunStatus.COMPLETED:
         # The cancel came too late: the run has done its work, and has been paid for.
         return replace(result, outcome=Outcome.ENDED, fate=Fate.ENDED, raw_status=ended.polled.raw_status)

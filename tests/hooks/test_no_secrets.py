@@ -80,6 +80,7 @@ def test_a_traceback_holds_neither_a_secret_nor_the_body(
     assert answer[:3] in str(caught.value)
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_the_event_of_a_wait_holds_neither(
     scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch, answer: str

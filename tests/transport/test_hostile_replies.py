@@ -263,6 +263,7 @@ def test_a_wait_goes_on_after_any_answer(
     assert scene.run(operator)["status"] == "completed"
 
 
+@pytest.mark.usefixtures("quick_retries")
 def test_an_event_can_be_encoded_whatever_the_server_says(
     scene: Scene, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
