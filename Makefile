@@ -67,7 +67,7 @@ lint: $(STAMP) ## Check style and format (ruff), imports between folders (import
 types: $(STAMP) ## Check the types of the package, dev/, example_dags/ and tests/ (mypy)
 	@$(RUN) mypy
 
-coverage: ## The same, and fail if they miss more than one branch in twenty of runs/ and wire/
+coverage: ## Run the tests, and fail if they miss more than one branch in twenty of runs/ and wire/
 	@$(MAKE) --no-print-directory test COVERAGE=yes
 
 ##@ See it run
