@@ -173,5 +173,5 @@ class Ownership(RuleBasedStateMachine):
             )
 
 
-Ownership.TestCase.settings = settings(max_examples=2 * settings.default.max_examples, stateful_step_count=30)
+Ownership.TestCase.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=30)
 test_whatever_happens_one_run_is_alive_and_it_has_an_owner = Ownership.TestCase
