@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs import results
@@ -154,7 +154,6 @@ def fired(payload: dict[str, Any]) -> None:
 
 
 @given(data=responses)
-@settings(deadline=None, max_examples=100)
 def test_whatever_a_response_says_its_result_and_its_errors_are_carried(data: dict[str, Any]) -> None:
     wire = wire_of(RunKind.RESPONSE)
     ref = RunRef(kind=RunKind.RESPONSE, id=data["id"], conn_id="c")
@@ -215,7 +214,6 @@ def test_whatever_a_model_answers_in_a_type_is_carried_or_an_error_that_is(answe
 
 
 @given(status=words, says=any_text, run_id=ids, thread_id=ids, code=any_text)
-@settings(deadline=None, max_examples=100)
 def test_whatever_polls_say_a_wait_its_event_its_record_and_its_trigger_are_carried(
     status: str, says: str, run_id: str, thread_id: str, code: str
 ) -> None:

@@ -11,7 +11,11 @@ from dataclasses import dataclass, replace
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore, SavedIntent
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.runs.acquisition import Create, NotCreated
-from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, ZOMBIE_CANCEL_WAIT
+from airflow_provider_openai_runs.runs.budgets import (
+    LEAST_REPLY_TIMEOUT,
+    NOT_FOUND_GRACE,
+    ZOMBIE_CANCEL_WAIT,
+)
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
@@ -80,7 +84,7 @@ class RunCreator:
         thread_id = self.request.thread_id or step.thread_id or self._new_thread()
 
         def send(intent: SavedIntent) -> Run | RequestFailure:
-            timeout = max(1.0, gives_up_at - self.clock())
+            timeout = max(LEAST_REPLY_TIMEOUT, gives_up_at - self.clock())
             return self.api.create(intent, thread_id=thread_id, timeout=timeout)
 
         doing = f"create a {self.request.noun}"
@@ -109,7 +113,7 @@ class RunCreator:
         request = self.request if is_first_of_another else _free_to_answer(self.request)
 
         def send(saved: SavedIntent) -> Run | RequestFailure:
-            timeout = max(1.0, gives_up_at - self.clock())
+            timeout = max(LEAST_REPLY_TIMEOUT, gives_up_at - self.clock())
             return self.api.answer(saved, parent, outputs, request, timeout=timeout)
 
         return self._send(intent, send, before=before, doing=f"answer the calls of {parent.ref}")

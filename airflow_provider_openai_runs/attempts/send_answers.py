@@ -15,7 +15,7 @@ from airflow_provider_openai_runs.runs.answers import (
     after_failed_answer,
     after_failed_continuation,
 )
-from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET
+from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET, LEAST_REPLY_TIMEOUT
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.lost_create import runs_of
@@ -65,7 +65,7 @@ class AnswerSender:
         """Submit until the run no longer waits: it takes the outputs of a call only once."""
         run, api, tries = answers.run, self.creator.api, 0
         while True:
-            timeout = max(1.0, gives_up_at - self.clock())
+            timeout = max(LEAST_REPLY_TIMEOUT, gives_up_at - self.clock())
             reply = api.answer(None, run, answers.outputs, self.creator.request, timeout=timeout)
             if not isinstance(reply, RequestFailure):
                 break

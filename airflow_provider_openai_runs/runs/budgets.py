@@ -40,9 +40,12 @@ NOT_SHOWN_YET = 2.0
 #: What one reply may take, where the budget allows. A create may take the whole budget: gateways that ignore
 #: ``background`` answer only when the run has ended.
 REPLY_TIMEOUT = 60.0
+#: What one reply may take however little of the budget is left: a try that no server could answer is none.
+LEAST_REPLY_TIMEOUT = 1.0
 #: One poll; a stuck one must not hide the end of the run for long.
 POLL_TIMEOUT = 30.0
-#: Between two tries of a request; it doubles from half a second.
+#: Between the first two tries of a request; each further pause is twice as long, up to the longest.
+FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 #: Between a cancel and the first poll after it; it doubles up to the second one.
 FIRST_POLL_AFTER_CANCEL = 0.25

@@ -121,7 +121,7 @@ def status_error(
         body = json.loads(body)
     sent = httpx2.Request(request.method, request.path)
     # Its body has been unpacked already.
-    kept = {name: value for name, value in headers.items() if name != "content-encoding"}
+    kept = {name: value for name, value in headers.items() if name.lower() != "content-encoding"}
     response = httpx2.Response(status, headers=kept, request=sent, content=content)
     detail = body.get("error", body) if isinstance(body, dict) else body
     return openai.APIStatusError(f"Error code: {status}", response=response, body=detail)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.runs.budgets import (
     FIRST_POLL_AFTER_CANCEL,
+    LEAST_REPLY_TIMEOUT,
     LONGEST_POLL_AFTER_CANCEL,
     REPLY_TIMEOUT,
 )
@@ -160,7 +161,7 @@ def _is_final(failure: RequestFailure | None, visible_by: float) -> bool:
 
 
 def _once(request: ApiRequest[T], seconds: float) -> ApiRequest[T]:
-    return replace(request, once=True, timeout=min(max(1.0, seconds), REPLY_TIMEOUT))
+    return replace(request, once=True, timeout=min(max(LEAST_REPLY_TIMEOUT, seconds), REPLY_TIMEOUT))
 
 
 def with_retries(flow: Flow[T], *, budget: float) -> Flow[T]:
@@ -192,7 +193,7 @@ def _sent_until(request: ApiRequest[T], ends: float) -> Flow[T]:
         return (yield request)  # type: ignore[no-any-return]  # a flow yields requests of any kind
     tries = 0
     while True:
-        left = max(1.0, ends - time.monotonic())
+        left = max(LEAST_REPLY_TIMEOUT, ends - time.monotonic())
         timeout = request.timeout or (left if request.pays else min(left, REPLY_TIMEOUT))
         try:
             found: T = yield replace(request, timeout=timeout)

@@ -234,5 +234,7 @@ class Ownership(RuleBasedStateMachine):
                 run.is_named |= named and "may be running and billing" in text
 
 
-Ownership.TestCase.settings = settings(max_examples=130, stateful_step_count=30, deadline=None)
+Ownership.TestCase.settings = settings(
+    max_examples=2 * settings().max_examples, stateful_step_count=30, deadline=None
+)
 test_whatever_happens_one_run_is_alive_and_it_has_an_owner = Ownership.TestCase

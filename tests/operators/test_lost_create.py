@@ -140,6 +140,7 @@ def test_a_server_that_does_not_echo_metadata_cannot_prove_that_a_run_was_not_cr
     assert scene.creates() == 1
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize(("status", "retry_after"), [(429, 1), (503, None), (409, None)])
 def test_a_create_that_was_surely_not_accepted_is_sent_again_in_place(
     scene: Scene, create: Make, status: int, retry_after: float | None

@@ -98,6 +98,28 @@ def test_functions_may_answer_the_rounds_that_follow(
     assert found["status"] == "completed"
 
 
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_what_another_task_has_paid_for_counts_once_in_its_own_result(
+    scene: Scene, respond: Make, submit: Callable[..., Any], *, deferrable: bool
+) -> None:
+    def rain() -> str:
+        """Say whether it rains."""
+        return "no"
+
+    scene.simulator.script(
+        Scenario(function_calls=(ASKS, (FunctionCall(name="rain"),)), queued=0, in_progress=0, times=None)
+    )
+    run = scene.run(respond(on_tool_calls="return"), scene.context_of(None, task_id="ask"))
+    found = scene.run(submit(run, functions=[rain], deferrable=deferrable))
+    ids = [paid["id"] for paid in scene.simulator.runs()]
+    read = [scene.get(f"/responses/{paid}")["usage"]["total_tokens"] for paid in ids]
+
+    assert ids[0] == run["id"]
+    assert run["usage"]["total_tokens"] == read[0]
+    assert found["usage"]["total_tokens"] == sum(read[1:])
+    assert len(read) == 3
+
+
 @pytest.mark.parametrize("outputs", [{"call_other": "x"}, {"call_other": "x", "call_more": "y"}])
 def test_outputs_for_other_calls_are_refused_and_the_run_goes_on_waiting(
     scene: Scene, waiting: Callable[..., Any], submit: Callable[..., Any], outputs: dict[str, str]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.acquisition import (
@@ -275,7 +275,6 @@ records = intents | st.builds(Record.with_run, intents, runs)
 
 
 @given(record=records)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_record_survives_its_storage(record: Record) -> None:
     assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
 

@@ -98,6 +98,7 @@ def test_cancel_on_kill_false_leaves_the_run(scene: Scene, killed: Callable[...,
     assert len(scene.simulator.active()) == 1
 
 
+@pytest.mark.usefixtures("quick_retries")
 def test_a_server_that_fails_is_asked_again(scene: Scene, killed: Callable[..., None]) -> None:
     scene.simulator.fault(Fault(method="POST", path="/cancel$", status=503))
     killed({"ask": "failed"})

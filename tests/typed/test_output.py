@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, computed_field, field_validator
 
@@ -213,14 +213,12 @@ def test_an_answer_of_another_type_is_refused_with_a_short_reason(
 
 
 @given(value=json_values, output_type=st.sampled_from([Report, Counts, Divided, STRICT]))
-@settings(deadline=None)
 def test_any_json_is_an_answer_or_a_value_error(value: Any, output_type: Any) -> None:
     with suppress(ValueError):
         assert isinstance(OutputType(output_type).parse(json.dumps(value)), dict)
 
 
 @given(value=json_values)
-@settings(deadline=None)
 def test_what_is_returned_can_be_stored(value: Any) -> None:
     with suppress(ValueError):  # NaN and infinities are no JSON
         _check_storable(OutputType({}).parse(json.dumps({"value": value})))
