@@ -22,7 +22,7 @@ def openai_mapped_prompts() -> None:
 
     answers = CreateResponseOperator.partial(
         task_id="summarise",
-        model="gpt-4o-mini",
+        model="gpt-6-luna",
         completion_window=600,
         deferrable=True,
         retries=2,  # a retry goes on with the same run

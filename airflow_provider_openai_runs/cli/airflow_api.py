@@ -141,18 +141,15 @@ class AirflowApi:
         """Read a task instance again."""
         return TaskInstance.from_json(self._get(f"{task.path}{_index(task)}"))
 
-    def linked_tasks(self, dag_id: str, *, link: str) -> tuple[set[str], set[str]]:
-        """Return the ids of a Dag's tasks that have this link, and of those that have not."""
-        found: tuple[set[str], set[str]] = (set(), set())
+    def tasks_without(self, dag_id: str, argument: str) -> set[str]:
+        """Return the ids of a Dag's tasks that have no templated argument of this name."""
         try:
             tasks = self._get(f"/dags/{quote(dag_id, safe='')}/tasks")["tasks"]
         except AirflowApiError as error:
             if error.status == _NOT_FOUND:  # the Dag is gone, its task instances are not
-                return found
+                return set()
             raise
-        for task in tasks:
-            found[link not in (task.get("extra_links") or ())].add(task["task_id"])
-        return found
+        return {task["task_id"] for task in tasks if argument not in (task.get("template_fields") or ())}
 
     def stored(self, task: TaskInstance, key: str) -> Any:
         """Return what a task keeps in its state store; None if nothing, or if there is no store."""

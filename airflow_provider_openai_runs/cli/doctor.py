@@ -55,8 +55,9 @@ def _about_airflow(api: AirflowApi) -> Iterator[Finding]:
         yield Finding(
             about="Airflow",
             level=Level.WARNING,
-            text=f"{version} has no task state store: a retry creates a response anew, and a deferred task "
-            "that is marked or cleared leaves its run going. Airflow 3.3 (with its database migrated) has one.",
+            text=f"{version} has no task state store: a retry creates a response anew, and a deferred "
+            "task that is marked or cleared leaves its run going. Airflow 3.3 has one, once its database is "
+            "migrated.",
         )
 
 

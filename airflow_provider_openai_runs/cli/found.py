@@ -124,9 +124,10 @@ class Finder:
         found |= {task.key: task for task in self._live()}
         tasks = [task for task in found.values() if dag_id in {None, task.dag_id}]
         dags = sorted({task.dag_id for task in tasks})
-        linked = _each(lambda dag: self._api.linked_tasks(dag, link=OpenAIRunLink.name), dags)
-        # A task that its Dag does not have any more may have been one of ours.
-        others = {(dag, task_id) for dag, (_, others) in zip(dags, linked, strict=True) for task_id in others}
+        # What creates runs has this argument, whatever its class is called (the rendered ones are kept of the
+        # newest task instances only). A task that its Dag does not have any more may have been one of ours.
+        without = _each(lambda dag: self._api.tasks_without(dag, "completion_window"), dags)
+        others = {(dag, task_id) for dag, ids in zip(dags, without, strict=True) for task_id in ids}
         return [task for task in tasks if (task.dag_id, task.task_id) not in others and task.started_at]
 
     def _live(self) -> list[TaskInstance]:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -172,6 +174,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("stop what? Give ids, --dag DAG_ID, or --all")
     # As Airflow's own commands do: connections in its database count, too.
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    # Its log goes to the standard output, where the answer is.
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
     from airflow_provider_openai_runs.cli.airflow_api import AirflowApiError  # noqa: PLC0415
 
     try:

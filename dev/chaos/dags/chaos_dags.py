@@ -22,7 +22,7 @@ RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=3)}
 
 def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **options: Any) -> None:
     """Make a Dag of one task that creates a run about the trial's prompt."""
-    own: dict[str, Any] = {"model": "gpt-4.1-mini", "input": PROMPT}
+    own: dict[str, Any] = {"model": "gpt-6-luna", "input": PROMPT}
     if issubclass(operator, CreateRunOperator):
         own = {"assistant_id": ASSISTANT, "thread": {"messages": [{"role": "user", "content": PROMPT}]}}
     with DAG(

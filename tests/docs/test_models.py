@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_openai_runs.simulator.models import list_models
+from airflow_provider_openai_runs.simulator.options import Options
+from airflow_provider_openai_runs.simulator.store import Store
+
+ROOT = Path(__file__).parents[2]
+#: The model of every page, example and Dag here; the day that it gets a date for its end, name its successor.
+MODEL = "gpt-6-luna"
+MODELS = re.compile(r"""["']?model["']?\s*[=:]\s*["'](gpt-[^"']+)["']""")
+FILES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "example_dags/*.py", "dev/**/dags/*.py")
+    for path in ROOT.glob(pattern)
+    if path.name != "CHANGELOG.md"
+)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_pages_and_examples_name_one_model(file: Path) -> None:
+    assert set(MODELS.findall(file.read_text(encoding="utf-8"))) <= {MODEL}
+
+
+def test_no_day_is_announced_for_the_end_of_that_model() -> None:
+    ends = {model["id"]: model["shutdown_date"] for model in list_models(Store(Options()), None)["data"]}
+
+    assert ends[MODEL] is None
+    assert date.fromisoformat(ends["gpt-4o-mini"]) == date(2027, 1, 14)
