@@ -3,6 +3,6 @@
 
 import sys
 
-from airflow_provider_openai_runs.cli.main import main
+from airflow_provider_openai_runs.cli.main import run
 
-sys.exit(main())
+sys.exit(run())

@@ -166,18 +166,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run() -> int:
+    """Be a process of its own: with Airflow's connections, and with nothing on the output but the answer."""
+    # As Airflow's own commands do: connections in its database count, too.
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    # Airflow's log goes to the standard output.
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    return main()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is stop and not (options.ids or options.dag or options.all):
         parser.error("stop what? Give ids, --dag DAG_ID, or --all")
-    # As Airflow's own commands do: connections in its database count, too.
-    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
-    # Its log goes to the standard output, where the answer is.
-    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
     from airflow_provider_openai_runs.cli.airflow_api import AirflowApiError  # noqa: PLC0415
 
     try:

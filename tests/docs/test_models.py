@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_openai_runs.simulator.models import list_models
-from airflow_provider_openai_runs.simulator.options import Options
-from airflow_provider_openai_runs.simulator.store import Store
+from tests.support.scene import Scene
 
 ROOT = Path(__file__).parents[2]
 #: The model of every page, example and Dag here; the day that it gets a date for its end, name its successor.
@@ -28,8 +26,9 @@ def test_pages_and_examples_name_one_model(file: Path) -> None:
     assert set(MODELS.findall(file.read_text(encoding="utf-8"))) <= {MODEL}
 
 
-def test_no_day_is_announced_for_the_end_of_that_model() -> None:
-    ends = {model["id"]: model["shutdown_date"] for model in list_models(Store(Options()), None)["data"]}
+def test_no_day_is_announced_for_the_end_of_that_model(scene: Scene) -> None:
+    answer = scene.http.get(f"{scene.simulator.base_url}/models", headers={"Authorization": "Bearer k"})
 
+    ends = {model["id"]: model["shutdown_date"] for model in answer.json()["data"]}
     assert ends[MODEL] is None
     assert date.fromisoformat(ends["gpt-4o-mini"]) == date(2027, 1, 14)
