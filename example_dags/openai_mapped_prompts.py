@@ -25,6 +25,7 @@ def openai_mapped_prompts() -> None:
         model="gpt-6-luna",
         completion_window=600,
         deferrable=True,
+        end_from_trigger=True,  # no worker is needed to finish either
         retries=2,  # a retry goes on with the same run
         retry_delay=timedelta(seconds=10),
     ).expand(input=prompts())

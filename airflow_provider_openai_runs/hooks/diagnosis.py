@@ -8,19 +8,16 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind, noun_of
 from airflow_provider_openai_runs.runs.text import message_text
-from airflow_provider_openai_runs.wire import flows, reading, wire_of
+from airflow_provider_openai_runs.wire import Flow, flows, reading, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
-
-if TYPE_CHECKING:
-    from airflow_provider_openai_runs.hooks.connection import ConnectionHook
 
 T = TypeVar("T")
 
@@ -39,6 +36,19 @@ _MISSING = frozenset({404, 405, 410, 501})
 #: How a server speaks of a thing that it does not know, as against a route that it does not have.
 _THING_IS_MISSING = re.compile(r"(?i)\b(response|run|thread|id)\b|_0{6}")
 _ROUTE_IS_MISSING = re.compile(r"(?i)invalid url|cannot get|route|no such endpoint|<html")
+
+
+class Hook(Protocol):
+    """What is asked: a hook of this package."""
+
+    conn_id: str
+
+    @property
+    def conn(self) -> Any:
+        """The client, which is made of the connection."""
+
+    def run_flow(self, flow: Flow[T]) -> T:
+        """Run a flow to its result."""
 
 
 class Level(StrEnum):
@@ -67,9 +77,7 @@ class Finding:
         return {"about": self.about, "level": str(self.level), "text": self.text}
 
 
-def diagnose(
-    hook: ConnectionHook, *, models: Collection[str] = (), today: date | None = None
-) -> Iterator[Finding]:
+def diagnose(hook: Hook, *, models: Collection[str] = (), today: date | None = None) -> Iterator[Finding]:
     """
     Ask a connection's server, and yield a finding for each question. Nothing is created or paid.
 
@@ -99,14 +107,14 @@ def diagnose(
         yield _about_model(hook, name, listed, today or datetime.now(UTC).date())
 
 
-def _ask(hook: ConnectionHook, request: ApiRequest[T]) -> T | RequestFailure:
+def _ask(hook: Hook, request: ApiRequest[T]) -> T | RequestFailure:
     try:
         return hook.run_flow(flows.with_retries(flows.single(request), budget=_BUDGET))
     except ApiRequestFailed as failed:
         return failed.failure
 
 
-def _failure_of_nobodys_run(hook: ConnectionHook, kind: str) -> RequestFailure | None:
+def _failure_of_nobodys_run(hook: Hook, kind: str) -> RequestFailure | None:
     found = _ask(hook, wire_of(kind).poll(RunRef(kind=kind, conn_id=hook.conn_id, **_NOBODY)))
     return found if isinstance(found, RequestFailure) else None
 
@@ -160,9 +168,7 @@ def _about_kind(kind: str, known: bool) -> Finding:
     )
 
 
-def _about_model(
-    hook: ConnectionHook, name: str, listed: dict[str, object] | RequestFailure, today: date
-) -> Finding:
+def _about_model(hook: Hook, name: str, listed: dict[str, object] | RequestFailure, today: date) -> Finding:
     about = f"model {message_text(name)}"
     if isinstance(listed, RequestFailure):
         return Finding(

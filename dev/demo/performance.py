@@ -17,7 +17,7 @@ from dev.live import PASSWORD, USER, LiveAirflow
 from dev.live.rest import FINISHED_RUN
 from dev.live.simulator import Simulator
 
-DAGS = ("openai_response", "openai_thread_run", "openai_mapped_prompts", agent.DAG_ID, incidents.DAG_ID)
+DAGS = (incidents.DAG_ID, agent.DAG_ID, "openai_response", "openai_thread_run", "openai_mapped_prompts")
 """What ``make demo`` runs, all at once."""
 NEEDS_AIRFLOW_3_3 = frozenset({agent.DAG_ID, incidents.DAG_ID})
 

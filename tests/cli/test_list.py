@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.cli import main as command_line
 from airflow_provider_openai_runs.simulator import Scenario
 from tests.cli.conftest import FakeAirflow, Terminal
 from tests.support.scene import Scene
+
+if TYPE_CHECKING:
+    import pytest
 
 LONG = Scenario(in_progress=600, times=None)
 

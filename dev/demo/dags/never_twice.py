@@ -16,4 +16,5 @@ with DAG("never_twice", schedule=None, is_paused_upon_creation=False):
             completion_window=3600,  # seconds
             deferrable=not waits_in_a_worker,
             retries=2,
+            priority_weight=9,  # not behind the many of another Dag
         )
