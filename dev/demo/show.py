@@ -114,7 +114,7 @@ class LiveShow(Show):
             show_header=False,
         )
         table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
+        table.add_column()
         for line in board.lines.values():
             colour = next((c for what, c in COLOURS.items() if line.state.startswith(what)), "bold")
             table.add_row(line.name, Text(str(line), colour))
@@ -132,7 +132,7 @@ def _bar(bar: Bar) -> Text:
         begins, ends = ends, ends + bar.counts.get(what, 0)
         cells = WIDTH * ends // bar.total - WIDTH * begins // bar.total
         parts.append("█" * cells, COLOURS[what])
-    return parts.append(f"  {bar}")
+    return parts.append(f"\n{bar}")
 
 
 def best_show() -> Show:

@@ -5,7 +5,8 @@ from airflow.sdk import DAG
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator
 
-with DAG("never_twice", schedule=None, is_paused_upon_creation=False):
+# Of a high priority: not behind the many of another Dag.
+with DAG("never_twice", schedule=None, default_args={"retries": 2, "priority_weight": 9}):
     for name, waits_in_a_worker in {"worker_dies": True, "triggerer_dies": False, "cleared": False}.items():
         CreateResponseOperator(
             task_id=name,
@@ -15,6 +16,4 @@ with DAG("never_twice", schedule=None, is_paused_upon_creation=False):
             metadata={"task": name},  # by which the demo finds its runs
             completion_window=3600,  # seconds
             deferrable=not waits_in_a_worker,
-            retries=2,
-            priority_weight=9,  # not behind the many of another Dag
         )
