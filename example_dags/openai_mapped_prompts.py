@@ -11,14 +11,20 @@ from airflow.sdk import dag, task
 from airflow_provider_openai_runs.operators import CreateResponseOperator
 
 
-@dag(schedule=None, catchup=False, is_paused_upon_creation=False, tags=["openai", "example"])
+@dag(
+    schedule=None,
+    catchup=False,
+    is_paused_upon_creation=False,
+    params={"rows": 20},
+    tags=["openai", "example"],
+)
 def openai_mapped_prompts() -> None:
     """Map the operator over prompts, then reduce."""
 
     @task
-    def prompts() -> list[str]:
+    def prompts(params: dict[str, Any]) -> list[str]:
         """Read the work; twenty rows of a table, say."""
-        return [f"Summarise row {number} in five words." for number in range(20)]
+        return [f"Summarise row {number} in five words." for number in range(params["rows"])]
 
     answers = CreateResponseOperator.partial(
         task_id="summarise",
@@ -28,7 +34,7 @@ def openai_mapped_prompts() -> None:
         end_from_trigger=True,  # no worker is needed to finish either
         retries=2,  # a retry goes on with the same run
         retry_delay=timedelta(seconds=10),
-    ).expand(input=prompts())
+    ).expand(input=prompts())  # type: ignore[call-arg]  # Airflow passes params
 
     @task
     def total(runs: list[dict[str, Any]]) -> dict[str, int]:

@@ -21,6 +21,8 @@ from dev.live.simulator import Simulator
 
 EXAMPLES = ROOT / "example_dags"
 INCIDENTS = Path(__file__).parent / "dags"
+READ_DAGS_ONCE = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600"}
+"""Nobody edits them meanwhile, and to read them takes a core."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +50,7 @@ def live_airflow(options: argparse.Namespace, simulator: Simulator) -> LiveAirfl
         options.dags,
         INCIDENTS,
         home=options.home,
-        env=environment(simulator) | (THRESHOLDS if options.command is run else {}),
+        env=environment(simulator) | (THRESHOLDS | READ_DAGS_ONCE if options.command is run else {}),
         beside={"simulator": simulator.command},
         port=options.port,
     )

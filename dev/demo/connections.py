@@ -36,6 +36,8 @@ def environment(simulator: Simulator) -> dict[str, str]:
         "AIRFLOW_CONN_OPENAI_SIMULATED": simulated,
         "AIRFLOW_CONN_OPENAI_THREADS": simulated,
         "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2",
+        # The executor's queue knows no priority: a mapped task must not fill it.
+        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "3",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "3",
         "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",
     }

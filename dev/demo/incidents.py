@@ -28,9 +28,9 @@ SCRIPT = {
     "text": "A long report.",
 }
 THRESHOLDS = {
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
 }
 """How soon Airflow takes a silent worker or triggerer for dead; its own are 300, 10 and 30 s."""
 
@@ -115,6 +115,7 @@ class KillWorker(Incident):
 
     task_id = "worker_dies"
     promise = "same run, paid once"
+    attempt = 1
 
     def act(self, instance: Instance, _run: Run) -> bool:
         """Kill the worker when its task is known to wait."""
@@ -126,13 +127,14 @@ class KillWorker(Incident):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if pids:
+            self.attempt = instance["try_number"]
             timeout = THRESHOLDS["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"]
             self.tell(f"ITS WORKER IS KILLED (kill -9). Airflow notices after {timeout} s (lowered from 300)")
         return bool(pids)
 
     def holds(self, instance: Instance, runs: list[Run]) -> bool:
         """See the next attempt go on with the run."""
-        if instance["try_number"] < 2 or instance["state"] != "running":  # noqa: PLR2004 - the second
+        if instance["try_number"] <= self.attempt or instance["state"] != "running":
             return False
         where = (instance["dag_id"], instance["dag_run_id"], instance["task_id"])
         ref = self.airflow.api.xcom(*where, key="ref") or {}

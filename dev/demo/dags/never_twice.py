@@ -5,8 +5,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator
 
-# Of a high priority: not behind the many of another Dag.
-with DAG("never_twice", schedule=None, default_args={"retries": 2, "priority_weight": 9}):
+with DAG("never_twice", schedule=None, default_args={"retries": 2}):
     for name, waits_in_a_worker in {"worker_dies": True, "triggerer_dies": False, "cleared": False}.items():
         CreateResponseOperator(
             task_id=name,
