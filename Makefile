@@ -70,7 +70,7 @@ coverage: $(STAMP) ## Fail if the tests of runs/ and wire/ miss more than one br
 
 ##@ See it run
 
-demo: $(STAMP) ## Run the example Dags in a live Airflow, kill a worker and a triggerer, clear a task; 90 seconds
+demo: $(STAMP) ## Run the example Dags in a live Airflow, kill a worker and a triggerer, clear a task; two minutes
 	@$(RUN) dev.demo run $(ARGS)
 
 airflow: $(STAMP) ## Leave that Airflow running until Ctrl-C; prints its address and login

@@ -22,9 +22,9 @@ def openai_mapped_prompts() -> None:
     """Map the operator over prompts, then reduce."""
 
     @task
-    def prompts(params: dict[str, Any]) -> list[str]:
+    def prompts(rows: str) -> list[str]:
         """Read the work; twenty rows of a table, say."""
-        return [f"Summarise row {number} in five words." for number in range(params["rows"])]
+        return [f"Summarise row {number} in five words." for number in range(int(rows))]
 
     answers = CreateResponseOperator.partial(
         task_id="summarise",
@@ -34,7 +34,7 @@ def openai_mapped_prompts() -> None:
         end_from_trigger=True,  # no worker is needed to finish either
         retries=2,  # a retry goes on with the same run
         retry_delay=timedelta(seconds=10),
-    ).expand(input=prompts())  # type: ignore[call-arg]  # Airflow passes params
+    ).expand(input=prompts("{{ params.rows }}"))
 
     @task
     def total(runs: list[dict[str, Any]]) -> dict[str, int]:
