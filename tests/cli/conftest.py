@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from airflow_provider_openai_runs.cli import main as command_line
-from airflow_provider_openai_runs.cli import stop
+from airflow_provider_openai_runs.cli import connections, stop
 from tests.support.scene import Scene
 from tests.support.scripted_server import Answer, Asked, ScriptedServer
 
@@ -139,4 +139,5 @@ def terminal(
 ) -> Terminal:
     del scene  # the connection openai_default
     monkeypatch.setattr(stop, "_PAUSE", 0.01)
+    monkeypatch.setattr(connections, "_CANCEL_WAIT", 0.1)
     return Terminal(airflow, capsys)

@@ -11,7 +11,7 @@ from tests.support.scene import Scene
 if TYPE_CHECKING:
     import pytest
 
-LONG = Scenario(in_progress=600, times=None)
+LONG = Scenario(queued=0, in_progress=600, times=None)
 
 
 def response(scene: Scene) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def test_the_run_of_a_task_that_has_ended_is_found(
 
 
 def test_a_run_that_has_ended_is_not_shown(terminal: Terminal, airflow: FakeAirflow, scene: Scene) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0))
     done = scene.post("/responses", model="m", input="short")
     airflow.add("ask", "running", record=record({"kind": "response", "id": done["id"]}))
     airflow.add("gone", "failed", record=record({"kind": "response", "id": "resp_nobody"}))
