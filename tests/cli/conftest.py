@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_openai_runs.cli import main as command_line
 from airflow_provider_openai_runs.cli import connections, stop
+from airflow_provider_openai_runs.cli import main as command_line
 from tests.support.scene import Scene
 from tests.support.scripted_server import Answer, Asked, ScriptedServer
 
