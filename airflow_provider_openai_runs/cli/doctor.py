@@ -28,7 +28,7 @@ def examine(api: AirflowApi, *, conn_id: str, models: Collection[str]) -> Iterat
         yield Finding(
             about="Airflow",
             level=Level.FAILED if error.status is None else Level.WARNING,
-            text=f"{error} What Airflow itself needs was not asked.",
+            text=f"{str(error).rstrip('.')}. What Airflow itself needs was not asked.",
         )
     yield from diagnose(OpenAIRunsHook(conn_id), models=models)
 

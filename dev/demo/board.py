@@ -88,7 +88,7 @@ class Board:
             state = instance["state"]
             self.held += state == "running"
             # The one that waits in a worker does so to have it killed.
-            if instance["operator"].startswith("Create") and instance["task_id"] != "worker_dies":
+            if (instance["operator"] or "").startswith("Create") and instance["task_id"] != "worker_dies":
                 self.worker_seconds += seconds * (state == "running")
                 self.waiting_seconds += seconds * (state in WAITING)
             name = label(instance, with_index=False)

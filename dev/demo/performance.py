@@ -173,8 +173,11 @@ class Performance:
         for one in self._instances:
             if one["state"] not in {"success", None}:
                 yield f"{label(one)} is {one['state']}:\n{self._log_of(one)[-2000:]}"
+        # A run may be seen on its way by one task, and at its end by a later one.
+        results = self._results.values()
+        completed = {result["ref"]["id"] for result in results if result.get("status") == "completed"}
         for name, result in self._results.items():
-            if result.get("status") != "completed":
+            if result["ref"]["id"] not in completed:
                 yield f"the run of {name} is {result.get('status')}"
         yield from self._broken_by_incidents()
         if agent.DAG_ID in self._runs and not real_service() and "1200" not in str(self._report):
