@@ -34,7 +34,7 @@ from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET, SEARCH_PAUSE
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
-from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.ownership import decide
 from airflow_provider_openai_runs.runs.record import Record
 
@@ -146,7 +146,19 @@ class RunAcquirer:
         result = self.api.cancel(step.ref, wait=self.policy.cancel_budget, visible_by=step.visible_by)
         if result.has_ended:
             self.log.info("%s is %s", step.ref, result.raw_status or "gone")
+        # One whose calls this task is to answer goes on waiting for them.
+        is_given_up = step.ref != self.creator.request.answers
+        if is_given_up and result.polled is not None and result.polled.needs_action:
+            self._close(step.ref)
         return Ended(ref=step.ref, result=result)
+
+    def _close(self, ref: RunRef) -> None:
+        """Answer the calls that a response leaves behind, so that the next one in its conversation works."""
+        closed = self.api.close(ref)
+        if isinstance(closed, RequestFailure):
+            self.log.warning("Could not answer the calls that %s leaves open: %s", ref, closed)
+        elif closed is not None:
+            self.log.info("The calls of %s were answered with an error in conversation %s", ref, closed)
 
     def _is_ours(self, step: IdentifyRun) -> bool:
         run = self.api.retrieve(step.ref, budget=ADOPT_BUDGET)

@@ -233,19 +233,27 @@ class Attempt:
 
     def _go_on(self, acquired: Acquired, result: WaitResult | Defer) -> AttemptStep:
         """Answer the model's calls and wait, again and again, until there is a result."""
-        while True:
-            if isinstance(result, Defer):
-                return result
-            if result.outcome is not Outcome.NEEDS_ACTION or not self._settings.answers_calls:
-                break
-            again = self._answer(acquired)
-            if isinstance(again, AwaitApproval):
-                return again
-            if again is None:
-                break
-            acquired, result = again, self._wait(again)
-        finisher = self._parts.finisher(self._hook_of(acquired.run.ref))
-        return Finished(result=finisher.conclude(result, acquired.run.rounds, created=acquired.ended))
+        found_late = -1  # the round whose calls only the whole run showed, read with its request
+        while not isinstance(result, Defer):
+            if result.outcome is Outcome.NEEDS_ACTION and self._settings.answers_calls:
+                again = self._answer(acquired)
+                if isinstance(again, AwaitApproval):
+                    return again
+                if again is not None:
+                    acquired, result = again, self._wait(again)
+                    continue
+            run = acquired.run
+            may_answer = result.outcome is Outcome.ENDED and run.rounds.answered > found_late
+            found = self._parts.finisher(self._hook_of(run.ref)).conclude(
+                result,
+                run.rounds,
+                created=acquired.ended,
+                may_answer=may_answer and self._settings.answers_calls,
+            )
+            if found is not None:
+                return Finished(result=found)
+            found_late, result = run.rounds.answered, _ended_as(acquired, Outcome.NEEDS_ACTION)
+        return result
 
     def _wait(self, acquired: Acquired) -> WaitResult | Defer:
         """Wait for the end of the run or for its next calls; in the triggerer if ``deferrable``."""

@@ -57,16 +57,19 @@ class RunFinisher:
 
     # -- with a result ------------------------------------------------------------------------------------
 
-    def conclude(self, result: WaitResult, rounds: Rounds, *, created: Run | None = None) -> dict[str, Any]:
+    def conclude(
+        self, result: WaitResult, rounds: Rounds, *, created: Run | None = None, may_answer: bool = False
+    ) -> dict[str, Any] | None:
         """
-        Return the run's dict, or fail.
+        Return the run's dict, or fail; None if it waits for calls that may be answered after all.
 
         :param rounds: the rounds of calls that were answered.
         :param created: the answer to its create, if the run had ended by then.
+        :param may_answer: whether somebody may answer calls that the wait has not seen.
         :raises OpenAIRunError: if the run is no success, or its time was over.
         """
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
-            return self._finish(result.ref, created, rounds)
+            return self._finish(result.ref, created, rounds, may_answer=may_answer)
         if result.fate is not Fate.LEFT_RUNNING:
             self._update_record(ended_by_us=True)
         error = error_of_wait(
@@ -79,7 +82,9 @@ class RunFinisher:
         )
         raise self._pushed(error, self._last_read(self._reading(result.ref), f"{result.ref} once more"))
 
-    def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
+    def _finish(
+        self, ref: RunRef, created: Run | None, rounds: Rounds, *, may_answer: bool
+    ) -> dict[str, Any] | None:
         # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
         # nothing that could be read.
         flow = self._reading(ref) if created is None else self._completed(created)
@@ -93,6 +98,8 @@ class RunFinisher:
                     break
         except ApiRequestFailed as failed:
             raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
+        if may_answer and run.needs_action:
+            return None
         run = as_one(self._earlier(rounds), run)
         self.log.info("%s", results.summary(run))
         error = error_of_run(run, on_incomplete=self.settings.on_incomplete)

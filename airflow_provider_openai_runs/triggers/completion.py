@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from airflow_provider_openai_runs.attempts.task_state import task_was_ended
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
+    CLOSE_BUDGET,
     EARLIEST_EVENT,
     NOT_FOUND_GRACE,
     TRIGGER_KILL_WAIT,
@@ -24,6 +25,7 @@ from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.triggers.success import success_event
 from airflow_provider_openai_runs.wire import flows
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.wait import wait
 
 if TYPE_CHECKING:
@@ -155,6 +157,17 @@ class RunCompletionTrigger(BaseTrigger):
         self.log.info(
             "%s: cancelled because its task is %s; the run is %s", self.tracked.ref, state.name, fate
         )
+        if ended.polled is not None and ended.polled.needs_action:
+            await self._close(hook)
+
+    async def _close(self, hook: OpenAIRunsHook) -> None:
+        """Answer the calls with which a response ended before the cancel came: nobody else will."""
+        try:
+            await hook.arun_flow(flows.with_retries(flows.close(self.tracked.ref), budget=CLOSE_BUDGET))
+        except ApiRequestFailed as failed:
+            self.log.warning(
+                "Could not answer the calls that %s leaves open: %s", self.tracked.ref, failed.failure
+            )
 
     async def _hook(self) -> OpenAIRunsHook:
         # The first import of the SDK takes most of a second, which the event loop does not have.

@@ -85,6 +85,21 @@ def answer(
     return answered
 
 
+def close(ref: RunRef) -> Flow[str | None]:
+    """
+    Answer with an error the calls of a response that nobody goes on with: they would block its conversation.
+
+    :return: the conversation that can be used again; None where there is nothing to close.
+    """
+    wire = wire_of(ref.kind)
+    run: Run = yield wire.retrieve(ref)
+    request = wire.close(run, conversation=None)
+    if request is None:
+        return None
+    yield request
+    return run.ref.thread_id
+
+
 def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[CancelResult]:
     """
     End a run and wait up to ``wait`` seconds for its end. A run that has ended already is success.
@@ -129,7 +144,7 @@ def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[CancelR
 def _ask_to_end(ref: RunRef) -> Flow[tuple[PollResult, RequestFailure | None]]:
     """Cancel once; when refused, find out why: it has ended, is gone, or cannot be cancelled, or not yet."""
     try:
-        observed: PollResult = yield wire_of(ref.kind).cancel(ref)
+        observed: PollResult = yield replace(wire_of(ref.kind).cancel(ref), final=_REFUSED_CANCEL)
     except ApiRequestFailed as failed:
         if failed.failure.http_status not in _REFUSED_CANCEL | _NO_CANCEL:
             raise
@@ -174,7 +189,7 @@ def _sent_until(request: ApiRequest[T], ends: float) -> Flow[T]:
             pause = pause_before_retry(failure, tries)
             tries += 1
             again = failure.may_be_sent_again if request.pays else failure.is_transient
-            if not again or time.monotonic() + pause >= ends:
+            if not again or failure.http_status in request.final or time.monotonic() + pause >= ends:
                 raise
             yield Sleep(pause)
         else:

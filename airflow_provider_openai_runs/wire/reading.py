@@ -146,6 +146,11 @@ def raw_status(data: Mapping[str, Any]) -> str:
     return _SAME_STATUS.get(shown.lower(), shown)
 
 
+def with_status(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the answer to a create with a status: an id alone is a run whose status nobody knows yet."""
+    return data if text(data.get("status")) else {**data, "status": RunStatus.UNKNOWN.value}
+
+
 def usage(value: object) -> Usage | None:
     """Return token counts under either API's names; None where the server sends none."""
     data = object_of(value)

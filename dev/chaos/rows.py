@@ -9,6 +9,7 @@ from typing import Any
 
 from dev.chaos import cluster_faults, task_faults
 from dev.chaos.cluster import Cluster
+from dev.chaos.hostile_rows import HOSTILE_ROW
 from dev.chaos.tool_rows import CALLS, TOOL_ROWS, was_paid_for_once
 from dev.chaos.trial import LONG, WINDOW, Trial
 
@@ -239,5 +240,6 @@ ROWS = [
         early_cluster_fault=cluster_faults.bad_polls,
         trial={"seconds": 25.0},
     ),
+    Row(**HOSTILE_ROW),
     *(Row(runs=None, check=was_paid_for_once, trial=CALLS, **row) for row in TOOL_ROWS),
 ]

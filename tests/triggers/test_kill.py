@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_openai_runs.simulator import Fault, Scenario
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
 from tests.support.scene import Scene
 
@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 def killed(scene: Scene, mocker: MockerFixture) -> Callable[..., None]:
     """Kill a trigger whose task instance is, according to Airflow, in this state."""
 
-    def kill(states: Any, *, map_index: int = -1, **arguments: Any) -> None:
-        scene.simulator.script(Scenario(queued=0, in_progress=500))
-        created = scene.post("/responses", model="m", input="Why?", background=True)
-        ref = {"kind": "response", "id": created["id"], "conn_id": "openai_default"}
+    def kill(
+        states: Any,
+        *,
+        map_index: int = -1,
+        asked: str | None = None,
+        thread_id: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        if asked is None:
+            scene.simulator.script(Scenario(queued=0, in_progress=500))
+            asked = scene.post("/responses", model="m", input="Why?", background=True)["id"]
+        ref = {"kind": "response", "id": asked, "conn_id": "openai_default"}
+        ref |= {"thread_id": thread_id} if thread_id else {}
         trigger = RunCompletionTrigger(ref=ref, **arguments)
         trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
             dag_id="a_dag", run_id="a_run", task_id="ask", map_index=map_index
@@ -115,3 +124,17 @@ def test_without_a_task_instance_nothing_is_cancelled(scene: Scene) -> None:
     asyncio.run(RunCompletionTrigger(ref=ref).on_kill())
 
     assert len(scene.simulator.active()) == 1
+
+
+def test_calls_with_which_a_response_ended_before_the_cancel_are_answered_in_their_conversation(
+    scene: Scene, killed: Callable[..., None]
+) -> None:
+    conversation = scene.post("/conversations")["id"]
+    call = FunctionCall(name="rows")
+    scene.simulator.script(
+        Scenario(queued=0, in_progress=0, function_calls=[[call]]), Scenario(in_progress=500)
+    )
+    asked = scene.post("/responses", model="m", input="?", background=True, conversation=conversation)
+    killed({"ask": "failed"}, asked=asked["id"], thread_id=conversation)
+    again = scene.post("/responses", model="m", input="?", background=True, conversation=conversation)
+    assert again["id"]
