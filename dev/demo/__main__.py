@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     performance.print_sum()
     for promise in broken:
         print(f"BROKEN: {promise}")
-    print("FAILED" if broken else "Every promise held.")
+    print(f"FAILED after {show.seconds:.0f} s" if broken else f"Every promise held. {show.seconds:.0f} s")
     return 1 if broken else 0
 
 
