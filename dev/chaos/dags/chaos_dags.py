@@ -102,7 +102,7 @@ for waits in ("deferred", "worker"):
 with DAG(INNOCENT, schedule=None, max_active_tasks=100):
     CreateResponseOperator.partial(
         task_id="t",
-        model="gpt-4.1-mini",
+        model="gpt-6-luna",
         metadata={"trial": INNOCENT},
         completion_window=600,
         deferrable=True,
