@@ -48,7 +48,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(CREATED)
 	@echo "Installing the package and Airflow $(AIRFLOW) into $(VENV) (about a minute the first time)"
 	@rm -f $(VENV)/.airflow-*
 	@sed '$(if $(SDK),s/^openai==.*/openai==$(SDK)/)' $(CONSTRAINTS) > $(VENV)/constraints.txt
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+	@$(RUN) dev.installing $(VENV)/bin/pip install --disable-pip-version-check --editable '.[dev]' \
 		--constraint $(VENV)/constraints.txt
 	@touch $@
 
@@ -72,7 +72,7 @@ coverage: ## Run the tests, and fail if they miss more than one branch in twenty
 
 ##@ See it run
 
-demo: $(STAMP) ## Run the example Dags once in a live Airflow, against the simulator or OPENAI_API_KEY
+demo: $(STAMP) ## Run the example Dags in a live Airflow, kill a worker and a triggerer, clear a task; two minutes
 	@$(RUN) dev.demo run $(ARGS)
 
 airflow: $(STAMP) ## Leave that Airflow running until Ctrl-C; prints its address and login

@@ -184,7 +184,6 @@ def test_whatever_a_response_says_its_result_and_its_errors_are_carried(data: di
     messages=st.lists(st.fixed_dictionaries({"role": st.just("assistant"), "content": values}), max_size=2),
     steps=st.lists(st.fixed_dictionaries({"id": any_text, "step_details": values}), max_size=2),
 )
-@settings(deadline=None, max_examples=50)
 def test_whatever_a_thread_run_says_its_result_and_its_errors_are_carried(
     data: dict[str, Any], messages: list[Any], steps: list[Any]
 ) -> None:
@@ -203,7 +202,6 @@ def test_whatever_a_thread_run_says_its_result_and_its_errors_are_carried(
 
 
 @given(answer=values, schema=st.sampled_from([{}, {"type": "object"}, {"type": "integer"}, {"maxLength": 3}]))
-@settings(deadline=None, max_examples=100)
 def test_whatever_a_model_answers_in_a_type_is_carried_or_an_error_that_is(answer: Any, schema: Any) -> None:
     try:
         found = OutputType(schema).parse(json.dumps(answer))

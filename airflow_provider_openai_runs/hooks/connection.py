@@ -16,6 +16,7 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
+from airflow_provider_openai_runs.hooks.diagnosis import Level, diagnose
 from airflow_provider_openai_runs.hooks.urls import check_base_url, run_url, with_query_apart
 from airflow_provider_openai_runs.runs.budgets import CONNECTION_BUDGET, CONNECTION_PAUSE
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
@@ -163,6 +164,12 @@ class ConnectionHook(OpenAIHook):
         """Read the connection anew: its key was refused, or its route is missing."""
         for name in ("_connection", "conn"):
             self.__dict__.pop(name, None)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell whether the connection can serve runs, and in sentences what is known of it."""
+        findings = list(diagnose(self))
+        works = all(finding.level is not Level.FAILED for finding in findings)
+        return works, " ".join(finding.text for finding in findings)
 
     def error_of(self, failure: RequestFailure, *, doing: str, kind: str) -> OpenAIRunError:
         """Return the public error for a request that failed for good."""

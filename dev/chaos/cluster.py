@@ -94,7 +94,7 @@ class Cluster:
             self._simulator.wait_healthy(self.airflow.components["simulator"])
             for dag_id in ("response_worker", "thread_run_worker_busy_cancel"):
                 self.api.wait_for_dag(dag_id, timeout=120)
-            self.assistant = self.ask("/v1/assistants", {"model": "gpt-4.1-mini"})["id"]
+            self.assistant = self.ask("/v1/assistants", {"model": "gpt-6-luna"})["id"]
         except BaseException:
             self.airflow.stop()
             raise

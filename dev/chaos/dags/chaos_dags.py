@@ -24,7 +24,7 @@ RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=3)}
 
 def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **options: Any) -> None:
     """Make a Dag of one task that creates a run about the trial's prompt."""
-    own: dict[str, Any] = {"model": "gpt-4.1-mini", "input": PROMPT}
+    own: dict[str, Any] = {"model": "gpt-6-luna", "input": PROMPT}
     if issubclass(operator, CreateRunOperator):
         own = {"assistant_id": ASSISTANT, "thread": {"messages": [{"role": "user", "content": PROMPT}]}}
     with DAG(
@@ -102,7 +102,7 @@ for waits in ("deferred", "worker"):
 with DAG(INNOCENT, schedule=None, max_active_tasks=100):
     CreateResponseOperator.partial(
         task_id="t",
-        model="gpt-4.1-mini",
+        model="gpt-6-luna",
         metadata={"trial": INNOCENT},
         completion_window=600,
         deferrable=True,
