@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.create import Acquired
+from airflow_provider_openai_runs.attempts.end_run import RunEnder
 from airflow_provider_openai_runs.attempts.kill import KillHandler
 from airflow_provider_openai_runs.attempts.parts import AttemptParts
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
@@ -30,13 +29,13 @@ from airflow_provider_openai_runs.attempts.tool_call_round import ToolCallRound
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.acquisition import WaitForThread
 from airflow_provider_openai_runs.runs.budgets import BUSY_PAUSE
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome, WaitLimits
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import TERMINAL
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
-from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.wait import WaitResult, wait
 
 if TYPE_CHECKING:
@@ -74,6 +73,18 @@ class Attempt:
         self._page_key = page_key
         self._store = RecordStore(context.get("task_state_store"), log=log)
         self._parts = AttemptParts(settings, context, store=self._store, log=log)
+        self._kill_handler = KillHandler(
+            ender=RunEnder(
+                ti=self._ti,
+                store=self._store,
+                cancels={
+                    Cause.KILLED: ("cancel_on_kill", settings.cancel_on_kill),
+                    Cause.FAILED: ("cancel_on_kill", settings.cancel_on_kill),
+                    Cause.TIMED_OUT: ("cancel_on_timeout", settings.cancel_on_timeout),
+                },
+                log=log,
+            )
+        )
         self._hooks: dict[str, OpenAIRunsHook] = {}
         self._is_watched = False
         #: Unix seconds at which execution_timeout is over.
@@ -95,15 +106,15 @@ class Attempt:
         if settings.execution_timeout:
             self._attempt_deadline = started_at + settings.execution_timeout.total_seconds()
         hook = self._watched_hook(settings.conn_id)
-        with self._timed():
-            acquired = self._acquire(hook, started_at)
-            if isinstance(acquired, DeferForThread):
-                return acquired
-            if settings.completion_window is None:
-                hook = self._show(acquired)
-                run = acquired.created or hook.retrieve(acquired.run.ref)
-                return Finished(result=results.to_xcom(run, log=self._log))
-            return self._go_on(acquired, self._wait(acquired))
+        acquired = self._acquire(hook, started_at)
+        if isinstance(acquired, DeferForThread):
+            return acquired
+        if settings.completion_window is None:
+            hook = self._show(acquired)
+            self._kill_handler.settle()  # from now on it is known to whoever asked for it
+            run = acquired.created or hook.retrieve(acquired.run.ref)
+            return Finished(result=results.to_xcom(run, log=self._log))
+        return self._go_on(acquired, self._wait(acquired))
 
     def complete(self, event: Any) -> AttemptStep:
         """Finish after the wait in the triggerer, or answer the model's calls and wait again."""
@@ -111,19 +122,17 @@ class Attempt:
             self._log.warning("An approval page of the past was answered; polling the run again")
             return self.execute(started_at=time.time())
         result = WaitResult.from_json(event)
-        with self._timed():
-            return self._go_on(self._resumed(event), result)
+        return self._go_on(self._resumed(event), result)
 
     def complete_approval(self, event: Any, stored: Mapping[str, Any]) -> AttemptStep:
         """Answer the model's calls as a person decided, and wait again."""
         acquired = self._resumed(stored)
-        with self._timed():
-            again = self._answer(acquired, approval=event)
-            if isinstance(again, AwaitApproval):
-                return again
-            if again is None:
-                return self._go_on(acquired, _ended_as(acquired, Outcome.ENDED))
-            return self._go_on(again, self._wait(again))
+        again = self._answer(acquired, approval=event)
+        if isinstance(again, AwaitApproval):
+            return again
+        if again is None:
+            return self._go_on(acquired, _ended_as(acquired, Outcome.ENDED))
+        return self._go_on(again, self._wait(again))
 
     def after_the_triggers_death(self) -> AttemptStep | None:
         """Return how a run goes on that has ended all the same; None where it has not."""
@@ -131,30 +140,25 @@ class Attempt:
         run = self._recorded_run(record)
         if run is None:
             return None
+        self._kill_handler.watch(run.ref)
         finisher = self._parts.finisher(self._hook_of(run.ref))
         is_last_try = self._ti.try_number > self._ti.max_tries
         outcome = finisher.after_the_triggers_death(run.ref, is_last_try=is_last_try)
+        self._kill_handler.settle()
         if outcome is None:
             return None
         acquired = Acquired(run=replace(run, created_at=time.time()))
         return self._go_on(acquired, _ended_as(acquired, outcome))
 
     def kill(self) -> None:
-        """End the run."""
-        if self._is_watched:
-            self._kill_handler.kill()
+        """End the run, unless another attempt goes on with it."""
+        self._kill_handler.kill()
+
+    def guard(self) -> AbstractContextManager[None]:
+        """Make sure that nothing ends the attempt without a word about its run."""
+        return self._kill_handler.guard()
 
     # -- before the wait ----------------------------------------------------------------------------------
-
-    @cached_property
-    def _kill_handler(self) -> KillHandler:
-        can_search = wire_of(self._settings.request.kind).can_search
-        return KillHandler(
-            ti=self._ti,
-            cancel=self._settings.cancel_on_kill,
-            adoptable=self._store.is_kept or can_search,
-            log=self._log,
-        )
 
     def _watched_hook(self, conn_id: str) -> OpenAIRunsHook:
         """Return a hook that a kill interrupts, one for each connection."""
@@ -171,15 +175,6 @@ class Attempt:
         hook = self._hooks.setdefault(ref.conn_id, OpenAIRunsHook(ref.conn_id))
         self._show_page(hook.run_url(ref))
         return hook
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        try:
-            yield
-        except AirflowTaskTimeout:
-            if self._is_watched:
-                self._kill_handler.timed_out = True
-            raise
 
     def _acquire(self, hook: OpenAIRunsHook, started_at: float) -> Acquired | DeferForThread:
         """Acquire a run, waiting where the thread is busy and the user wants it."""
@@ -214,8 +209,8 @@ class Attempt:
     def _show(self, acquired: Acquired) -> OpenAIRunsHook:
         """Make the run known: to a kill, to XCom, to the link and to whoever reads the log."""
         run = acquired.run
-        hook = self._watched_hook(run.ref.conn_id)
         self._kill_handler.watch(run.ref)
+        hook = self._watched_hook(run.ref.conn_id)
         self._kill_handler.raise_if_killed()
         url = hook.run_url(run.ref)
         self._show_page(url)
@@ -244,6 +239,7 @@ class Attempt:
             if again is None:
                 break
             acquired, result = again, self._wait(again)
+        self._kill_handler.settle()
         finisher = self._parts.finisher(self._hook_of(acquired.run.ref))
         return Finished(result=finisher.conclude(result, acquired.run.rounds, created=acquired.ended))
 
@@ -275,8 +271,8 @@ class Attempt:
 
     def _answer(self, acquired: Acquired, *, approval: Any = None) -> Acquired | AwaitApproval | None:
         """Answer the calls that the run waits for; None if nobody here can."""
-        hook = self._watched_hook(acquired.run.ref.conn_id)
         self._kill_handler.watch(acquired.run.ref)
+        hook = self._watched_hook(acquired.run.ref.conn_id)
         calls = ToolCallRound(
             hook=hook,
             settings=self._settings,

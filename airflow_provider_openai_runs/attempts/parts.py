@@ -80,7 +80,7 @@ class AttemptParts:
             generation=self._ti.max_tries,
             window=self._settings.completion_window,
             timeouts=self._settings.timeouts,
-            on_created=kill_handler.watch,
+            send_paid=partial(kill_handler.send, request.kind, hook.conn_id),
         )
 
     def finisher(self, hook: OpenAIRunsHook) -> RunFinisher:

@@ -5,31 +5,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, TaskState
+
 log = logging.getLogger(__name__)
-
-ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
-
-
-@dataclass(frozen=True, slots=True)
-class TaskState:
-    """The state of a task instance as far as it is known; None is cleared, or gone with its Dag run."""
-
-    name: str | None
-    known: bool = True
-
-    @property
-    def ended(self) -> bool:
-        """Whether nobody waits for the run any more, for certain."""
-        return self.known and (self.name is None or self.name in ENDED)
 
 
 async def task_was_ended(task_instance: Any) -> TaskState:
     """Ask Airflow for the state of the task instance; whatever goes wrong, the state is unknown."""
     if task_instance is None:
-        return TaskState("unknown", known=False)
+        return UNKNOWN
     try:
         # Taken at call time: Airflow sets it when the triggerer starts.
         from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
@@ -46,7 +32,7 @@ async def task_was_ended(task_instance: Any) -> TaskState:
         states = answer.task_states.get(task_instance.run_id, {})
     except Exception:
         log.warning("Could not ask for the state of %s", task_instance.task_id, exc_info=True)
-        return TaskState("unknown", known=False)
+        return UNKNOWN
     return TaskState(state_among(states, task_instance))
 
 
