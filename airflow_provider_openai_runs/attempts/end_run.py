@@ -291,8 +291,8 @@ class _Ending:
             request = replace(close, timeout=KILL_POLL_SECONDS)
             self.ender.run_flow(flows.single(request), self.watched.conn_id, budget=KILL_POLL_SECONDS)
         except ApiRequestFailed as failed:
-            return f"its calls are left open in its conversation ({failed.failure})."
-        return "its calls were answered with an error, so that its conversation can be used again."
+            return f"Its calls are left open in its conversation ({failed.failure})."
+        return "Its calls were answered with an error, so that its conversation can be used again."
 
     # -- Airflow ------------------------------------------------------------------------------------------
 
