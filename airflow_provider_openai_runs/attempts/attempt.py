@@ -15,6 +15,7 @@ from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.create import Acquired
 from airflow_provider_openai_runs.attempts.end_run import RunEnder
 from airflow_provider_openai_runs.attempts.kill import KillHandler
+from airflow_provider_openai_runs.attempts.page import push_page
 from airflow_provider_openai_runs.attempts.parts import AttemptParts
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
@@ -218,7 +219,7 @@ class Attempt:
         if self._settings.push_xcom or not self._store.is_kept:
             self._ti.xcom_push(key="ref", value=run.ref.to_json())
         if self._settings.push_xcom:
-            self._ti.xcom_push(key=self._page_key, value=url)
+            push_page(self._ti, key=self._page_key, url=url, log=self._log)
         verb = "Created" if acquired.created is not None else "Going on with"
         until = f"waiting until {_utc(run.deadline)}" if run.deadline else "not waiting for it"
         self._log.info("%s %s, %s%s", verb, run.ref, until, url and f": {url}")
