@@ -187,7 +187,7 @@ class _Ending:
         if ref is None:
             if self._was_not_accepted():
                 return EndedRun(text="Nothing had been created.")
-            return self._unanswered()
+            return self._unanswered(asked)
         polled = self._poll(ref)
         has_ended = polled is not None and polled.status.is_terminal
         if polled is not None and has_ended and not polled.needs_action:
@@ -195,8 +195,7 @@ class _Ending:
         if asked is None:
             left = f"{ref}: {Fate.LEFT_RUNNING.sentence()} ({argument}=False)"
             return EndedRun(ref=ref, text=left, is_loud=not self.retry_left)
-        state = (_answer(asked, self.ask_until) if self._is_adoptable else None) or UNKNOWN
-        ending = ending_of(self.cause, state, retry_left=self.retry_left, adoptable=self._is_adoptable)
+        state, ending = self._decided(asked)
         if ending is Ending.LEAVE_UNASKED:
             return EndedRun(
                 ref=ref,
@@ -213,6 +212,10 @@ class _Ending:
             return EndedRun(ref=ref, text=f"{ref}: a later attempt has taken over; the run is left to it.")
         text = self._closed(watched.close) if has_ended and watched.close else self._cancelled(ref)
         return EndedRun(ref=ref, text=f"{ref}: {text}", touched=True)
+
+    def _decided(self, asked: Future[TaskState]) -> tuple[TaskState, Ending]:
+        state = (_answer(asked, self.ask_until) if self._is_adoptable else None) or UNKNOWN
+        return state, ending_of(self.cause, state, retry_left=self.retry_left, adoptable=self._is_adoptable)
 
     @property
     def _is_adoptable(self) -> bool:
@@ -252,11 +255,12 @@ class _Ending:
         create = self.watched.create
         return create is not None and isinstance(create.result, RequestFailure) and create.result.not_accepted
 
-    def _unanswered(self) -> EndedRun:
+    def _unanswered(self, asked: Future[TaskState] | None) -> EndedRun:
         token = self.watched.intent.token if self.watched.intent else None
+        is_over = asked is not None and self._decided(asked)[1] is Ending.CANCEL
         next_step = (
             "A retry asks for it, or says what it cannot know."
-            if self.retry_left and self._is_adoptable
+            if self.retry_left and not is_over
             else "Nobody ends it: find it by its token (docs/reliability.md says how), and cancel it."
         )
         return EndedRun(
@@ -269,8 +273,8 @@ class _Ending:
 
     def _poll(self, ref: RunRef) -> PollResult | None:
         """Poll once, while Airflow answers: what has ended is not cancelled."""
-        request = replace(wire_of(ref.kind).poll(ref), timeout=KILL_POLL_SECONDS)
         try:
+            request = replace(wire_of(ref.kind).poll(ref), timeout=KILL_POLL_SECONDS)
             return self.ender.run_flow(flows.single(request), ref.conn_id, budget=0.0)
         except Exception:  # noqa: BLE001 # then it counts as active
             return None

@@ -182,14 +182,14 @@ class KillHandler:
         if error is self._raised:
             return
         watched = self._watched
-        told = isinstance(error, OpenAIRunError) and (watched is None or watched.ref is None)
+        names_it = isinstance(error, OpenAIRunError) and (watched is None or watched.ref is None)
         if self._killed_at is not None:
             # Of a run that is cancelled here, the wait may say that somebody else has done it.
             if self._ended(Cause.KILLED).touched and isinstance(error, Exception):
                 self._raise_killed()
         elif isinstance(error, AirflowTaskTimeout):
             self._ended(Cause.TIMED_OUT)
-        elif not told:
+        elif not names_it:
             why = f"{Cause.FAILED} ({type(error).__name__}: {message_text(error)})"
             final = isinstance(error, _FINAL) or not getattr(error, "retryable", True)
             self._ended(Cause.FAILED, why=why, may_retry=not final)

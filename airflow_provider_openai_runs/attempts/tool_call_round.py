@@ -121,9 +121,9 @@ class ToolCallRound:
                 assert_never(sent.reason)
 
     def _given_up(self, run: Run, error: OpenAIRunError, tracked: TrackedRun) -> OpenAIRunError:
-        told = self.parts.finisher(self.hook).give_up(run, error, tracked.rounds)
+        described = self.parts.finisher(self.hook).give_up(run, error, tracked.rounds)
         self.kill_handler.settle()
-        return told
+        return described
 
     def _read(self, tracked: TrackedRun) -> Run:
         # The run alone: what its API keeps elsewhere is not needed to answer.
