@@ -13,8 +13,8 @@ import pendulum
 
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.create import Acquired
-from airflow_provider_openai_runs.attempts.end_run import RunEnder
 from airflow_provider_openai_runs.attempts.kill import KillHandler
+from airflow_provider_openai_runs.attempts.last_requests import LastRequests
 from airflow_provider_openai_runs.attempts.page import push_page
 from airflow_provider_openai_runs.attempts.parts import AttemptParts
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
@@ -75,16 +75,13 @@ class Attempt:
         self._store = RecordStore(context.get("task_state_store"), log=log)
         self._parts = AttemptParts(settings, context, store=self._store, log=log)
         self._kill_handler = KillHandler(
-            ender=RunEnder(
-                ti=self._ti,
-                store=self._store,
-                cancels={
-                    Cause.KILLED: ("cancel_on_kill", settings.cancel_on_kill),
-                    Cause.FAILED: ("cancel_on_kill", settings.cancel_on_kill),
-                    Cause.TIMED_OUT: ("cancel_on_timeout", settings.cancel_on_timeout),
-                },
-                log=log,
-            )
+            requests=LastRequests(ti=self._ti, store=self._store),
+            cancels={
+                Cause.KILLED: ("cancel_on_kill", settings.cancel_on_kill),
+                Cause.FAILED: ("cancel_on_kill", settings.cancel_on_kill),
+                Cause.TIMED_OUT: ("cancel_on_timeout", settings.cancel_on_timeout),
+            },
+            log=log,
         )
         self._hooks: dict[str, OpenAIRunsHook] = {}
         self._is_watched = False

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore
-from airflow_provider_openai_runs.attempts.task_state import state_among
+from airflow_provider_openai_runs.attempts.last_requests import LastRequests, Watched, answer_of, started
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     KILL_ASK_ON_LAST_TRY,
@@ -26,37 +23,10 @@ from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, End
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
-from airflow_provider_openai_runs.runs.record import Record
-from airflow_provider_openai_runs.runs.tracked import TrackedRun
-from airflow_provider_openai_runs.tool_calls.worker_thread import Job
-from airflow_provider_openai_runs.wire import ApiRequest, Flow, flows, wire_of
+from airflow_provider_openai_runs.wire import ApiRequest, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
-if TYPE_CHECKING:
-    from airflow.sdk.types import Logger
-
-T = TypeVar("T")
-
 _CALLS_LEFT = "It has ended; nobody answers its calls."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Watched:
-    """
-    What an attempt has paid for and not seen the end of.
-
-    :param ref: the run; None while its create is not answered.
-    :param intent: of a create of this attempt.
-    :param create: the create under way, or the one that was not answered.
-    :param close: answers the calls that the run waits for with an error, as long as they are not answered.
-    """
-
-    kind: str
-    conn_id: str
-    ref: RunRef | None = None
-    intent: Record | None = None
-    create: Job | None = None
-    close: ApiRequest[None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,114 +45,30 @@ class EndedRun:
 
 
 @dataclass(kw_only=True)
-class RunEnder:
+class RunEnding:
     """
-    Decides about a run and ends it, in a thread: it asks Airflow through the one channel that there is.
+    The end of one run, in the seconds from ``began`` on (monotonic).
 
-    :param ti: Airflow's task instance.
-    :param cancels: whether the user wants the run cancelled, by cause, and what the argument is called.
-    """
-
-    ti: Any
-    store: RecordStore
-    cancels: Mapping[Cause, tuple[str, bool]]
-    log: Logger
-    _clients: dict[str, Any] = field(default_factory=dict)
-
-    def prepare(self, conn_id: str, client: Callable[[], Any]) -> None:
-        """Build the client that will be needed, while there is time."""
-        if conn_id not in self._clients:
-            self._clients[conn_id] = client()
-
-    @property
-    def has_retry_left(self) -> bool:
-        """Whether Airflow would try again."""
-        return bool(self.ti.try_number <= self.ti.max_tries)
-
-    def end(self, watched: Watched, cause: Cause, *, why: str, retry_left: bool, began: float) -> EndedRun:
-        """
-        End what is watched, or leave it to another attempt, and log which.
-
-        :param why: the cause as the log says it.
-        :param retry_left: whether Airflow tries again after this attempt.
-        :param began: when the seconds began that are left, on the monotonic clock.
-        """
-        ended = _Ending(
-            ender=self,
-            watched=watched,
-            cause=cause,
-            retry_left=retry_left,
-            ask_until=began + (KILL_ASK_SECONDS if retry_left else KILL_ASK_ON_LAST_TRY),
-            ends_at=began + KILL_SECONDS,
-        ).end()
-        (self.log.error if ended.is_loud else self.log.warning)("%s. %s", why, ended.text)
-        return ended
-
-    def state(self) -> TaskState:
-        """Ask Airflow for the state of the task instance."""
-        ti = self.ti
-        states = ti.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-        )
-        return TaskState(state_among(states.get(ti.run_id, {}), ti))
-
-    def mark(self, watched: Watched, ref: RunRef | None, **marks: bool) -> bool:
-        """Write down what is about to be done to the run; False if the record is another attempt's by now."""
-        record = self.store.load()
-        if record is None:
-            return True
-        if record.run is not None:
-            is_ours = record.run.ref == ref
-        else:
-            is_ours = watched.intent is not None and record.token == watched.intent.token
-        if not is_ours:
-            return False
-        if ref is not None and record.run is None:
-            run = TrackedRun(ref=ref, created_at=time.time(), deadline=record.deadline, rounds=record.rounds)
-            record = record.with_run(run)
-        try:
-            self.store.save(replace(record, **(marks if ref else {})))  # type: ignore[arg-type]  # flags only
-        except NoLongerOwnerError:
-            return False
-        return True
-
-    def run_flow(self, flow: Flow[T], conn_id: str, *, budget: float) -> T:
-        """
-        Run a flow on a client of this ender's own.
-
-        :raises ApiRequestFailed: for the caller to decide about.
-        """
-        from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook  # noqa: PLC0415 # brings the SDK
-        from airflow_provider_openai_runs.transport import driver, sdk  # noqa: PLC0415
-
-        self.prepare(conn_id, lambda: OpenAIRunsHook(conn_id).get_conn())
-        return driver.run(
-            flows.with_retries(flow, budget=budget),
-            send=partial(sdk.send, self._clients[conn_id]),
-            sleep=time.sleep,
-            refresh_connection=lambda: None,
-        )
-
-
-@dataclass(kw_only=True)
-class _Ending:
-    """
-    One end.
-
-    :param ask_until: until when Airflow may take to answer, on the monotonic clock.
-    :param ends_at: when it has to be over.
+    :param requests: how Airflow, the store and the server are asked.
+    :param cancels: whether the user wants the run cancelled for this cause, and what the argument is called.
+    :param retry_left: whether Airflow tries again after this attempt.
     """
 
-    ender: RunEnder
+    requests: LastRequests
     watched: Watched
     cause: Cause
+    cancels: tuple[str, bool]
     retry_left: bool
-    ask_until: float
-    ends_at: float
+    began: float
+
+    @property
+    def _ask_until(self) -> float:
+        return self.began + (KILL_ASK_SECONDS if self.retry_left else KILL_ASK_ON_LAST_TRY)
 
     def end(self) -> EndedRun:
-        watched, (argument, cancels) = self.watched, self.ender.cancels[self.cause]
-        asked = _started(self._ask) if cancels else None
+        """End what is watched, or leave it to another attempt."""
+        watched, (argument, cancels) = self.watched, self.cancels
+        asked = started(self._ask) if cancels else None
         ref = watched.ref or self._ref_of_the_create()
         if ref is None:
             if self._was_not_accepted():
@@ -214,12 +100,12 @@ class _Ending:
         return EndedRun(ref=ref, text=f"{ref}: {text}", touched=True)
 
     def _decided(self, asked: Future[TaskState]) -> tuple[TaskState, Ending]:
-        state = (_answer(asked, self.ask_until) if self._is_adoptable else None) or UNKNOWN
+        state = (answer_of(asked, self._ask_until) if self._is_adoptable else None) or UNKNOWN
         return state, ending_of(self.cause, state, retry_left=self.retry_left, adoptable=self._is_adoptable)
 
     @property
     def _is_adoptable(self) -> bool:
-        return self.ender.store.is_kept or wire_of(self.watched.kind).can_search
+        return self.requests.store.is_kept or wire_of(self.watched.kind).can_search
 
     def _left_because(self, state: TaskState) -> str:
         if state.name != "running":
@@ -236,7 +122,7 @@ class _Ending:
         if create is None or intent is None:
             return None
         # The search and the cancel take their time, too.
-        until = self.ask_until - (KILL_POLL_SECONDS if wire.can_search else 0.0)
+        until = self._ask_until - (KILL_POLL_SECONDS if wire.can_search else 0.0)
         create.done.wait(max(0.0, until - time.monotonic()))
         if isinstance(create.result, Run):
             return create.result.ref
@@ -247,7 +133,7 @@ class _Ending:
             thread_id=intent.thread_id, token=intent.token, since=intent.intent_at, conn_id=conn_id
         )
         try:
-            return self.ender.run_flow(search, conn_id, budget=KILL_POLL_SECONDS).ref
+            return self.requests.run_flow(search, conn_id, budget=KILL_POLL_SECONDS).ref
         except Exception:  # noqa: BLE001 # whatever it is, the run was not found
             return None
 
@@ -275,15 +161,15 @@ class _Ending:
         """Poll once, while Airflow answers: what has ended is not cancelled."""
         try:
             request = replace(wire_of(ref.kind).poll(ref), timeout=KILL_POLL_SECONDS)
-            return self.ender.run_flow(flows.single(request), ref.conn_id, budget=0.0)
+            return self.requests.run_flow(flows.single(request), ref.conn_id, budget=0.0)
         except Exception:  # noqa: BLE001 # then it counts as active
             return None
 
     def _cancelled(self, ref: RunRef) -> str:
-        left = max(KILL_SECONDS - KILL_ASK_SECONDS, self.ends_at - time.monotonic())
+        left = max(KILL_SECONDS - KILL_ASK_SECONDS, self.began + KILL_SECONDS - time.monotonic())
         wait = left if self.cause is Cause.KILLED else CANCEL_WAIT  # else nobody sends SIGKILL
         try:
-            ended = self.ender.run_flow(flows.cancel(ref, wait=wait), ref.conn_id, budget=wait)
+            ended = self.requests.run_flow(flows.cancel(ref, wait=wait), ref.conn_id, budget=wait)
         except Exception as error:  # noqa: BLE001 # its connection may be gone
             return f"{Fate.NOT_CANCELLED.sentence()} ({type(error).__name__})"
         because = f" ({ended.failure})" if ended.failure and not ended.has_ended else ""
@@ -293,7 +179,7 @@ class _Ending:
         """Answer the calls of a response with an error; left open they would block its conversation."""
         try:
             request = replace(close, timeout=KILL_POLL_SECONDS)
-            self.ender.run_flow(flows.single(request), self.watched.conn_id, budget=KILL_POLL_SECONDS)
+            self.requests.run_flow(flows.single(request), self.watched.conn_id, budget=KILL_POLL_SECONDS)
         except ApiRequestFailed as failed:
             return f"Its calls are left open in its conversation ({failed.failure})."
         return "Its calls were answered with an error, so that its conversation can be used again."
@@ -304,9 +190,9 @@ class _Ending:
         """Ask again as long as there is time: Airflow's channel may be out of step, or its API restarts."""
         while True:
             try:
-                return self.ender.state()
+                return self.requests.state()
             except Exception:
-                if time.monotonic() + KILL_ASK_PAUSE >= self.ask_until:
+                if time.monotonic() + KILL_ASK_PAUSE >= self._ask_until:
                     raise
                 time.sleep(KILL_ASK_PAUSE)
 
@@ -317,27 +203,5 @@ class _Ending:
         Where the store cannot be asked either, what this attempt has written last holds: Airflow has no other
         attempt, unless a user has cleared it meanwhile.
         """
-        asked = _started(partial(self.ender.mark, self.watched, ref, **marks))
-        return _answer(asked, time.monotonic() + KILL_RECORD_SECONDS) is not False
-
-
-def _started(ask: Callable[[], T]) -> Future[T]:
-    """Ask in a thread of its own, which may wait for its answer for ever."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(ask())
-        except BaseException as error:  # noqa: BLE001 # in whatever state Airflow's channel is
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
-
-
-def _answer(asked: Future[T], until: float) -> T | None:
-    """Wait until then, on the monotonic clock; None if nobody knows."""
-    try:
-        return asked.result(max(0.0, until - time.monotonic()))
-    except BaseException:  # noqa: BLE001 # it failed, whatever it is, or is late
-        return None
+        asked = started(partial(self.requests.mark, self.watched, ref, **marks))
+        return answer_of(asked, time.monotonic() + KILL_RECORD_SECONDS) is not False

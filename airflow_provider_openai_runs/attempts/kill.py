@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
@@ -19,11 +19,13 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.sdk import exceptions
 
-from airflow_provider_openai_runs.attempts.end_run import EndedRun, RunEnder, Watched
+from airflow_provider_openai_runs.attempts.end_run import EndedRun, RunEnding
+from airflow_provider_openai_runs.attempts.last_requests import LastRequests, Watched
 from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, KILL_NOTICE_SECONDS, KILL_SECONDS
 from airflow_provider_openai_runs.runs.end_of_attempt import ENDED, Cause
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.text import message_text
@@ -31,6 +33,8 @@ from airflow_provider_openai_runs.tool_calls.worker_thread import Job, Worker
 from airflow_provider_openai_runs.wire import ApiRequest
 
 if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
 
@@ -60,10 +64,17 @@ class KillHandler:
     Airflow's supervisor: there is one socket, and one lock. So it takes no lock, sets a flag, starts a thread
     and returns. What the main thread has asked is answered then, the thread asks its own question, and the
     main thread waits for it before it leaves the task, within the five seconds that Airflow leaves.
+
+    :param requests: how Airflow, the store and the server are asked.
+    :param cancels: whether the user wants the run cancelled, by cause, and what the argument is called.
     """
 
-    def __init__(self, *, ender: RunEnder) -> None:
-        self._ender = ender
+    def __init__(
+        self, *, requests: LastRequests, cancels: Mapping[Cause, tuple[str, bool]], log: Logger
+    ) -> None:
+        self._requests = requests
+        self._cancels = cancels
+        self._log = log
         self._killed_at: float | None = None
         self._watched: Watched | None = None
         self._raised: OpenAIRunError | None = None
@@ -75,7 +86,7 @@ class KillHandler:
 
     def prepare(self, hook: OpenAIRunsHook) -> None:
         """Build the client that a kill will need."""
-        self._ender.prepare(hook.conn_id, hook.get_conn)
+        self._requests.prepare(hook.conn_id, hook.get_conn)
 
     def watch(self, ref: RunRef, *, close: ApiRequest[None] | None = None) -> None:
         """
@@ -157,7 +168,7 @@ class KillHandler:
         :raises OpenAIRunError: when it was.
         """
         with suppress(Exception):  # unknown counts as wanted
-            if self._ender.state().name in ENDED:
+            if self._requests.state().name in ENDED:
                 self._killed_at = self._killed_at or time.monotonic()
         self.raise_if_killed()
 
@@ -191,6 +202,10 @@ class KillHandler:
             self._ended(Cause.TIMED_OUT)
         elif not names_it:
             why = f"{Cause.FAILED} ({type(error).__name__}: {message_text(error)})"
+            if isinstance(error, RunConnectionError) and watched is not None:
+                # Nothing can be asked of the run, and whoever fixes the connection finds it.
+                self._log.warning("%s. %s: %s", why, watched.ref, Fate.LEFT_RUNNING.sentence())
+                return
             final = isinstance(error, _FINAL) or not getattr(error, "retryable", True)
             self._ended(Cause.FAILED, why=why, may_retry=not final)
 
@@ -221,12 +236,16 @@ class KillHandler:
         def end() -> None:
             with self._one_at_a_time:
                 if (watched := self._watched) is not None and self._is_open():
-                    ended = self._ender.end(
-                        watched,
-                        cause,
-                        why=why or cause,
-                        retry_left=may_retry and self._ender.has_retry_left,
+                    ended = RunEnding(
+                        requests=self._requests,
+                        watched=watched,
+                        cause=cause,
+                        cancels=self._cancels[cause],
+                        retry_left=may_retry and self._requests.has_retry_left,
                         began=self._began(),
+                    ).end()
+                    (self._log.error if ended.is_loud else self._log.warning)(
+                        "%s. %s", why or cause, ended.text
                     )
                     self._handled = (watched, ended)
 
