@@ -23,9 +23,8 @@ from airflow_provider_openai_runs.attempts.end_run import EndedRun, RunEnding
 from airflow_provider_openai_runs.attempts.last_requests import LastRequests, Watched
 from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, KILL_NOTICE_SECONDS, KILL_SECONDS
 from airflow_provider_openai_runs.runs.end_of_attempt import ENDED, Cause
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
-from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.text import message_text
@@ -193,21 +192,18 @@ class KillHandler:
         if error is self._raised:
             return
         watched = self._watched
-        names_it = isinstance(error, OpenAIRunError) and (watched is None or watched.ref is None)
+        why = f"{Cause.FAILED} ({type(error).__name__}: {message_text(error)})"
         if self._killed_at is not None:
             # Of a run that is cancelled here, the wait may say that somebody else has done it.
             if self._ended(Cause.KILLED).touched and isinstance(error, Exception):
                 self._raise_killed()
         elif isinstance(error, AirflowTaskTimeout):
             self._ended(Cause.TIMED_OUT)
-        elif not names_it:
-            why = f"{Cause.FAILED} ({type(error).__name__}: {message_text(error)})"
-            if isinstance(error, RunConnectionError) and watched is not None:
-                # Nothing can be asked of the run, and whoever fixes the connection finds it.
-                self._log.warning("%s. %s: %s", why, watched.ref, Fate.LEFT_RUNNING.sentence())
-                return
-            final = isinstance(error, _FINAL) or not getattr(error, "retryable", True)
-            self._ended(Cause.FAILED, why=why, may_retry=not final)
+        elif not isinstance(error, OpenAIRunError):
+            self._ended(Cause.FAILED, why=why, may_retry=not isinstance(error, _FINAL))
+        elif watched is not None and watched.ref is not None:
+            # Foreseen: whoever raised it means the run to go on, for a fixed connection or another answer.
+            self._log.warning("%s. %s was left as it is and may be running and billing", why, watched.ref)
 
     # -- how ----------------------------------------------------------------------------------------------
 
