@@ -121,7 +121,7 @@ def leave_without_api_server(cluster: Cluster, trials: list[Trial]) -> None:
     """Take the API away for longer than three heartbeats: supervisors give their tasks up without a mark."""
     trials[0].pause(2, 5)
     cluster.down.add("api-server")
-    cluster.airflow.terminate("api-server")
+    cluster.airflow.kill("api-server")
     time.sleep(WITHOUT_API_SERVER)
     cluster.airflow.start("api-server")
     cluster.down.discard("api-server")
