@@ -6,7 +6,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore, SavedIntent
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
@@ -25,6 +27,8 @@ from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.wire import Answer
+
+_Send = Callable[[], Run | RequestFailure]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,7 @@ class RunCreator:
     :param attempt: the task's try number.
     :param window: seconds to wait for the run; None is fire and forget.
     :param timeouts: budgets in seconds.
-    :param on_created: called with a run as soon as it exists, before anything else.
+    :param send_paid: sends a create, given its intent.
     """
 
     api: RunsApi
@@ -68,7 +72,7 @@ class RunCreator:
     window: float | None
     timeouts: Mapping[str, float]
     attempt: int | None = None
-    on_created: Callable[[RunRef], None] = lambda _: None
+    send_paid: Callable[[Record, _Send], Run | RequestFailure] = lambda _, send: send()
     clock: Callable[[], float] = time.time
 
     def create(self, step: Create, *, before: Record | None, gives_up_at: float) -> Acquired | NotCreated:
@@ -139,7 +143,8 @@ class RunCreator:
         before: Record | None,
         doing: str,
     ) -> Acquired | NotCreated:
-        reply = send(self.store.save_intent(intent))
+        saved = self._saved(intent, before)
+        reply = self.send_paid(intent, partial(send, saved))
         if not isinstance(reply, RequestFailure):
             return self._created(intent, reply)
         active = reply.active_run_id and RunRef(
@@ -156,8 +161,20 @@ class RunCreator:
             active_run=active or None,
         )
 
+    def _saved(self, intent: Record, before: Record | None) -> SavedIntent:
+        """Save an intent, or take it back: a retry would take it for a create that was sent."""
+        try:
+            saved = self.store.save_intent(intent)
+            self.api.sleep(0)  # which goes no further once the task is killed
+        except NoLongerOwnerError:
+            raise
+        except BaseException:
+            with suppress(Exception):  # what ended the attempt matters more
+                self.store.save(before)
+            raise
+        return saved
+
     def _created(self, intent: Record, reply: Run) -> Acquired:
-        self.on_created(reply.ref)
         now = self.clock()
         window_ends = None if self.window is None else now + self.window
         deadline = window_ends if intent.deadline is None else intent.deadline

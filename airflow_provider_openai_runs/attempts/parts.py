@@ -83,7 +83,7 @@ class AttemptParts:
             attempt=self._ti.try_number,
             window=self._settings.completion_window,
             timeouts=self._settings.timeouts,
-            on_created=kill_handler.watch,
+            send_paid=partial(kill_handler.send, request.kind, hook.conn_id),
         )
 
     def finisher(self, hook: OpenAIRunsHook) -> RunFinisher:

@@ -245,8 +245,9 @@ class BaseCreateOperator(BaseOperator):
                 show_page=self._show_page,
                 page_key=OpenAIRunLink().xcom_key,
             )
-            ends_with = step(self._attempt)
-            return None if ends_with is None else perform(self, ends_with, settings)
+            with self._attempt.guard():
+                ends_with = step(self._attempt)
+                return None if ends_with is None else perform(self, ends_with, settings)
 
     def _settings(self, *, resumes: bool) -> CreateSettings:
         """

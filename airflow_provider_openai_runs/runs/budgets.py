@@ -76,17 +76,27 @@ ZOMBIE_CANCEL_WAIT = 3.0
 #: again, and how long between two tries at most.
 CONNECTION_BUDGET = 120.0
 CONNECTION_PAUSE = 10.0
-#: Airflow sends SIGTERM, and SIGKILL 5 s later: what Airflow itself may take to say the task's state. A busy
-#: API server takes more than a second, and a run that is cancelled because nobody knows is paid for again.
-KILL_ASK_SECONDS = 2.0
-#: The cancel after it.
-KILL_CANCEL_SECONDS = 2.5
-#: The poll after a refused cancel.
+#: Airflow sends SIGTERM, and SIGKILL 5 s later: what an attempt has to end its run, and to say so.
+KILL_SECONDS = 4.8
+#: How long Airflow is asked whether the task goes on. A busy API server takes seconds, and a run that is
+#: cancelled because nobody knows may be the one that another attempt goes on with.
+KILL_ASK_SECONDS = 4.0
+#: The same when no retry is left: there, no answer cancels too, and the cancel takes its time.
+KILL_ASK_ON_LAST_TRY = 2.5
+#: Asking the store whether the record is still this attempt's.
+KILL_RECORD_SECONDS = 1.0
+#: Each of the requests but the cancel: a poll, a search.
 KILL_POLL_SECONDS = 1.0
+#: Until Airflow is asked again whose answer was an error.
+KILL_ASK_PAUSE = 0.2
 #: How soon a sleeping task notices that it was killed.
 KILL_NOTICE_SECONDS = 0.25
-#: A trigger's ``on_kill`` is bounded to 30 s.
+#: A trigger's ``on_kill`` is bounded to 30 s: how long Airflow is asked for the task's state, then the
+#: cancel.
+TRIGGER_ASK_SECONDS = 19.0
 TRIGGER_KILL_WAIT = 10.0
+#: Between two of those questions.
+TRIGGER_ASK_PAUSE = 1.0
 #: An event that fires sooner than this after the deferral may overtake the executor's report that the
 #: worker has finished; the scheduler then takes the task for killed and fails the attempt
 #: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is delayed.

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_openai_runs.attempts.task_state import task_was_ended
+from airflow_provider_openai_runs.attempts.task_state import task_state
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
     EARLIEST_EVENT,
     NOT_FOUND_GRACE,
+    TRIGGER_ASK_SECONDS,
     TRIGGER_KILL_WAIT,
 )
+from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.polling import WaitLimits
 from airflow_provider_openai_runs.runs.rounds import Rounds
@@ -145,7 +147,15 @@ class RunCompletionTrigger(BaseTrigger):
         await asyncio.shield(ending)
 
     async def _end_run(self) -> None:
-        state = await task_was_ended(self.task_instance)
+        state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS)
+        if not state.known:
+            self.log.error(
+                "%s: Airflow did not say whether its task goes on. %s Another triggerer, a retry or a clear "
+                "goes on from there; if the task was marked, cancel the run yourself",
+                self.tracked.ref,
+                Fate.LEFT_RUNNING.sentence(),
+            )
+            return
         if not state.ended:
             self.log.info("%s: left alone, its task is %s", self.tracked.ref, state.name)
             return

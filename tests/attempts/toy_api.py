@@ -88,7 +88,8 @@ class World:
         self.check()
         self.calls += 1
         dies = self.luck.crash_at is not None and self.calls >= self.luck.crash_at
-        if dies and not self.luck.crash_after:
+        is_dead = dies and self.calls > (self.luck.crash_at or 0)
+        if is_dead or (dies and not self.luck.crash_after):
             raise CrashError
         found = call()
         self.check()

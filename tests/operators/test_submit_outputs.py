@@ -245,7 +245,7 @@ def test_a_clear_before_the_answer_was_sent_leaves_the_calls_to_the_answer(
     scene.simulator.script(Scenario(function_calls=(ASKS,), queued=0, in_progress=0.01, times=None))
     asks = respond(conversation=conversation, on_tool_calls="return")
     run = scene.run(asks, scene.context_of(None, task_id="ask"))
-    scene.store.fail("set", WorkerLost(), skip=1)  # type: ignore[arg-type]
+    scene.store.fail("set", WorkerLost(), skip=1)
     with pytest.raises(WorkerLost):
         scene.run(submit(run), scene.kept)
     scene.store.recover()

@@ -70,9 +70,9 @@ class FakeStore:
 
     values: dict[str, Any] = field(default_factory=dict)
     writes: list[Any] = field(default_factory=list)
-    _failures: dict[str, tuple[int, Exception]] = field(default_factory=dict)
+    _failures: dict[str, tuple[int, BaseException]] = field(default_factory=dict)
 
-    def fail(self, method: str, error: Exception, *, skip: int = 0) -> None:
+    def fail(self, method: str, error: BaseException, *, skip: int = 0) -> None:
         """Let every call of a method fail after the first ``skip``."""
         self._failures[method] = (skip, error)
 

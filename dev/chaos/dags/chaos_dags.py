@@ -83,6 +83,7 @@ for waits in ("deferred", "worker"):
         dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=60))
         dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look_up, take_time])
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
+        dag(f"{kind}_{waits}_away", create, deferrable=deferrable, retries=12)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
     for place in PLACES:
