@@ -34,7 +34,7 @@ def adopt(record: Record, ref: RunRef, policy: OwnershipPolicy, now: float) -> D
         deadline = now + policy.window
     run = replace(known, created_at=known.created_at or now, deadline=deadline)
     changed = record.changed_arguments(policy.fingerprint)
-    record = replace(record.with_run(run), generation=policy.generation, ended=False)
+    record = replace(record.with_run(run), generation=policy.generation, ended=False, ended_by_us=False)
     return Decision(step=Own(run=run, changed=changed), record=record, write=True)
 
 

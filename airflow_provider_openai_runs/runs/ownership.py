@@ -83,7 +83,7 @@ def _from_the_record(situation: Situation, policy: OwnershipPolicy, now: float) 
             is_guess=situation.is_guess,
         )
     ref = record.run.ref
-    if policy.window is None:
+    if policy.window is None and not record.ended_by_us:
         return finish_from(record, ref)
     if record.ended and record.refused:
         return create(record, policy, f"the answer of {ref} was refused")
@@ -144,7 +144,7 @@ def _after_an_end(record: Record | None, ended: Ended, policy: OwnershipPolicy, 
 
 def _after_a_poll(record: Record, polled: Polled, policy: OwnershipPolicy, now: float) -> Decision:
     ref, result = polled.ref, polled.result
-    if policy.window is None:
+    if policy.window is None and not record.ended_by_us:
         return finish_from(record, ref)
     if isinstance(result, RequestFailure):
         return _after_a_failed_poll(record, ref, result, policy, now)
