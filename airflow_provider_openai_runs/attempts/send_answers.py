@@ -136,6 +136,7 @@ class AnswerSender:
                 return next_step
             if made.failure.kind is FailureKind.OUTCOME_UNKNOWN:
                 lost = (*lost, made.intent.token)
+                before = before and replace(before, lost=lost)
                 self.log.warning(
                     "The answer to the calls of %s was itself not answered (%s); %s may be running and "
                     "billing. It is sent again in %.0f s (on_lost_create='resubmit', %d of max_resubmits=%d)",
