@@ -127,7 +127,8 @@ class RunFinisher:
             except ValueError as unfit:
                 self._update_record(ended=True, refused=True)
                 raise self._pushed(error_of_answer(run, str(unfit)), run) from None
-        self._update_record(ended=True)
+        # A cancel that came too late ended nothing; a retry pays nothing, either.
+        self._update_record(ended=True, ended_by_us=False)
         return values
 
     def _may_be_adopted(self, run: Run) -> bool:
@@ -174,8 +175,7 @@ class RunFinisher:
             left = "It goes on waiting (cancel_on_timeout=False); a retry answers it in a window of its own."
             return type(error)(f"{error} {left}", retryable=error.retryable)
         if run.status is RunStatus.COMPLETED:
-            is_ours = self._update_record(ended=True, refused=True)
-            return self._closed(run, error) if is_ours else error
+            return self._closed(run, error) if self._update_record(refused=True) else error
         # Before the cancel: it may be the run of a later attempt by now, which has an answer.
         if self._update_record(ended_by_us=True):
             became = self._cancel(run.ref)
@@ -188,6 +188,7 @@ class RunFinisher:
         conversation = conversation_of(self.settings.request.body)
         request = wire_of(run.ref.kind).close(run, conversation=conversation)
         if request is None:
+            self._update_record(ended=True)
             return error
         name = run.ref.thread_id or conversation
         try:
@@ -199,6 +200,7 @@ class RunFinisher:
                 "and may refuse every other response: add an output for each, or use another conversation.",
                 retryable=False,
             )
+        self._update_record(ended=True)  # and not before: a clear would leave the calls open
         text = (
             f"{error} Its calls were answered with an error in conversation {name}, which can be used again."
         )
