@@ -18,10 +18,12 @@ from airflow_provider_openai_runs.runs.budgets import (
     KILL_POLL_SECONDS,
     KILL_RECORD_SECONDS,
     KILL_SECONDS,
+    NOT_FOUND_GRACE,
 )
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.fate import Fate
+from airflow_provider_openai_runs.runs.lost_create import runs_of
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.wire import ApiRequest, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -74,6 +76,7 @@ class RunEnding:
             if self._was_not_accepted():
                 return EndedRun(text="Nothing had been created.")
             return self._unanswered(asked)
+        is_known = self._is_known_to_others(ref)
         polled = self._poll(ref)
         has_ended = polled is not None and polled.status.is_terminal
         if polled is not None and has_ended and not polled.needs_action:
@@ -81,6 +84,10 @@ class RunEnding:
         if asked is None:
             left = f"{ref}: {Fate.LEFT_RUNNING.sentence()} ({argument}=False)"
             return EndedRun(ref=ref, text=left, is_loud=not self.retry_left)
+        if not is_known:
+            fate = self._cancelled(ref)
+            text = f"{ref}: a later attempt, which knows nothing of it, has taken over. {fate}"
+            return EndedRun(ref=ref, text=text, touched=True)
         state, ending = self._decided(asked)
         if ending is Ending.LEAVE_UNASKED:
             return EndedRun(
@@ -142,7 +149,7 @@ class RunEnding:
         return create is not None and isinstance(create.result, RequestFailure) and create.result.not_accepted
 
     def _unanswered(self, asked: Future[TaskState] | None) -> EndedRun:
-        token = self.watched.intent.token if self.watched.intent else None
+        runs = runs_of(self.watched.intent) if self.watched.intent else "a run"
         is_over = asked is not None and self._decided(asked)[1] is Ending.CANCEL
         next_step = (
             "A retry asks for it, or says what it cannot know."
@@ -150,8 +157,7 @@ class RunEnding:
             else "Nobody ends it: find it by its token (docs/reliability.md says how), and cancel it."
         )
         return EndedRun(
-            text="A create was sent and is not answered: a run with metadata token "
-            f"{token!r} may be running and billing. {next_step}",
+            text=f"A create was sent and is not answered: {runs} may be running and billing. {next_step}",
             is_loud=True,
         )
 
@@ -169,11 +175,17 @@ class RunEnding:
         left = max(KILL_SECONDS - KILL_ASK_SECONDS, self.began + KILL_SECONDS - time.monotonic())
         wait = left if self.cause is Cause.KILLED else CANCEL_WAIT  # else nobody sends SIGKILL
         try:
-            ended = self.requests.run_flow(flows.cancel(ref, wait=wait), ref.conn_id, budget=wait)
+            cancel = flows.cancel(ref, wait=wait, visible_by=self._visible_by)
+            ended = self.requests.run_flow(cancel, ref.conn_id, budget=wait)
         except Exception as error:  # noqa: BLE001 # its connection may be gone
             return f"{Fate.NOT_CANCELLED.sentence()} ({type(error).__name__})"
         because = f" ({ended.failure})" if ended.failure and not ended.has_ended else ""
         return f"{ended.fate.sentence(raw_status=ended.raw_status)}{because}"
+
+    @property
+    def _visible_by(self) -> float:
+        is_just_created = self.watched.ref is None
+        return time.time() + NOT_FOUND_GRACE if is_just_created else self.watched.visible_by
 
     def _closed(self, close: ApiRequest[None]) -> str:
         """Answer the calls of a response with an error; left open they would block its conversation."""
@@ -182,6 +194,8 @@ class RunEnding:
             self.requests.run_flow(flows.single(request), self.watched.conn_id, budget=KILL_POLL_SECONDS)
         except ApiRequestFailed as failed:
             return f"Its calls are left open in its conversation ({failed.failure})."
+        except Exception as error:  # noqa: BLE001 # its connection may be gone
+            return f"Its calls are left open in its conversation ({type(error).__name__})."
         return "Its calls were answered with an error, so that its conversation can be used again."
 
     # -- Airflow ------------------------------------------------------------------------------------------
@@ -195,6 +209,19 @@ class RunEnding:
                 if time.monotonic() + KILL_ASK_PAUSE >= self._ask_until:
                     raise
                 time.sleep(KILL_ASK_PAUSE)
+
+    def _is_known_to_others(self, ref: RunRef) -> bool:
+        """
+        Whether another attempt would find the run of a create that was answered while this one ends.
+
+        After a kill the attempt itself goes on, and writes it down. Without an answer of the store it holds
+        that there is no other attempt.
+        """
+        if self.cause is Cause.KILLED or self.watched.intent is None:
+            return True
+        asked = started(partial(self.requests.keep, self.watched, ref))
+        kept = answer_of(asked, time.monotonic() + KILL_RECORD_SECONDS)
+        return kept is not False or wire_of(ref.kind).can_search
 
     def _is_ours(self, ref: RunRef, marks: Mapping[str, bool]) -> bool:
         """

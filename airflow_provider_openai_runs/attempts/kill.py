@@ -21,7 +21,12 @@ from airflow.sdk import exceptions
 
 from airflow_provider_openai_runs.attempts.end_run import EndedRun, RunEnding
 from airflow_provider_openai_runs.attempts.last_requests import LastRequests, Watched
-from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, KILL_NOTICE_SECONDS, KILL_SECONDS
+from airflow_provider_openai_runs.runs.budgets import (
+    CANCEL_WAIT,
+    KILL_NOTICE_SECONDS,
+    KILL_SECONDS,
+    NOT_FOUND_GRACE,
+)
 from airflow_provider_openai_runs.runs.end_of_attempt import ENDED, Cause
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
@@ -124,7 +129,7 @@ class KillHandler:
             raise job.error
         reply: Run | RequestFailure = job.result
         if isinstance(reply, Run):
-            self._watched = replace(watched, ref=reply.ref)
+            self._watched = replace(watched, ref=reply.ref, visible_by=time.time() + NOT_FOUND_GRACE)
         elif reply.not_accepted:
             self._watched = before
         return reply

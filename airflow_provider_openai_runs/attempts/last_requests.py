@@ -29,6 +29,7 @@ class Watched:
     What an attempt has paid for and not seen the end of.
 
     :param ref: the run; None while its create is not answered.
+    :param visible_by: until this Unix time a 404 means that the run is not visible yet.
     :param intent: of a create of this attempt.
     :param create: the create under way, or the one that was not answered.
     :param close: answers the calls that the run waits for with an error, as long as they are not answered.
@@ -37,6 +38,7 @@ class Watched:
     kind: str
     conn_id: str
     ref: RunRef | None = None
+    visible_by: float = 0.0
     intent: Record | None = None
     create: Job | None = None
     close: ApiRequest[None] | None = None
@@ -73,6 +75,11 @@ class LastRequests:
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
         )
         return TaskState(state_among(states.get(ti.run_id, {}), ti))
+
+    def keep(self, watched: Watched, ref: RunRef) -> bool:
+        """See that the run of a create is on record; False if another attempt has taken over without it."""
+        record = self.store.load()
+        return (record is not None and record.ref == ref) or self.mark(watched, ref)
 
     def mark(self, watched: Watched, ref: RunRef | None, **marks: bool) -> bool:
         """Write down what is about to be done to the run; False if the record is another attempt's by now."""
