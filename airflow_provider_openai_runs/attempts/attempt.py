@@ -31,6 +31,7 @@ from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.acquisition import WaitForThread
 from airflow_provider_openai_runs.runs.budgets import BUSY_PAUSE
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome, WaitLimits
@@ -107,8 +108,14 @@ class Attempt:
             self._attempt_deadline = started_at + settings.execution_timeout.total_seconds()
         if (record := self._store.current()) is not None:
             self._earlier = record.ref.subject if record.ref else "The run of an earlier attempt"
+            if record.ref and not record.ended:
+                self._kill_handler.watch(record.ref)  # nobody else ends it after a mark
         hook = self._watched_hook(settings.conn_id)
-        acquired = self._acquire(hook, started_at)
+        try:
+            acquired = self._acquire(hook, started_at)
+        except OpenAIRunError:
+            self._kill_handler.settle()  # the error says what became of it
+            raise
         if isinstance(acquired, DeferForThread):
             return acquired
         if settings.completion_window is None:
@@ -243,19 +250,31 @@ class Attempt:
                 if again is not None:
                     acquired, result = again, self._wait(again)
                     continue
-            self._kill_handler.settle()
-            run = acquired.run
-            may_answer = result.outcome is Outcome.ENDED and run.rounds.answered > found_late
-            found = self._parts.finisher(self._hook_of(run.ref)).conclude(
-                result,
-                run.rounds,
-                created=acquired.ended,
-                may_answer=may_answer and self._settings.answers_calls,
-            )
+            may_answer = result.outcome is Outcome.ENDED and acquired.run.rounds.answered > found_late
+            found = self._conclude(acquired, result, may_answer=may_answer and self._settings.answers_calls)
             if found is not None:
                 return Finished(result=found)
-            found_late, result = run.rounds.answered, _ended_as(acquired, Outcome.NEEDS_ACTION)
+            found_late = acquired.run.rounds.answered
+            result = _ended_as(acquired, Outcome.NEEDS_ACTION)
         return result
+
+    def _conclude(self, acquired: Acquired, result: WaitResult, *, may_answer: bool) -> dict[str, Any] | None:
+        """Return the result, or fail; a run that waits for an answer is watched until it has been ended."""
+        run, is_pending = acquired.run, result.outcome is Outcome.NEEDS_ACTION
+        if is_pending:
+            self._kill_handler.watch(run.ref)
+        else:
+            self._kill_handler.settle()
+        try:
+            found = self._parts.finisher(self._hook_of(run.ref)).conclude(
+                result, run.rounds, created=acquired.ended, may_answer=may_answer
+            )
+        except OpenAIRunError:
+            self._kill_handler.settle()  # the error says what became of it
+            raise
+        if is_pending:
+            self._kill_handler.settle()
+        return found
 
     def _wait(self, acquired: Acquired) -> WaitResult | Defer:
         """Wait for the end of the run or for its next calls; in the triggerer if ``deferrable``."""

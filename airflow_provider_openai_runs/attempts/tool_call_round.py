@@ -73,6 +73,7 @@ class ToolCallRound:
             request = self.parts.approval_request(answering)
             decided = request.decisions(approval) if approval else request.ask()
             if isinstance(decided, AwaitPerson):
+                self.kill_handler.raise_if_ended()
                 stored = replace(tracked, attempt_deadline=self.attempt_deadline)
                 return AwaitApproval(run=stored, timeout=decided.timeout)
             answering = (
