@@ -108,7 +108,8 @@ class KillHandler:
 
         :raises OpenAIRunError: when it was a kill that has ended it.
         """
-        if self._killed_at is not None and self._ended(Cause.KILLED).touched:
+        is_said = self._raised is not None
+        if self._killed_at is not None and not is_said and self._ended(Cause.KILLED).touched:
             self._raise_killed()
         self._watched = None
 

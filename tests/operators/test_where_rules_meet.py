@@ -79,7 +79,7 @@ def test_a_run_without_a_wait_that_was_ended_by_its_own_task_is_no_result(
     assert scene.creates() == (1 if is_late else 2)
 
 
-# -- a create that is answered while the attempt ends ---------------------------------------------------------
+# -- a create that is answered while the attempt ends --------------------------------------------------------
 
 
 def test_a_run_that_is_left_on_purpose_is_on_record_when_its_create_is_answered_too_late(
