@@ -127,7 +127,8 @@ class RunFinisher:
             except ValueError as unfit:
                 self._update_record(ended=True, refused=True)
                 raise self._pushed(error_of_answer(run, str(unfit)), run) from None
-        self._update_record(ended=True)
+        # An earlier attempt may have meant to end it, and has come too late: a retry finishes from it.
+        self._update_record(ended=True, ended_by_us=False)
         return values
 
     def _may_be_adopted(self, run: Run) -> bool:

@@ -74,7 +74,7 @@ class RequestFailure:
     @property
     def not_accepted(self) -> bool:
         """Whether the server certainly did not act on it."""
-        return self.kind is not FailureKind.OUTCOME_UNKNOWN
+        return self.kind not in {FailureKind.OUTCOME_UNKNOWN, FailureKind.TOO_LARGE}
 
     @property
     def active_run_id(self) -> str | None:
