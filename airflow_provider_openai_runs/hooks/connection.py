@@ -22,7 +22,7 @@ from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnecti
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.text import message_text
-from airflow_provider_openai_runs.transport import driver, sdk
+from airflow_provider_openai_runs.transport import download, driver, sdk
 from airflow_provider_openai_runs.transport.api_key import in_a_thread, key_provider
 from airflow_provider_openai_runs.transport.failures import not_sent
 from airflow_provider_openai_runs.transport.limits import BoundedClient
@@ -120,7 +120,7 @@ class ConnectionHook(OpenAIHook):
             client = self.conn
         except Exception as error:  # noqa: BLE001 # what it says is kept
             raise not_sent(error) from None
-        return sdk.send(client, request)
+        return sdk.send(client, request) if request.receiver is None else download.send(client, request)
 
     async def arun_flow(self, flow: Flow[T]) -> T:
         """Run a flow on the client that all waits of this event loop share."""

@@ -24,13 +24,14 @@ _RUNS = frozenset({"response", "thread.run"})
 _MAX_DIGITS = 1000
 
 
-def json_object(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes, *, limit: int = MAX_BODY) -> dict[str, Any]:
     """
     Read a body.
 
+    :param limit: bytes.
     :raises ValueError: if it is no JSON object, saying what it is.
     """
-    if len(content) > MAX_BODY:
+    if len(content) > limit:
         raise ValueError(f"its body has {len(content)} bytes")
     try:
         data = _loads(content)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import httpx2
@@ -31,6 +32,17 @@ _HEADER_BYTES = 2
 _GZIP_MAGIC = b"\x1f\x8b"
 _ANY_HEADER = 32 + zlib.MAX_WBITS
 _ERROR = 400
+_max_body: ContextVar[int] = ContextVar("max_body", default=MAX_BODY)
+
+
+@contextlib.contextmanager
+def body_of(limit: int) -> Iterator[None]:
+    """Let the answers to what is sent in the block have other bodies, of up to ``limit`` bytes."""
+    token = _max_body.set(limit)
+    try:
+        yield
+    finally:
+        _max_body.reset(token)
 
 
 class BoundedClient(openai.DefaultHttpxClient):
@@ -134,7 +146,8 @@ class Intake:
 
     def __init__(self, *, is_error: bool, coding: str | None) -> None:
         self._is_error = is_error
-        self._left = MAX_ERROR if is_error else MAX_BODY
+        self._limit = MAX_ERROR if is_error else _max_body.get()
+        self._left = self._limit
         #: The last coding was applied last, and is taken off first.
         names = [name.strip().lower() for name in (coding or "").split(",")][::-1]
         if unknown := [name for name in names if name not in _PACKED and name not in {"identity", ""}]:
@@ -173,7 +186,7 @@ class Intake:
             return found
         if self._is_error:
             return found[: self._left]
-        raise httpx2.DecodingError(f"its body has more than {MAX_BODY} bytes")
+        raise httpx2.DecodingError(f"its body has more than {self._limit} bytes")
 
 
 class _Bounded(httpx2.SyncByteStream):

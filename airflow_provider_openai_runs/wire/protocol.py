@@ -17,10 +17,38 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiReply:
-    """A readable answer: a JSON object, and the headers under lower-case names."""
+    """
+    A readable answer: a JSON object, and the headers under lower-case names.
+
+    :param content: the body as it came, where it is in memory.
+    """
 
     data: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)
+
+
+class Receiver(Protocol):
+    """
+    Takes a body piece by piece, of whatever size, and says what is to be read of it.
+
+    :param limit: bytes; a larger body is an error.
+    """
+
+    limit: int
+
+    def restart(self) -> None:
+        """Forget what has arrived: the request is sent again."""
+
+    def take(self, piece: bytes) -> None:
+        """Keep what has arrived."""
+
+    def read(self) -> Mapping[str, Any]:
+        """
+        Return the JSON object; an empty one of a body that is not read.
+
+        :raises ValueError: if it is none.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +60,7 @@ class ApiRequest(Generic[T]):
     :param read: turns the reply into what the caller wants; a ``ValueError`` means it is unreadable.
     :param pays: whether the request starts paid work, so that it must never be sent twice by accident.
     :param timeout: seconds for the answer to arrive; None leaves it to the client.
+    :param receiver: takes the body, where it may be too large for memory; only the synchronous client can.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -42,6 +71,7 @@ class ApiRequest(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     pays: bool = False
     timeout: float | None = None
+    receiver: Receiver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +148,4 @@ class Wire(Protocol):
         """Return what to do if the failure means that the server does not speak this API; else None."""
 
 
-__all__ = ["Answer", "ApiReply", "ApiRequest", "Flow", "Sleep", "Wire"]
+__all__ = ["Answer", "ApiReply", "ApiRequest", "Flow", "Receiver", "Sleep", "Wire"]
