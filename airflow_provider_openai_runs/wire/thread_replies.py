@@ -57,6 +57,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef) -> Run:
         tools=tuple(reading.objects_of(data.get("tools"))),
         metadata=reading.text_pairs(data.get("metadata")),
         usage=reading.usage(data.get("usage")),
+        service_tier=reading.name(data.get("service_tier")),
         file_ids=tuple(_file_ids(data)),
         last_error=reading.error_object(data.get("last_error")),
         incomplete_details=reading.error_object(data.get("incomplete_details")),
@@ -100,12 +101,6 @@ def own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any
         for message in answers
         if not message.get("run_id") and (reading.unix_time(message.get("created_at")) or since) >= since
     ]
-
-
-def attached_files(message: Mapping[str, Any]) -> list[str]:
-    """Read the ids of a message's files."""
-    attached = [item.get("file_id") for item in reading.objects_of(message.get("attachments"))]
-    return [item for item in attached if isinstance(item, str)]
 
 
 def texts_of(content: object) -> Iterator[str]:

@@ -13,14 +13,15 @@ from urllib.parse import quote
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.files import RunFile, each_once
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.files import files_of_message, files_of_step, ids_with
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
 from airflow_provider_openai_runs.wire.thread_replies import (
-    attached_files,
     own_messages,
     read_created,
     read_poll,
@@ -101,28 +102,35 @@ class ThreadRunsWire:
         final_text: str | None = None
         refusals: list[str] = []
         is_empty = True
-        files = list(run.file_ids)
+        files: list[RunFile] = []
         messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
         for message in own_messages(run, messages):
             said = list(texts_of(message.get("content")))
             final_text = "\n".join(said) or final_text
             texts += said
             refusals += refusals_of(message.get("content"))
-            files += attached_files(message)
+            files += files_of_message(message)
             is_empty = is_empty and not message.get("content")
         found = replace(
             run,
             output_text="\n".join(texts) if texts else None,
             final_text=final_text,
             refusal="\n".join(refusals) or None,
-            file_ids=tuple(dict.fromkeys(files)),
+            file_ids=ids_with(run.file_ids, files),
+            files=each_once(files),
             # A thread without any message is that of a server which does not show them.
-            is_empty=run.status is RunStatus.COMPLETED and bool(messages) and is_empty and not files,
+            is_empty=run.status is RunStatus.COMPLETED
+            and bool(messages)
+            and is_empty
+            and not files
+            and not run.file_ids,
         )
         if not steps:
             return found
         listed = yield from _pages(f"{_run_path(run.ref)}/steps", {"order": "asc"})
-        return replace(found, steps=tuple(map(read_step, listed)))
+        read = tuple(map(read_step, listed))
+        files += (file for step in read for file in files_of_step(step.details))
+        return replace(found, steps=read, file_ids=ids_with(run.file_ids, files), files=each_once(files))
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""

@@ -17,11 +17,12 @@ from airflow_provider_openai_runs.runs.acquisition import (
     SearchResult,
     Situation,
 )
-from airflow_provider_openai_runs.runs.model import Run, RunRef, Step, ToolCall, Usage
+from airflow_provider_openai_runs.runs.model import Run, RunRef, Step, ToolCall
 from airflow_provider_openai_runs.runs.ownership import decide
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.usage import Usage
 
 REFS = [RunRef(kind=RunKind.RESPONSE, id=f"resp_{n}", conn_id="c", thread_id="conv_1") for n in range(4)]
 THREAD_RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", conn_id="c", thread_id="thread_1")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.runs.model import Usage
+from airflow_provider_openai_runs.runs.usage import Usage
 from airflow_provider_openai_runs.wire import reading
 
 
