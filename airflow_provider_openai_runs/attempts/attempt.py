@@ -162,13 +162,17 @@ class Attempt:
             self._hooks.clear()  # those that were only to read with
             self._is_watched = True
         if conn_id not in self._hooks:
-            self._hooks[conn_id] = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep)
+            self._hooks[conn_id] = OpenAIRunsHook(
+                conn_id, sleep=self._kill_handler.sleep, withholds=self._settings.withholds
+            )
         self._kill_handler.prepare(self._hooks[conn_id])
         return self._hooks[conn_id]
 
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         """Return a hook to read a run with, and make the run's page known."""
-        hook = self._hooks.setdefault(ref.conn_id, OpenAIRunsHook(ref.conn_id))
+        hook = self._hooks.setdefault(
+            ref.conn_id, OpenAIRunsHook(ref.conn_id, withholds=self._settings.withholds)
+        )
         self._show_page(hook.run_url(ref))
         return hook
 

@@ -53,6 +53,7 @@ class RunCreator:
     :param window: seconds to wait for the run; None is fire and forget.
     :param timeouts: budgets in seconds.
     :param on_created: called with a run as soon as it exists, before anything else.
+    :param before_paying: raises what would go wrong once the run has ended, as far as it can be known.
     """
 
     api: RunsApi
@@ -63,6 +64,7 @@ class RunCreator:
     window: float | None
     timeouts: Mapping[str, float]
     on_created: Callable[[RunRef], None] = lambda _: None
+    before_paying: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.time
 
     def create(self, step: Create, *, before: Record | None, gives_up_at: float) -> Acquired | NotCreated:
@@ -72,6 +74,7 @@ class RunCreator:
         :param before: what is on record.
         :param gives_up_at: Unix seconds after which an answer is not waited for.
         """
+        self.before_paying()
         if self.request.answers is not None:
             return self._taken_over(self.request.answers)
         # The thread is on record before a run on it is paid for.

@@ -52,6 +52,7 @@ class KillHandler:
         self._log = log
         self._client: Any = None
         self._client_of: str | None = None
+        self._withholds = False
         self._killed = False
         self._fate: str | None = None
         self._ended: RunRef | None = None
@@ -64,6 +65,7 @@ class KillHandler:
         """Build the client that a kill will need."""
         if self._client_of != hook.conn_id:
             self._client, self._client_of = hook.get_conn(), hook.conn_id
+            self._withholds = hook.withholds
 
     def watch(self, ref: RunRef) -> None:
         """Watch over this run from now on."""
@@ -143,7 +145,8 @@ class KillHandler:
         try:
             polled = sdk.send(self._client, replace(wire.cancel(ref), timeout=KILL_CANCEL_SECONDS))
         except ApiRequestFailed as failed:
-            not_cancelled = f"{Fate.NOT_CANCELLED.sentence()} ({failed.failure})"
+            failure = replace(failed.failure, is_withheld=self._withholds)
+            not_cancelled = f"{Fate.NOT_CANCELLED.sentence()} ({failure})"
             if failed.failure.kind is not FailureKind.REJECTED:
                 return not_cancelled
             try:

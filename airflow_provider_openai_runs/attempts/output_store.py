@@ -58,9 +58,10 @@ class OutputStore:
             if root.conn_id:
                 # Some providers go on without a connection that is missing, as whoever the machine is.
                 BaseHook.get_connection(root.conn_id)
-            return root, root.fs
+            opened = root, root.fs
         except Exception as error:  # noqa: BLE001 # of Airflow, of a provider, of a library behind it
             raise self._refused(f"it cannot be opened: {_text(error)}") from None
+        return opened
 
     def _refused(self, why: str) -> RunRequestError:
         return RunRequestError(f"output_path={self._shown!r}: {why}. Nothing was sent.")
@@ -139,7 +140,7 @@ class OutputStore:
     def _errors(self, doing: str, next_step: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 # of whichever library
             raise RunStorageError(
                 f"{self._shown} could not be {doing}: {_text(error)}. {next_step}."
             ) from None

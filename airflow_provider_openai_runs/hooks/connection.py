@@ -27,7 +27,7 @@ from airflow_provider_openai_runs.transport.api_key import in_a_thread, key_prov
 from airflow_provider_openai_runs.transport.failures import not_sent
 from airflow_provider_openai_runs.transport.limits import BoundedClient
 from airflow_provider_openai_runs.transport.shared_client import shared
-from airflow_provider_openai_runs.wire import Flow, wire_of
+from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 if TYPE_CHECKING:
@@ -44,17 +44,23 @@ class ConnectionHook(OpenAIHook):
     :param conn_id: the connection; its form is that of the official provider. Extra may also hold
         ``run_url_template`` and ``api_key_provider``.
     :param sleep: how to pause between tries; operators pass one that a kill interrupts.
+    :param withholds: do not repeat in errors what the server said: it may quote a prompt or an answer.
     """
 
     def __init__(
-        self, conn_id: str = OpenAIHook.default_conn_name, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        conn_id: str = OpenAIHook.default_conn_name,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        withholds: bool = False,
     ) -> None:
         super().__init__(conn_id)
         self.sleep = sleep
+        self.withholds = withholds
 
     def for_connection(self, conn_id: str) -> Self:
         """Return a hook for another connection, with the same way to sleep."""
-        return type(self)(conn_id, sleep=self.sleep)
+        return type(self)(conn_id, sleep=self.sleep, withholds=self.withholds)
 
     @cached_property
     def _connection(self) -> tuple[Connection, dict[str, Any]]:
@@ -111,6 +117,8 @@ class ConnectionHook(OpenAIHook):
 
         :raises ApiRequestFailed: for the caller to decide about.
         """
+        if self.withholds:
+            flow = flows.withholding(flow)
         return driver.run(
             flow, send=self._send, sleep=self.sleep, refresh_connection=self._refresh_connection
         )
@@ -124,6 +132,8 @@ class ConnectionHook(OpenAIHook):
 
     async def arun_flow(self, flow: Flow[T]) -> T:
         """Run a flow on the client that all waits of this event loop share."""
+        if self.withholds:
+            flow = flows.withholding(flow)
         async with shared(self) as client:
             return await client.run_flow(flow)
 

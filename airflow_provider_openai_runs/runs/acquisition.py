@@ -11,7 +11,7 @@ from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.fate import CancelResult
 from airflow_provider_openai_runs.runs.model import PollResult, RunRef
-from airflow_provider_openai_runs.runs.policies import OnActiveRun, OnLostCreate
+from airflow_provider_openai_runs.runs.policies import OnActiveRun, OnIncomplete, OnLostCreate
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 
@@ -29,6 +29,7 @@ class OwnershipPolicy:
     :param create_budget: seconds for the creates of one acquisition, its retries included.
     :param cancel_budget: seconds for the end of an earlier run.
     :param fingerprint: of what this attempt asks for.
+    :param on_incomplete: whether an incomplete run has ended well.
     """
 
     generation: int
@@ -39,6 +40,7 @@ class OwnershipPolicy:
     on_lost_create: OnLostCreate = "fail"
     on_active_run: OnActiveRun = "fail"
     cancel_on_timeout: bool = True
+    on_incomplete: OnIncomplete = "fail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ import binascii
 import re
 from dataclasses import dataclass
 
+from airflow_provider_openai_runs.runs.kept_text import KeptText
+
 _DATA_URL = re.compile(r"(?i)data:([\w.+\-]{1,60}/[\w.+\-]{1,60})?(?:;[\w.+\-]+=[^;,\s]{0,100}){0,5};base64,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]+={0,2}\s*")
 #: Characters that show whether a text is base64.
@@ -47,12 +49,13 @@ def inline_content(text: str) -> InlineContent | None:
     start = found.end() if found else 0
     if not _BASE64.fullmatch(text[start : start + _HEAD].rstrip("=") or ""):
         return None
-    tail = text[-4:].rstrip()
+    length, tail = (text.length, text.tail) if isinstance(text, KeptText) else (len(text), text[-4:])
+    tail = tail.rstrip()
     return InlineContent(
         media_type=_type_shown(text[start : start + _TYPE_HEAD])
         or (found and found[1] and found[1].lower())
         or None,
-        size=max(0, (len(text) - start) * 3 // 4 - (len(tail) - len(tail.rstrip("=")))),
+        size=max(0, (length - start) * 3 // 4 - (len(tail) - len(tail.rstrip("=")))),
         start=start,
     )
 

@@ -210,7 +210,8 @@ def _after_a_poll(record: Record, polled: Polled, policy: OwnershipPolicy, now: 
         if record.ended_by_us:
             return _end(record, ref, "an earlier attempt had ended it")
         return _adopt(record, ref, policy, now)
-    if result.status is not RunStatus.COMPLETED:
+    accepted = result.status is RunStatus.INCOMPLETE and policy.on_incomplete == "accept"
+    if result.status is not RunStatus.COMPLETED and not accepted:
         return Decision(step=Create(because=f"{ref} had ended as {result.raw_status}"), record=record)
     if record.refused:
         return Decision(step=Create(because=f"the answer of {ref} was refused"), record=record)

@@ -25,7 +25,7 @@ _CHUNK = 1024 * 1024
 #: Base64 of so many bytes and more stays in the file.
 _SHORT = 64 * 1024
 #: How much of it is shown all the same: enough to tell what it is.
-_HEAD = 64
+_HEAD = 500
 _END_OF_TEXT = re.compile(rb'["\\]')
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 _DATA_URL = re.compile(rb"data:[\w.+/;=\-]{0,200},")
@@ -153,6 +153,8 @@ class _Scan:
         self._escaped = False
         self._start = 0
         self._held = bytearray()
+        #: The last characters of the text.
+        self._tail = b""
         self._is_base64 = False
         self._is_other = False
 
@@ -180,6 +182,7 @@ class _Scan:
                     self.position = self._start
                     return
                 self._hold(chunk[at:end])
+                self._tail = (self._tail + chunk[max(at, end - 4) : end])[-4:]
                 at = end
                 if found and found.group() == b"\\":
                     self._held += b"\\"
@@ -190,6 +193,7 @@ class _Scan:
                             bytes(self._held[:_HEAD]).decode("ascii"),
                             start=self._start,
                             length=position + end - self._start,
+                            tail=self._tail.decode("ascii"),
                         )
                     else:
                         yield bytes(self._held)
@@ -203,6 +207,7 @@ class _Scan:
     def _begin(self, start: int) -> None:
         self._in_text, self._escaped, self._start = True, False, start
         self._is_base64 = self._is_other = False
+        self._tail = b""
         self._held.clear()
 
     def _hold(self, piece: bytes) -> None:
@@ -246,4 +251,3 @@ def _bytes_of(text: bytes) -> bytes:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(f"it is no base64: {error}") from None
-

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from airflow_provider_openai_runs.runs.budgets import (
     FIRST_POLL_AFTER_CANCEL,
@@ -19,12 +20,13 @@ from airflow_provider_openai_runs.runs.budgets import (
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
 from airflow_provider_openai_runs.runs.fate import CancelResult
+from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.wire import Answer, Flow, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
-from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
+from airflow_provider_openai_runs.wire.protocol import ApiRequest, Receiver, Sleep
 
 T = TypeVar("T")
 
@@ -53,6 +55,38 @@ def read(ref: RunRef, *, steps: bool, request: RunRequest | None = None) -> Flow
 def complete(run: Run, *, steps: bool) -> Flow[Run]:
     """Add to a run what its API keeps elsewhere."""
     return (yield from wire_of(run.ref.kind).complete(run, steps=steps))
+
+
+def whole(ref: RunRef, receiver: Receiver, *, request: RunRequest | None = None) -> Flow[Run]:
+    """Read a run with its output and every step; ``receiver`` takes all of the reply, however large."""
+    return wire_of(ref.kind).whole(ref, request, receiver)
+
+
+def content(file: RunFile, receiver: Receiver) -> Flow[None]:
+    """Let ``receiver`` take the bytes of a file that the server keeps."""
+    file_id = quote(file.file_id or "", safe="")
+    path = f"/files/{file_id}/content"
+    if file.container_id:
+        path = f"/containers/{quote(file.container_id, safe='')}{path}"
+    yield ApiRequest(method="GET", path=path, read=lambda _: None, receiver=receiver)
+
+
+def withholding(flow: Flow[T]) -> Flow[T]:
+    """Run a flow in which no failure repeats what the server said: it may quote the prompt, or the answer."""
+    advance: Callable[[], ApiRequest[Any] | Sleep] = partial(next, flow)
+    while True:
+        try:
+            step = advance()
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        try:
+            found = yield step
+        except ApiRequestFailed as failed:
+            withheld = replace(failed.failure, is_withheld=True)
+            advance = partial(flow.throw, ApiRequestFailed(withheld, pays=failed.pays))
+        else:
+            advance = partial(flow.send, found)
 
 
 def single(request: ApiRequest[T]) -> Flow[T]:
@@ -150,7 +184,8 @@ def _sent_until(request: ApiRequest[T], ends: float) -> Flow[T]:
     tries = 0
     while True:
         left = max(1.0, ends - time.monotonic())
-        timeout = request.timeout or (left if request.pays else min(left, REPLY_TIMEOUT))
+        takes_long = request.pays or request.receiver is not None
+        timeout = request.timeout or (left if takes_long else min(left, REPLY_TIMEOUT))
         try:
             found: T = yield replace(request, timeout=timeout)
         except ApiRequestFailed as failed:

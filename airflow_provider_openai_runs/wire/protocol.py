@@ -119,6 +119,9 @@ class Wire(Protocol):
     def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
         """Add what the API keeps elsewhere: the output text, the files and, if wanted, every step."""
 
+    def whole(self, ref: RunRef, request: RunRequest | None, receiver: Receiver) -> Flow[Run]:
+        """Read the run with its output and every step, and let ``receiver`` take all of the reply."""
+
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""
 

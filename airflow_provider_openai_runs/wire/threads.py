@@ -20,7 +20,7 @@ from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.files import files_of_message, files_of_step, ids_with
-from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
+from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow, Receiver
 from airflow_provider_openai_runs.wire.thread_replies import (
     own_messages,
     read_created,
@@ -97,40 +97,21 @@ class ThreadRunsWire:
 
     def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
-        thread = quote(run.ref.thread_id or "", safe="")
-        texts: list[str] = []
-        final_text: str | None = None
-        refusals: list[str] = []
-        is_empty = True
-        files: list[RunFile] = []
-        messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
-        for message in own_messages(run, messages):
-            said = list(texts_of(message.get("content")))
-            final_text = "\n".join(said) or final_text
-            texts += said
-            refusals += refusals_of(message.get("content"))
-            files += files_of_message(message)
-            is_empty = is_empty and not message.get("content")
-        found = replace(
-            run,
-            output_text="\n".join(texts) if texts else None,
-            final_text=final_text,
-            refusal="\n".join(refusals) or None,
-            file_ids=ids_with(run.file_ids, files),
-            files=each_once(files),
-            # A thread without any message is that of a server which does not show them.
-            is_empty=run.status is RunStatus.COMPLETED
-            and bool(messages)
-            and is_empty
-            and not files
-            and not run.file_ids,
-        )
-        if not steps:
-            return found
-        listed = yield from _pages(f"{_run_path(run.ref)}/steps", {"order": "asc"})
-        read = tuple(map(read_step, listed))
-        files += (file for step in read for file in files_of_step(step.details))
-        return replace(found, steps=read, file_ids=ids_with(run.file_ids, files), files=each_once(files))
+        messages = yield from _messages(run.ref)
+        return _completed(run, messages, (yield from _steps(run.ref)) if steps else None)
+
+    def whole(self, ref: RunRef, request: RunRequest | None, receiver: Receiver) -> Flow[Run]:
+        """Read run, messages and steps; together they are the whole reply."""
+        del request
+        asked = ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=lambda reply: reply)
+        reply: ApiReply = yield asked
+        run = read_run(reply.data, ref=ref)
+        messages = yield from _messages(ref)
+        steps = yield from _steps(ref)
+        parts = {"run": reply.data, "messages": own_messages(run, messages), "steps": steps}
+        receiver.restart()
+        receiver.take(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        return _completed(run, messages, steps)
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""
@@ -224,6 +205,54 @@ def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list
     """List every run of a thread."""
     runs = yield from _pages(_runs(thread_id), {"order": order})
     return [read_created(run, thread_id=thread_id, conn_id=conn_id) for run in runs]
+
+
+def _messages(ref: RunRef) -> Flow[list[dict[str, Any]]]:
+    thread = quote(ref.thread_id or "", safe="")
+    return (yield from _pages(f"/threads/{thread}/messages", {"run_id": ref.id, "order": "asc"}))
+
+
+def _steps(ref: RunRef) -> Flow[list[dict[str, Any]]]:
+    return (yield from _pages(f"{_run_path(ref)}/steps", {"order": "asc"}))
+
+
+def _completed(run: Run, messages: list[dict[str, Any]], listed: list[dict[str, Any]] | None) -> Run:
+    """
+    Add to a run what its thread's messages say, and its steps.
+
+    :param listed: None where the steps are not wanted.
+    """
+    texts: list[str] = []
+    final_text: str | None = None
+    refusals: list[str] = []
+    is_empty = True
+    files: list[RunFile] = []
+    for message in own_messages(run, messages):
+        said = list(texts_of(message.get("content")))
+        final_text = "\n".join(said) or final_text
+        texts += said
+        refusals += refusals_of(message.get("content"))
+        files += files_of_message(message)
+        is_empty = is_empty and not message.get("content")
+    found = replace(
+        run,
+        output_text="\n".join(texts) if texts else None,
+        final_text=final_text,
+        refusal="\n".join(refusals) or None,
+        file_ids=ids_with(run.file_ids, files),
+        files=each_once(files),
+        # A thread without any message is that of a server which does not show them.
+        is_empty=run.status is RunStatus.COMPLETED
+        and bool(messages)
+        and is_empty
+        and not files
+        and not run.file_ids,
+    )
+    if listed is None:
+        return found
+    read = tuple(map(read_step, listed))
+    files += (file for step in read for file in files_of_step(step.details))
+    return replace(found, steps=read, file_ids=ids_with(run.file_ids, files), files=each_once(files))
 
 
 def _runs(thread_id: str) -> str:
