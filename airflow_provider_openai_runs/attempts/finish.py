@@ -154,7 +154,7 @@ class RunFinisher:
         """End a run whose calls are not going to be answered, and return the error that says so."""
         error = self._without_answer(run, error)
         if self.output is None:
-            run = self._last_read(flows.complete(run, steps=True), f"the steps of {run.ref}") or run
+            run = self._last_read(self._completed(run), f"the steps of {run.ref}") or run
         else:
             run = self._read_once_more(run.ref) or run
         return self._pushed(error, as_one([one.run for one in self._earlier(rounds)], run))
@@ -241,9 +241,7 @@ class RunFinisher:
         if self.output is not None:
             return self.output.collect(self.hook, ref, budget=budget, request=request, created=created)
         flow = (
-            flows.read(ref, steps=True, request=request)
-            if created is None
-            else flows.complete(created, steps=True)
+            self._completed(created) if created is not None else flows.read(ref, steps=True, request=request)
         )
         return Collected(run=self.hook.run_flow(flows.with_retries(flow, budget=budget)))
 
@@ -253,6 +251,10 @@ class RunFinisher:
         if found is not None and found.error is not None:
             self.log.warning("%s", found.error)
         return found.run if found is not None else None
+
+    def _completed(self, run: Run) -> Flow[Run]:
+        request = self.settings.request.that_created(run.ref)
+        return flows.complete(run, steps=True, include=request.include if request else ())
 
     def _last_read(self, flow: Flow[T], what: str) -> T | None:
         return self._tried(

@@ -9,7 +9,7 @@ run writes there, and the same run writes the same again. ``reply.json`` comes l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -93,6 +93,7 @@ class OutputFiles:
         *,
         budget: float,
         request: RunRequest | None = None,
+        include: Sequence[str] = (),
         created: Run | None = None,
     ) -> Collected:
         """
@@ -100,6 +101,7 @@ class OutputFiles:
 
         :param budget: seconds for the reply, and for each file.
         :param request: that created it, where it is known.
+        :param include: what else to ask for.
         :param created: the answer to its create, if the run had ended by then.
         :raises ApiRequestFailed: if it cannot be read.
         """
@@ -108,7 +110,7 @@ class OutputFiles:
                 spool.take(created.body)
                 run = created
             else:
-                flow = flows.whole(ref, spool, request=request)
+                flow = flows.whole(ref, spool, request=request, include=include)
                 run = hook.run_flow(flows.with_retries(flow, budget=budget))
             if not run.status.is_terminal:
                 return Collected(run=run)

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 
 def end_of(
-    operator: Any, *, answers_calls: bool, checks_output: bool, writes_files: bool
+    operator: Any, *, answers_calls: bool, checks_output: bool, includes: bool, writes_files: bool = False
 ) -> dict[str, bool] | None:
     """
     Return how the triggerer is to end a task whose run completes; None leaves it to a worker.
@@ -20,11 +20,14 @@ def end_of(
     :param operator: one with ``end_from_trigger``.
     :param answers_calls: whether the model's calls are answered in a worker.
     :param checks_output: whether the answer has to fit a type.
+    :param includes: whether the read has to ask for more than it brings by itself.
     :param writes_files: whether what the run brought is written to ``output_path``.
     """
     if not operator.end_from_trigger:
         return None
     reason = _needs_a_worker(operator)
+    if includes:
+        reason = "what its include names is asked for there"
     if writes_files:
         reason = "its reply and files are written to output_path there"
     if checks_output:

@@ -51,12 +51,14 @@ class _GetOperator(ExistingRunOperator):
         self,
         *,
         include_steps: bool = False,
+        include: Sequence[str] | None = None,
         output_path: str | None = None,
         text_in_xcom: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.include_steps = include_steps
+        self.include = include
         self.output_path = output_path
         self.text_in_xcom = check_text_in_xcom(text_in_xcom, output_path=output_path)
 
@@ -67,7 +69,7 @@ class _GetOperator(ExistingRunOperator):
             hook, path = self.hook_of(ref), checked_output_path(self.output_path)
             hook.withholds = self.text_in_xcom == 0
             if path is None:
-                run = hook.retrieve(ref, include_steps=steps)
+                run = hook.retrieve(ref, include_steps=steps, include=self.included())
             else:
                 run = self._collected(hook, ref, path, context)
             run = run if steps else replace(run, steps=None)
@@ -79,7 +81,7 @@ class _GetOperator(ExistingRunOperator):
 
         output = OutputFiles(path=path, ti=context["ti"], text_limit=self.text_in_xcom, log=self.log)
         try:
-            collected = output.collect(hook, ref, budget=DEFAULT_TIMEOUTS["read"])
+            collected = output.collect(hook, ref, budget=DEFAULT_TIMEOUTS["read"], include=self.included())
         except ApiRequestFailed as failed:
             raise hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
         if collected.error is not None:
@@ -96,11 +98,14 @@ class GetThreadRunOperator(_GetOperator):
     :param thread_id: its thread.
     :param run_id: its id, or thread and run as ``"thread_abc:run_xyz"``.
     :param include_steps: read every page of its steps, too.
+    :param include: what its steps leave out unless it is asked for, by the API's names.
     :param output_path: write the whole reply of a run that has ended, and its files, below this URI.
     :param text_in_xcom: bytes of a text of the model that may be in XCom; the rest is in ``output_path``.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "include_steps", "output_path")
+    template_fields: Sequence[str] = (
+        *("conn_id", "ref", "thread_id", "run_id", "include_steps", "include", "output_path"),
+    )
 
     def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -117,11 +122,14 @@ class GetResponseOperator(_GetOperator):
 
     :param response_id: its id.
     :param include_steps: add its output items as ``steps``.
+    :param include: what the API leaves out unless it is asked for, by its names.
     :param output_path: write the whole reply of a run that has ended, and its files, below this URI.
     :param text_in_xcom: bytes of a text of the model that may be in XCom; the rest is in ``output_path``.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "include_steps", "output_path")
+    template_fields: Sequence[str] = (
+        *("conn_id", "ref", "response_id", "include_steps", "include", "output_path"),
+    )
 
     def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

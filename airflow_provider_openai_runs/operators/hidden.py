@@ -76,6 +76,6 @@ def without_values(error: RunRequestError) -> RunRequestError:
     """Return the error for an argument that cannot be sent, without its value, which may be a prompt."""
     name = re.split(r"[^\w\[\]']", str(error), maxsplit=1)[0]
     return RunRequestError(
-        f"{name} cannot be sent, and text_in_xcom=0 withholds what is wrong with it: it would show the value. "
+        f"{name} cannot be sent, and text_in_xcom=0 withholds what is wrong with it: that shows the value. "
         "Run the task once with another value, and without text_in_xcom. Nothing was sent."
     )

@@ -55,6 +55,7 @@ def _defer(operator: BaseOperator, step: Defer, settings: CreateSettings) -> Non
             operator,
             answers_calls=settings.answers_calls,
             checks_output=settings.output_type is not None,
+            includes=bool(settings.request.include),
             writes_files=settings.output_path is not None,
         ),
         withholds=settings.withholds,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_openai_runs.runs.citations import Citation
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus, noun_of
@@ -216,6 +217,8 @@ class Run:
     output_text: str | None = None
     #: The model's words where it declines.
     refusal: str | None = None
+    #: What ``output_text`` cites.
+    citations: tuple[Citation, ...] = ()
     #: The text of the last message, which is the answer where a type was asked for.
     final_text: str | None = None
     #: Completed, with neither text nor call nor refusal, and nothing that was produced.

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from airflow_provider_openai_runs.runs.citations import Citation
 from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.model import Run, Step, ToolCall
 from airflow_provider_openai_runs.runs.tools import names_of
 
+T = TypeVar("T", Citation, RunFile)
+
+#: What is text of a citation, or of a file.
+_WRITTEN = ("text", "url", "title", "filename", "name")
 #: Stands where a text means more than it says: that the model declined, that a run failed.
 WITHHELD = "withheld (text_in_xcom)"
 
@@ -42,6 +47,8 @@ def without_text(run: Run, limit: int | None) -> Run:
         steps=run.steps if run.steps is None else tuple(_without_details(step, limit) for step in run.steps),
         steps_truncated=run.steps_truncated
         or any(_has_too_long(step.details, limit) for step in run.steps or ()),
+        citations=tuple(_shortened(citation, limit) for citation in run.citations),
+        files=tuple(_shortened(file, limit) for file in run.files),
         body=b"",
     )
     if limit > 0:
@@ -52,7 +59,6 @@ def without_text(run: Run, limit: int | None) -> Run:
         tools=tuple(_named_only(tool) for tool in run.tools),
         last_error=run.last_error and {**_codes(run.last_error), "message": WITHHELD},
         incomplete_details=run.incomplete_details and _codes(run.incomplete_details),
-        files=tuple(_without_name(file) for file in run.files),
     )
 
 
@@ -100,5 +106,9 @@ def _codes(error: Mapping[str, Any]) -> dict[str, Any]:
     return {name: error[name] for name in ("code", "type", "reason") if name in error}
 
 
-def _without_name(file: RunFile) -> RunFile:
-    return replace(file, name=None, data=None)
+def _shortened(value: T, limit: int) -> T:
+    """Return a citation or a file without the texts of it that are the model's, or a stranger's."""
+    texts: dict[str, Any] = {
+        name: _kept(getattr(value, name), limit) for name in _WRITTEN if hasattr(value, name)
+    }
+    return replace(value, **texts)

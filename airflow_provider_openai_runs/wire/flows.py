@@ -8,7 +8,7 @@ The hook drives them with a synchronous or an asynchronous client.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 #: How servers refuse to cancel what has ended: OpenAI 400, others 409.
 _REFUSED_CANCEL = frozenset({400, 409, 422})
+#: How servers refuse a query that they do not know.
+_REFUSED_INCLUDE = frozenset({400, 422})
 #: How servers answer that cannot cancel at all; 404 also means that the run is unknown.
 _NO_CANCEL = frozenset({404, 405, 501})
 
@@ -46,20 +48,53 @@ def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]
     return run
 
 
-def read(ref: RunRef, *, steps: bool, request: RunRequest | None = None) -> Flow[Run]:
-    """Read a run with its output, and with all its steps if wanted; ``request`` created it, if known."""
-    run: Run = yield wire_of(ref.kind).retrieve(ref, request)
-    return (yield from complete(run, steps=steps))
+def read(
+    ref: RunRef, *, steps: bool, request: RunRequest | None = None, include: Sequence[str] = ()
+) -> Flow[Run]:
+    """
+    Read a run with its output, and with all its steps if wanted.
+
+    :param request: it created the run, if that is known. What it included is asked for again, unless the
+        server has no way to take that in a read.
+    :param include: what else to ask for; a server that refuses it is an error.
+    """
+    wire = wire_of(ref.kind)
+
+    def reading(asked: Sequence[str]) -> Flow[Run]:
+        run: Run = yield wire.retrieve(ref, request, include=asked)
+        return (yield from wire.complete(run, steps=steps, include=asked))
+
+    return (yield from _including(reading, request, include))
 
 
-def complete(run: Run, *, steps: bool) -> Flow[Run]:
+def complete(run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
     """Add to a run what its API keeps elsewhere."""
-    return (yield from wire_of(run.ref.kind).complete(run, steps=steps))
+    return (yield from wire_of(run.ref.kind).complete(run, steps=steps, include=include))
 
 
-def whole(ref: RunRef, receiver: Receiver, *, request: RunRequest | None = None) -> Flow[Run]:
-    """Read a run with its output and every step; ``receiver`` takes all of the reply, however large."""
-    return wire_of(ref.kind).whole(ref, request, receiver)
+def whole(
+    ref: RunRef, receiver: Receiver, *, request: RunRequest | None = None, include: Sequence[str] = ()
+) -> Flow[Run]:
+    """
+    Read a run with its output and every step; the parameters are those of ``read``.
+
+    :param receiver: takes all of the reply, however large.
+    """
+    reading = partial(wire_of(ref.kind).whole, ref, request, receiver)
+    return (yield from _including(lambda asked: reading(include=asked), request, include))
+
+
+def _including(
+    reading: Callable[[Sequence[str]], Flow[Run]], request: RunRequest | None, include: Sequence[str]
+) -> Flow[Run]:
+    """Read with ``include``, or with what the request included, unless the server refuses that in a read."""
+    again = () if include or request is None else request.include
+    try:
+        return (yield from reading(include or again))
+    except ApiRequestFailed as failed:
+        if not again or failed.failure.http_status not in _REFUSED_INCLUDE:
+            raise
+    return (yield from reading(()))
 
 
 def content(file: RunFile, receiver: Receiver) -> Flow[None]:

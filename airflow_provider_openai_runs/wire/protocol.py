@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -109,17 +109,22 @@ class Wire(Protocol):
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing: the smallest request there is."""
 
-    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
+    def retrieve(
+        self, ref: RunRef, request: RunRequest | None = None, *, include: Sequence[str] = ()
+    ) -> ApiRequest[Run]:
         """
         Read the run without its output and steps, where these are separate.
 
         :param request: what it was created with, where that is known: it says which tools were offered.
+        :param include: what the API leaves out of an answer unless it is asked for.
         """
 
-    def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
+    def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
         """Add what the API keeps elsewhere: the output text, the files and, if wanted, every step."""
 
-    def whole(self, ref: RunRef, request: RunRequest | None, receiver: Receiver) -> Flow[Run]:
+    def whole(
+        self, ref: RunRef, request: RunRequest | None, receiver: Receiver, *, include: Sequence[str] = ()
+    ) -> Flow[Run]:
         """Read the run with its output and every step, and let ``receiver`` take all of the reply."""
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:

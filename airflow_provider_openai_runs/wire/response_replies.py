@@ -90,6 +90,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         output_text=answer.text,
         final_text=answer.final_text,
         refusal=answer.refusal,
+        citations=answer.citations,
         is_empty=status is RunStatus.COMPLETED and answer.is_empty,
         steps=tuple(map(_step, items)),
         raw={"previous_response_id": previous} if previous else {},
