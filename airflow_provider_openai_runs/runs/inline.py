@@ -12,6 +12,9 @@ from airflow_provider_openai_runs.runs.kept_text import KeptText
 
 _DATA_URL = re.compile(r"(?i)data:([\w.+\-]{1,60}/[\w.+\-]{1,60})?(?:;[\w.+\-]+=[^;,\s]{0,100}){0,5};base64,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]+={0,2}\s*")
+#: Stands at the end of base64 whose rest was too long to be read: of how many characters that is.
+MORE = "...[{} more characters]"
+_MORE = re.compile(r"\.\.\.\[(\d{1,15}) more characters\]$")
 #: Characters that show whether a text is base64.
 _HEAD = 1000
 #: So many of them, a multiple of four, show the type.
@@ -36,27 +39,34 @@ class InlineContent:
     :param media_type: as its first bytes show it, else as it was declared.
     :param size: in bytes.
     :param start: where the base64 begins in the text.
+    :param is_whole: whether all of it is in the text.
     """
 
     media_type: str | None
     size: int
     start: int
+    is_whole: bool = True
 
 
 def inline_content(text: str) -> InlineContent | None:
     """Return what a text holds that is base64, alone or in a ``data:`` URL; None if it is another text."""
+    more = _MORE.search(text[-60:])
+    end = len(text) - len(more[0]) if more else len(text)
     found = _DATA_URL.match(text)
     start = found.end() if found else 0
-    if not _BASE64.fullmatch(text[start : start + _HEAD].rstrip("=") or ""):
+    if not _BASE64.fullmatch(text[start : min(end, start + _HEAD)].rstrip("=")):
         return None
-    length, tail = (text.length, text.tail) if isinstance(text, KeptText) else (len(text), text[-4:])
-    tail = tail.rstrip()
+    if isinstance(text, KeptText):
+        end, tail = text.length, text.tail.rstrip()
+    else:
+        tail = "" if more else text[-4:].rstrip()
+    padding = len(tail) - len(tail.rstrip("="))
+    declared = found[1].lower() if found and found[1] else None
     return InlineContent(
-        media_type=_type_shown(text[start : start + _TYPE_HEAD])
-        or (found and found[1] and found[1].lower())
-        or None,
-        size=max(0, (length - start) * 3 // 4 - (len(tail) - len(tail.rstrip("=")))),
+        media_type=_type_shown(text[start : min(end, start + _TYPE_HEAD)]) or declared,
+        size=max(0, (end - start + (int(more[1]) if more else 0)) * 3 // 4 - padding),
         start=start,
+        is_whole=more is None,
     )
 
 

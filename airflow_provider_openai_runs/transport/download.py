@@ -35,7 +35,7 @@ def send(client: openai.OpenAI, request: ApiRequest[T]) -> T:
     assert receiver is not None  # noqa: S101 # for mypy: the caller has seen to it
     receiver.restart()
     with failing(request, redact):
-        with time_limit.within(seconds_of(request)[0]), limits.body_of(receiver.limit):
+        with time_limit.within(seconds_of(request)[0]), limits.reading(limit=receiver.limit):
             # With a stream the SDK returns the response unread, whatever its types say.
             response: Any = client.get(
                 request.path,

@@ -101,7 +101,7 @@ class ReplySpool(FileSpool):
                 raise ValueError(
                     f"its body has more than {self.read_limit} bytes, not counting pictures in base64"
                 )
-        return dict(_restored(json_object(bytes(small), limit=self.read_limit), kept))
+        return dict(_restored(json_object(bytes(small)), kept))
 
     def decoded(self, text: str) -> Iterator[bytes]:
         """

@@ -93,4 +93,6 @@ def _inline(value: object, item: Mapping[str, Any], number: str) -> Iterator[Run
         return
     media_type = content.media_type or media_type_of(f".{item.get('output_format')}")
     name = f"{item_id}{number}{extension_of(media_type)}"
-    yield RunFile(name=name, media_type=media_type, size=content.size, data=text)
+    yield RunFile(
+        name=name, media_type=media_type, size=content.size, data=text if content.is_whole else None
+    )

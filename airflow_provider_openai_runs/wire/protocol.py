@@ -59,6 +59,7 @@ class ApiRequest(Generic[T]):
     :param path: relative to the connection's base URL, with ids percent-encoded.
     :param read: turns the reply into what the caller wants; a ``ValueError`` means it is unreadable.
     :param pays: whether the request starts paid work, so that it must never be sent twice by accident.
+    :param head_is_enough: whether the beginning of an answer will do if it is too large to be read whole.
     :param timeout: seconds for the answer to arrive; None leaves it to the client.
     :param receiver: takes the body, where it may be too large for memory; only the synchronous client can.
     """
@@ -70,6 +71,7 @@ class ApiRequest(Generic[T]):
     query: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     pays: bool = False
+    head_is_enough: bool = False
     timeout: float | None = None
     receiver: Receiver | None = None
 

@@ -55,7 +55,7 @@ class ResponsesWire:
 
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the response is doing."""
-        return ApiRequest(method="GET", path=_path(ref), read=read_poll)
+        return ApiRequest(method="GET", path=_path(ref), read=read_poll, head_is_enough=True)
 
     def retrieve(
         self, ref: RunRef, request: RunRequest | None = None, *, include: Sequence[str] = ()
@@ -83,7 +83,7 @@ class ResponsesWire:
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the response."""
-        return ApiRequest(method="POST", path=f"{_path(ref)}/cancel", read=read_poll)
+        return ApiRequest(method="POST", path=f"{_path(ref)}/cancel", read=read_poll, head_is_enough=True)
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
         """Say that nobody knows: the API has no list of responses."""

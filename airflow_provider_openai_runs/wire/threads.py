@@ -82,7 +82,9 @@ class ThreadRunsWire:
 
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing."""
-        return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read_poll)
+        return ApiRequest(
+            method="GET", path=_run_path(ref), headers=_HEADERS, read=read_poll, head_is_enough=True
+        )
 
     def retrieve(
         self, ref: RunRef, request: RunRequest | None = None, *, include: Sequence[str] = ()

@@ -280,9 +280,10 @@ def test_a_file_that_was_being_written_is_never_there_in_part(
     def die(*_: Any, **__: Any) -> None:
         raise SystemExit("killed")
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr("os.fsync", die)
-        scene.run(operator, scene.kept)
+        with pytest.raises(SystemExit):
+            scene.run(operator, scene.kept)
     assert not [name for name in files_in(tmp_path) if not name.endswith(".part")]
     result = scene.run(operator, scene.retry(scene.kept))
     assert scene.creates() == 1
@@ -321,10 +322,11 @@ def test_the_triggerer_hands_over_to_a_worker(respond: Make) -> None:
 def test_arguments_that_cannot_be_meant_are_refused_when_the_dag_is_parsed(
     kind: Any, arguments: dict[str, Any], message: str
 ) -> None:
-    needed = {
+    of_kind: dict[Any, dict[str, Any]] = {
         CreateResponseOperator: {"input": "x"},
         CreateRunOperator: {"assistant_id": "a", "thread_id": "t"},
         SubmitToolOutputsOperator: {"ref": {}, "outputs": {}},
-    }[kind]
+    }
+    needed = of_kind[kind]
     with pytest.raises(RunRequestError, match=message):
         kind(task_id="ask", **{"completion_window": 60, **needed, **arguments})
