@@ -100,9 +100,8 @@ def s3(folder: Path) -> Iterator[str]:
         connection = {"conn_type": "aws", "login": "any-key-id", "password": "any-secret", "extra": extra}
         os.environ["AIRFLOW_CONN_MY_S3"] = json.dumps(connection)
         _wait(process, f"{address}/moto-api/data.json")
-        client: Any = boto3.client(
-            "s3", aws_access_key_id="any-key-id", aws_secret_access_key="any-secret", **extra
-        )
+        keys = {"aws_access_key_id": "any-key-id", "aws_secret_access_key": "any-secret"}
+        client: Any = boto3.client("s3", **keys, **extra)
         client.create_bucket(Bucket="bucket")
         yield "s3://my_s3@bucket/folder"
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dev import ROOT
 from dev.demo import agent
+from dev.demo import report as report_script
 from dev.demo.connections import environment, real_service, service_name
 from dev.demo.show import Story, label, print_table, row
 from dev.live import PASSWORD, USER, LiveAirflow
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
         story.tell("airflow", "healthy")
         if not real_service():
             simulator.script(agent.SCRIPT)
+            simulator.script(report_script.SCRIPT)
         for dag_id in dag_ids:
             airflow.api.wait_for_dag(dag_id)
         runs = {dag_id: airflow.api.trigger(dag_id) for dag_id in dag_ids}
@@ -148,6 +150,7 @@ def serve(options: argparse.Namespace) -> int:
         simulator.wait_healthy(airflow.components["simulator"])
         if not real_service():
             simulator.script(agent.SCRIPT)
+            simulator.script(report_script.SCRIPT)
         print(f"""
   Airflow         {airflow.address}   log in as {USER} / {PASSWORD}
   Dags            {airflow.dags_folders[0]}

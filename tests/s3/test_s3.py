@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``output_path`` on S3, as moto serves it; ``make test-s3`` runs this in an environment of its own."""
 
+# ruff: noqa: PLC0415 - Airflow is imported by those who need it, after conftest.py has set its environment
+
 from __future__ import annotations
 
 import json
@@ -18,7 +20,7 @@ from dev import ROOT
 from dev.benchmarks.output import s3
 from tests.support.scene import Make, Scene
 
-pytestmark = [pytest.mark.s3, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.s3, pytest.mark.timeout(600), pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +80,8 @@ def test_a_retry_after_an_outage_writes_the_same_objects(scene: Scene, respond: 
         raise PermissionError("Forbidden")
 
     with scene.monkeypatch.context() as patch:
-        fs = OutputStore(bucket, log=logging.getLogger())._fs
-        patch.setattr(type(fs), "put_file", refuse)
+        # One object for all who use the connection.
+        patch.setattr(OutputStore(bucket, log=logging.getLogger())._fs, "put_file", refuse)
         with pytest.raises(RunStorageError, match="Forbidden"):
             scene.run(operator, scene.kept)
     assert not ObjectStoragePath(f"{bucket}/b").exists()
@@ -103,7 +105,9 @@ def test_a_bucket_or_a_connection_that_is_missing_costs_nothing(
 def test_a_hundred_megabytes_take_little_memory(kind: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dev.benchmarks.output", kind]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=env)
+    done = subprocess.run(  # noqa: S603 - nobody else's input
+        command, check=False, capture_output=True, text=True, cwd=ROOT, env=env
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["bytes_above"] <= found["most"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tasks of ``dev/live/dags/text_out_of_airflow.py`` are asked and answered, and where that is found."""
+"""What the tasks of ``dev/live/dags/text_out_of_airflow.py`` are asked and answered, and where to find it."""
 
 from __future__ import annotations
 
