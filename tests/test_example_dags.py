@@ -97,7 +97,12 @@ def test_the_report_leaves_its_chart_and_its_sources_to_the_next_task(
     dag = fetch(EXAMPLES[0].with_name("openai_report.py"))
     publish = dag.get_task("publish")
     read = publish.python_callable
-    publish.python_callable = lambda report: pushed.append(read(report)) or pushed[0]
+
+    def keep(report: Any) -> Any:
+        pushed.append(read(report))
+        return pushed[0]
+
+    publish.python_callable = keep
     assert dag.test().state == "success"
     assert pushed[0]["sources"] == ["https://energy.example/2026"]
     assert list(pushed[0]["pictures"].values()) == [50_000]

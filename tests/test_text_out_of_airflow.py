@@ -33,7 +33,7 @@ LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 
 
 @pytest.mark.usefixtures("airflow_db")
-def test_no_word_is_in_the_database_or_in_a_log(
+def test_no_text_is_in_the_database_or_in_a_log(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from airflow.dag_processing.dagbag import DagBag
@@ -51,7 +51,7 @@ def test_no_word_is_in_the_database_or_in_a_log(
     dag = bag.dags[DAG_ID]
 
     states = {one.task_id: one.state for one in dag.test().get_task_instances()}
-    scene.simulator.fault(Fault(**FAULT))
+    scene.simulator.fault(Fault.from_json(FAULT))
     refused = dag.test(mark_success_pattern=f"^(?!{REFUSED}$)")
     states |= {one.task_id: one.state for one in refused.get_task_instances() if one.task_id == REFUSED}
     printed = capfd.readouterr()

@@ -28,7 +28,7 @@ _FOLDERS = frozenset({"", "file", "local"})
 #: File systems with names that can be changed; the others are object stores, which show an object when it is
 #: complete.
 _RENAMING = frozenset({"sftp", "ssh", "hdfs", "webhdfs", "smb", "ftp", "dbfs"})
-#: What a file system may hold in memory of a file that it sends, where it lets itself be told.
+#: How much of a file that it sends a file system may hold in memory, where it has such an option.
 _UPLOAD = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 1}
 _PART = ".part"
 

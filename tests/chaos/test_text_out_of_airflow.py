@@ -29,7 +29,7 @@ from tests.support.withheld_texts import (
 pytestmark = pytest.mark.chaos
 
 
-def test_no_word_is_in_the_database_or_in_a_log(tmp_path: Path) -> None:
+def test_no_text_is_in_the_database_or_in_a_log(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "prompt.txt").write_text(PROMPT)

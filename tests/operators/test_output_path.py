@@ -237,9 +237,7 @@ def test_a_get_operator_writes_nothing_of_a_run_that_goes_on(
     assert files_in(tmp_path) == set()
 
 
-def test_a_gateway_that_keeps_nothing_is_taken_at_its_first_word(
-    scene: Scene, respond: Make, tmp_path: Path
-) -> None:
+def test_a_gateway_that_keeps_nothing_is_not_asked_again(scene: Scene, respond: Make, tmp_path: Path) -> None:
     produces(scene, ImageGeneration(size=100), ignores_background=True)
     result = scene.run(respond(output_path=str(tmp_path)))
     assert json.loads(Path(result["reply_uri"]).read_text())["id"] == result["id"]

@@ -81,7 +81,8 @@ def test_a_retry_after_an_outage_writes_the_same_objects(scene: Scene, respond: 
 
     with scene.monkeypatch.context() as patch:
         # One object for all who use the connection.
-        patch.setattr(OutputStore(bucket, log=logging.getLogger())._fs, "put_file", refuse)
+        log: Any = logging.getLogger()
+        patch.setattr(OutputStore(bucket, log=log)._fs, "put_file", refuse)
         with pytest.raises(RunStorageError, match="Forbidden"):
             scene.run(operator, scene.kept)
     assert not ObjectStoragePath(f"{bucket}/b").exists()

@@ -47,6 +47,7 @@ def ask(case: str, **more: Any) -> CreateResponseOperator:
 with DAG(
     "text_out_of_airflow",
     schedule=None,
+    render_template_as_native_obj=True,
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     user_defined_macros={"prompt": prompt},
 ):
@@ -61,7 +62,7 @@ with DAG(
     ask("is_refused_by_the_server")
     ask("calls", functions=[look_up], max_tool_errors=2)
     ask("calls_nobody", tools=[{"type": "function", "name": "look_up"}])
-    ask("has_a_wrong_argument", temperature="{{ prompt('has_a_wrong_argument') }}")  # type: ignore[arg-type]
+    ask("has_a_wrong_argument", temperature="{{ prompt('has_a_wrong_argument') }}")
     CreateRunOperator(
         task_id="thread_run",
         conn_id="openai_default",
@@ -71,7 +72,7 @@ with DAG(
     )
     get = GetResponseOperator(
         task_id="get",
-        ref=answers.output["ref"],
+        ref="{{ ti.xcom_pull(task_ids='answers', key='ref') }}",
         include_steps=True,
         output_path=OUTPUT,
         text_in_xcom=0,
@@ -82,4 +83,5 @@ with DAG(
         """Read the answer from where it is, and tell no more than how long it is."""
         return len(ObjectStoragePath(result["output_uri"]).read_text())
 
+    answers >> get
     reads(get.output)  # type: ignore[arg-type]
