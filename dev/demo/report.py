@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 SCRIPT: dict[str, Any] = {
-    "when": "^Draw a chart",
+    "when": "Draw a chart",
     "times": None,
     "text": "Most of the world's electricity still comes from coal and gas.",
     "output": [
