@@ -17,6 +17,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
     LAST_READ_BUDGET,
+    NOT_FOUND_GRACE,
     NOT_SHOWN_YET,
 )
 from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run, error_of_wait
@@ -28,6 +29,7 @@ from airflow_provider_openai_runs.runs.response_request import conversation_of
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.runs.withheld import is_too_long
 from airflow_provider_openai_runs.typed.output import OutputType
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of
@@ -64,18 +66,22 @@ class RunFinisher:
 
     # -- with a result ------------------------------------------------------------------------------------
 
-    def conclude(self, result: WaitResult, rounds: Rounds, *, created: Run | None = None) -> dict[str, Any]:
+    def conclude(
+        self, result: WaitResult, rounds: Rounds, *, created: Run | None = None, may_answer: bool = False
+    ) -> dict[str, Any] | None:
         """
-        Return the run's dict, or fail.
+        Return the run's dict, or fail; None if it waits for calls that may be answered after all.
 
         :param rounds: the rounds of calls that were answered.
         :param created: the answer to its create, if the run had ended by then.
+        :param may_answer: whether somebody may answer calls that the wait has not seen.
         :raises OpenAIRunError: if the run is no success, or its time was over.
         """
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
-            return self._finish(result.ref, created, rounds)
+            return self._finish(result.ref, created, rounds, may_answer=may_answer)
         if result.fate is not Fate.LEFT_RUNNING:
-            self._update_record(ended_by_us=True)
+            has_ended = result.fate in {Fate.CANCELLED, Fate.GONE}
+            self._update_record(ended_by_us=True, **({"ended": True} if has_ended else {}))
         error = error_of_wait(
             result.outcome,
             result.ref,
@@ -86,7 +92,9 @@ class RunFinisher:
         )
         raise self._pushed(error, self._read_once_more(result.ref))
 
-    def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
+    def _finish(
+        self, ref: RunRef, created: Run | None, rounds: Rounds, *, may_answer: bool
+    ) -> dict[str, Any] | None:
         try:
             collected = self._read(ref, self.settings.timeouts["read"], created=created)
             for _ in range(_READS_OF_NOTHING if created is None and collected.run.is_empty else 0):
@@ -98,11 +106,16 @@ class RunFinisher:
                     break
         except ApiRequestFailed as failed:
             raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
+        if may_answer and collected.run.needs_action:
+            return None
         earlier = self._earlier(rounds)
         run = as_one([one.run for one in earlier], collected.run)
         self.log.info("%s", results.summary(run))
         error = error_of_run(
-            run, on_incomplete=self.settings.on_incomplete, withholds=self.settings.withholds
+            run,
+            on_incomplete=self.settings.on_incomplete,
+            is_adopted=self._may_be_adopted(run),
+            withholds=self.settings.withholds,
         )
         unwritten = next((one.error for one in (*earlier, collected) if one.error is not None), None)
         if error is None:
@@ -114,8 +127,8 @@ class RunFinisher:
                 self.log.info("The model waits for the answer to its calls (on_tool_calls='return')")
                 return self._values(run)
             error = self._without_answer(run, error)
-        elif run.is_empty:
-            self._update_record(refused=True)
+        elif run.status.is_terminal:
+            self._update_record(ended=True, **({"refused": True} if run.is_empty else {}))
         raise self._pushed(error, run)
 
     def _result(self, run: Run, unwritten: RunStorageError | None) -> dict[str, Any]:
@@ -129,7 +142,7 @@ class RunFinisher:
             try:
                 output["output"] = OutputType(self.settings.output_type).parse(run.final_text)
             except ValueError as unfit:
-                self._update_record(refused=True)
+                self._update_record(ended=True, refused=True)
                 error = error_of_answer(run, str(unfit), withholds=self.settings.withholds)
                 raise self._pushed(error, run) from None
         if unwritten is not None:
@@ -140,6 +153,7 @@ class RunFinisher:
             except RunStorageError as error:
                 raise self._pushed(error, run) from None
             output = {"output": None}
+        self._update_record(ended=True)
         return {**self._values(run), **output}
 
     def _is_too_long(self, output: Any) -> bool:
@@ -147,6 +161,19 @@ class RunFinisher:
 
     def _values(self, run: Run) -> dict[str, Any]:
         return results.to_xcom(run, log=self.log, text_limit=self.settings.text_in_xcom)
+
+    def _may_be_adopted(self, run: Run) -> bool:
+        """Whether an earlier attempt has created the run, and may be who has cancelled it."""
+        if run.status is not RunStatus.CANCELLED:
+            return False
+        try_number = self.context["ti"].try_number
+        try:
+            record = self.store.current()
+        except Exception as error:  # noqa: BLE001 # the end of the run matters more
+            self.log.warning("Could not read the record of the run: %s", message_text(error))
+            record = None
+        created_in = record.attempt if record is not None else None
+        return bool(try_number > 1) if created_in is None else created_in != try_number
 
     # -- without one --------------------------------------------------------------------------------------
 
@@ -159,8 +186,9 @@ class RunFinisher:
             run = self._read_once_more(run.ref) or run
         return self._pushed(error, as_one([one.run for one in self._earlier(rounds)], run))
 
-    def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool) -> Outcome | None:
+    def after_the_triggers_death(self, tracked: TrackedRun, *, is_last_try: bool) -> Outcome | None:
         """Poll the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
+        ref = tracked.ref
         polled = self._last_read(flows.single(wire_of(ref.kind).poll(ref)), f"{ref}, whose trigger died")
         if polled is not None:
             if polled.needs_action:
@@ -168,7 +196,7 @@ class RunFinisher:
             if polled.status.is_terminal:
                 return Outcome.ENDED
         if is_last_try and self.settings.cancel_on_kill:
-            became = self._cancel(ref)
+            became = self._cancel(ref, visible_by=(tracked.created_at or 0.0) + NOT_FOUND_GRACE)
             self._update_record(ended_by_us=True)
             self.log.warning("The trigger of %s died and no retry is left. %s", ref, became)
         else:
@@ -181,7 +209,8 @@ class RunFinisher:
             left = "It goes on waiting (cancel_on_timeout=False); a retry answers it in a window of its own."
             return type(error)(f"{error} {left}", retryable=error.retryable)
         if run.status is RunStatus.COMPLETED:
-            return self._closed(run, error) if self._update_record(refused=True) else error
+            is_ours = self._update_record(ended=True, refused=True)
+            return self._closed(run, error) if is_ours else error
         # Before the cancel: it may be the run of a later attempt by now, which has an answer.
         if self._update_record(ended_by_us=True):
             became = self._cancel(run.ref)
@@ -210,10 +239,9 @@ class RunFinisher:
         )
         return type(error)(text, retryable=error.retryable, retry_after=error.retry_after)
 
-    def _cancel(self, ref: RunRef) -> str:
+    def _cancel(self, ref: RunRef, *, visible_by: float = 0.0) -> str:
         """End a run, and say what became of it."""
-        flow = flows.cancel(ref, wait=CANCEL_WAIT)
-        ended = self.hook.run_flow(flows.with_retries(flow, budget=CANCEL_WAIT))
+        ended = self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT, visible_by=visible_by))
         return ended.fate.sentence(raw_status=ended.raw_status)
 
     # -- shared -------------------------------------------------------------------------------------------
@@ -271,8 +299,8 @@ class RunFinisher:
     def _update_record(self, **changes: bool) -> bool:
         """Change the record of the run; return False if it is another attempt's by now."""
         try:
-            record = self.store.load()
-            if record is not None:
+            record = self.store.current()
+            if record is not None and not record.unreadable:
                 self.store.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
         except NoLongerOwnerError:
             self.log.warning("A later attempt has taken over; its record is left as it is")

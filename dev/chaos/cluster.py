@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dev import ROOT
+from dev.chaos.hostile_server import HostileServer
 from dev.chaos.verdict import Run
 from dev.live import LiveAirflow
 from dev.live.processes import members_of
@@ -49,6 +50,7 @@ class Cluster:
 
     def __init__(self, *, parallelism: int, home: Path | None, database: str | None) -> None:
         self._simulator = Simulator(speed="1")
+        self._hostile = HostileServer()
         connection = {"conn_type": "openai", "password": "simulator-key", "host": self._simulator.base_url}
         self._folder = None if home else tempfile.TemporaryDirectory(prefix="chaos-")
         folder = home.resolve() if home else Path(str(self._folder and self._folder.name))
@@ -59,6 +61,7 @@ class Cluster:
             triggerers=2,
             env={
                 "AIRFLOW_CONN_OPENAI_DEFAULT": json.dumps(connection),
+                "AIRFLOW_CONN_HOSTILE": self._hostile.connection,
                 "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
                 # Beside so many processes SQLite's lock may take more than 5 s to get.
                 DATABASE: database or f"sqlite:///{folder}/airflow.db?timeout=60",
@@ -91,7 +94,7 @@ class Cluster:
             self._simulator.wait_healthy(self.airflow.components["simulator"])
             for dag_id in ("response_worker", "thread_run_worker_busy_cancel"):
                 self.api.wait_for_dag(dag_id, timeout=120)
-            self.assistant = self.ask("/v1/assistants", {"model": "gpt-4.1-mini"})["id"]
+            self.assistant = self.ask("/v1/assistants", {"model": "gpt-6-luna"})["id"]
         except BaseException:
             self.airflow.stop()
             raise
@@ -103,6 +106,7 @@ class Cluster:
         """Stop everything."""
         self.end()
         self.airflow.stop()
+        self._hostile.close()
         if self._folder:
             self._folder.cleanup()
 

@@ -138,7 +138,7 @@ class LiveAirflow:
         finally:
             stop([migration])
 
-    def wait_healthy(self, timeout: float = 120) -> None:
+    def wait_healthy(self, timeout: float = 240) -> None:
         """Wait until Airflow reports every component as healthy; a component that ends is an error."""
         deadline = time.monotonic() + timeout
         health: dict[str, str | None] = {}
