@@ -75,7 +75,7 @@ class Attempt:
         self._store = RecordStore(context.get("task_state_store"), log=log)
         self._parts = AttemptParts(settings, context, store=self._store, log=log)
         self._kill_handler = KillHandler(
-            requests=LastRequests(ti=self._ti, store=self._store),
+            requests=LastRequests(ti=self._ti, store=self._store, withholds=settings.withholds),
             cancels={
                 Cause.KILLED: ("cancel_on_kill", settings.cancel_on_kill),
                 Cause.FAILED: ("cancel_on_kill", settings.cancel_on_kill),
