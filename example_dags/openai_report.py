@@ -19,7 +19,7 @@ def openai_report() -> None:
     """Keep what is in a container that dies after twenty minutes."""
     write = CreateResponseOperator(
         task_id="write",
-        model="gpt-4o-mini",
+        model="gpt-6-luna",
         input="Draw a chart of the world's electricity by source as chart.png, and name your sources.",
         tools=[{"type": "web_search"}, {"type": "code_interpreter", "container": {"type": "auto"}}],
         completion_window=1800,

@@ -40,7 +40,7 @@ def ask(case: str, **more: Any) -> CreateResponseOperator:
     """Make a task for one way to end."""
     asked = f"{{{{ prompt({case!r}) }}}}"
     return CreateResponseOperator(
-        task_id=case, model="gpt-4o-mini", input=asked, instructions=asked, **{**COMMON, **more}
+        task_id=case, model="gpt-6-luna", input=asked, instructions=asked, **{**COMMON, **more}
     )
 
 
