@@ -27,7 +27,7 @@ RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test lint types coverage demo airflow simulator demo-llm chaos-short chaos conformance steady \
-	test-matrix bench-short bench bench-live constraints clean
+	test-s3 test-matrix bench-short bench bench-live constraints clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -115,6 +115,18 @@ steady: $(STAMP) $(STEADY) ## Check the requests by one more validator (needs np
 
 $(STEADY):
 	@npm install --silent --ignore-scripts --prefix .venv-steady @stdy/cli@0.22.2
+
+S3 := .venv-s3/.installed
+
+test-s3: $(S3) ## Write to a local S3 (moto's) in an environment of its own, and measure it (two minutes)
+	@.venv-s3/bin/python -m pytest -m s3 tests/s3 $(ARGS)
+
+$(S3): pyproject.toml constraints/s3.txt
+	@echo "Installing the package with an S3 of moto's into .venv-s3"
+	@$(PYTHON) -m venv --clear .venv-s3
+	@.venv-s3/bin/pip install --quiet --disable-pip-version-check --editable '.[dev,s3]' \
+		--constraint constraints/s3.txt
+	@touch $@
 
 test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half an hour); MATRIX=3.1 for some
 	@$(PYTHON) tests/matrix.py $(ARGS)

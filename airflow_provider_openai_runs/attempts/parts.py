@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
 from airflow_provider_openai_runs.attempts.create import RunCreator
 from airflow_provider_openai_runs.attempts.finish import RunFinisher
 from airflow_provider_openai_runs.attempts.kill import KillHandler
+from airflow_provider_openai_runs.attempts.output_files import OutputFiles
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.attempts.send_answers import AnswerSender
@@ -84,12 +85,31 @@ class AttemptParts:
             window=self._settings.completion_window,
             timeouts=self._settings.timeouts,
             send_paid=partial(kill_handler.send, request.kind, hook.conn_id),
+            before_paying=self._check_output,
         )
+
+    def _check_output(self) -> None:
+        if self._output is not None:
+            self._output.check()
 
     def finisher(self, hook: OpenAIRunsHook) -> RunFinisher:
         """Return what ends the attempt."""
         return RunFinisher(
-            hook=hook, settings=self._settings, context=self._context, store=self._store, log=self._log
+            hook=hook,
+            settings=self._settings,
+            context=self._context,
+            store=self._store,
+            log=self._log,
+            output=self._output,
+        )
+
+    @cached_property
+    def _output(self) -> OutputFiles | None:
+        settings = self._settings
+        if settings.output_path is None:
+            return None
+        return OutputFiles(
+            path=settings.output_path, ti=self._ti, text_limit=settings.text_in_xcom, log=self._log
         )
 
     def answerer(self, kill_handler: KillHandler) -> ToolCallAnswerer:
@@ -101,6 +121,7 @@ class AttemptParts:
                 settings.functions,
                 context=self._context,
                 log=self._log,
+                withholds=settings.withholds,
                 check=kill_handler.raise_if_killed,
             )
         return ToolCallAnswerer(
@@ -109,6 +130,7 @@ class AttemptParts:
             calls_to_approve=partial(calls_to_approve, approve=settings.approve),
             max_rounds=settings.max_rounds,
             max_tool_errors=settings.max_tool_errors,
+            withholds=settings.withholds,
         )
 
     def approval_request(self, needed: NeedsApproval) -> ApprovalRequest:

@@ -17,6 +17,7 @@ from airflow_provider_openai_runs.runs.errors import (
 from airflow_provider_openai_runs.runs.model import Run, ToolCall
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tools import describe_calls
+from airflow_provider_openai_runs.runs.withheld import without_text
 from airflow_provider_openai_runs.tool_calls.approval import FUNCTION, MCP_APPROVAL, ApprovalDecision
 from airflow_provider_openai_runs.tool_calls.function_caller import CallAnswer, FunctionCaller, OutOfTimeError
 from airflow_provider_openai_runs.wire import Answer, wire_of
@@ -97,6 +98,7 @@ class ToolCallAnswerer:
     Answers the calls of one task's run, round after round.
 
     :param functions: None where there are none.
+    :param withholds: repeat nothing in errors that the model wrote.
     :param outputs: given by the user, by call id, for the first round; they go before any function.
     :param calls_to_approve: picks the calls that a person has to see.
     """
@@ -105,6 +107,7 @@ class ToolCallAnswerer:
     calls_to_approve: Callable[[Sequence[ToolCall]], list[ToolCall]]
     max_rounds: int
     max_tool_errors: int
+    withholds: bool = False
     outputs: Mapping[str, Answer] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
 
@@ -135,7 +138,8 @@ class ToolCallAnswerer:
         if not run.tool_calls or not all(self._is_answerable(call, given) for call in run.tool_calls):
             return NobodyHere()
         limit = self._first_limit(run, limits)
-        if refused := _without_own_ids(run) or self._too_many_rounds(run, rounds) or self._late(run, limit):
+        shown = without_text(run, 0) if self.withholds else run
+        if refused := _without_own_ids(shown) or self._too_many_rounds(run, rounds) or self._late(run, limit):
             return GivesUp(run=run, error=refused)
         decided = dict(decisions or {})
         asked = [call for call in run.tool_calls if call.id not in given]

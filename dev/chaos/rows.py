@@ -9,6 +9,7 @@ from typing import Any
 
 from dev.chaos import cluster_faults, task_faults
 from dev.chaos.cluster import Cluster
+from dev.chaos.file_rows import WRITING, all_is_whole, kill_while_writing, name_output
 from dev.chaos.hostile_rows import HOSTILE_ROW
 from dev.chaos.tool_rows import CALLS, TOOL_ROWS, was_paid_for_once
 from dev.chaos.trial import LONG, WINDOW, Trial
@@ -264,5 +265,13 @@ ROWS = [
         trial={"seconds": 25.0},
     ),
     Row(**HOSTILE_ROW),
+    Row(
+        name="kill -9 while files are written",
+        prepare=name_output,
+        fault=kill_while_writing,
+        check=all_is_whole,
+        trial=WRITING,
+        at_most=3,
+    ),
     *(Row(runs=None, check=was_paid_for_once, trial=CALLS, **row) for row in TOOL_ROWS),
 ]

@@ -82,6 +82,8 @@ for waits in ("deferred", "worker"):
         dag(f"{kind}_{waits}_busy_timeout", create, deferrable=deferrable, execution_timeout=limit, retries=0)
         dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=60))
         dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look_up, take_time])
+        output = "{{ dag_run.conf['output'] }}"
+        dag(f"{kind}_{waits}_files", create, deferrable=deferrable, output_path=output)
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
         dag(f"{kind}_{waits}_away", create, deferrable=deferrable, retries=12)
         if deferrable:
