@@ -64,7 +64,7 @@ class ToolCallRound:
         tracked, created = acquired.run, acquired.created
         run = created if created is not None and created.tool_calls else self._read(tracked)
         limits = self.settings.limits(deadline=tracked.deadline, attempt_deadline=self.attempt_deadline)
-        answerer = self.parts.answerer(self.kill_handler)
+        answerer = self.parts.answerer(self.kill_handler, after_approval=bool(approval))
         answering = answerer.answer(run, tracked.rounds, limits)
         if isinstance(answering, NeedsApproval):
             request = self.parts.approval_request(answering)
