@@ -34,6 +34,7 @@ class Row:
     :param trial: the options of ``Trial``.
     :param at_most: trials for each kind of run and way to wait, where they take long.
     :param in_short: whether it belongs to ``make chaos-short``.
+    :param roles: what is done to the trials besides, in turn: nothing, ``clear`` or ``mark``.
     """
 
     name: str
@@ -49,6 +50,11 @@ class Row:
     trial: dict[str, Any] = field(default_factory=lambda: {"seconds": SHORT})
     at_most: int = 100
     in_short: bool = False
+    roles: Sequence[str] = ("",)
+
+    def result_of(self, trial: Trial) -> frozenset[str]:
+        """Return how a trial may end: as the row says, unless a user marks it."""
+        return FAILED if trial.role == "mark" else self.results
 
     @property
     def shares_fault(self) -> bool:
