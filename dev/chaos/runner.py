@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from dev.chaos.cluster import Cluster
 from dev.chaos.rows import Row
 from dev.chaos.trial import ENDED, Trial
-from dev.chaos.verdict import SECONDS_TO_END, duplicates, orphans, wrongly_cancelled
+from dev.chaos.verdict import SECONDS_TO_END, duplicates, failed_for_good, orphans, wrongly_cancelled
 
 SECONDS_OF_A_TRIAL = 420.0
 SECONDS_TO_GET_UNDER_WAY = 90.0
@@ -160,19 +160,17 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
                 "duplicates": duplicates(trial.history, trial.runs),
                 "orphans": orphans(trial.history, trial.runs, now),
                 "wrongly cancelled": wrongly_cancelled(trial.history, trial.runs),
-                "failed for good with a retry left": _failed_for_good(group.row, trial),
+                "failed for good with a retry left": failed_for_good(
+                    trial.state,
+                    expected=group.row.result_of(trial),
+                    attempts=trial.attempts,
+                    retries=int(trial.instance.get("max_tries") or 0),
+                ),
                 "unexpected": _unexpected(group.row, trial),
             }
             for name, lines in verdicts.items():
                 found[name] += [f"{who}: {line}{note}" for line in lines]
     return found
-
-
-def _failed_for_good(row: Row, trial: Trial) -> list[str]:
-    """Name a task that failed although it was to succeed, nobody marked it, and it could be tried again."""
-    if trial.state != "failed" or "failed" in row.result_of(trial) or not trial.has_retry_left:
-        return []
-    return [f"failed at attempt {trial.attempts} of {trial.instance['max_tries'] + 1}"]
 
 
 def _unexpected(row: Row, trial: Trial) -> list[str]:

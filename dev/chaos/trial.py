@@ -83,11 +83,6 @@ class Trial:
         return int(self.instance.get("try_number") or 0)
 
     @property
-    def has_retry_left(self) -> bool:
-        """Whether Airflow could have tried once more."""
-        return self.attempts <= int(self.instance.get("max_tries") or 0)
-
-    @property
     def is_waiting(self) -> bool:
         """Whether it waits for a run where it is meant to."""
         state = "deferred" if self.waits == "deferred" else "running"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with the runs of a trial: twice, orphaned, or wrongly cancelled. Times are Unix seconds."""
+"""What is wrong with a trial: runs twice, orphaned, wrongly cancelled; a failure for good. Unix seconds."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -97,3 +98,12 @@ def wrongly_cancelled(history: History, runs: list[Run]) -> list[str]:
         and run.ended_at is not None
         and not any(since <= run.ended_at <= until for since, until in history.excuses)
     ]
+
+
+def failed_for_good(
+    state: str | None, *, expected: Collection[str], attempts: int, retries: int
+) -> list[str]:
+    """Say that a task failed that was to succeed, although Airflow could have tried once more."""
+    if state != "failed" or "failed" in expected or attempts > retries:
+        return []
+    return [f"failed at attempt {attempts} of {retries + 1}"]
