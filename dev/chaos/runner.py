@@ -45,7 +45,7 @@ def prepare(cluster: Cluster, rows: Mapping[int, Row], *, number: int, seed: int
     """
     groups = []
     for place, row in rows.items():
-        trials = []
+        trials: list[Trial] = []
         for again, kind, waits in (
             (again, kind, waits)
             for again in range(min(number, row.at_most))

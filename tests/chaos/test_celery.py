@@ -25,10 +25,10 @@ def test_without_root_one_sentence_says_so_and_the_exit_code_is_2(
 
 def test_what_is_not_installed_is_named_with_the_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(hosts.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     assert hosts.missing() == "apt-get install iproute2 nftables: hosts of their own need it."
 
-    monkeypatch.setattr(hosts.shutil, "which", lambda name: None if name == "redis-server" else name)
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "redis-server" else name)
     assert "redis-server" in str(celery.missing())
 
 
