@@ -52,6 +52,19 @@ class Row:
     in_short: bool = False
     roles: Sequence[str] = ("",)
 
+    def trial_options(self, number: int, waits: str) -> dict[str, Any]:
+        """
+        Return the options of one of its trials.
+
+        A mark needs somebody to hear of it, which a worker that is being broken cannot; there it is a clear. The
+        first run of a task that is cleared or marked would outlast everything, so that one that is left shows.
+        """
+        role = self.roles[number % len(self.roles)]
+        if not role:
+            return self.trial
+        role = "clear" if waits == "worker" else role
+        return {**self.trial, "role": role, "script": {"in_progress": LONG}}
+
     def result_of(self, trial: Trial) -> frozenset[str]:
         """Return how a trial may end: as the row says, unless a user marks it."""
         return FAILED if trial.role == "mark" else self.results

@@ -54,8 +54,8 @@ def prepare(cluster: Cluster, rows: Mapping[int, Row], *, number: int, seed: int
         ):
             name = f"trial-{place}-{kind}-{waits}-{again}"
             dice = random.Random(f"{seed}/{row.name}/{name}")  # noqa: S311 - repeatable, not secret
-            role = row.roles[(len(trials) + place) % len(row.roles)]
-            trials.append(Trial(cluster, name, kind, waits, dice, **{**row.trial, "role": role}))
+            options = row.trial_options(len(trials) + place, waits)
+            trials.append(Trial(cluster, name, kind, waits, dice, **options))
         groups.append(TrialGroup(row, trials))
     return groups
 

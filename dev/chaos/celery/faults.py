@@ -48,12 +48,14 @@ def fault(do: Callable[[CeleryCluster, list[Trial]], None]) -> Fault:
 
 
 def as_its_role(trial: Trial) -> None:
-    """Clear or mark the task while the fault is under way, or as soon as Airflow answers."""
+    """Clear or mark the task while the fault is under way, as soon as Airflow answers and somebody waits."""
     if not trial.role:
         return
     trial.until("the fault", trial.cluster.fault_has_begun.is_set)
     trial.pause(3, 20)
     _until_airflow_answers(trial)
+    trial.cluster.settle()
+    trial.until_waiting()
     if trial.role == "mark":
         trial.mark("failed")
     else:
