@@ -56,8 +56,8 @@ class Row:
         """
         Return the options of one of its trials.
 
-        A mark needs somebody to hear of it, which a worker that is being broken cannot; there it is a clear. The
-        first run of a task that is cleared or marked would outlast everything, so that one that is left shows.
+        A mark needs somebody to hear of it, which a worker that is being broken cannot: there it is a clear.
+        The first run of a task that is cleared or marked outlasts everything, so that one that is left shows.
         """
         role = self.roles[number % len(self.roles)]
         if not role:

@@ -46,3 +46,12 @@ def test_the_rows_have_names_of_their_own_and_faults_that_their_trials_share() -
     assert len(set(names)) == len(names) >= 30
     assert all(row.shares_fault for row in ROWS)
     assert {role for row in ROWS for role in row.roles} == {"", "clear", "mark"}
+
+
+def test_a_mark_is_for_deferred_tasks_and_a_run_that_is_left_behind_would_show() -> None:
+    row = next(row for row in ROWS if "mark" in row.roles)
+    for number, role in enumerate(row.roles):
+        deferred, worker = row.trial_options(number, "deferred"), row.trial_options(number, "worker")
+        assert (deferred.get("role", ""), worker.get("role", "")) == (role, role.replace("mark", "clear"))
+        if role:
+            assert deferred["script"]["in_progress"] > 10 * deferred["seconds"]
