@@ -97,7 +97,7 @@ $(INSTALLED): .venv-conformance-%/.installed: dev/conformance/requirements/%.txt
 chaos-short: $(STAMP) ## Kill, mark, clear and freeze tasks of a live Airflow; count what is paid twice (five minutes)
 	@$(RUN) pytest -m chaos -s -o timeout=0 -o faulthandler_timeout=0 tests/chaos $(ARGS)
 
-chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) $(if $(findstring celery,$(ARGS)),$(CELERY)) ## The same with every fault, for an hour; ARGS="--row WORDS" for some, "--help" for more
+chaos: $(if $(findstring celery,$(ARGS)),$(CELERY),$(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS))) ## The same with every fault, for an hour; ARGS="--executor celery" for many hosts, "--help" for more
 	@$(if $(findstring celery,$(ARGS)),$(dir $(CELERY))bin/python -m,$(RUN)) dev.chaos $(ARGS)
 
 $(CELERY): pyproject.toml constraints/airflow-3.3.txt constraints/celery.txt
