@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.runs.cut import cut_steps
 from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.runs.text import message_text
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-#: Above this many bytes of JSON the details of the steps stay at the server.
+#: Above this many bytes of JSON, pictures and details of the steps stay at the server.
 MAX_XCOM_BYTES = 1_000_000
+_MARK = ', "steps_truncated": true'
+#: Things left out that the log names.
+_SHOWN = 5
 #: Members of an MCP tool that carry its credentials.
 _SECRET_MEMBERS = ("authorization", "headers")
 
@@ -22,15 +26,16 @@ _SECRET_MEMBERS = ("authorization", "headers")
 def to_xcom(run: Run, *, log: Logger) -> dict[str, Any]:
     """Return the run as plain JSON under the contract's names."""
     values = replace(run, tools=tuple(without_secrets(tool) for tool in run.tools)).to_xcom()
-    steps = values.get("steps")
-    if steps and len(json.dumps(values, default=str)) > MAX_XCOM_BYTES:
-        values["steps"] = [{**step, "details": {}} for step in steps]
+    if left_out := cut_steps(values, limit=MAX_XCOM_BYTES - len(_MARK)):
         values["steps_truncated"] = True
+        shown = "; ".join(message_text(item) for item in left_out[:_SHOWN])
         log.warning(
-            "The result of %s is larger than %d bytes: the details of its steps are left out of XCom "
-            "(steps_truncated=True); the hook's steps() reads them",
+            "The result of %s is larger than %d bytes. Not in XCom (steps_truncated=True): %s%s; the hook's "
+            "steps() reads them",
             run.ref,
             MAX_XCOM_BYTES,
+            shown,
+            f"; {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else "",
         )
     return values
 

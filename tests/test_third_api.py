@@ -9,7 +9,7 @@ this file needs a change elsewhere, something outside of ``wire/`` knows too muc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -58,14 +58,16 @@ class ToyWire:
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         return ApiRequest(method="GET", path=f"/jobs/{ref.id}", read=_poll)
 
-    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
-        del request
+    def retrieve(
+        self, ref: RunRef, request: RunRequest | None = None, *, include: Sequence[str] = ()
+    ) -> ApiRequest[Run]:
+        del request, include
         return ApiRequest(
             method="GET", path=f"/jobs/{ref.id}", read=lambda reply: _run(reply.data, ref.conn_id)
         )
 
-    def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
-        del steps
+    def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
+        del steps, include
         yield from ()
         return run
 

@@ -82,7 +82,7 @@ class RunFinisher:
     def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
         # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
         # nothing that could be read.
-        flow = self._reading(ref) if created is None else flows.complete(created, steps=True)
+        flow = self._reading(ref) if created is None else self._completed(created)
         try:
             run = self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
             for _ in range(_READS_OF_NOTHING if created is None and run.is_empty else 0):
@@ -122,7 +122,7 @@ class RunFinisher:
     def give_up(self, run: Run, error: OpenAIRunError, rounds: Rounds) -> OpenAIRunError:
         """End a run whose calls are not going to be answered, and return the error that says so."""
         error = self._without_answer(run, error)
-        run = self._last_read(flows.complete(run, steps=True), f"the steps of {run.ref}") or run
+        run = self._last_read(self._completed(run), f"the steps of {run.ref}") or run
         return self._pushed(error, as_one(self._earlier(rounds), run))
 
     def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool) -> Outcome | None:
@@ -195,6 +195,10 @@ class RunFinisher:
 
     def _reading(self, ref: RunRef) -> Flow[Run]:
         return flows.read(ref, steps=True, request=self.settings.request.that_created(ref))
+
+    def _completed(self, run: Run) -> Flow[Run]:
+        request = self.settings.request.that_created(run.ref)
+        return flows.complete(run, steps=True, include=request.include if request else ())
 
     def _last_read(self, flow: Flow[T], what: str) -> T | None:
         try:

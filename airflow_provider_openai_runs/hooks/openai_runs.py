@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
@@ -72,21 +72,28 @@ class OpenAIRunsHook(ConnectionHook):
 
     # -- read ---------------------------------------------------------------------------------------------
 
-    def retrieve(self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False) -> Run:
+    def retrieve(
+        self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False, include: Sequence[str] = ()
+    ) -> Run:
         """
         Read a run with its output.
 
         :param ref: the ``ref`` of a run, as in XCom.
         :param include_steps: read every page of its steps, too.
+        :param include: what the API leaves out unless it is asked for, by its own names.
         :raises RunNotFoundError: if the server does not know it.
         """
         run = RunRef.from_json(ref)
-        return self._sync(flows.read(run, steps=include_steps), "read", f"read {run}", run.kind)
+        flow = flows.read(run, steps=include_steps, include=include)
+        return self._sync(flow, "read", f"read {run}", run.kind)
 
-    async def aretrieve(self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False) -> Run:
+    async def aretrieve(
+        self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False, include: Sequence[str] = ()
+    ) -> Run:
         """Read a run with its output."""
         run = RunRef.from_json(ref)
-        return await self._async(flows.read(run, steps=include_steps), "read", f"read {run}", run.kind)
+        flow = flows.read(run, steps=include_steps, include=include)
+        return await self._async(flow, "read", f"read {run}", run.kind)
 
     def steps(self, ref: RunRef | Mapping[str, Any]) -> tuple[Step, ...]:
         """Read every step of a run; of a response, its output items."""

@@ -75,7 +75,7 @@ class BaseCreateOperator(BaseOperator):
     :param end_from_trigger: let the triggerer finish the task of a deferred run that completes, so that a
         worker is used once instead of twice; every other end is a worker's. Without effect where something
         would be lost, which the log says: outlets, ``post_execute``, ``functions``, ``approve``,
-        ``output_type``, an XCom backend of your own, a task that is mapped over the result.
+        ``output_type``, ``include``, an XCom backend of your own, a task that is mapped over the result.
     :param output_type: a pydantic model or a JSON Schema that the answer has to fit; the result holds it as
         ``output``.
     """

@@ -8,7 +8,9 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 
-def end_of(operator: Any, *, answers_calls: bool, checks_output: bool) -> dict[str, bool] | None:
+def end_of(
+    operator: Any, *, answers_calls: bool, checks_output: bool, includes: bool
+) -> dict[str, bool] | None:
     """
     Return how the triggerer is to end a task whose run completes; None leaves it to a worker.
 
@@ -18,10 +20,13 @@ def end_of(operator: Any, *, answers_calls: bool, checks_output: bool) -> dict[s
     :param operator: one with ``end_from_trigger``.
     :param answers_calls: whether the model's calls are answered in a worker.
     :param checks_output: whether the answer has to fit a type.
+    :param includes: whether the read has to ask for more than it brings by itself.
     """
     if not operator.end_from_trigger:
         return None
     reason = _needs_a_worker(operator)
+    if includes:
+        reason = "what its include names is asked for there"
     if checks_output:
         reason = "its output_type is checked there"
     if answers_calls:

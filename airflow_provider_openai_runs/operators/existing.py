@@ -42,16 +42,19 @@ class ExistingRunOperator(NamedRun, BaseOperator):
 class _GetOperator(ExistingRunOperator):
     """Reads a run and returns its dict, whatever its status."""
 
-    def __init__(self, *, include_steps: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, include_steps: bool = False, include: Sequence[str] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.include_steps = include_steps
+        self.include = include
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run."""
         del context
         with airflow_errors():
             ref, steps = self.named_run(), checks.flag("include_steps", self.include_steps)
-            run = self.hook_of(ref).retrieve(ref, include_steps=steps)
+            run = self.hook_of(ref).retrieve(ref, include_steps=steps, include=self.included())
             return results.to_xcom(run, log=self.log)
 
 
@@ -64,9 +67,10 @@ class GetThreadRunOperator(_GetOperator):
     :param thread_id: its thread.
     :param run_id: its id, or thread and run as ``"thread_abc:run_xyz"``.
     :param include_steps: read every page of its steps, too.
+    :param include: what its steps leave out unless it is asked for, by the API's names.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "include_steps")
+    template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "include_steps", "include")
 
     def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -83,9 +87,11 @@ class GetResponseOperator(_GetOperator):
 
     :param response_id: its id.
     :param include_steps: add its output items as ``steps``.
+    :param include: what the API leaves out unless it is asked for, by its own names, such as
+        ``["code_interpreter_call.outputs"]``.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "include_steps")
+    template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "include_steps", "include")
 
     def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.wire import wire_of
 
@@ -30,6 +31,12 @@ class NamedRun:
         ref = RunRef.resolve(**named, conn_id=self.conn_id)
         wire_of(ref.kind)  # raises for an unknown kind, before anything is sent
         return ref
+
+    def included(self) -> list[str]:
+        """Return the rendered argument ``include``, checked."""
+        given = getattr(self, "include", None)
+        items = [] if given is None else checks.sequence("include", given)
+        return [checks.text(f"include[{place}]", item) for place, item in enumerate(items)]
 
     def hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         """Return the hook of the run's connection, one for the life of the task, and make the link known."""

@@ -55,6 +55,7 @@ def _defer(operator: BaseOperator, step: Defer, settings: CreateSettings) -> Non
             operator,
             answers_calls=settings.answers_calls,
             checks_output=settings.output_type is not None,
+            includes=bool(settings.request.include),
         ),
     )
     # No timeout here: Airflow's would kill the task and the server would not know.

@@ -46,6 +46,12 @@ def error_of_request(
                 f"{text} The account has no quota left, or is not active; waiting does not help.",
                 retryable=False,
             )
+        case FailureKind.TOO_LARGE:
+            return RunCallError(
+                f"{text} The run has ended, and nothing is billed any more; only what it has written is too "
+                "large for this read. Give the task output_path=..., so that its retry writes all of it to "
+                "storage and pays nothing again; or read the run by a Get operator with output_path=... ."
+            )
         case FailureKind.NOT_FOUND:
             return RunNotFoundError(text)
         case FailureKind.REJECTED | FailureKind.NOT_ACCEPTED if (

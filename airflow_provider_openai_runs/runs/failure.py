@@ -26,6 +26,8 @@ class FailureKind(StrEnum):
     #: Time-out, reset, 408, 499, 500, 502, 504, a bare 503, an unreadable answer: the server may have acted
     #: on the request.
     OUTCOME_UNKNOWN = "outcome_unknown"
+    #: The run has ended, and its answer is beyond what is read.
+    TOO_LARGE = "too_large"
     #: 404
     NOT_FOUND = "not_found"
     #: 401, 403

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_openai_runs.runs.citations import Citation
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus, noun_of
 from airflow_provider_openai_runs.runs.text import encodable, is_id, message_text
+from airflow_provider_openai_runs.runs.usage import Usage
 
 #: JSON nested deeper than this is cut in XCom; Python's own JSON gives up at some hundreds.
 MAX_DEPTH = 100
@@ -147,15 +150,6 @@ class RunRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """Tokens that were billed, under the names of thread runs (a response calls them input and output)."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
     """
     A call that the model wants answered before it goes on.
@@ -222,7 +216,10 @@ class Run:
     tools: tuple[dict[str, Any], ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     usage: Usage | None = None
+    service_tier: str | None = None
     file_ids: tuple[str, ...] = ()
+    #: All that the run has produced.
+    files: tuple[RunFile, ...] = ()
     last_error: dict[str, Any] | None = None
     incomplete_details: dict[str, Any] | None = None
     #: The ceilings that were set, by the API's own names; for the text of an ``incomplete`` run.
@@ -231,6 +228,8 @@ class Run:
     output_text: str | None = None
     #: The model's words where it declines.
     refusal: str | None = None
+    #: What ``output_text`` cites.
+    citations: tuple[Citation, ...] = ()
     #: The text of the last message, which is the answer where a type was asked for.
     final_text: str | None = None
     #: Completed, with neither text nor call nor refusal, and nothing that was produced.
@@ -259,6 +258,7 @@ class Run:
         values["status"] = self.raw_status
         values["ref"] = self.ref.to_json()
         values["tool_calls"] = [call.to_json() for call in self.tool_calls]
+        values["files"] = [file.to_json() for file in self.files]
         if self.steps is None:
             del values["steps"]
         if not self.raw:

@@ -35,6 +35,12 @@ class RunRequest:
     answers: RunRef | None = None
 
     @property
+    def include(self) -> tuple[str, ...]:
+        """Return what the answer is to include, too; every read has to ask for it again."""
+        given = self.body.get("include")
+        return tuple(item for item in given if isinstance(item, str)) if isinstance(given, list) else ()
+
+    @property
     def noun(self) -> str:
         """Return the kind as people read it."""
         return noun_of(self.kind)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
-from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall, Usage
+from airflow_provider_openai_runs.runs.files import each_once
+from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall
+from airflow_provider_openai_runs.runs.usage import sum_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,21 +96,13 @@ def as_one(earlier: Sequence[Run], last: Run) -> Run:
     if not earlier:
         return last
     chain = (*earlier, last)
-    usages = [run.usage for run in chain if run.usage is not None]
     steps = [run.steps for run in chain if run.steps is not None]
     return replace(
         last,
         created_at=earlier[0].created_at,
-        usage=_sum(usages) if usages else None,
+        usage=sum_of(run.usage for run in chain),
         steps=tuple(step for of_run in steps for step in of_run) if last.steps is not None else None,
         file_ids=tuple(dict.fromkeys(file for run in chain for file in run.file_ids)),
+        files=each_once(file for run in chain for file in run.files),
         raw={**last.raw, "response_ids": [run.ref.id for run in chain]},
-    )
-
-
-def _sum(usages: Sequence[Usage]) -> Usage:
-    return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
-        total_tokens=sum(usage.total_tokens for usage in usages),
     )

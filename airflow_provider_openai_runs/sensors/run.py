@@ -53,6 +53,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
     :param target_statuses: for example ``("completed", "incomplete")``.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` unless given.
     :param include_steps: read every page of the run's steps, too, when it has got there.
+    :param include: what the API leaves out of that read unless it is asked for, by its own names.
     """
 
     operator_extra_links = (OpenAIRunLink(),)
@@ -66,6 +67,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         target_statuses: Sequence[str] = (RunStatus.COMPLETED.value,),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         include_steps: bool = False,
+        include: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,6 +76,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         self.target_statuses = target_statuses
         self.deferrable = deferrable
         self.include_steps = include_steps
+        self.include = include
         self._waiting: PollPolicy | None = None
         self._first_poke_at = 0.0
 
@@ -174,7 +177,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
 
     def _finished(self, ref: RunRef, *, reached: bool) -> PokeReturnValue:
         steps = checks.flag("include_steps", self.include_steps)
-        run = self.hook_of(ref).retrieve(ref, include_steps=steps)
+        run = self.hook_of(ref).retrieve(ref, include_steps=steps, include=self.included())
         if reached:
             return PokeReturnValue(is_done=True, xcom_value=results.to_xcom(run, log=self.log))
         error = error_of_run(run, is_ours=False) or RunEndedError(
@@ -195,7 +198,7 @@ class ThreadRunSensor(BaseRunSensor):
     :param run_id: its id, or thread and run as ``"thread_abc:run_xyz"``.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "target_statuses")
+    template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "target_statuses", "include")
 
     def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -211,7 +214,7 @@ class ResponseSensor(BaseRunSensor):
     :param response_id: its id.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "target_statuses")
+    template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "target_statuses", "include")
 
     def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

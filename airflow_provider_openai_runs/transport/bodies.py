@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_provider_openai_runs.transport.limits import MAX_BODY
+from airflow_provider_openai_runs.transport import limits
+from airflow_provider_openai_runs.transport.heads import head_of
 from airflow_provider_openai_runs.wire import reading
 
 _STREAM = re.compile(r"\s*(?::[^\n]*\n\s*)*(?:event|data|id|retry):")
@@ -24,14 +25,17 @@ _RUNS = frozenset({"response", "thread.run"})
 _MAX_DIGITS = 1000
 
 
-def json_object(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes, *, head_is_enough: bool = False) -> dict[str, Any]:
     """
     Read a body.
 
+    :param head_is_enough: whether it may have been cut at its limit.
     :raises ValueError: if it is no JSON object, saying what it is.
     """
-    if len(content) > MAX_BODY:
-        raise ValueError(f"its body has {len(content)} bytes")
+    if head_is_enough and len(content) >= limits.MAX_BODY:
+        if "status" in (head := head_of(content)):
+            return head
+        raise ValueError(f"its body has more than {limits.MAX_BODY} bytes")
     try:
         data = _loads(content)
     except ValueError as error:

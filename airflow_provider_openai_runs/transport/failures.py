@@ -24,6 +24,7 @@ from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.transport.bodies import page_of
+from airflow_provider_openai_runs.transport.limits import TooLargeError
 from airflow_provider_openai_runs.transport.secrets import Redact
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -73,6 +74,9 @@ def failing(request: ApiRequest[Any], redact: Redact) -> Iterator[None]:
         if _cannot_be_written(error):
             failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_UNWRITABLE)
             raise ApiRequestFailed(failure, pays=request.pays) from None
+        if (large := _too_large(error)) is not None and not request.pays:
+            failure = RequestFailure(kind=FailureKind.TOO_LARGE, text=str(large))
+            raise ApiRequestFailed(failure) from None
         if isinstance(error, openai.OpenAIError):
             raise ApiRequestFailed(_failure(error, redact), pays=request.pays) from None
         if isinstance(error, ValueError | RecursionError):
@@ -121,6 +125,11 @@ def status_error(
     response = httpx2.Response(status, headers=kept, request=sent, content=content)
     detail = body.get("error", body) if isinstance(body, dict) else body
     return openai.APIStatusError(f"Error code: {status}", response=response, body=detail)
+
+
+def _too_large(error: BaseException) -> TooLargeError | None:
+    cause = error if isinstance(error, TooLargeError) else error.__cause__
+    return cause if isinstance(cause, TooLargeError) else None
 
 
 def _cannot_be_written(error: Exception) -> bool:

@@ -106,7 +106,7 @@ class FastPolls:
         async with self._pool as session:
             # Errors are made anew, without a cause: some hold the URL, and with it what stands in its query.
             try:
-                return await _read(session, template.url(request.path), template.headers, connect_within)
+                return await _read(session, request, template, connect_within)
             except aiohttp.ConnectionTimeoutError:
                 raise httpx2.ConnectTimeout(f"no connection within {connect_within:.0f} s") from None
             except aiohttp.ClientConnectorError as error:
@@ -183,14 +183,19 @@ class _Connector(aiohttp.TCPConnector):
 
 
 async def _read(
-    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], connect_within: float
+    session: aiohttp.ClientSession, request: ApiRequest[Any], template: Template, connect_within: float
 ) -> WholeReply:
     limit = aiohttp.ClientTimeout(total=None, connect=connect_within)
-    asked = session.get(URL(url, encoded=True), headers=headers, timeout=limit, allow_redirects=False)
+    url = URL(template.url(request.path), encoded=True)
+    asked = session.get(url, headers=template.headers, timeout=limit, allow_redirects=False)
     async with asked as response:
         if response.status in _REDIRECTS:
             raise UseSdkInsteadError
-        intake = Intake(is_error=response.status >= _ERROR, coding=response.headers.get("content-encoding"))
+        intake = Intake(
+            is_error=response.status >= _ERROR,
+            coding=response.headers.get("content-encoding"),
+            head_is_enough=request.head_is_enough,
+        )
         content = bytearray()
         async for received in response.content.iter_any():
             for found in intake.take(received):

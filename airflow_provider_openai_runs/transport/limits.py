@@ -11,15 +11,20 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import httpx2
 import openai
 
 from airflow_provider_openai_runs.transport import time_limit
+from airflow_provider_openai_runs.transport.heads import HEAD_BYTES, says_ended
+from airflow_provider_openai_runs.transport.long_strings import LongStrings
 
-#: Bytes, unpacked; a reply larger than this is not a run.
+#: Bytes, unpacked; a reply larger than this is a run that has ended, or none.
 MAX_BODY = 16 * 1024 * 1024
+#: Bytes of a run that has ended; of what comes beyond ``MAX_BODY``, long base64 is read and not kept.
+MAX_ENDED = 512 * 1024 * 1024
 #: Bytes that are read of an error; the rest is left unread, so that its status still counts.
 MAX_ERROR = 64 * 1024
 #: What is asked for, and all that is unpacked.
@@ -31,6 +36,28 @@ _HEADER_BYTES = 2
 _GZIP_MAGIC = b"\x1f\x8b"
 _ANY_HEADER = 32 + zlib.MAX_WBITS
 _ERROR = 400
+
+
+#: Whether no more than the beginning of the answer to the present request is needed.
+_head_is_enough: ContextVar[bool] = ContextVar("head_is_enough", default=False)
+
+
+class TooLargeError(httpx2.DecodingError):
+    """A run has ended, and what it has written is beyond what is read."""
+
+
+@contextlib.contextmanager
+def reading(*, head_is_enough: bool) -> Iterator[None]:
+    """
+    Read the answers to requests so.
+
+    :param head_is_enough: stop at ``MAX_BODY`` without an error.
+    """
+    token = _head_is_enough.set(head_is_enough)
+    try:
+        yield
+    finally:
+        _head_is_enough.reset(token)
 
 
 class BoundedClient(openai.DefaultHttpxClient):
@@ -70,7 +97,9 @@ async def _aask(request: httpx2.Request) -> None:
 
 def _bound(response: httpx2.Response) -> None:
     coding = response.headers.pop("content-encoding", None)  # unpacked here, and not again
-    intake = Intake(is_error=response.status_code >= _ERROR, coding=coding)
+    intake = Intake(
+        is_error=response.status_code >= _ERROR, coding=coding, head_is_enough=_head_is_enough.get()
+    )
     stream = response.stream
     if isinstance(stream, httpx2.AsyncByteStream):
         response.stream = _AsyncBounded(stream, intake)
@@ -129,12 +158,16 @@ class Intake:
 
     :param is_error: whether it comes with an error's status, of which less is read.
     :param coding: the header ``Content-Encoding``.
+    :param head_is_enough: whether to stop at ``MAX_BODY``, as for an error at its own limit.
     :raises httpx2.DecodingError: if it is packed in a way that was not asked for.
     """
 
-    def __init__(self, *, is_error: bool, coding: str | None) -> None:
-        self._is_error = is_error
+    def __init__(self, *, is_error: bool, coding: str | None, head_is_enough: bool = False) -> None:
+        self._stops = is_error or head_is_enough
         self._left = MAX_ERROR if is_error else MAX_BODY
+        #: What has been given, as long as that may be needed: whoever reads it holds it, too.
+        self._given: list[bytes] = []
+        self._ended: _Ended | None = None
         #: The last coding was applied last, and is taken off first.
         names = [name.strip().lower() for name in (coding or "").split(",")][::-1]
         if unknown := [name for name in names if name not in _PACKED and name not in {"identity", ""}]:
@@ -164,16 +197,64 @@ class Intake:
 
     @property
     def is_full(self) -> bool:
-        """Whether enough of an error has been read."""
-        return self._is_error and self._left <= 0
+        """Whether enough has been read of what need not be read to its end."""
+        return self._stops and self._left <= 0
 
     def _within(self, found: bytes) -> bytes:
+        if self._ended is not None:
+            return self._ended.take(found)
         self._left -= len(found)
         if self._left >= 0:
+            if not self._stops:
+                self._given.append(found)
             return found
-        if self._is_error:
+        if self._stops:
             return found[: self._left]
-        raise httpx2.DecodingError(f"its body has more than {MAX_BODY} bytes")
+        if not says_ended(_beginning_of([*self._given, found])):
+            raise httpx2.DecodingError(f"its body has more than {MAX_BODY} bytes")
+        self._ended = _Ended(self._given)
+        self._given = []
+        self._left = HEAD_BYTES  # what is unpacked at once, from here on
+        return self._ended.take(found)
+
+
+class _Ended:
+    """
+    Takes the rest of a run that has ended, after the first ``MAX_BODY`` bytes.
+
+    :param given: those.
+    """
+
+    def __init__(self, given: list[bytes]) -> None:
+        self._read = self._kept = sum(map(len, given))
+        self._strings = LongStrings()
+        for piece in given:
+            self._strings.take(piece)
+        self._strings.leave_out()
+
+    def take(self, found: bytes) -> bytes:
+        """
+        Return what is kept of a piece.
+
+        :raises TooLargeError: if that is too much.
+        """
+        kept = self._strings.take(found)
+        self._read += len(found)
+        self._kept += len(kept)
+        if self._read > MAX_ENDED:
+            raise TooLargeError(f"its body has more than {MAX_ENDED} bytes")
+        if self._kept > 2 * MAX_BODY:
+            raise TooLargeError(f"its body has more than {2 * MAX_BODY} bytes, pictures not counted")
+        return kept
+
+
+def _beginning_of(given: list[bytes]) -> bytes:
+    beginning = bytearray()
+    for piece in given:
+        beginning += piece[: HEAD_BYTES - len(beginning)]
+        if len(beginning) >= HEAD_BYTES:
+            break
+    return bytes(beginning)
 
 
 class _Bounded(httpx2.SyncByteStream):

@@ -21,6 +21,7 @@ from airflow_provider_openai_runs.transport.failures import (
     no_answer,
     unreadable,
 )
+from airflow_provider_openai_runs.transport.limits import reading
 from airflow_provider_openai_runs.transport.secrets import Redact, redact_errors, redact_of
 from airflow_provider_openai_runs.transport.time_limit import not_in_time
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
@@ -48,7 +49,7 @@ def send(client: openai.OpenAI, request: ApiRequest[T]) -> T:
     :raises ApiRequestFailed: with what went wrong.
     """
     redact = redact_of(client)
-    with failing(request, redact):
+    with failing(request, redact), reading(head_is_enough=request.head_is_enough):
         if request.method == "GET":
             response = client.get(request.path, cast_to=httpx2.Response, options=_options(request))
         else:
@@ -70,8 +71,9 @@ async def asend(client: openai.AsyncOpenAI, request: ApiRequest[T]) -> T:
     redact = redact_of(client)
     with failing(request, redact):
         try:
-            async with asyncio.timeout(seconds_of(request)[0]):
-                response = await _asend(client, request)
+            with reading(head_is_enough=request.head_is_enough):
+                async with asyncio.timeout(seconds_of(request)[0]):
+                    response = await _asend(client, request)
         except TimeoutError:
             late = not_in_time(seconds_of(request)[0])
             raise no_answer(request, late) from late
@@ -103,7 +105,7 @@ def read_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status:
     :raises ApiRequestFailed: if it is no JSON object, or not what the request asked for.
     """
     try:
-        data = redact_errors(json_object(content), redact)
+        data = redact_errors(json_object(content, head_is_enough=request.head_is_enough), redact)
         if (error_body := error_in(data)) is not None:
             raise error_in_answer(request, error_body, headers, status=status, redact=redact)
         return request.read(ApiReply(data=data, headers=headers))

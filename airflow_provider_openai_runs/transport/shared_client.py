@@ -28,7 +28,7 @@ from airflow_provider_openai_runs.transport.failures import (
     status_error,
 )
 from airflow_provider_openai_runs.transport.fast_polls import KEEPALIVE_SECONDS, FastPolls
-from airflow_provider_openai_runs.transport.limits import BoundedAsyncClient
+from airflow_provider_openai_runs.transport.limits import BoundedAsyncClient, TooLargeError
 from airflow_provider_openai_runs.transport.secrets import redact_of
 from airflow_provider_openai_runs.transport.throttle import Throttle
 from airflow_provider_openai_runs.wire import Flow
@@ -148,6 +148,8 @@ async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
             reply = await fast.get(request, within=within, connect_within=connect_within)
         except httpx2.TransportError as error:
             raise no_answer(request, error) from error
+        except TooLargeError:
+            raise
         except httpx2.DecodingError as error:
             raise ValueError(str(error)) from None
         if reply.status >= _ERROR:

@@ -9,13 +9,13 @@ what a ``TaskSuccessEvent`` brings along as a text of JSON, which the next task 
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.runs.budgets import TRIGGER_READ_BUDGET
+from airflow_provider_openai_runs.runs.cut import size_of
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
@@ -76,7 +76,7 @@ async def success_event(
 
 def _small_values(run: Run, log: Logger) -> dict[str, Any] | None:
     values = results.to_xcom(run, log=log)
-    return values if len(json.dumps(values, default=str)) <= results.MAX_XCOM_BYTES else None
+    return values if size_of(values) <= results.MAX_XCOM_BYTES else None
 
 
 async def _push(task_instance: Any, values: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ The hook drives them with a synchronous or an asynchronous client.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 #: How servers refuse to cancel what has ended: OpenAI 400, others 409.
 _REFUSED_CANCEL = frozenset({400, 409, 422})
+#: How servers refuse a query that they do not know.
+_REFUSED_INCLUDE = frozenset({400, 422})
 #: How servers answer that cannot cancel at all; 404 also means that the run is unknown.
 _NO_CANCEL = frozenset({404, 405, 501})
 
@@ -44,15 +46,29 @@ def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]
     return run
 
 
-def read(ref: RunRef, *, steps: bool, request: RunRequest | None = None) -> Flow[Run]:
-    """Read a run with its output, and with all its steps if wanted; ``request`` created it, if known."""
-    run: Run = yield wire_of(ref.kind).retrieve(ref, request)
-    return (yield from complete(run, steps=steps))
+def read(
+    ref: RunRef, *, steps: bool, request: RunRequest | None = None, include: Sequence[str] = ()
+) -> Flow[Run]:
+    """
+    Read a run with its output, and with all its steps if wanted.
+
+    :param request: it created the run, if that is known. What it included is asked for again, unless the
+        server has no way to take that in a read.
+    :param include: what else to ask for; a server that refuses it is an error.
+    """
+    again = () if include or request is None else request.include
+    try:
+        run: Run = yield wire_of(ref.kind).retrieve(ref, request, include=include or again)
+    except ApiRequestFailed as failed:
+        if not again or failed.failure.http_status not in _REFUSED_INCLUDE:
+            raise
+        run = yield wire_of(ref.kind).retrieve(ref, request)
+    return (yield from complete(run, steps=steps, include=include or again))
 
 
-def complete(run: Run, *, steps: bool) -> Flow[Run]:
+def complete(run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
     """Add to a run what its API keeps elsewhere."""
-    return (yield from wire_of(run.ref.kind).complete(run, steps=steps))
+    return (yield from wire_of(run.ref.kind).complete(run, steps=steps, include=include))
 
 
 def single(request: ApiRequest[T]) -> Flow[T]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -31,6 +31,7 @@ class ApiRequest(Generic[T]):
     :param path: relative to the connection's base URL, with ids percent-encoded.
     :param read: turns the reply into what the caller wants; a ``ValueError`` means it is unreadable.
     :param pays: whether the request starts paid work, so that it must never be sent twice by accident.
+    :param head_is_enough: whether the beginning of an answer will do if it is too large to be read whole.
     :param timeout: seconds for the answer to arrive; None leaves it to the client.
     """
 
@@ -41,6 +42,7 @@ class ApiRequest(Generic[T]):
     query: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     pays: bool = False
+    head_is_enough: bool = False
     timeout: float | None = None
 
 
@@ -79,14 +81,17 @@ class Wire(Protocol):
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing: the smallest request there is."""
 
-    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
+    def retrieve(
+        self, ref: RunRef, request: RunRequest | None = None, *, include: Sequence[str] = ()
+    ) -> ApiRequest[Run]:
         """
         Read the run without its output and steps, where these are separate.
 
         :param request: what it was created with, where that is known: it says which tools were offered.
+        :param include: what the API leaves out of an answer unless it is asked for.
         """
 
-    def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
+    def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
         """Add what the API keeps elsewhere: the output text, the files and, if wanted, every step."""
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:

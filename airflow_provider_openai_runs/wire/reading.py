@@ -16,9 +16,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from airflow_provider_openai_runs.runs.model import Usage, plain
+from airflow_provider_openai_runs.runs.model import plain
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, is_id, message_text
+from airflow_provider_openai_runs.runs.usage import Usage
 
 #: A Unix time above this is in milliseconds (as seconds it would lie beyond the year 5000).
 _MILLISECONDS = 1e11
@@ -44,6 +45,12 @@ def text(value: object) -> str | None:
 def identifier(value: object) -> str:
     """Return an id or a name, which some servers send as a number; whatever else it is says nothing."""
     return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+
+
+def name(value: object) -> str | None:
+    """Return a server's name for something, as message text; None where it says none."""
+    found = text(value)
+    return None if found is None else message_text(found, limit=MAX_STATUS)
 
 
 def optional_id(value: object) -> str | None:
@@ -147,11 +154,21 @@ def usage(value: object) -> Usage | None:
     total = as_int(data.get("total_tokens"))
     if prompt is None and completion is None and total is None:
         return None
+    of_prompt = _details(data, "input_tokens_details", "prompt_tokens_details", "prompt_token_details")
+    of_completion = _details(data, "output_tokens_details", "completion_tokens_details")
     return Usage(
         prompt_tokens=prompt or 0,
         completion_tokens=completion or 0,
         total_tokens=(prompt or 0) + (completion or 0) if total is None else total,
+        cached_tokens=as_int(of_prompt.get("cached_tokens")),
+        cache_write_tokens=as_int(of_prompt.get("cache_write_tokens")),
+        reasoning_tokens=as_int(of_completion.get("reasoning_tokens")),
     )
+
+
+def _details(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Read how a count is made up, under the names of either API; OpenAI's thread runs misspell theirs."""
+    return next((found for name in names if (found := object_of(data.get(name)))), {})
 
 
 def _first_int(data: Mapping[str, Any], *names: str) -> int | None:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a response answers: which of its messages count, the text of them, and a refusal."""
+"""What a response answers: which of its messages count, their text, what it cites, and a refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_openai_runs.runs.citations import Citation
 from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.annotations import annotations_of
+from airflow_provider_openai_runs.wire.citations import Piece, citations_of
 
 #: What a model says before it acts (``phase`` of a message) is no part of its answer.
 _PREAMBLE = "commentary"
@@ -41,6 +44,7 @@ class ResponseAnswer:
     text: str | None
     final_text: str | None
     refusal: str | None
+    citations: tuple[Citation, ...]
     is_empty: bool
 
 
@@ -48,8 +52,8 @@ def read_answer(data: Mapping[str, Any]) -> ResponseAnswer:
     """Read the answer of a response."""
     items = reading.objects_of(data.get("output"))
     messages = [item for item in _once(items) if item.get("phase") != _PREAMBLE]
-    parts = [list(_texts(message.get("content"))) for message in messages]
-    texts = ["".join(part) for part in parts if part]
+    said = [parts for message in messages if (parts := list(_texts(message.get("content"))))]
+    texts = ["".join(text for text, _ in parts) for parts in said]
     # What the SDK computes is sent by some gateways as a field of its own.
     text = "".join(texts) if texts else reading.text(data.get("output_text"))
     refusals = [words for message in messages for words in _refusals(message.get("content"))]
@@ -59,6 +63,7 @@ def read_answer(data: Mapping[str, Any]) -> ResponseAnswer:
         text=text,
         final_text=next((said for said in reversed(texts) if said.strip()), text),
         refusal=refusal,
+        citations=tuple(citations_of(_pieces(part for parts in said for part in parts))),
         is_empty=not (text or refusal or produced),
     )
 
@@ -71,8 +76,8 @@ def _once(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         if item.get("type", "message") != "message":
             continue
         name = reading.identifier(item.get("id"))
-        text = "".join(_texts(item.get("content")))
-        earlier = "".join(_texts(found.get(name, {}).get("content")))
+        text = _text(item)
+        earlier = _text(found.get(name, {}))
         if not name or (name in found and not (text.startswith(earlier) or earlier.startswith(text))):
             # Some servers give all messages one id.
             nameless += 1
@@ -82,13 +87,28 @@ def _once(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     yield from found.values()
 
 
-def _texts(content: object) -> Iterator[str]:
-    """Read the text of a message; some servers call its parts ``text``, or write no parts at all."""
+def _text(message: Mapping[str, Any]) -> str:
+    return "".join(text for text, _ in _texts(message.get("content")))
+
+
+def _texts(content: object) -> Iterator[tuple[str, tuple[dict[str, Any], ...]]]:
+    """
+    Read the text of a message, and the annotations of each part.
+
+    Some servers call the parts ``text``, or write no parts at all.
+    """
     if isinstance(content, str):
-        yield content
+        yield content, ()
     for part in reading.objects_of(content):
         if part.get("type") in ("output_text", "text") and isinstance(part.get("text"), str):
-            yield part["text"]
+            yield part["text"], tuple(annotations_of(part))
+
+
+def _pieces(parts: Iterable[tuple[str, tuple[dict[str, Any], ...]]]) -> Iterator[Piece]:
+    start = 0
+    for text, cited in parts:
+        yield Piece(text=text, annotations=cited, start=start)
+        start += len(text)
 
 
 def _refusals(content: object) -> Iterator[str]:

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from airflow_provider_openai_runs.runs.files import each_once
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Step
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.files import files_of_items, ids_with
 from airflow_provider_openai_runs.wire.protocol import ApiReply
 from airflow_provider_openai_runs.wire.response_answer import read_answer
 from airflow_provider_openai_runs.wire.response_calls import pending_calls
@@ -62,7 +64,9 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         ref = replace(ref, thread_id=_conversation_id(data.get("conversation")))
     ended_at = reading.unix_time(data.get("completed_at"))
     previous = reading.text(data.get("previous_response_id"))
+    items = reading.objects_of(data.get("output"))
     answer = read_answer(data)
+    files = each_once(files_of_items(items))
     offered = reading.objects_of(request.body.get("tools")) if request is not None else []
     return Run(
         ref=ref,
@@ -76,7 +80,9 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         tools=tuple(reading.objects_of(data.get("tools"))),
         metadata=reading.text_pairs(data.get("metadata")),
         usage=reading.usage(data.get("usage")),
-        file_ids=tuple(_file_ids(data)),
+        service_tier=reading.name(data.get("service_tier")),
+        file_ids=ids_with(_file_ids(data), files),
+        files=files,
         last_error=reading.error_object(data.get("error")),
         incomplete_details=reading.error_object(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
@@ -84,8 +90,9 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         output_text=answer.text,
         final_text=answer.final_text,
         refusal=answer.refusal,
+        citations=answer.citations,
         is_empty=status is RunStatus.COMPLETED and answer.is_empty,
-        steps=tuple(map(_step, reading.objects_of(data.get("output")))),
+        steps=tuple(map(_step, items)),
         raw={"previous_response_id": previous} if previous else {},
     )
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -53,24 +53,28 @@ class ResponsesWire:
 
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the response is doing."""
-        return ApiRequest(method="GET", path=_path(ref), read=read_poll)
+        return ApiRequest(method="GET", path=_path(ref), read=read_poll, head_is_enough=True)
 
-    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
+    def retrieve(
+        self, ref: RunRef, request: RunRequest | None = None, *, include: Sequence[str] = ()
+    ) -> ApiRequest[Run]:
         """Read the response with everything it says."""
 
         def read(reply: ApiReply) -> Run:
             return read_run(reply.data, ref=ref, request=request)
 
-        return ApiRequest(method="GET", path=_path(ref), read=read)
+        query = {"include": list(include)} if include else {}
+        return ApiRequest(method="GET", path=_path(ref), query=query, read=read)
 
-    def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
+    def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
         """Return the run as it is: a response brings its output along."""
+        del include
         yield from ()
         return run if steps else replace(run, steps=None)
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the response."""
-        return ApiRequest(method="POST", path=f"{_path(ref)}/cancel", read=read_poll)
+        return ApiRequest(method="POST", path=f"{_path(ref)}/cancel", read=read_poll, head_is_enough=True)
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
         """Say that nobody knows: the API has no list of responses."""

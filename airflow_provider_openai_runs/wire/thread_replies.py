@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the Assistants API v2 answers: runs, their calls, messages and steps."""
+"""What the Assistants API v2 answers: runs, their calls and their steps."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef) -> Run:
         tools=tuple(reading.objects_of(data.get("tools"))),
         metadata=reading.text_pairs(data.get("metadata")),
         usage=reading.usage(data.get("usage")),
+        service_tier=reading.name(data.get("service_tier")),
         file_ids=tuple(_file_ids(data)),
         last_error=reading.error_object(data.get("last_error")),
         incomplete_details=reading.error_object(data.get("incomplete_details")),
@@ -86,43 +87,6 @@ def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:
     for resource in reading.object_of(data.get("tool_resources")).values():
         ids = reading.object_of(resource).get("file_ids")
         yield from (item for item in ids if isinstance(item, str)) if isinstance(ids, list) else ()
-
-
-def own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pick the run's own messages: a server that does not know the filter answers with the whole thread."""
-    answers = [message for message in messages if message.get("role") == "assistant"]
-    if ours := [message for message in answers if reading.identifier(message.get("run_id")) == run.ref.id]:
-        return ours
-    # Some servers do not write down whose answer it is: then it is what came after the run was created.
-    since = run.created_at or 0
-    return [
-        message
-        for message in answers
-        if not message.get("run_id") and (reading.unix_time(message.get("created_at")) or since) >= since
-    ]
-
-
-def attached_files(message: Mapping[str, Any]) -> list[str]:
-    """Read the ids of a message's files."""
-    attached = [item.get("file_id") for item in reading.objects_of(message.get("attachments"))]
-    return [item for item in attached if isinstance(item, str)]
-
-
-def texts_of(content: object) -> Iterator[str]:
-    """Read the text of a message; some servers send plain text, or a list, in place of ``text.value``."""
-    for part in content if isinstance(content, list) else [content]:
-        inner = part.get("text") if isinstance(part, Mapping) else part
-        pieces = inner if isinstance(inner, list) else [inner]
-        found = [piece.get("value") if isinstance(piece, Mapping) else piece for piece in pieces]
-        if joined := "".join(piece for piece in found if isinstance(piece, str)):
-            yield joined
-
-
-def refusals_of(content: object) -> Iterator[str]:
-    """Read the words with which a message declines."""
-    for part in reading.objects_of(content):
-        if part.get("type") == "refusal":
-            yield reading.text(part.get("refusal")) or "no reason given"
 
 
 def read_step(data: Mapping[str, Any]) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -13,21 +13,20 @@ from urllib.parse import quote
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.files import each_once
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.files import files_of_step, ids_with
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
+from airflow_provider_openai_runs.wire.thread_answer import read_answer
 from airflow_provider_openai_runs.wire.thread_replies import (
-    attached_files,
-    own_messages,
     read_created,
     read_poll,
     read_run,
     read_step,
-    refusals_of,
-    texts_of,
 )
 
 _HEADERS = {"OpenAI-Beta": "assistants=v2"}
@@ -83,46 +82,46 @@ class ThreadRunsWire:
 
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing."""
-        return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read_poll)
+        return ApiRequest(
+            method="GET", path=_run_path(ref), headers=_HEADERS, read=read_poll, head_is_enough=True
+        )
 
-    def retrieve(self, ref: RunRef, request: RunRequest | None = None) -> ApiRequest[Run]:
-        """Read the run; it says by itself which calls are pending."""
-        del request
+    def retrieve(
+        self, ref: RunRef, request: RunRequest | None = None, *, include: Sequence[str] = ()
+    ) -> ApiRequest[Run]:
+        """Read the run; it says by itself which calls are pending, and only its steps leave things out."""
+        del request, include
 
         def read(reply: ApiReply) -> Run:
             return read_run(reply.data, ref=ref)
 
         return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read)
 
-    def complete(self, run: Run, *, steps: bool) -> Flow[Run]:
+    def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
         thread = quote(run.ref.thread_id or "", safe="")
-        texts: list[str] = []
-        final_text: str | None = None
-        refusals: list[str] = []
-        is_empty = True
-        files = list(run.file_ids)
         messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
-        for message in own_messages(run, messages):
-            said = list(texts_of(message.get("content")))
-            final_text = "\n".join(said) or final_text
-            texts += said
-            refusals += refusals_of(message.get("content"))
-            files += attached_files(message)
-            is_empty = is_empty and not message.get("content")
+        answer = read_answer(run, messages)
+        file_ids = ids_with(run.file_ids, answer.files)
+        # A thread without any message is that of a server which does not show them.
+        is_empty = bool(messages) and not answer.has_content and not file_ids
         found = replace(
             run,
-            output_text="\n".join(texts) if texts else None,
-            final_text=final_text,
-            refusal="\n".join(refusals) or None,
-            file_ids=tuple(dict.fromkeys(files)),
-            # A thread without any message is that of a server which does not show them.
-            is_empty=run.status is RunStatus.COMPLETED and bool(messages) and is_empty and not files,
+            output_text=answer.text,
+            final_text=answer.final_text,
+            refusal=answer.refusal,
+            citations=answer.citations,
+            file_ids=file_ids,
+            files=each_once(answer.files),
+            is_empty=run.status is RunStatus.COMPLETED and is_empty,
         )
         if not steps:
             return found
-        listed = yield from _pages(f"{_run_path(run.ref)}/steps", {"order": "asc"})
-        return replace(found, steps=tuple(map(read_step, listed)))
+        query = {"order": "asc", **({"include": list(include)} if include else {})}
+        listed = yield from _pages(f"{_run_path(run.ref)}/steps", query)
+        read = tuple(map(read_step, listed))
+        files = each_once([*answer.files, *(file for step in read for file in files_of_step(step.details))])
+        return replace(found, steps=read, files=files, file_ids=ids_with(run.file_ids, files))
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""

@@ -96,11 +96,13 @@ class Oracle:
             yield f"{method.upper()} {path} is not in the description"
             return
         known = {item["name"]: item for item in operation.get("parameters", ()) if item["in"] == "query"}
-        for name, value in query.items():
+        for written, value in query.items():
+            # The SDK writes a list with brackets, whether the description calls it so or not.
+            name = written if written in known else written.removesuffix("[]")
             if name in known:
                 yield from self._wrong(known[name]["schema"], _typed(value, known[name]["schema"]), name)
             else:
-                yield f"the query has {name!r}, which is not in the description"
+                yield f"the query has {written!r}, which is not in the description"
         if "/" in unquote(path.rpartition("/")[2]):
             yield f"an id with a slash: {path}"
         content = operation.get("requestBody", {}).get("content")

@@ -108,7 +108,7 @@ class Hosts:
         """
         _run(*self.command(name, ("nft", "-f", "-")), given=rules)
 
-    def heal(self, name: str) -> None:
+    def restore(self, name: str) -> None:
         """Let every packet of a host pass again."""
         _run(*self.command(name, ("nft", "flush", "ruleset")))
 

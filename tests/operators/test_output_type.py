@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
@@ -17,6 +17,13 @@ from tests.support.scene import Make, Scene
 class Weather(BaseModel):
     city: str
     degrees: int
+
+
+class Incident(BaseModel):
+    """The type of the example in the README."""
+
+    title: str
+    severity: Literal["low", "high"]
 
 
 SCHEMA = {
@@ -93,3 +100,10 @@ def test_what_is_no_type_is_refused_when_the_dag_is_parsed(
 ) -> None:
     with pytest.raises(RunRequestError, match="output_type"):
         create(output_type=output_type)
+
+
+def test_the_example_of_the_readme_works_on_a_simulator_without_a_scenario(
+    scene: Scene, create: Make
+) -> None:
+    found = scene.run(create(output_type=Incident))
+    assert Incident.model_validate(found["output"]).severity in {"low", "high"}

@@ -14,9 +14,10 @@ from airflow_provider_openai_runs.runs.error_of_run import (
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.fate import Fate
-from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall, Usage
+from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.usage import Usage
 
 REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")
 

@@ -41,7 +41,8 @@ FORMS = [
 @settings(max_examples=40)
 def test_a_secret_never_survives(form: str, secret: str, before: str) -> None:
     assume(secret[:8] not in form)
-    assume(secret[-8:] not in form)  # "Authorization" itself stays
+    assume(secret[-8:] not in form)
+    assume(secret.lower() not in {"authentication", "authorization", "authorisation"})  # words stay
     shown = message_text(f"{before} {form.format(secret)} and more")
     assert secret[:8] not in shown
     assert secret[-8:] not in shown

@@ -16,11 +16,11 @@ from airflow_provider_openai_runs.runs.model import (
     RunRef,
     Step,
     ToolCall,
-    Usage,
     plain,
 )
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.text import is_id
+from airflow_provider_openai_runs.runs.usage import Usage
 
 THREAD_REF = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="ai")
 RESPONSE_REF = RunRef(kind=RunKind.RESPONSE, id="resp_1", conn_id="ai")
@@ -39,7 +39,7 @@ OURS = {
         "expires_at",
         "cancelled_at",
     ),
-    *("failed_at", "ref"),
+    *("failed_at", "ref", "service_tier", "files", "citations"),
 }
 ids = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1).filter(is_id)
 json_values = st.recursive(
@@ -114,7 +114,8 @@ def test_xcom_is_plain_json_under_the_names_of_the_contract() -> None:
     assert pushed["id"] == "run_1"
     assert pushed["thread_id"] == "thread_1"
     assert pushed["status"] == "completed"
-    assert pushed["usage"] == {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    unsaid = dict.fromkeys(("cached_tokens", "cache_write_tokens", "reasoning_tokens"))
+    assert pushed["usage"] == {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, **unsaid}
     assert pushed["tools"] == [{"type": "code_interpreter"}]
     assert pushed["file_ids"] == ["file_1"]
     assert pushed["tool_calls"] == [{"id": "call_1", "name": "f", "arguments": "{}", "type": "function"}]

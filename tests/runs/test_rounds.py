@@ -17,11 +17,14 @@ from airflow_provider_openai_runs.runs.acquisition import (
     SearchResult,
     Situation,
 )
-from airflow_provider_openai_runs.runs.model import Run, RunRef, Step, ToolCall, Usage
+from airflow_provider_openai_runs.runs.citations import Citation
+from airflow_provider_openai_runs.runs.files import RunFile
+from airflow_provider_openai_runs.runs.model import Run, RunRef, Step, ToolCall
 from airflow_provider_openai_runs.runs.ownership import decide
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.usage import Usage
 
 REFS = [RunRef(kind=RunKind.RESPONSE, id=f"resp_{n}", conn_id="c", thread_id="conv_1") for n in range(4)]
 THREAD_RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", conn_id="c", thread_id="thread_1")
@@ -99,6 +102,36 @@ def test_a_chain_is_shown_as_one_run_that_began_with_the_first_and_ended_with_th
     assert [step.id for step in found.steps or ()] == ["s0", "s1", "s2"]
     assert found.raw["response_ids"] == ["resp_0", "resp_1", "resp_2"]
     assert as_one([], chain[0]) is chain[0]
+
+
+def test_a_chain_adds_up_what_was_said_of_its_tokens_and_has_the_files_of_all() -> None:
+    usages = [
+        Usage(total_tokens=1, cached_tokens=4, reasoning_tokens=0),
+        None,
+        Usage(total_tokens=2, cached_tokens=None, reasoning_tokens=7),
+    ]
+    cited = Citation(type="url_citation")
+    chain = [
+        a_run(
+            ref,
+            usage=usage,
+            files=(RunFile(file_id="cfile_1"), RunFile(name=f"{ref.id}.png")),
+            file_ids=("cfile_1",),
+            citations=(cited,) if ref == REFS[2] else (cited, cited),
+            service_tier=None if ref == REFS[0] else "flex",
+        )
+        for ref, usage in zip(REFS, usages, strict=False)
+    ]
+    found = as_one(chain[:2], chain[2])
+
+    assert found.usage == Usage(total_tokens=3, cached_tokens=4, cache_write_tokens=None, reasoning_tokens=7)
+    assert [file.file_id or file.name for file in found.files] == [
+        *("cfile_1", "resp_0.png", "resp_1.png", "resp_2.png"),
+    ]
+    assert (found.file_ids, found.citations, found.service_tier) == (("cfile_1",), (cited,), "flex")
+    assert (
+        as_one([replace(run, usage=None) for run in chain[:2]], replace(chain[2], usage=None)).usage is None
+    )
 
 
 def test_the_record_keeps_the_rounds_and_one_without_them_still_loads() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.runs.model import Usage
+from airflow_provider_openai_runs.runs.usage import Usage
 from airflow_provider_openai_runs.wire import reading
 
 
@@ -79,6 +79,38 @@ def test_usage_is_read_under_the_names_of_either_api(value: object, found: tuple
     assert reading.usage(value) == Usage(
         prompt_tokens=prompt, completion_tokens=completion, total_tokens=total
     )
+
+
+@pytest.mark.parametrize(
+    ("details", "found"),
+    [
+        # As OpenAI's responses, its thread runs (with their slip of the pen), and chat completions have it.
+        (
+            {
+                "input_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 2},
+                "output_tokens_details": {"reasoning_tokens": 3},
+            },
+            (5, 2, 3),
+        ),
+        (
+            {
+                "prompt_token_details": {"cached_tokens": 5},
+                "completion_tokens_details": {"reasoning_tokens": 0},
+            },
+            (5, None, 0),
+        ),
+        ({"prompt_tokens_details": {"cached_tokens": 5.0}}, (5, None, None)),
+        ({"input_tokens_details": None, "output_tokens_details": []}, (None, None, None)),
+        ({"input_tokens_details": {"cached_tokens": "5"}}, (None, None, None)),
+        ({}, (None, None, None)),
+    ],
+)
+def test_what_tokens_were_cached_or_thought_is_read_and_not_guessed(
+    details: dict[str, Any], found: tuple[int | None, ...]
+) -> None:
+    usage = reading.usage({"total_tokens": 9, **details})
+    assert usage is not None
+    assert (usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens) == found
 
 
 @pytest.mark.parametrize("value", [None, {}, [], "12", {"prompt_tokens": "1"}, {"cost": 5}])

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
-from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
+from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.response_request import response_request
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.usage import Usage
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 from airflow_provider_openai_runs.wire.responses import WIRE

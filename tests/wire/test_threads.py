@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.runs.model import Run, RunRef, Usage
+from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.thread_run_request import thread_run_request
+from airflow_provider_openai_runs.runs.usage import Usage
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest

@@ -79,7 +79,7 @@ class CeleryCluster(Cluster):
         try:
             yield
         finally:
-            self.hosts.heal(name)
+            self.hosts.restore(name)
 
     def kill(self, name: str, seconds: float) -> None:
         """Kill all of a component, as if its machine had died, and start it after some seconds."""

@@ -35,7 +35,7 @@ def row(name: str, fault: faults.Fault, *, seconds: float = 60.0, users: bool = 
         "fault": faults.as_its_role,
         "roles": USERS if users else ("",),
         "runs": None if users else 1,
-        "trial": {"seconds": seconds, "variant": "patient"},
+        "trial": {"seconds": seconds, "variant": "persistent"},
         **more,
     }
     return Row(name=name, cluster_fault=fault, **options)

@@ -81,11 +81,11 @@ for waits in ("deferred", "worker"):
         dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=60))
         dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look_up, take_time])
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
-        patient: dict[str, Any] = {"retries": 6, "retry_delay": timedelta(seconds=10)}
-        dag(f"{kind}_{waits}_patient", create, deferrable=deferrable, **patient)
+        persistent: dict[str, Any] = {"retries": 6, "retry_delay": timedelta(seconds=10)}
+        dag(f"{kind}_{waits}_persistent", create, deferrable=deferrable, **persistent)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
-            dag(f"{kind}_{waits}_ended", create, deferrable=True, end_from_trigger=True, **patient)
+            dag(f"{kind}_{waits}_ended", create, deferrable=True, end_from_trigger=True, **persistent)
     for policy in ("fail", "wait", "cancel"):
         dag(
             f"thread_run_{waits}_busy_{policy}",

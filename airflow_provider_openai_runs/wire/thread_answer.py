@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a thread run answers: the text of its messages, what they cite, their files, and a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_openai_runs.runs.citations import Citation
+from airflow_provider_openai_runs.runs.files import RunFile
+from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.annotations import annotations_of
+from airflow_provider_openai_runs.wire.citations import Piece, citations_of
+from airflow_provider_openai_runs.wire.files import files_of_message
+
+#: Between two parts of a message, and between two messages.
+_JOINT = "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadAnswer:
+    """
+    The answer of a thread run.
+
+    :param text: of all messages.
+    :param final_text: of the last of them that has one.
+    :param refusal: the model's words where it declines.
+    :param has_content: whether any message has a part of any type.
+    """
+
+    text: str | None
+    final_text: str | None
+    refusal: str | None
+    citations: tuple[Citation, ...]
+    files: tuple[RunFile, ...]
+    has_content: bool
+
+
+def read_answer(run: Run, listed: list[dict[str, Any]]) -> ThreadAnswer:
+    """Read the answer of a run from the messages that were listed for it."""
+    messages = _own_messages(run, listed)
+    texts: list[str] = []
+    pieces: list[Piece] = []
+    final_text: str | None = None
+    start = 0
+    for message in messages:
+        of_message: list[str] = []
+        for part in _texts_of(message.get("content")):
+            for said, cited in part:
+                pieces.append(Piece(text=said, annotations=cited, start=start))
+                start += len(said)
+            start += len(_JOINT)
+            texts.append("".join(said for said, _ in part))
+            of_message.append(texts[-1])
+        final_text = _JOINT.join(of_message) or final_text
+    return ThreadAnswer(
+        text=_JOINT.join(texts) if texts else None,
+        final_text=final_text,
+        refusal=_JOINT.join(words for item in messages for words in _refusals_of(item.get("content")))
+        or None,
+        citations=tuple(citations_of(pieces)),
+        files=tuple(file for message in messages for file in files_of_message(message)),
+        has_content=any(message.get("content") for message in messages),
+    )
+
+
+def _own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pick the run's own messages: a server that does not know the filter answers with the whole thread."""
+    answers = [message for message in messages if message.get("role") == "assistant"]
+    if ours := [message for message in answers if reading.identifier(message.get("run_id")) == run.ref.id]:
+        return ours
+    # Some servers do not write down whose answer it is: then it is what came after the run was created.
+    since = run.created_at or 0
+    return [
+        message
+        for message in answers
+        if not message.get("run_id") and (reading.unix_time(message.get("created_at")) or since) >= since
+    ]
+
+
+def _texts_of(content: object) -> Iterator[list[tuple[str, tuple[dict[str, Any], ...]]]]:
+    """
+    Read the parts of a message that are text, each with its annotations.
+
+    Some servers send plain text, or a list of several, in place of ``text.value``.
+    """
+    for part in content if isinstance(content, list) else [content]:
+        inner = part.get("text") if isinstance(part, Mapping) else part
+        pieces = inner if isinstance(inner, list) else [inner]
+        found = [
+            (text, tuple(annotations_of(piece)))
+            for piece in pieces
+            if isinstance(text := piece.get("value") if isinstance(piece, Mapping) else piece, str)
+        ]
+        if any(text for text, _ in found):
+            yield found
+
+
+def _refusals_of(content: object) -> Iterator[str]:
+    """Read the words with which a message declines."""
+    for part in reading.objects_of(content):
+        if part.get("type") == "refusal":
+            yield reading.text(part.get("refusal")) or "no reason given"
