@@ -17,7 +17,7 @@ from dev.chaos.trial import ENDED, Trial
 from dev.chaos.verdict import SECONDS_TO_END, duplicates, failed_for_good, orphans, wrongly_cancelled
 
 SECONDS_OF_A_TRIAL = 420.0
-SECONDS_TO_GET_UNDER_WAY = 90.0
+SECONDS_TO_GET_UNDER_WAY = 180.0
 COUNTED = ("duplicates", "orphans", "wrongly cancelled", "failed for good with a retry left")
 """What has to be zero."""
 ANNOUNCED = ("may be running and billing", "left running and billing")
@@ -114,7 +114,10 @@ def _wait_until_under_way(cluster: Cluster, trials: list[Trial]) -> None:
     deferred = sum(trial.waits == "deferred" for trial in trials)
     wanted = deferred + min(len(trials) - deferred, cluster.parallelism - 2)
     deadline = time.monotonic() + SECONDS_TO_GET_UNDER_WAY
-    while sum(trial.is_waiting for trial in trials) < wanted and time.monotonic() < deadline:
+    while (waiting := sum(trial.is_waiting for trial in trials)) < wanted:
+        if time.monotonic() > deadline:
+            trials[0].complaints.append(f"the fault met {waiting} trials that waited, not {wanted}")
+            return
         time.sleep(0.1)
 
 

@@ -81,7 +81,7 @@ for waits in ("deferred", "worker"):
         dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=60))
         dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look_up, take_time])
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
-        persistent: dict[str, Any] = {"retries": 6, "retry_delay": timedelta(seconds=10)}
+        persistent: dict[str, Any] = {"retries": 12, "retry_delay": timedelta(seconds=20)}
         dag(f"{kind}_{waits}_persistent", create, deferrable=deferrable, **persistent)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
