@@ -165,7 +165,7 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
                 "wrongly cancelled": wrongly_cancelled(trial.history, trial.runs),
                 "failed for good with a retry left": failed_for_good(
                     trial.state,
-                    expected=group.row.result_of(trial),
+                    expected={"failed"} if trial.history.was_ended_by_user else group.row.result_of(trial),
                     attempts=trial.attempts,
                     retries=int(trial.instance.get("max_tries") or 0),
                 ),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import inf
 from typing import Any
 
 SECONDS_TO_END = 30.0
@@ -52,6 +53,11 @@ class History:
     excuses: list[tuple[float, float]] = field(default_factory=list)
     ended_at: float | None = None
     announced: bool = False
+
+    @property
+    def was_ended_by_user(self) -> bool:
+        """Whether it, or its Dag run, was marked: from then on, a run may have been cancelled for ever."""
+        return any(until == inf for _, until in self.excuses)
 
     def generation(self, moment: float) -> int:
         """Count the clears up to a moment."""

@@ -14,6 +14,7 @@ from dev.chaos.cluster import HERE, Cluster
 from dev.live.airflow import LiveAirflow
 from dev.live.celery import API_SERVER, BROKER, DATABASE, SIMULATOR, CeleryAirflow
 from dev.live.hosts import Hosts
+from dev.live.processes import ProcessEndedError
 from dev.live.simulator import Simulator
 
 THRESHOLDS = {
@@ -70,7 +71,7 @@ class CeleryCluster(Cluster):
                         self.airflow.start(name)
             self.down.difference_update(names)
             if API_SERVER in names or DATABASE in names:
-                self.airflow.wait_healthy()
+                self._wait_healthy()
 
     @contextmanager
     def cut(self, name: str, *others: str) -> Iterator[None]:
@@ -123,4 +124,12 @@ class CeleryCluster(Cluster):
             self.airflow.reconfigure(names, changes)
         finally:
             self.down.difference_update(names)
-        self.airflow.wait_healthy()
+        self._wait_healthy()
+
+    def _wait_healthy(self) -> None:
+        """Wait until all is well; what has ended meanwhile is started by the watch."""
+        while not self.is_over:
+            with suppress(ProcessEndedError):
+                self.airflow.wait_healthy()
+                return
+            time.sleep(1)
