@@ -90,7 +90,7 @@ def openai_agent() -> None:
 
     agent = CreateResponseOperator(
         task_id="agent",
-        model="gpt-4o-mini",
+        model="gpt-6-luna",
         instructions="You look after the customers of a shop. Look up, then act, then say what you did.",
         input="{{ params.letter }}",
         functions=[find_orders, look_up_order, refund],  # run in a worker, whenever the model calls one

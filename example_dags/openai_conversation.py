@@ -24,7 +24,7 @@ def openai_conversation() -> None:
 
     conversation = start()
     settings: dict[str, Any] = {
-        "model": "gpt-4o-mini",
+        "model": "gpt-6-luna",
         "conversation": conversation,
         "completion_window": 600,
         "deferrable": True,

@@ -16,7 +16,7 @@ def openai_fire_and_forget() -> None:
     """Nobody cancels a run that is not waited for: neither its creator nor a sensor."""
     create = CreateResponseOperator(
         task_id="create",
-        model="gpt-4o-mini",
+        model="gpt-6-luna",
         input="Write a data quality report in three sentences.",
         # No completion_window: the task ends as soon as the response is created.
     )

@@ -11,23 +11,30 @@ from airflow.sdk import dag, task
 from airflow_provider_openai_runs.operators import CreateResponseOperator
 
 
-@dag(schedule=None, catchup=False, is_paused_upon_creation=False, tags=["openai", "example"])
+@dag(
+    schedule=None,
+    catchup=False,
+    is_paused_upon_creation=False,
+    params={"rows": 20},
+    tags=["openai", "example"],
+)
 def openai_mapped_prompts() -> None:
     """Map the operator over prompts, then reduce."""
 
     @task
-    def prompts() -> list[str]:
+    def prompts(rows: str) -> list[str]:
         """Read the work; twenty rows of a table, say."""
-        return [f"Summarise row {number} in five words." for number in range(20)]
+        return [f"Summarise row {number} in five words." for number in range(int(rows))]
 
     answers = CreateResponseOperator.partial(
         task_id="summarise",
-        model="gpt-4o-mini",
+        model="gpt-6-luna",
         completion_window=600,
         deferrable=True,
+        end_from_trigger=True,  # no worker is needed to finish either
         retries=2,  # a retry goes on with the same run
         retry_delay=timedelta(seconds=10),
-    ).expand(input=prompts())
+    ).expand(input=prompts("{{ params.rows }}"))
 
     @task
     def total(runs: list[dict[str, Any]]) -> dict[str, int]:

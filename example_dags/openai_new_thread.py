@@ -33,7 +33,7 @@ def openai_new_thread() -> None:
         created = OpenAIRunsHook("openai_threads").conn.post(
             "/assistants",
             cast_to=dict[str, Any],
-            body={"model": "gpt-4o-mini"},
+            body={"model": "gpt-6-luna"},
             options={"headers": {"OpenAI-Beta": "assistants=v2"}},
         )
         return str(created["id"])

@@ -24,7 +24,7 @@ def openai_read_thread_run() -> None:
         assistant = hook.conn.post(
             "/assistants",
             cast_to=dict[str, Any],
-            body={"model": "gpt-4o-mini"},
+            body={"model": "gpt-6-luna"},
             options={"headers": {"OpenAI-Beta": "assistants=v2"}},
         )
         thread_id = hook.create_thread(messages=[{"role": "user", "content": "Why do data pipelines fail?"}])

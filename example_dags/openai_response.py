@@ -16,7 +16,7 @@ def openai_response() -> None:
     """Ask once; a retry goes on with the same response and pays nothing again."""
     ask = CreateResponseOperator(
         task_id="ask",
-        model="gpt-4o-mini",
+        model="gpt-6-luna",
         input="Name three things a data engineer checks first when a pipeline is late.",
         completion_window=600,  # seconds; without it the response is created and not waited for
         deferrable=True,  # wait in the triggerer; leave it out to follow Airflow's default_deferrable

@@ -29,7 +29,7 @@ def openai_thread_run() -> None:
         assistant = hook.conn.post(
             "/assistants",
             cast_to=dict[str, Any],
-            body={"model": "gpt-4o-mini"},
+            body={"model": "gpt-6-luna"},
             options={"headers": {"OpenAI-Beta": "assistants=v2"}},
         )
         return {"thread_id": thread_id, "assistant_id": assistant["id"]}

@@ -13,8 +13,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -78,8 +76,22 @@ def _is_worker(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
         processes.mark()
+    if not config.getoption("numprocesses", None):  # else the workers collect
+        _draw_so_many_examples(int(os.environ.get("EXAMPLES", "50")))
 
 
+def _draw_so_many_examples(number: int) -> None:
+    """Have Hypothesis try each property so often, as slowly as a busy machine may be."""
+    from hypothesis import HealthCheck, settings
+
+    slow = [HealthCheck.too_slow]
+    settings.register_profile(
+        "ours", settings.default, max_examples=number, deadline=None, suppress_health_check=slow
+    )
+    settings.load_profile("ours")
+
+
+@pytest.hookimpl(tryfirst=True)  # what others do then takes longer beside workers that go on
 def pytest_keyboard_interrupt() -> None:
     """Do not wait for workers that are in the middle of a test."""
     processes.end_all()
@@ -91,12 +103,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             print(f"Ended a process that was left behind: {command}")  # noqa: T201 - pytest's own has ended
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that need Airflow's database, which takes seconds to make."""
-    for item in items:
-        if "airflow_db" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("airflow"))
+    """Begin with the file that takes longest, so that no worker has to wait for it in the end."""
+    items.sort(key=lambda item: "airflow_db" not in getattr(item, "fixturenames", ()))
 
 
 _kept_to_the_end: list[object] = []
@@ -104,14 +113,18 @@ _kept_to_the_end: list[object] = []
 
 @pytest.fixture(scope="session")
 def airflow_db() -> Iterator[None]:
-    """Let Airflow run Dags, which takes seconds: only for tests that need it."""
-    command = [sys.executable, "-m", "airflow", "db", "migrate"]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - nobody else's input
+    """
+    Let Airflow run Dags, which takes seconds: only for tests that need it.
+
+    They all stand in one file, so that one worker of several makes the database.
+    """
     with warnings.catch_warnings():
         # Airflow's own API server, on which dag.test() runs, warns of much when it is imported.
         warnings.simplefilter("ignore")
         from airflow.api_fastapi.execution_api.app import InProcessExecutionAPI
+        from airflow.utils.db import initdb
 
+        initdb()
         api = InProcessExecutionAPI()
         assert api.app
     # Its event loop is never closed, which pytest would hear of if it were collected before the end.
@@ -184,6 +197,12 @@ def assistant_id(scene: Scene) -> str:
 def thread_id(scene: Scene) -> str:
     """Give a thread that is there before the test begins."""
     return scene.thread_id
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pause for a moment only before a request is sent again."""
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.failure.FIRST_PAUSE", 0.05)
 
 
 # -- a server of the test's own ------------------------------------------------------------------------------

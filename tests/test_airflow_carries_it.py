@@ -12,17 +12,19 @@ import json
 import time
 import unicodedata
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
+import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_wait
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
+from airflow_provider_openai_runs.runs.model import RESERVED_KEYS, PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.rounds import Rounds
@@ -32,6 +34,7 @@ from airflow_provider_openai_runs.runs.tools import describe_calls, name_calls
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls import approval_text
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+from airflow_provider_openai_runs.typed.output import OutputType
 from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, Sleep
@@ -42,9 +45,10 @@ any_text = st.text(
 )
 ids = any_text.filter(is_id) | st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=9)
 words = any_text.filter(bool)
+keys = any_text | st.sampled_from(sorted(RESERVED_KEYS))
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | any_text,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.integers(2**63, 2**70) | st.floats() | any_text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
     max_leaves=5,
 )
 responses = st.fixed_dictionaries(
@@ -53,18 +57,33 @@ responses = st.fixed_dictionaries(
         "status": words | st.sampled_from(["completed", "failed", "incomplete", "queued"]),
         "model": any_text,
         "conversation": any_text,
-        "metadata": st.dictionaries(any_text, any_text, max_size=2),
+        "metadata": st.dictionaries(keys, any_text, max_size=2),
+        "usage": values,
+        "created_at": values,
         "error": st.fixed_dictionaries({"code": any_text, "message": values, "more": values}),
         "incomplete_details": st.fixed_dictionaries({"reason": any_text}),
-        "tools": st.lists(st.fixed_dictionaries({"type": any_text, "name": any_text}), max_size=2),
+        "tools": st.lists(
+            st.fixed_dictionaries({"type": any_text, "name": any_text, "more": values}), max_size=2
+        ),
         "output": st.lists(
             st.fixed_dictionaries({"type": st.just("message"), "content": any_text, "more": values})
+            | st.fixed_dictionaries(
+                {
+                    "type": st.just("message"),
+                    "content": st.lists(
+                        st.fixed_dictionaries({"type": st.just("refusal"), "refusal": any_text}), max_size=2
+                    ),
+                }
+            )
+            | st.fixed_dictionaries(
+                {"type": any_text, "id": values, "status": values, "more": values, "results": values}
+            )
             | st.fixed_dictionaries(
                 {
                     "type": st.sampled_from(["function_call", "mcp_approval_request"]),
                     "call_id": any_text,
                     "name": any_text,
-                    "arguments": any_text,
+                    "arguments": any_text | values,
                 }
             ),
             max_size=3,
@@ -102,21 +121,27 @@ def logged(line: str) -> None:
 
 def pushed(values: Mapping[str, Any]) -> None:
     from airflow.sdk.execution_time.comms import SetXCom  # noqa: PLC0415
-    from airflow.sdk.serde import deserialize, serialize  # noqa: PLC0415
 
+    try:
+        serde = import_module("airflow.sdk.serde")
+    except ImportError:  # Airflow 3.1
+        serde = import_module("airflow.serialization.serde")
     for key, value in values.items():
-        carried = serialize(value)
+        carried = serde.serialize(value)
         framed(SetXCom(key=key, value=carried, dag_id="d", run_id="r", task_id="t", map_index=-1))
-        assert deserialize(stored(carried)) == value
+        assert serde.deserialize(stored(carried)) == value
 
 
 def deferred(trigger: Any) -> None:
     from airflow.sdk.execution_time.comms import DeferTask  # noqa: PLC0415
-    from airflow.serialization.encoders import encode_trigger  # noqa: PLC0415
 
     path, kwargs = trigger.serialize()
     framed(DeferTask(classpath=path, trigger_kwargs=kwargs, next_method="execute_complete", next_kwargs={}))
-    stored(encode_trigger({"classpath": path, "kwargs": kwargs}))
+    try:
+        encode = import_module("airflow.serialization.encoders").encode_trigger
+    except ImportError:  # Airflow 3.1
+        encode = import_module("airflow.serialization.serialized_objects")._encode_trigger
+    stored(encode({"classpath": path, "kwargs": kwargs}))
     assert type(trigger)(**stored(kwargs)).serialize()[1] == kwargs
 
 
@@ -129,7 +154,6 @@ def fired(payload: dict[str, Any]) -> None:
 
 
 @given(data=responses)
-@settings(deadline=None, max_examples=100)
 def test_whatever_a_response_says_its_result_and_its_errors_are_carried(data: dict[str, Any]) -> None:
     wire = wire_of(RunKind.RESPONSE)
     ref = RunRef(kind=RunKind.RESPONSE, id=data["id"], conn_id="c")
@@ -144,8 +168,50 @@ def test_whatever_a_response_says_its_result_and_its_errors_are_carried(data: di
         assert len(line) < 3000
 
 
+@given(
+    data=st.fixed_dictionaries(
+        {
+            "id": ids,
+            "status": words | st.sampled_from(["completed", "failed", "requires_action"]),
+            "created_at": values,
+            "last_error": st.fixed_dictionaries({"code": any_text, "message": values}),
+            "metadata": st.dictionaries(keys, any_text, max_size=2),
+            "required_action": values,
+            "tools": st.lists(st.dictionaries(keys, values, max_size=2), max_size=2),
+            "usage": values,
+        }
+    ),
+    messages=st.lists(st.fixed_dictionaries({"role": st.just("assistant"), "content": values}), max_size=2),
+    steps=st.lists(st.fixed_dictionaries({"id": any_text, "step_details": values}), max_size=2),
+)
+def test_whatever_a_thread_run_says_its_result_and_its_errors_are_carried(
+    data: dict[str, Any], messages: list[Any], steps: list[Any]
+) -> None:
+    wire = wire_of(RunKind.THREAD_RUN)
+    ref = RunRef(kind=RunKind.THREAD_RUN, id=data["id"], thread_id="thread_1", conn_id="c")
+    flow = wire.complete(wire.retrieve(ref).read(ApiReply(data=data)), steps=True)
+    next(flow)
+    flow.send(ApiReply(data={"data": messages}))
+    with pytest.raises(StopIteration) as stop:
+        flow.send(ApiReply(data={"data": steps}))
+    run: Run = stop.value.value
+
+    pushed(results.to_xcom(run, log=structlog.get_logger()))
+    for line in (results.summary(run), *([str(error)] if (error := error_of_run(run)) else [])):
+        logged(line)
+
+
+@given(answer=values, schema=st.sampled_from([{}, {"type": "object"}, {"type": "integer"}, {"maxLength": 3}]))
+def test_whatever_a_model_answers_in_a_type_is_carried_or_an_error_that_is(answer: Any, schema: Any) -> None:
+    try:
+        found = OutputType(schema).parse(json.dumps(answer))
+    except ValueError as unfit:
+        logged(str(unfit))
+    else:
+        pushed({"output": found})
+
+
 @given(status=words, says=any_text, run_id=ids, thread_id=ids, code=any_text)
-@settings(deadline=None, max_examples=100)
 def test_whatever_polls_say_a_wait_its_event_its_record_and_its_trigger_are_carried(
     status: str, says: str, run_id: str, thread_id: str, code: str
 ) -> None:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -17,8 +19,11 @@ from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simul
 from tests.support.scene import Scene
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "example_dags").glob("*.py"))
+#: How many rows a mapped example is tried with, of twenty: each takes Airflow a second.
+ROWS = 4
 #: How many runs each example pays for.
-PAID = {"openai_mapped_prompts": 20, "openai_conversation": 2}
+PAID = {"openai_mapped_prompts": ROWS, "openai_conversation": 2}
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "tool-outputs.md"
 AGENT = Path(__file__).parents[1] / "example_dags" / "openai_agent.py"
 
 
@@ -77,6 +82,10 @@ def test_an_example_succeeds_and_pays_for_no_run_twice(
     dag = fetch(path)
     for sensor in (task for task in dag.tasks if hasattr(task, "poke_interval")):
         sensor.poke_interval = 0.1
+    if dag.has_task("prompts"):
+        prompts = dag.get_task("prompts")
+        rows = prompts.python_callable()[:ROWS]
+        prompts.python_callable = lambda: rows
     run = dag.test()
 
     assert run.state == "success"
@@ -197,3 +206,28 @@ def test_the_agent_refunds_once_for_a_call_and_never_more_than_was_paid(
     with pytest.raises(LookupError, match="no order 7"):
         refund(7, 1, "broken", "call_3")
     assert functions["look_up_order"](1001)["refunded"] == 700
+
+
+# -- the page about the outputs of tools ---------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("airflow_db")
+def test_the_example_hands_over_what_its_task_has_worked_out(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    bundles = [{"name": "documented", "classpath": local, "kwargs": {"path": str(tmp_path)}}]
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(bundles))
+    asked = tuple(FunctionCall(name="row_count", arguments={"table": name}) for name in ("orders", "none"))
+    scene.simulator.script(Scenario(queued=0.05, in_progress=0.1, function_calls=(asked,)))
+    example = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    file = tmp_path / "documented.py"
+    file.write_text(example)
+    run = parse(file).test()
+    first, second = (r.body for r in scene.simulator.requests if r.path == "/responses")
+
+    assert run.state == "success"
+    assert [json.loads(item["output"]) for item in second["input"]] == [{"rows": 912}, {"rows": None}]
+    assert second["tools"] == first["tools"]
+    assert scene.simulator.active() == []

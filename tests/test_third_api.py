@@ -8,11 +8,8 @@ this file needs a change elsewhere, something outside of ``wire/`` knows too muc
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -29,6 +26,7 @@ from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
 from tests.support.scene import Scene
+from tests.support.scripted_server import Asked, ScriptedServer
 
 KIND = "toy_job"
 STATES = {
@@ -138,17 +136,17 @@ class Jobs:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        self.asked.append(f"{method} {path}")
-        job = self.jobs.get(path.rpartition("/")[2])
-        if method == "POST":
-            job = {"id": f"job{len(self.jobs)}", "state": "wait", **body}
+    def answer(self, asked: Asked) -> tuple[int, dict[str, Any]]:
+        self.asked.append(str(asked))
+        job = self.jobs.get(asked.path.rpartition("/")[2])
+        if asked.method == "POST":
+            job = {"id": f"job{len(self.jobs)}", "state": "wait", **asked.body}
             self.jobs[job["id"]] = job
             lost, self.loses_the_next_answer = self.loses_the_next_answer, False
             return (502, {}) if lost else (200, job)
         if job is None:
-            return (200, {"jobs": list(self.jobs.values())}) if path.endswith("/jobs") else (404, {})
-        if method == "DELETE":
+            return (200, {"jobs": list(self.jobs.values())}) if asked.path == "/jobs" else (404, {})
+        if asked.method == "DELETE":
             job["state"] = "off"
         elif job["state"] in {"wait", "work"} and job["state"] != self.stays:
             job["state"] = {"wait": "work", "work": "done"}[job["state"]]
@@ -157,34 +155,12 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+def jobs(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     playing = Jobs()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            status, found = playing.answer(self.command, self.path, json.loads(body or b"{}"))
-            written = json.dumps(found).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(written)))
-            self.end_headers()
-            self.wfile.write(written)
-
-        do_GET = do_POST = do_DELETE = do  # noqa: N815 # http.server's names
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        host = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        connection = json.dumps({"conn_type": "openai", "password": "k", "host": host})
-        monkeypatch.setenv("AIRFLOW_CONN_JOBS", connection)
-        monkeypatch.setitem(wire._WIRES, KIND, ToyWire())
-        yield playing
-        server.shutdown()
+    scripted.play(playing.answer)
+    monkeypatch.setenv("AIRFLOW_CONN_JOBS", scripted.connection_json)
+    monkeypatch.setitem(wire._WIRES, KIND, ToyWire())
+    return playing
 
 
 def job(**arguments: Any) -> ToyJobOperator:
@@ -233,7 +209,7 @@ def test_a_job_is_cancelled_by_its_ref(scene: Scene, jobs: Jobs) -> None:
     ref = scene.context["ti"].xcoms["ref"]
 
     assert CancelRunOperator(task_id="end", ref=ref).execute(scene.context)["status"] == "off"
-    assert "DELETE /v1/jobs/job0" in jobs.asked
+    assert "DELETE /jobs/job0" in jobs.asked
 
 
 def test_an_unknown_kind_is_named_before_anything_is_sent(scene: Scene, jobs: Jobs) -> None:

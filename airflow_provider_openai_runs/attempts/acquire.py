@@ -30,11 +30,11 @@ from airflow_provider_openai_runs.runs.acquisition import (
     Situation,
     WaitForThread,
 )
-from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET, SEARCH_PAUSE
+from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET, END_PAUSE, SEARCH_PAUSE
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
-from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.ownership import decide
 from airflow_provider_openai_runs.runs.record import Record
 
@@ -49,14 +49,12 @@ class RunAcquirer:
 
     :param policy: what ``decide`` goes by.
     :param guess: what a retry knows without a store.
-    :param token_prefix: the part of the token that every attempt of this generation has in common.
     """
 
     api: RunsApi
     store: RecordStore
     creator: RunCreator
     policy: OwnershipPolicy
-    token_prefix: str
     log: Logger
     guess: Record | None = None
     clock: Callable[[], float] = time.time
@@ -76,7 +74,7 @@ class RunAcquirer:
             ) from error
 
     def _acquire(self) -> Acquired | WaitForThread:
-        record = self.store.load()
+        record = self.store.current()
         situation = Situation(
             record=record or self.guess,
             is_guess=record is None and self.guess is not None,
@@ -141,16 +139,40 @@ class RunAcquirer:
             self.api.sleep(SEARCH_PAUSE)
 
     def _end(self, step: EndRun) -> Ended:
-        """End a run, and make sure that it has ended, before another one is paid for."""
+        """
+        End a run, and make sure that it has ended, before another one is paid for.
+
+        Whatever the server says, it has the whole time for it: a run that cannot be cancelled may still end.
+        """
         self.log.info("Ending %s first: %s", step.ref, step.because)
-        result = self.api.cancel(step.ref, wait=self.policy.cancel_budget, visible_by=step.visible_by)
+        began = self.clock()
+        ends = began + self.policy.cancel_budget
+        while True:
+            wait = max(0.0, ends - self.clock())
+            result = self.api.cancel(step.ref, wait=wait, visible_by=step.visible_by)
+            left = ends - self.clock()
+            if result.has_ended or left <= 0:
+                break
+            self.api.sleep(min(END_PAUSE, left))
         if result.has_ended:
             self.log.info("%s is %s", step.ref, result.raw_status or "gone")
-        return Ended(ref=step.ref, result=result)
+        # One whose calls this task is to answer goes on waiting for them.
+        is_given_up = step.ref != self.creator.request.answers
+        if is_given_up and result.polled is not None and result.polled.needs_action:
+            self._close(step.ref)
+        return Ended(ref=step.ref, result=result, seconds=self.clock() - began, others=step.others)
+
+    def _close(self, ref: RunRef) -> None:
+        """Answer the calls that a response leaves behind, so that the next one in its conversation works."""
+        closed = self.api.close(ref)
+        if isinstance(closed, RequestFailure):
+            self.log.warning("Could not answer the calls that %s leaves open: %s", ref, closed)
+        elif closed is not None:
+            self.log.info("The calls of %s were answered with an error in conversation %s", ref, closed)
 
     def _is_ours(self, step: IdentifyRun) -> bool:
         run = self.api.retrieve(step.ref, budget=ADOPT_BUDGET)
-        return isinstance(run, Run) and run.metadata.get(TOKEN_KEY, "").startswith(self.token_prefix)
+        return isinstance(run, Run) and run.metadata.get(TOKEN_KEY, "").startswith(self.policy.token_prefix)
 
     def _own(self, step: Own) -> Acquired:
         if step.finished:

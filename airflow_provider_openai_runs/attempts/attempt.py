@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.create import Acquired
 from airflow_provider_openai_runs.attempts.kill import KillHandler
+from airflow_provider_openai_runs.attempts.last_requests import LastRequests
+from airflow_provider_openai_runs.attempts.page import push_page
 from airflow_provider_openai_runs.attempts.parts import AttemptParts
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
@@ -30,13 +30,13 @@ from airflow_provider_openai_runs.attempts.tool_call_round import ToolCallRound
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.acquisition import WaitForThread
 from airflow_provider_openai_runs.runs.budgets import BUSY_PAUSE
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome, WaitLimits
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import TERMINAL
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
-from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.wait import WaitResult, wait
 
 if TYPE_CHECKING:
@@ -74,8 +74,19 @@ class Attempt:
         self._page_key = page_key
         self._store = RecordStore(context.get("task_state_store"), log=log)
         self._parts = AttemptParts(settings, context, store=self._store, log=log)
+        self._kill_handler = KillHandler(
+            requests=LastRequests(ti=self._ti, store=self._store),
+            cancels={
+                Cause.KILLED: ("cancel_on_kill", settings.cancel_on_kill),
+                Cause.FAILED: ("cancel_on_kill", settings.cancel_on_kill),
+                Cause.TIMED_OUT: ("cancel_on_timeout", settings.cancel_on_timeout),
+            },
+            log=log,
+        )
         self._hooks: dict[str, OpenAIRunsHook] = {}
         self._is_watched = False
+        #: The run of an earlier attempt or worker, as people read it: its connection has existed.
+        self._earlier: str | None = None
         #: Unix seconds at which execution_timeout is over.
         self._attempt_deadline: float | None = None
 
@@ -94,16 +105,18 @@ class Attempt:
             self._log.warning(_NO_STORE)
         if settings.execution_timeout:
             self._attempt_deadline = started_at + settings.execution_timeout.total_seconds()
+        if (record := self._store.current()) is not None:
+            self._earlier = record.ref.subject if record.ref else "The run of an earlier attempt"
         hook = self._watched_hook(settings.conn_id)
-        with self._timed():
-            acquired = self._acquire(hook, started_at)
-            if isinstance(acquired, DeferForThread):
-                return acquired
-            if settings.completion_window is None:
-                hook = self._show(acquired)
-                run = acquired.created or hook.retrieve(acquired.run.ref)
-                return Finished(result=results.to_xcom(run, log=self._log))
-            return self._go_on(acquired, self._wait(acquired))
+        acquired = self._acquire(hook, started_at)
+        if isinstance(acquired, DeferForThread):
+            return acquired
+        if settings.completion_window is None:
+            hook = self._show(acquired)
+            self._kill_handler.settle()  # from now on it is known to whoever asked for it
+            run = acquired.created or hook.retrieve(acquired.run.ref)
+            return Finished(result=results.to_xcom(run, log=self._log))
+        return self._go_on(acquired, self._wait(acquired))
 
     def complete(self, event: Any) -> AttemptStep:
         """Finish after the wait in the triggerer, or answer the model's calls and wait again."""
@@ -111,50 +124,43 @@ class Attempt:
             self._log.warning("An approval page of the past was answered; polling the run again")
             return self.execute(started_at=time.time())
         result = WaitResult.from_json(event)
-        with self._timed():
-            return self._go_on(self._resumed(event), result)
+        return self._go_on(self._resumed(event), result)
 
     def complete_approval(self, event: Any, stored: Mapping[str, Any]) -> AttemptStep:
         """Answer the model's calls as a person decided, and wait again."""
         acquired = self._resumed(stored)
-        with self._timed():
-            again = self._answer(acquired, approval=event)
-            if isinstance(again, AwaitApproval):
-                return again
-            if again is None:
-                return self._go_on(acquired, _ended_as(acquired, Outcome.ENDED))
-            return self._go_on(again, self._wait(again))
+        again = self._answer(acquired, approval=event)
+        if isinstance(again, AwaitApproval):
+            return again
+        if again is None:
+            return self._go_on(acquired, _ended_as(acquired, Outcome.ENDED))
+        return self._go_on(again, self._wait(again))
 
     def after_the_triggers_death(self) -> AttemptStep | None:
         """Return how a run goes on that has ended all the same; None where it has not."""
-        record = self._store.load()
+        record = self._store.current()
         run = self._recorded_run(record)
         if run is None:
             return None
+        self._kill_handler.watch(run.ref)
         finisher = self._parts.finisher(self._hook_of(run.ref))
         is_last_try = self._ti.try_number > self._ti.max_tries
-        outcome = finisher.after_the_triggers_death(run.ref, is_last_try=is_last_try)
+        outcome = finisher.after_the_triggers_death(run, is_last_try=is_last_try)
+        self._kill_handler.settle()
         if outcome is None:
             return None
         acquired = Acquired(run=replace(run, created_at=time.time()))
         return self._go_on(acquired, _ended_as(acquired, outcome))
 
     def kill(self) -> None:
-        """End the run."""
-        if self._is_watched:
-            self._kill_handler.kill()
+        """End the run, unless another attempt goes on with it."""
+        self._kill_handler.kill()
+
+    def guard(self) -> AbstractContextManager[None]:
+        """Make sure that nothing ends the attempt without a word about its run."""
+        return self._kill_handler.guard()
 
     # -- before the wait ----------------------------------------------------------------------------------
-
-    @cached_property
-    def _kill_handler(self) -> KillHandler:
-        can_search = wire_of(self._settings.request.kind).can_search
-        return KillHandler(
-            ti=self._ti,
-            cancel=self._settings.cancel_on_kill,
-            adoptable=self._store.is_kept or can_search,
-            log=self._log,
-        )
 
     def _watched_hook(self, conn_id: str) -> OpenAIRunsHook:
         """Return a hook that a kill interrupts, one for each connection."""
@@ -162,24 +168,19 @@ class Attempt:
             self._hooks.clear()  # those that were only to read with
             self._is_watched = True
         if conn_id not in self._hooks:
-            self._hooks[conn_id] = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep)
+            existed = self._earlier is not None
+            hook = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep, existed=existed)
+            hook.await_connection(self._earlier)
+            self._hooks[conn_id] = hook
         self._kill_handler.prepare(self._hooks[conn_id])
         return self._hooks[conn_id]
 
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         """Return a hook to read a run with, and make the run's page known."""
-        hook = self._hooks.setdefault(ref.conn_id, OpenAIRunsHook(ref.conn_id))
+        hook = self._hooks.setdefault(ref.conn_id, OpenAIRunsHook(ref.conn_id, existed=True))
+        hook.await_connection(ref.subject)
         self._show_page(hook.run_url(ref))
         return hook
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        try:
-            yield
-        except AirflowTaskTimeout:
-            if self._is_watched:
-                self._kill_handler.timed_out = True
-            raise
 
     def _acquire(self, hook: OpenAIRunsHook, started_at: float) -> Acquired | DeferForThread:
         """Acquire a run, waiting where the thread is busy and the user wants it."""
@@ -214,8 +215,8 @@ class Attempt:
     def _show(self, acquired: Acquired) -> OpenAIRunsHook:
         """Make the run known: to a kill, to XCom, to the link and to whoever reads the log."""
         run = acquired.run
-        hook = self._watched_hook(run.ref.conn_id)
         self._kill_handler.watch(run.ref)
+        hook = self._watched_hook(run.ref.conn_id)
         self._kill_handler.raise_if_killed()
         url = hook.run_url(run.ref)
         self._show_page(url)
@@ -223,7 +224,7 @@ class Attempt:
         if self._settings.push_xcom or not self._store.is_kept:
             self._ti.xcom_push(key="ref", value=run.ref.to_json())
         if self._settings.push_xcom:
-            self._ti.xcom_push(key=self._page_key, value=url)
+            push_page(self._ti, key=self._page_key, url=url, log=self._log)
         verb = "Created" if acquired.created is not None else "Going on with"
         until = f"waiting until {_utc(run.deadline)}" if run.deadline else "not waiting for it"
         self._log.info("%s %s, %s%s", verb, run.ref, until, url and f": {url}")
@@ -233,19 +234,28 @@ class Attempt:
 
     def _go_on(self, acquired: Acquired, result: WaitResult | Defer) -> AttemptStep:
         """Answer the model's calls and wait, again and again, until there is a result."""
-        while True:
-            if isinstance(result, Defer):
-                return result
-            if result.outcome is not Outcome.NEEDS_ACTION or not self._settings.answers_calls:
-                break
-            again = self._answer(acquired)
-            if isinstance(again, AwaitApproval):
-                return again
-            if again is None:
-                break
-            acquired, result = again, self._wait(again)
-        finisher = self._parts.finisher(self._hook_of(acquired.run.ref))
-        return Finished(result=finisher.conclude(result, acquired.run.rounds, created=acquired.ended))
+        found_late = -1  # the round whose calls only the whole run showed, read with its request
+        while not isinstance(result, Defer):
+            if result.outcome is Outcome.NEEDS_ACTION and self._settings.answers_calls:
+                again = self._answer(acquired)
+                if isinstance(again, AwaitApproval):
+                    return again
+                if again is not None:
+                    acquired, result = again, self._wait(again)
+                    continue
+            self._kill_handler.settle()
+            run = acquired.run
+            may_answer = result.outcome is Outcome.ENDED and run.rounds.answered > found_late
+            found = self._parts.finisher(self._hook_of(run.ref)).conclude(
+                result,
+                run.rounds,
+                created=acquired.ended,
+                may_answer=may_answer and self._settings.answers_calls,
+            )
+            if found is not None:
+                return Finished(result=found)
+            found_late, result = run.rounds.answered, _ended_as(acquired, Outcome.NEEDS_ACTION)
+        return result
 
     def _wait(self, acquired: Acquired) -> WaitResult | Defer:
         """Wait for the end of the run or for its next calls; in the triggerer if ``deferrable``."""
@@ -275,8 +285,8 @@ class Attempt:
 
     def _answer(self, acquired: Acquired, *, approval: Any = None) -> Acquired | AwaitApproval | None:
         """Answer the calls that the run waits for; None if nobody here can."""
-        hook = self._watched_hook(acquired.run.ref.conn_id)
         self._kill_handler.watch(acquired.run.ref)
+        hook = self._watched_hook(acquired.run.ref.conn_id)
         calls = ToolCallRound(
             hook=hook,
             settings=self._settings,
@@ -292,6 +302,7 @@ class Attempt:
     def _resumed(self, stored: Mapping[str, Any]) -> Acquired:
         """Return what an earlier worker has handed over."""
         run = TrackedRun.from_json(stored)
+        self._earlier = run.ref.subject
         self._attempt_deadline = run.attempt_deadline
         return Acquired(run=replace(run, created_at=run.created_at or time.time()))
 

@@ -6,12 +6,18 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore, SavedIntent
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.runs.acquisition import Create, NotCreated
-from airflow_provider_openai_runs.runs.budgets import ZOMBIE_CANCEL_WAIT
+from airflow_provider_openai_runs.runs.budgets import (
+    LEAST_REPLY_TIMEOUT,
+    NOT_FOUND_GRACE,
+    ZOMBIE_CANCEL_WAIT,
+)
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
@@ -21,6 +27,8 @@ from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.wire import Answer
+
+_Send = Callable[[], Run | RequestFailure]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +58,10 @@ class RunCreator:
 
     :param identity: Dag id, Dag run id, task id, map index.
     :param generation: ``max_tries``, which a clear changes and a retry does not.
+    :param attempt: the task's try number.
     :param window: seconds to wait for the run; None is fire and forget.
     :param timeouts: budgets in seconds.
-    :param on_created: called with a run as soon as it exists, before anything else.
+    :param send_paid: sends a create, given its intent.
     """
 
     api: RunsApi
@@ -62,7 +71,8 @@ class RunCreator:
     generation: int
     window: float | None
     timeouts: Mapping[str, float]
-    on_created: Callable[[RunRef], None] = lambda _: None
+    attempt: int | None = None
+    send_paid: Callable[[Record, _Send], Run | RequestFailure] = lambda _, send: send()
     clock: Callable[[], float] = time.time
 
     def create(self, step: Create, *, before: Record | None, gives_up_at: float) -> Acquired | NotCreated:
@@ -78,13 +88,12 @@ class RunCreator:
         thread_id = self.request.thread_id or step.thread_id or self._new_thread()
 
         def send(intent: SavedIntent) -> Run | RequestFailure:
-            timeout = max(1.0, gives_up_at - self.clock())
+            timeout = max(LEAST_REPLY_TIMEOUT, gives_up_at - self.clock())
             return self.api.create(intent, thread_id=thread_id, timeout=timeout)
 
         doing = f"create a {self.request.noun}"
-        return self._send(
-            self._intent(thread_id=thread_id, token=step.token), send, before=before, doing=doing
-        )
+        intent = self._intent(thread_id=thread_id, token=step.token, lost=step.lost)
+        return self._send(intent, send, before=before, doing=doing)
 
     def answer(
         self,
@@ -95,29 +104,35 @@ class RunCreator:
         deadline: float | None,
         before: Record | None,
         gives_up_at: float,
+        lost: tuple[str, ...] = (),
     ) -> Acquired | NotCreated:
         """
         Create the run that answers the calls of ``parent``.
 
         :param rounds: what is to be remembered then.
+        :param lost: the tokens of the creates of this generation that were not answered.
         """
-        intent = replace(self._intent(thread_id=None), rounds=rounds, deadline=deadline)
+        intent = replace(self._intent(thread_id=None, lost=lost), rounds=rounds, deadline=deadline)
         is_first_of_another = self.request.answers is not None and rounds.answered == 1
         request = self.request if is_first_of_another else _free_to_answer(self.request)
 
         def send(saved: SavedIntent) -> Run | RequestFailure:
-            timeout = max(1.0, gives_up_at - self.clock())
+            timeout = max(LEAST_REPLY_TIMEOUT, gives_up_at - self.clock())
             return self.api.answer(saved, parent, outputs, request, timeout=timeout)
 
         return self._send(intent, send, before=before, doing=f"answer the calls of {parent.ref}")
 
-    def _intent(self, *, thread_id: str | None, token: str | None = None) -> Record:
+    def _intent(
+        self, *, thread_id: str | None, token: str | None = None, lost: tuple[str, ...] = ()
+    ) -> Record:
         return Record(
             generation=self.generation,
             token=token or new_token((*self.identity, self.generation), random_part=secrets.token_hex(8)),
             intent_at=self.clock(),
             thread_id=thread_id,
             fingerprint=self.request.fingerprint(),
+            attempt=self.attempt,
+            lost=lost,
         )
 
     def _send(
@@ -128,7 +143,8 @@ class RunCreator:
         before: Record | None,
         doing: str,
     ) -> Acquired | NotCreated:
-        reply = send(self.store.save_intent(intent))
+        saved = self._saved(intent, before)
+        reply = self.send_paid(intent, partial(send, saved))
         if not isinstance(reply, RequestFailure):
             return self._created(intent, reply)
         active = reply.active_run_id and RunRef(
@@ -145,8 +161,20 @@ class RunCreator:
             active_run=active or None,
         )
 
+    def _saved(self, intent: Record, before: Record | None) -> SavedIntent:
+        """Save an intent, or take it back: a retry would take it for a create that was sent."""
+        try:
+            saved = self.store.save_intent(intent)
+            self.api.sleep(0)  # which goes no further once the task is killed
+        except NoLongerOwnerError:
+            raise
+        except BaseException:
+            with suppress(Exception):  # what ended the attempt matters more
+                self.store.save(before)
+            raise
+        return saved
+
     def _created(self, intent: Record, reply: Run) -> Acquired:
-        self.on_created(reply.ref)
         now = self.clock()
         window_ends = None if self.window is None else now + self.window
         deadline = window_ends if intent.deadline is None else intent.deadline
@@ -154,7 +182,7 @@ class RunCreator:
         try:
             self.store.save(intent.with_run(run))
         except NoLongerOwnerError as error:
-            ended = self.api.cancel(run.ref, wait=ZOMBIE_CANCEL_WAIT)
+            ended = self.api.cancel(run.ref, wait=ZOMBIE_CANCEL_WAIT, visible_by=now + NOT_FOUND_GRACE)
             fate = "cancelled" if ended.has_ended else "not cancelled and may be running and billing"
             raise RunCallError(
                 f"This attempt is no longer the task's: a later one has taken over. {run.ref}, which it "

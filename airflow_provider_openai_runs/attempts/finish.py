@@ -13,6 +13,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
     LAST_READ_BUDGET,
+    NOT_FOUND_GRACE,
     NOT_SHOWN_YET,
 )
 from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run, error_of_wait
@@ -24,6 +25,7 @@ from airflow_provider_openai_runs.runs.response_request import conversation_of
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.typed.output import OutputType
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -57,18 +59,22 @@ class RunFinisher:
 
     # -- with a result ------------------------------------------------------------------------------------
 
-    def conclude(self, result: WaitResult, rounds: Rounds, *, created: Run | None = None) -> dict[str, Any]:
+    def conclude(
+        self, result: WaitResult, rounds: Rounds, *, created: Run | None = None, may_answer: bool = False
+    ) -> dict[str, Any] | None:
         """
-        Return the run's dict, or fail.
+        Return the run's dict, or fail; None if it waits for calls that may be answered after all.
 
         :param rounds: the rounds of calls that were answered.
         :param created: the answer to its create, if the run had ended by then.
+        :param may_answer: whether somebody may answer calls that the wait has not seen.
         :raises OpenAIRunError: if the run is no success, or its time was over.
         """
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
-            return self._finish(result.ref, created, rounds)
+            return self._finish(result.ref, created, rounds, may_answer=may_answer)
         if result.fate is not Fate.LEFT_RUNNING:
-            self._update_record(ended_by_us=True)
+            has_ended = result.fate in {Fate.CANCELLED, Fate.GONE}
+            self._update_record(ended_by_us=True, **({"ended": True} if has_ended else {}))
         error = error_of_wait(
             result.outcome,
             result.ref,
@@ -79,7 +85,9 @@ class RunFinisher:
         )
         raise self._pushed(error, self._last_read(self._reading(result.ref), f"{result.ref} once more"))
 
-    def _finish(self, ref: RunRef, created: Run | None, rounds: Rounds) -> dict[str, Any]:
+    def _finish(
+        self, ref: RunRef, created: Run | None, rounds: Rounds, *, may_answer: bool
+    ) -> dict[str, Any] | None:
         # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
         # nothing that could be read.
         flow = self._reading(ref) if created is None else self._completed(created)
@@ -93,9 +101,13 @@ class RunFinisher:
                     break
         except ApiRequestFailed as failed:
             raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
+        if may_answer and run.needs_action:
+            return None
         run = as_one(self._earlier(rounds), run)
         self.log.info("%s", results.summary(run))
-        error = error_of_run(run, on_incomplete=self.settings.on_incomplete)
+        error = error_of_run(
+            run, on_incomplete=self.settings.on_incomplete, is_adopted=self._may_be_adopted(run)
+        )
         if error is None:
             return self._result(run)
         if run.needs_action:
@@ -103,19 +115,33 @@ class RunFinisher:
                 self.log.info("The model waits for the answer to its calls (on_tool_calls='return')")
                 return results.to_xcom(run, log=self.log)
             error = self._without_answer(run, error)
-        elif run.is_empty:
-            self._update_record(refused=True)
+        elif run.status.is_terminal:
+            self._update_record(ended=True, **({"refused": True} if run.is_empty else {}))
         raise self._pushed(error, run)
 
     def _result(self, run: Run) -> dict[str, Any]:
         values = results.to_xcom(run, log=self.log)
-        if self.settings.output_type is None:
-            return values
+        if self.settings.output_type is not None:
+            try:
+                values["output"] = OutputType(self.settings.output_type).parse(run.final_text)
+            except ValueError as unfit:
+                self._update_record(ended=True, refused=True)
+                raise self._pushed(error_of_answer(run, str(unfit)), run) from None
+        self._update_record(ended=True)
+        return values
+
+    def _may_be_adopted(self, run: Run) -> bool:
+        """Whether an earlier attempt has created the run, and may be who has cancelled it."""
+        if run.status is not RunStatus.CANCELLED:
+            return False
+        try_number = self.context["ti"].try_number
         try:
-            return {**values, "output": OutputType(self.settings.output_type).parse(run.final_text)}
-        except ValueError as unfit:
-            self._update_record(refused=True)
-            raise self._pushed(error_of_answer(run, str(unfit)), run) from None
+            record = self.store.current()
+        except Exception as error:  # noqa: BLE001 # the end of the run matters more
+            self.log.warning("Could not read the record of the run: %s", message_text(error))
+            record = None
+        created_in = record.attempt if record is not None else None
+        return bool(try_number > 1) if created_in is None else created_in != try_number
 
     # -- without one --------------------------------------------------------------------------------------
 
@@ -125,8 +151,9 @@ class RunFinisher:
         run = self._last_read(self._completed(run), f"the steps of {run.ref}") or run
         return self._pushed(error, as_one(self._earlier(rounds), run))
 
-    def after_the_triggers_death(self, ref: RunRef, *, is_last_try: bool) -> Outcome | None:
+    def after_the_triggers_death(self, tracked: TrackedRun, *, is_last_try: bool) -> Outcome | None:
         """Poll the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
+        ref = tracked.ref
         polled = self._last_read(flows.single(wire_of(ref.kind).poll(ref)), f"{ref}, whose trigger died")
         if polled is not None:
             if polled.needs_action:
@@ -134,7 +161,7 @@ class RunFinisher:
             if polled.status.is_terminal:
                 return Outcome.ENDED
         if is_last_try and self.settings.cancel_on_kill:
-            became = self._cancel(ref)
+            became = self._cancel(ref, visible_by=(tracked.created_at or 0.0) + NOT_FOUND_GRACE)
             self._update_record(ended_by_us=True)
             self.log.warning("The trigger of %s died and no retry is left. %s", ref, became)
         else:
@@ -147,7 +174,8 @@ class RunFinisher:
             left = "It goes on waiting (cancel_on_timeout=False); a retry answers it in a window of its own."
             return type(error)(f"{error} {left}", retryable=error.retryable)
         if run.status is RunStatus.COMPLETED:
-            return self._closed(run, error) if self._update_record(refused=True) else error
+            is_ours = self._update_record(ended=True, refused=True)
+            return self._closed(run, error) if is_ours else error
         # Before the cancel: it may be the run of a later attempt by now, which has an answer.
         if self._update_record(ended_by_us=True):
             became = self._cancel(run.ref)
@@ -176,10 +204,9 @@ class RunFinisher:
         )
         return type(error)(text, retryable=error.retryable, retry_after=error.retry_after)
 
-    def _cancel(self, ref: RunRef) -> str:
+    def _cancel(self, ref: RunRef, *, visible_by: float = 0.0) -> str:
         """End a run, and say what became of it."""
-        flow = flows.cancel(ref, wait=CANCEL_WAIT)
-        ended = self.hook.run_flow(flows.with_retries(flow, budget=CANCEL_WAIT))
+        ended = self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT, visible_by=visible_by))
         return ended.fate.sentence(raw_status=ended.raw_status)
 
     # -- shared -------------------------------------------------------------------------------------------
@@ -210,8 +237,8 @@ class RunFinisher:
     def _update_record(self, **changes: bool) -> bool:
         """Change the record of the run; return False if it is another attempt's by now."""
         try:
-            record = self.store.load()
-            if record is not None:
+            record = self.store.current()
+            if record is not None and not record.unreadable:
                 self.store.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
         except NoLongerOwnerError:
             self.log.warning("A later attempt has taken over; its record is left as it is")

@@ -1,73 +1,141 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ends the run of a task that is killed in its worker."""
+"""Watches over one attempt in a worker: whatever ends it, its run is ended, left to a retry, or named."""
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
-from airflow_provider_openai_runs.attempts.task_state import ENDED, state_among
-from airflow_provider_openai_runs.runs.budgets import (
-    KILL_ASK_SECONDS,
-    KILL_CANCEL_SECONDS,
-    KILL_NOTICE_SECONDS,
-    KILL_POLL_SECONDS,
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferred,
 )
+from airflow.sdk import exceptions
+
+from airflow_provider_openai_runs.attempts.end_run import EndedRun, RunEnding
+from airflow_provider_openai_runs.attempts.last_requests import LastRequests, Watched
+from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, KILL_NOTICE_SECONDS, KILL_SECONDS
+from airflow_provider_openai_runs.runs.end_of_attempt import ENDED, Cause
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
-from airflow_provider_openai_runs.runs.failure import FailureKind
-from airflow_provider_openai_runs.runs.fate import Fate
-from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.wire import wire_of
-from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.tool_calls.worker_thread import Job, Worker
+from airflow_provider_openai_runs.wire import ApiRequest
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
-#: A later attempt has the run, or will have it; a user's mark or clear shows as another state.
-_GOES_ON = frozenset({"running", "up_for_retry", "scheduled", "queued", "deferred"})
+
+def _known(*names: str) -> tuple[type[BaseException], ...]:
+    """Return those of Airflow's exceptions that this Airflow has."""
+    return tuple(getattr(exceptions, name) for name in names if hasattr(exceptions, name))
+
+
+#: By these the task leaves its worker and comes back.
+_LEAVES: tuple[type[BaseException], ...] = (
+    TaskDeferred,
+    *_known("TaskAwaitingInput", "AirflowRescheduleException"),
+)
+#: After these Airflow does not try again, whatever is left.
+_FINAL: tuple[type[BaseException], ...] = (
+    AirflowFailException,
+    AirflowSkipException,
+    *_known("AirflowTaskTerminated"),
+)
 
 
 class KillHandler:
     """
-    Watches over one attempt in a worker.
+    Watches over what one attempt has paid for.
 
-    ``kill`` runs in a signal handler on the main thread, which may hold the locks of Airflow's channel to its
-    supervisor and of the client's connection pool. So it calls neither: it asks and cancels in threads of
-    their own, on a client built beforehand, within the five seconds that Airflow leaves.
+    ``kill`` runs in a signal handler on the main thread, which may be in the middle of a question to
+    Airflow's supervisor: there is one socket, and one lock. So it takes no lock, sets a flag, starts a thread
+    and returns. What the main thread has asked is answered then, the thread asks its own question, and the
+    main thread waits for it before it leaves the task, within the five seconds that Airflow leaves.
 
-    :param cancel: ``cancel_on_kill``.
-    :param adoptable: whether a retry would find the run again.
+    :param requests: how Airflow, the store and the server are asked.
+    :param cancels: whether the user wants the run cancelled, by cause, and what the argument is called.
     """
 
-    def __init__(self, *, ti: Any, cancel: bool, adoptable: bool, log: Logger) -> None:
-        self._ti = ti
-        self._cancel = cancel
-        self._adoptable = adoptable
+    def __init__(
+        self, *, requests: LastRequests, cancels: Mapping[Cause, tuple[str, bool]], log: Logger
+    ) -> None:
+        self._requests = requests
+        self._cancels = cancels
         self._log = log
-        self._client: Any = None
-        self._client_of: str | None = None
-        self._killed = False
-        self._fate: str | None = None
-        self._ended: RunRef | None = None
-        self._ending = threading.Lock()
-        self.ref: RunRef | None = None
-        #: execution_timeout is over: Airflow then calls ``on_kill`` too, but nobody evicted the worker.
-        self.timed_out = False
+        self._killed_at: float | None = None
+        self._watched: Watched | None = None
+        self._raised: OpenAIRunError | None = None
+        self._handled: tuple[Watched, EndedRun] | None = None
+        self._one_at_a_time = threading.Lock()
+        self._creates = Worker(name="openai-run-create")
+
+    # -- what is watched ----------------------------------------------------------------------------------
 
     def prepare(self, hook: OpenAIRunsHook) -> None:
         """Build the client that a kill will need."""
-        if self._client_of != hook.conn_id:
-            self._client, self._client_of = hook.get_conn(), hook.conn_id
+        self._requests.prepare(hook.conn_id, hook.get_conn)
 
-    def watch(self, ref: RunRef) -> None:
-        """Watch over this run from now on."""
-        self.ref = ref
+    def watch(self, ref: RunRef, *, close: ApiRequest[None] | None = None) -> None:
+        """
+        Watch over this run from now on.
+
+        :param close: answers the calls that it waits for with an error.
+        """
+        watched = self._watched
+        if watched is None or watched.ref != ref or close is not None:
+            self._watched = Watched(kind=ref.kind, conn_id=ref.conn_id, ref=ref, close=close)
+
+    def settle(self) -> None:
+        """
+        Watch no longer: the run has ended, or the error of its wait says what became of it.
+
+        :raises OpenAIRunError: when it was a kill that has ended it.
+        """
+        if self._killed_at is not None and self._ended(Cause.KILLED).touched:
+            self._raise_killed()
+        self._watched = None
+
+    def send(
+        self, kind: str, conn_id: str, intent: Record, send: Callable[[], Run | RequestFailure]
+    ) -> Run | RequestFailure:
+        """
+        Send a create in a thread of its own: its answer arrives whatever is raised on the main thread.
+
+        :param intent: as it stands on record.
+        """
+        before, job = self._watched, Job(send, contextvars.copy_context())
+        watched = Watched(kind=kind, conn_id=conn_id, intent=intent, create=job)
+        self._watched = watched
+        self._creates.start(job)
+        job.done.wait()
+        if job.error is not None:
+            raise job.error
+        reply: Run | RequestFailure = job.result
+        if isinstance(reply, Run):
+            self._watched = replace(watched, ref=reply.ref)
+        elif reply.not_accepted:
+            self._watched = before
+        return reply
+
+    # -- a kill -------------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """Note that the task is killed, and have its run ended."""
+        self._killed_at = self._killed_at or time.monotonic()
+        if self._is_open():
+            self._start(Cause.KILLED)
 
     def sleep(self, seconds: float) -> None:
         """
@@ -89,11 +157,8 @@ class KillHandler:
 
         :raises OpenAIRunError: when it was.
         """
-        if not self._killed:
-            return
-        with self._ending:
-            self._end()
-        raise OpenAIRunError(f"The task was killed. {self._fate or 'Nothing had been created.'}")
+        if self._killed_at is not None:
+            self._raise_killed()
 
     def raise_if_ended(self) -> None:
         """
@@ -102,86 +167,93 @@ class KillHandler:
         :raises OpenAIRunError: when it was.
         """
         with suppress(Exception):  # unknown counts as wanted
-            self._killed = self._killed or self._state() in ENDED
+            if self._requests.state().name in ENDED:
+                self._killed_at = self._killed_at or time.monotonic()
         self.raise_if_killed()
 
-    def kill(self) -> None:
-        """Note that the task is killed, and end its run."""
-        self._killed = True
-        if self.ref is None:
-            return
-        thread = threading.Thread(target=self._end_unless_ending, daemon=True)
-        thread.start()
-        thread.join(KILL_ASK_SECONDS + KILL_CANCEL_SECONDS)
+    # -- any other end ------------------------------------------------------------------------------------
 
-    def _end_unless_ending(self) -> None:
-        """Leave it to the main thread where that is at it: the signal handler must not wait for it."""
-        if self._ending.acquire(blocking=False):
-            try:
-                self._end()
-            finally:
-                self._ending.release()
-
-    def _end(self) -> None:
-        ref = self.ref
-        # Another one may have been created meanwhile: the response that answers the calls of this one.
-        if ref is None or self._ended == ref:
-            return
-        if not self._cancel:
-            self._fate = f"{ref}: {Fate.LEFT_RUNNING.sentence()} (cancel_on_kill=False)"
-        elif self._is_left_to_a_retry():
-            self._fate = f"{ref}: the worker goes away, not the task; the run is left to the retry."
-        else:
-            self._fate = f"{ref}: {self._cancelled(ref)}"
-        self._ended = ref
-        self._log.warning("The task was killed. %s", self._fate)
-
-    def _cancelled(self, ref: RunRef) -> str:
-        from airflow_provider_openai_runs.transport import sdk  # noqa: PLC0415 # brings the SDK
-
-        wire = wire_of(ref.kind)
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Whatever ends the attempt, see that its run is ended, left to a retry, or named in the log."""
         try:
-            polled = sdk.send(self._client, replace(wire.cancel(ref), timeout=KILL_CANCEL_SECONDS))
-        except ApiRequestFailed as failed:
-            not_cancelled = f"{Fate.NOT_CANCELLED.sentence()} ({failed.failure})"
-            if failed.failure.kind is not FailureKind.REJECTED:
-                return not_cancelled
-            try:
-                polled = sdk.send(self._client, replace(wire.poll(ref), timeout=KILL_POLL_SECONDS))
-            except ApiRequestFailed:
-                return not_cancelled
-            if polled.status.is_active:
-                return not_cancelled
-        if polled.status is RunStatus.CANCELLED:
-            return Fate.CANCELLED.sentence()
-        return (Fate.ENDED if polled.status.is_terminal else Fate.CANCELLING).sentence(
-            raw_status=polled.raw_status
-        )
+            yield
+        except _LEAVES:
+            if self._killed_at is not None and self._ended(Cause.KILLED).touched:
+                self._raise_killed()
+            raise
+        except BaseException as error:
+            self._end_after(error)
+            raise
+        if self._killed_at is not None:
+            self._ended(Cause.KILLED)
 
-    def _is_left_to_a_retry(self) -> bool:
-        """
-        Ask Airflow: when a worker is shut down or evicted, its task instance stays ``running``.
+    def _end_after(self, error: BaseException) -> None:
+        if error is self._raised:
+            return
+        watched = self._watched
+        why = f"{Cause.FAILED} ({type(error).__name__}: {message_text(error)})"
+        if self._killed_at is not None:
+            # Of a run that is cancelled here, the wait may say that somebody else has done it.
+            if self._ended(Cause.KILLED).touched and isinstance(error, Exception):
+                self._raise_killed()
+        elif isinstance(error, AirflowTaskTimeout):
+            self._ended(Cause.TIMED_OUT)
+        elif not isinstance(error, OpenAIRunError):
+            self._ended(Cause.FAILED, why=why, may_retry=not isinstance(error, _FINAL))
+        elif watched is not None and watched.ref is not None:
+            # Foreseen: whoever raised it means the run to go on, for a fixed connection or another answer.
+            self._log.warning("%s. %s was left as it is and may be running and billing", why, watched.ref)
 
-        One that was silent for too long finds the state of its successor: waiting to be tried again, in the
-        queue, running or deferred already. A task that is cleared while it runs is ``restarting`` instead.
-        """
-        if self.timed_out or not self._adoptable or self._ti.try_number > self._ti.max_tries:
-            return False
-        found: list[Any] = []
+    # -- how ----------------------------------------------------------------------------------------------
 
-        def ask() -> None:
-            with suppress(Exception):  # in whatever state Airflow's channel is
-                found.append(self._state())
+    def _raise_killed(self) -> NoReturn:
+        self._raised = OpenAIRunError(f"{Cause.KILLED}. {self._ended(Cause.KILLED).text}")
+        raise self._raised from None
 
-        thread = threading.Thread(target=ask, daemon=True)
+    def _is_open(self) -> bool:
+        watched, handled = self._watched, self._handled
+        if watched is None or handled is None:
+            return watched is not None
+        return watched is not handled[0] and (watched.ref is None or watched.ref != handled[1].ref)
+
+    def _ended(self, cause: Cause, *, why: str = "", may_retry: bool = True) -> EndedRun:
+        """End what is watched, in a thread, since it asks Airflow; and wait for it."""
+        if self._is_open():
+            # Without a kill nobody sends SIGKILL, and a cancel that fails for now is sent again.
+            more = 0.0 if cause is Cause.KILLED else CANCEL_WAIT
+            thread = self._start(cause, why=why, may_retry=may_retry)
+            thread.join(self._began() + KILL_SECONDS + more - time.monotonic())
+        if self._handled is not None and not self._is_open():
+            return self._handled[1]
+        return EndedRun(text="Nothing had been created." if self._watched is None else _TOO_LATE)
+
+    def _start(self, cause: Cause, *, why: str = "", may_retry: bool = True) -> threading.Thread:
+        def end() -> None:
+            with self._one_at_a_time:
+                if (watched := self._watched) is not None and self._is_open():
+                    ended = RunEnding(
+                        requests=self._requests,
+                        watched=watched,
+                        cause=cause,
+                        cancels=self._cancels[cause],
+                        retry_left=may_retry and self._requests.has_retry_left,
+                        began=self._began(),
+                    ).end()
+                    (self._log.error if ended.is_loud else self._log.warning)(
+                        "%s. %s", why or cause, ended.text
+                    )
+                    self._handled = (watched, ended)
+
+        thread = threading.Thread(target=end, name="openai-run-end", daemon=True)
         thread.start()
-        thread.join(KILL_ASK_SECONDS)
-        # Unknown counts as killed by a person: a run ended in vain is better than one nobody ends.
-        return bool(found) and found[0] in _GOES_ON
+        return thread
 
-    def _state(self) -> Any:
-        ti = self._ti
-        states = ti.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-        ).get(ti.run_id, {})
-        return state_among(states, ti)
+    def _began(self) -> float:
+        """Return when the seconds that are left began; after a kill that did not come, they begin anew."""
+        now = time.monotonic()
+        killed_at = self._killed_at
+        return now if killed_at is None or now >= killed_at + KILL_SECONDS else killed_at
+
+
+_TOO_LATE = "What became of its run is not known yet: see the line above, or the log of the next attempt."

@@ -60,12 +60,14 @@ class AttemptParts:
                 window=settings.completion_window,
                 create_budget=settings.timeouts["create"],
                 cancel_budget=settings.timeouts["delete"],
+                token_prefix=self._token_prefix,
                 fingerprint=settings.request.fingerprint(),
-                on_lost_create=settings.on_lost_create,
+                resubmits=settings.resubmits,
+                on_incomplete=settings.on_incomplete,
                 on_active_run=settings.on_active_run,
+                on_unendable=settings.on_unendable,
                 cancel_on_timeout=settings.cancel_on_timeout,
             ),
-            token_prefix=self._token_prefix,
             guess=self._guess(),
             log=self._log,
         )
@@ -79,9 +81,10 @@ class AttemptParts:
             store=self._store,
             identity=self._identity,
             generation=self._ti.max_tries,
+            attempt=self._ti.try_number,
             window=self._settings.completion_window,
             timeouts=self._settings.timeouts,
-            on_created=kill_handler.watch,
+            send_paid=partial(kill_handler.send, request.kind, hook.conn_id),
         )
 
     def finisher(self, hook: OpenAIRunsHook) -> RunFinisher:
@@ -138,7 +141,7 @@ class AttemptParts:
         """Return what sends the answers to calls."""
         return AnswerSender(
             creator=self.creator(hook, kill_handler),
-            on_lost_create=self._settings.on_lost_create,
+            resubmits=self._settings.resubmits,
             log=self._log,
         )
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.wire import wire_of
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -37,6 +39,8 @@ class RecordStore:
     def __init__(self, store: Any, *, log: Logger) -> None:
         self._store = store
         self._log = log
+        self._is_known = False
+        self._known: Record | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -44,8 +48,25 @@ class RecordStore:
         return self._store is not None
 
     def load(self) -> Record | None:
-        """Return the record, or None. A store that cannot be read is an error: not to know may pay twice."""
-        return Record.from_json(self._store.get(KEY)) if self.is_kept else None
+        """
+        Read the record; None if there is none.
+
+        A store that cannot be read is an error: not to know may pay twice. A record that cannot be read, or
+        names a kind of run that this version does not know, is ``unreadable``.
+        """
+        record = Record.from_json(self._store.get(KEY)) if self.is_kept else None
+        if record is not None and record.run is not None:
+            try:
+                wire_of(record.run.ref.kind)
+            except RunRequestError:
+                unknown = f"it names {record.run.ref}, of a kind that this version does not know"
+                record = replace(record, run=None, unreadable=message_text(unknown))
+        self._know(record)
+        return record
+
+    def current(self) -> Record | None:
+        """Return the record as this attempt has read or written it last; a successor's is another one."""
+        return self._known if self._is_known else self.load()
 
     def save_intent(self, record: Record) -> SavedIntent:
         """
@@ -56,6 +77,7 @@ class RecordStore:
         if self.is_kept:
             try:
                 self._set(record)
+                self._know(record)
             except Exception as error:
                 if _status_of(error) == _NOT_FOUND:
                     raise NoLongerOwnerError from error
@@ -72,6 +94,7 @@ class RecordStore:
         """
         if not self.is_kept:
             return
+        self._know(record)
         try:
             if record is None:
                 self._store.delete(KEY)
@@ -83,6 +106,9 @@ class RecordStore:
             self._log.warning(
                 "Could not write the record of the run; a retry may not find it: %s", message_text(error)
             )
+
+    def _know(self, record: Record | None) -> None:
+        self._is_known, self._known = True, record
 
     def _set(self, record: Record) -> None:
         self._store.set(KEY, record.to_json(), **_never_expires())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
-from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET
+from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET, CLOSE_BUDGET
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.fate import CancelResult
@@ -65,8 +65,11 @@ class RunsApi:
 
     def cancel(self, ref: RunRef, *, wait: float, visible_by: float = 0.0) -> CancelResult:
         """End a run and wait up to ``wait`` seconds for its end."""
-        flow = flows.cancel(ref, wait=wait, visible_by=visible_by)
-        return self._hook_of(ref).run_flow(flows.with_retries(flow, budget=wait))
+        return self._hook_of(ref).run_flow(flows.cancel(ref, wait=wait, visible_by=visible_by))
+
+    def close(self, ref: RunRef) -> str | RequestFailure | None:
+        """Answer the calls of an ended run with an error, and return the conversation that is free again."""
+        return _tried(self._hook_of(ref), flows.with_retries(flows.close(ref), budget=CLOSE_BUDGET))
 
     def create_thread(self, *, budget: float) -> str | RequestFailure | None:
         """Create the thread that the request brings, and return its id; None if it brings none."""

@@ -12,15 +12,14 @@ from airflow_provider_openai_runs.attempts.create import Acquired, RunCreator
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.answers import (
     NotSent,
-    SendAgain,
     after_failed_answer,
     after_failed_continuation,
 )
-from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET
+from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET, LEAST_REPLY_TIMEOUT
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.lost_create import runs_of
 from airflow_provider_openai_runs.runs.model import Run
-from airflow_provider_openai_runs.runs.policies import OnLostCreate
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.answering import Answers
 from airflow_provider_openai_runs.wire import wire_of
@@ -34,11 +33,11 @@ class AnswerSender:
     """
     Sends the answers of one round.
 
-    :param on_lost_create: what to do when nobody can say whether the next run was created.
+    :param resubmits: how often the next run may be created again when nobody can say whether it was.
     """
 
     creator: RunCreator
-    on_lost_create: OnLostCreate
+    resubmits: int
     log: Logger
     clock: Callable[[], float] = time.time
 
@@ -66,7 +65,7 @@ class AnswerSender:
         """Submit until the run no longer waits: it takes the outputs of a call only once."""
         run, api, tries = answers.run, self.creator.api, 0
         while True:
-            timeout = max(1.0, gives_up_at - self.clock())
+            timeout = max(LEAST_REPLY_TIMEOUT, gives_up_at - self.clock())
             reply = api.answer(None, run, answers.outputs, self.creator.request, timeout=timeout)
             if not isinstance(reply, RequestFailure):
                 break
@@ -88,7 +87,7 @@ class AnswerSender:
                 return next_step
             api.sleep(next_step.seconds)
             tries += 1
-        record = self.creator.store.load()
+        record = self.creator.store.current()
         tracked = TrackedRun(ref=run.ref, created_at=self.clock(), deadline=deadline, rounds=answers.rounds)
         if record is not None and record.run is not None:
             self.creator.store.save(replace(record, run=replace(record.run, rounds=answers.rounds)))
@@ -109,7 +108,8 @@ class AnswerSender:
         self, answers: Answers, deadline: float | None, gives_up_at: float
     ) -> Acquired | NotSent:
         """Create the run that goes on; one whose answer was lost may be running, and is paid for."""
-        before, tries = self.creator.store.load(), 0
+        before, tries = self.creator.store.current(), 0
+        lost = before.lost if before else ()
         while True:
             made = self.creator.answer(
                 answers.run,
@@ -117,13 +117,14 @@ class AnswerSender:
                 rounds=answers.rounds,
                 deadline=deadline,
                 before=before,
+                lost=lost,
                 gives_up_at=gives_up_at,
             )
             if isinstance(made, Acquired):
                 return made
             next_step = after_failed_continuation(
                 made,
-                on_lost_create=self.on_lost_create,
+                resubmits=self.resubmits,
                 tries=tries,
                 now=self.clock(),
                 gives_up_at=gives_up_at,
@@ -133,16 +134,17 @@ class AnswerSender:
                 self.creator.store.save(before)
             if isinstance(next_step, NotSent):
                 return next_step
-            self._warn(made.failure, answers.run, next_step)
+            if made.failure.kind is FailureKind.OUTCOME_UNKNOWN:
+                lost = (*lost, made.intent.token)
+                self.log.warning(
+                    "The answer to the calls of %s was itself not answered (%s); %s may be running and "
+                    "billing. It is sent again in %.0f s (on_lost_create='resubmit', %d of max_resubmits=%d)",
+                    answers.run.ref,
+                    made.failure,
+                    runs_of(made.intent),
+                    next_step.seconds,
+                    len(lost),
+                    self.resubmits,
+                )
             self.creator.api.sleep(next_step.seconds)
             tries += 1
-
-    def _warn(self, failure: RequestFailure, run: Run, again: SendAgain) -> None:
-        if failure.kind is FailureKind.OUTCOME_UNKNOWN:
-            self.log.warning(
-                "The answer to the calls of %s was itself not answered (%s); it is sent again in %.0f s "
-                "(on_lost_create='resubmit')",
-                run.ref,
-                failure,
-                again.seconds,
-            )

@@ -15,6 +15,7 @@ from airflow_provider_openai_runs.runs.policies import (
     OnIncomplete,
     OnLostCreate,
     OnToolCalls,
+    OnUnendable,
 )
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
@@ -27,6 +28,7 @@ _CHOICES = {
     "on_incomplete": policies.OnIncomplete,
     "on_lost_create": policies.OnLostCreate,
     "on_active_run": policies.OnActiveRun,
+    "on_unendable": policies.OnUnendable,
     "on_tool_calls": policies.OnToolCalls,
     "on_approval_timeout": policies.OnApproval,
     "on_second_approval": policies.OnApproval,
@@ -58,7 +60,9 @@ class CreateSettings:
     cancel_on_timeout: bool = True
     on_incomplete: OnIncomplete = "fail"
     on_lost_create: OnLostCreate = "fail"
+    max_resubmits: int = 1
     on_active_run: OnActiveRun = "fail"
+    on_unendable: OnUnendable = "give_up"
     functions: Sequence[Callable[..., Any]] = ()
     outputs: Mapping[str, Answer] = field(default_factory=dict)
     max_rounds: int = 20
@@ -88,6 +92,11 @@ class CreateSettings:
                 store=self.request.body.get("store"),
                 conversation=self.request.body.get("conversation") or (answers and answers.thread_id),
             )
+
+    @property
+    def resubmits(self) -> int:
+        """How many creates that were lost may be sent again."""
+        return self.max_resubmits if self.on_lost_create == "resubmit" else 0
 
     @property
     def answers_calls(self) -> bool:

@@ -3,51 +3,62 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from airflow_provider_openai_runs.runs.budgets import TRIGGER_ASK_PAUSE
+from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, TaskState
+from airflow_provider_openai_runs.runs.text import message_text
 
 log = logging.getLogger(__name__)
 
-ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
 
+async def task_state(task_instance: Any, *, within: float) -> TaskState:
+    """
+    Ask Airflow for the state of the task instance, again and again where it cannot say.
 
-@dataclass(frozen=True, slots=True)
-class TaskState:
-    """The state of a task instance as far as it is known; None is cleared, or gone with its Dag run."""
-
-    name: str | None
-    known: bool = True
-
-    @property
-    def ended(self) -> bool:
-        """Whether nobody waits for the run any more, for certain."""
-        return self.known and (self.name is None or self.name in ENDED)
-
-
-async def task_was_ended(task_instance: Any) -> TaskState:
-    """Ask Airflow for the state of the task instance; whatever goes wrong, the state is unknown."""
+    :param within: seconds; then the state is unknown.
+    """
     if task_instance is None:
-        return TaskState("unknown", known=False)
-    try:
-        # Taken at call time: Airflow sets it when the triggerer starts.
-        from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
-        from airflow.sdk.execution_time.comms import GetTaskStates  # noqa: PLC0415
+        return UNKNOWN
+    ends = time.monotonic() + within
+    while True:
+        asked = asyncio.ensure_future(_asked(task_instance))
+        # A question is never cancelled: its answer would then be taken for the next one's.
+        done, _ = await asyncio.wait({asked}, timeout=max(0.0, ends - time.monotonic()))
+        if not done:
+            asked.add_done_callback(_forget)
+            return UNKNOWN
+        if (error := asked.exception()) is None:
+            return asked.result()
+        if time.monotonic() + TRIGGER_ASK_PAUSE >= ends:
+            log.warning("Could not ask for the state of %s: %s", task_instance.task_id, message_text(error))
+            return UNKNOWN
+        await asyncio.sleep(TRIGGER_ASK_PAUSE)
 
-        answer: Any = await task_runner.SUPERVISOR_COMMS.asend(
-            GetTaskStates(
-                dag_id=task_instance.dag_id,
-                task_ids=[task_instance.task_id],
-                run_ids=[task_instance.run_id],
-                map_index=task_instance.map_index,
-            )
+
+async def _asked(task_instance: Any) -> TaskState:
+    # Taken at call time: Airflow sets it when the triggerer starts.
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+    from airflow.sdk.execution_time.comms import GetTaskStates  # noqa: PLC0415
+
+    answer: Any = await task_runner.SUPERVISOR_COMMS.asend(
+        GetTaskStates(
+            dag_id=task_instance.dag_id,
+            task_ids=[task_instance.task_id],
+            run_ids=[task_instance.run_id],
+            map_index=task_instance.map_index,
         )
-        states = answer.task_states.get(task_instance.run_id, {})
-    except Exception:
-        log.warning("Could not ask for the state of %s", task_instance.task_id, exc_info=True)
-        return TaskState("unknown", known=False)
-    return TaskState(state_among(states, task_instance))
+    )
+    return TaskState(state_among(answer.task_states.get(task_instance.run_id, {}), task_instance))
+
+
+def _forget(asked: asyncio.Future[TaskState]) -> None:
+    if not asked.cancelled():
+        asked.exception()  # else asyncio would write that nobody has read it
 
 
 def state_among(states: Mapping[str, Any], task_instance: Any) -> Any:

@@ -16,6 +16,7 @@ from airflow_provider_openai_runs.runs.answers import NotSent
 from airflow_provider_openai_runs.runs.budgets import NOT_SHOWN_YET
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.runs.response_request import conversation_of
 from airflow_provider_openai_runs.runs.tools import name_calls
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.answering import (
@@ -63,6 +64,8 @@ class ToolCallRound:
         """
         tracked, created = acquired.run, acquired.created
         run = created if created is not None and created.tool_calls else self._read(tracked)
+        conversation = conversation_of(self.settings.request.body)
+        self.kill_handler.watch(run.ref, close=wire_of(run.ref.kind).close(run, conversation=conversation))
         limits = self.settings.limits(deadline=tracked.deadline, attempt_deadline=self.attempt_deadline)
         answerer = self.parts.answerer(self.kill_handler, after_approval=bool(approval))
         answering = answerer.answer(run, tracked.rounds, limits)
@@ -118,7 +121,9 @@ class ToolCallRound:
                 assert_never(sent.reason)
 
     def _given_up(self, run: Run, error: OpenAIRunError, tracked: TrackedRun) -> OpenAIRunError:
-        return self.parts.finisher(self.hook).give_up(run, error, tracked.rounds)
+        described = self.parts.finisher(self.hook).give_up(run, error, tracked.rounds)
+        self.kill_handler.settle()
+        return described
 
     def _read(self, tracked: TrackedRun) -> Run:
         # The run alone: what its API keeps elsewhere is not needed to answer.

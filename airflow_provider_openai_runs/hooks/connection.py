@@ -16,7 +16,9 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
+from airflow_provider_openai_runs.hooks.diagnosis import Level, diagnose
 from airflow_provider_openai_runs.hooks.urls import check_base_url, run_url, with_query_apart
+from airflow_provider_openai_runs.runs.budgets import CONNECTION_BUDGET, CONNECTION_PAUSE
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
@@ -44,22 +46,53 @@ class ConnectionHook(OpenAIHook):
     :param conn_id: the connection; its form is that of the official provider. Extra may also hold
         ``run_url_template`` and ``api_key_provider``.
     :param sleep: how to pause between tries; operators pass one that a kill interrupts.
+    :param existed: a run was created with this connection. Not to find it is then a failure that may pass:
+        Airflow says the same when its database is away.
     """
 
     def __init__(
-        self, conn_id: str = OpenAIHook.default_conn_name, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        conn_id: str = OpenAIHook.default_conn_name,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        existed: bool = False,
     ) -> None:
         super().__init__(conn_id)
         self.sleep = sleep
+        self.existed = existed
 
     def for_connection(self, conn_id: str) -> Self:
-        """Return a hook for another connection, with the same way to sleep."""
-        return type(self)(conn_id, sleep=self.sleep)
+        """Return a hook for the connection of a run that exists, with the same way to sleep."""
+        return type(self)(conn_id, sleep=self.sleep, existed=True)
+
+    def await_connection(self, run: str | None) -> None:
+        """
+        Read the connection; the one of a run is asked for again for a while.
+
+        :param run: names the run that the connection is needed for, if there is one.
+        :raises RunConnectionError: if it is not found, or not usable.
+        """
+        ends, pause = time.monotonic() + CONNECTION_BUDGET, 1.0
+        while True:
+            try:
+                _ = self._connection
+            except RunConnectionError as error:
+                if not error.retryable:
+                    raise
+                if time.monotonic() + pause >= ends:
+                    text = f"{error} {run or 'The run'} may be running and billing. A retry asks again."
+                    with airflow_errors():
+                        raise RunConnectionError(text, retryable=True) from None
+                self.log.warning("%s Asking again in %.0f s", error, pause)
+                self.sleep(pause)
+                pause = min(pause * 2, CONNECTION_PAUSE)
+            else:
+                return
 
     @cached_property
     def _connection(self) -> tuple[Connection, dict[str, Any]]:
         """The connection and its extra, read once for each hook."""
-        with airflow_errors(), _connection_errors(self.conn_id):
+        with airflow_errors(), _connection_errors(self.conn_id, existed=self.existed):
             connection = self.get_connection(self.conn_id)
             return connection, connection.extra_dejson
 
@@ -70,7 +103,7 @@ class ConnectionHook(OpenAIHook):
 
     async def aread_connection(self) -> tuple[Connection, dict[str, Any]]:
         """Read the connection and its extra anew, without blocking the event loop."""
-        with airflow_errors(), _connection_errors(self.conn_id):
+        with airflow_errors(), _connection_errors(self.conn_id, existed=self.existed):
             connection = await get_async_connection(self.conn_id, hook=self)
             return connection, await get_async_extra_dejson(connection)
 
@@ -132,6 +165,12 @@ class ConnectionHook(OpenAIHook):
         for name in ("_connection", "conn"):
             self.__dict__.pop(name, None)
 
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell whether the connection can serve runs, and in sentences what is known of it."""
+        findings = list(diagnose(self))
+        works = all(finding.level is not Level.FAILED for finding in findings)
+        return works, " ".join(finding.text for finding in findings)
+
     def error_of(self, failure: RequestFailure, *, doing: str, kind: str) -> OpenAIRunError:
         """Return the public error for a request that failed for good."""
         missing_route = wire_of(kind).missing_route(failure)
@@ -139,7 +178,7 @@ class ConnectionHook(OpenAIHook):
 
 
 @contextmanager
-def _connection_errors(conn_id: str) -> Iterator[None]:
+def _connection_errors(conn_id: str, *, existed: bool = False) -> Iterator[None]:
     """Say which connection is missing or unusable, instead of a class name of the SDK."""
     try:
         yield
@@ -154,7 +193,8 @@ def _connection_errors(conn_id: str) -> Iterator[None]:
         # Airflow has an error of its own for it in the worker, another one in the triggerer.
         if not re.search(r"not.?found|isn't defined", f"{type(error).__name__} {error}", re.IGNORECASE):
             raise
-        raise RunConnectionError(
-            f"There is no connection {conn_id!r} ({message_text(error)}). Create it with type openai, or "
-            "name another conn_id."
-        ) from None
+        missing = f"There is no connection {conn_id!r} ({message_text(error)})"
+        if existed:
+            text = f"{missing}, though a run was created with it: Airflow may not reach its database."
+            raise RunConnectionError(text, retryable=True) from None
+        raise RunConnectionError(f"{missing}. Create it with type openai, or name another conn_id.") from None

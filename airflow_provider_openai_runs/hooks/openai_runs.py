@@ -112,7 +112,11 @@ class OpenAIRunsHook(ConnectionHook):
         return (await self.aretrieve(ref)).output_text
 
     def list_thread_runs(self, thread_id: str, *, order: str = "desc") -> list[Run]:
-        """List every run of a thread, all pages; there is no list of responses."""
+        """
+        List every run of a thread, all pages; there is no list of responses.
+
+        A run whose id no URL can carry is left out: nobody could ask for it.
+        """
         flow = list_runs(thread_id, conn_id=self.conn_id, order=order)
         return self._sync(flow, "read", f"list the runs of thread {thread_id}", RunKind.THREAD_RUN)
 
@@ -132,7 +136,8 @@ class OpenAIRunsHook(ConnectionHook):
         :raises RunCallError: if it could not be cancelled.
         """
         run = RunRef.from_json(ref)
-        ended = self._sync(flows.cancel(run, wait=wait), "delete", f"cancel {run}", run.kind)
+        with airflow_errors():
+            ended = self.run_flow(flows.cancel(run, wait=wait))
         self._check_cancelled(run, ended)
         return self.retrieve(run)
 
@@ -141,7 +146,8 @@ class OpenAIRunsHook(ConnectionHook):
     ) -> Run:
         """End a run and wait for its end."""
         run = RunRef.from_json(ref)
-        ended = await self._async(flows.cancel(run, wait=wait), "delete", f"cancel {run}", run.kind)
+        with airflow_errors():
+            ended = await self.arun_flow(flows.cancel(run, wait=wait))
         self._check_cancelled(run, ended)
         return await self.aretrieve(run)
 
@@ -153,7 +159,7 @@ class OpenAIRunsHook(ConnectionHook):
 
         :param run: as ``retrieve`` returned it.
         :param outputs: call id to text; true or false to the approval request of an MCP tool; or a whole
-            input item of a response.
+            output item of a response.
         :param tools: of a response: the tools to offer again, which the API does not carry over.
         """
         return self._sync(_answer(run, outputs, tools), "create", f"answer {run.ref}", run.ref.kind)

@@ -24,6 +24,7 @@ from airflow_provider_openai_runs.runs.policies import (
     OnIncomplete,
     OnLostCreate,
     OnToolCalls,
+    OnUnendable,
 )
 from airflow_provider_openai_runs.runs.request import checked_timeouts
 from airflow_provider_openai_runs.runs.tools import names_of
@@ -57,9 +58,12 @@ class BaseCreateOperator(BaseOperator):
     :param on_incomplete: ``"fail"``, or ``"accept"`` the partial answer of a run that reached a ceiling.
     :param on_lost_create: what to do when nobody can say whether a create was accepted: ``"fail"``, or
         ``"resubmit"`` at the risk of paying twice.
+    :param max_resubmits: how many lost creates are sent again, over all retries, until the task is cleared.
     :param on_active_run: when another run is active on the thread, or the conversation is locked: ``"fail"``,
         ``"wait"`` for its end (without a worker if deferrable, for ``completion_window`` from the task's
         start), or ``"cancel"`` it first.
+    :param on_unendable: when a clear meets an earlier run that cannot be ended in ``timeouts["delete"]``:
+        ``"give_up"`` that run, which may go on and bill, and create the next one, or ``"fail"``.
     :param timeouts: whole budgets in seconds, ``{"create": 600, "read": 300, "delete": 300}``.
     :param functions: Python functions that the model may call; they run in the worker, between two waits.
     :param max_rounds: how many times the model's calls are answered.
@@ -94,7 +98,9 @@ class BaseCreateOperator(BaseOperator):
         cancel_on_timeout: bool = True,
         on_incomplete: OnIncomplete = "fail",
         on_lost_create: OnLostCreate = "fail",
+        max_resubmits: int = 1,
         on_active_run: OnActiveRun = "fail",
+        on_unendable: OnUnendable = "give_up",
         timeouts: Mapping[str, float] | None = None,
         functions: Sequence[Callable[..., Any]] = (),
         max_rounds: int = 20,
@@ -127,7 +133,9 @@ class BaseCreateOperator(BaseOperator):
         self.cancel_on_timeout = cancel_on_timeout
         self.on_incomplete = on_incomplete
         self.on_lost_create = on_lost_create
+        self.max_resubmits = checks.count("max_resubmits", max_resubmits)
         self.on_active_run = on_active_run
+        self.on_unendable = on_unendable
         self.timeouts = timeouts
         self.functions = list(functions)
         self.max_rounds = checks.count("max_rounds", max_rounds)
@@ -237,8 +245,9 @@ class BaseCreateOperator(BaseOperator):
                 show_page=self._show_page,
                 page_key=OpenAIRunLink().xcom_key,
             )
-            ends_with = step(self._attempt)
-            return None if ends_with is None else perform(self, ends_with, settings)
+            with self._attempt.guard():
+                ends_with = step(self._attempt)
+                return None if ends_with is None else perform(self, ends_with, settings)
 
     def _settings(self, *, resumes: bool) -> CreateSettings:
         """
@@ -281,7 +290,9 @@ class BaseCreateOperator(BaseOperator):
             cancel_on_timeout=self.cancel_on_timeout,
             on_incomplete=self.on_incomplete,
             on_lost_create=self.on_lost_create,
+            max_resubmits=self.max_resubmits,
             on_active_run=self.on_active_run,
+            on_unendable=self.on_unendable,
             functions=tuple(self.functions),
             outputs=self.given_outputs(),
             max_rounds=self.max_rounds,

@@ -7,6 +7,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_openai_runs.attempts.page import has_own_xcom_backend
+
 
 def end_of(
     operator: Any, *, answers_calls: bool, checks_output: bool, includes: bool
@@ -45,17 +47,10 @@ def _needs_a_worker(operator: Any) -> str:
     own = type(operator).post_execute is not BaseOperator.post_execute
     if own or getattr(operator, "_post_execute_hook", None) is not None:
         return "it has a post_execute, which Airflow calls only there"
-    if _has_own_xcom_backend():
+    if has_own_xcom_backend():
         return "Airflow would push past the XCom backend of [core] xcom_backend"
     if getattr(operator, "returns_dag_result", False):
         return "its result is the Dag's, which Airflow notes only there"
     if operator.has_dag() and next(operator.iter_mapped_dependants(), None) is not None:
         return "a task is mapped over its result, whose length Airflow notes only there"
     return ""
-
-
-def _has_own_xcom_backend() -> bool:
-    from airflow.sdk.bases.xcom import BaseXCom  # noqa: PLC0415 # a Dag file need not pay for it
-    from airflow.sdk.execution_time.xcom import XCom  # noqa: PLC0415
-
-    return XCom is not BaseXCom

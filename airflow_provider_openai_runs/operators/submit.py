@@ -31,8 +31,9 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
     that created it.
 
     :param ref: the run, as in the XCom ``ref`` of the task that created it.
-    :param outputs: call id to the answer: text; true or false to the approval request of an MCP tool; a whole
-        input item of a response; anything else is sent as JSON.
+    :param outputs: call id to the answer: text; true or false to the approval request of an MCP tool; the
+        whole output item of a response, which the call of a shell, a computer or a patch needs; anything else
+        is sent as JSON.
     :param model: of a response, in place of the one that asked.
     :param instructions: of a response, to be sent again.
     :param tools: of a response, to be offered again.

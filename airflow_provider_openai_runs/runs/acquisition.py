@@ -11,7 +11,7 @@ from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.fate import CancelResult
 from airflow_provider_openai_runs.runs.model import PollResult, RunRef
-from airflow_provider_openai_runs.runs.policies import OnActiveRun, OnLostCreate
+from airflow_provider_openai_runs.runs.policies import OnActiveRun, OnIncomplete, OnUnendable
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 
@@ -28,16 +28,21 @@ class OwnershipPolicy:
         create has returned.
     :param create_budget: seconds for the creates of one acquisition, its retries included.
     :param cancel_budget: seconds for the end of an earlier run.
+    :param token_prefix: the part of the token that every attempt of this generation has in common.
     :param fingerprint: of what this attempt asks for.
+    :param resubmits: how many creates that were lost may be sent again in this generation.
     """
 
     generation: int
     window: float | None
     create_budget: float
     cancel_budget: float
+    token_prefix: str
     fingerprint: Mapping[str, str] = field(default_factory=dict)
-    on_lost_create: OnLostCreate = "fail"
+    resubmits: int = 0
+    on_incomplete: OnIncomplete = "fail"
     on_active_run: OnActiveRun = "fail"
+    on_unendable: OnUnendable = "give_up"
     cancel_on_timeout: bool = True
 
 
@@ -71,10 +76,17 @@ class Searched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """What became of ``ref``, which was asked to end."""
+    """
+    What became of ``ref``, which was to end.
+
+    :param seconds: how long it was tried.
+    :param others: it is somebody else's run.
+    """
 
     ref: RunRef
     result: CancelResult
+    seconds: float = 0.0
+    others: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +150,14 @@ class Create:
     :param after: seconds to pause first.
     :param thread_id: a thread that an earlier try has created for it.
     :param token: of an earlier try that was not accepted; None takes a new one.
+    :param lost: the tokens of the creates of this generation that were not answered.
     """
 
     because: str | None = None
     after: float = 0.0
     thread_id: str | None = None
     token: str | None = None
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,11 +181,13 @@ class EndRun:
     Cancel that run, unless it has ended, and wait for its end.
 
     :param visible_by: until this Unix time a 404 means that it is not visible yet.
+    :param others: it is somebody else's run, which keeps the thread busy.
     """
 
     ref: RunRef
     because: str
     visible_by: float
+    others: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from airflow_provider_openai_runs.runs.acquisition import NotCreated
 from airflow_provider_openai_runs.runs.budgets import ANSWER_PAUSE
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
-from airflow_provider_openai_runs.runs.ownership import lost_create_error
-from airflow_provider_openai_runs.runs.policies import OnLostCreate
+from airflow_provider_openai_runs.runs.lost_create import (
+    lost_create_error,
+    may_be_sent_again,
+    pause_before_resubmit,
+)
 
 #: The answer itself is wrong, or there is nobody to take it; a key may be fixed.
 _REJECTIONS = frozenset({FailureKind.REJECTED, FailureKind.NOT_FOUND})
@@ -69,21 +72,27 @@ def after_failed_answer(
 def after_failed_continuation(
     failed: NotCreated,
     *,
-    on_lost_create: OnLostCreate,
+    resubmits: int,
     tries: int,
     now: float,
     gives_up_at: float,
     until: float | None,
 ) -> SendAgain | NotSent:
-    """Decide about answers that were to start a run of their own, which is paid for."""
-    failure = failed.failure
+    """
+    Decide about answers that were to start a run of their own, which is paid for.
+
+    :param resubmits: how many creates that were lost may be sent again in this generation.
+    """
+    failure, intent = failed.failure, failed.intent
+    if failure.kind is FailureKind.OUTCOME_UNKNOWN:
+        intent = replace(intent, failure=str(failure))
+        again = may_be_sent_again(intent, resubmits)
+        pause = pause_before_resubmit(intent, failure)
+        if again and now + pause < gives_up_at:
+            return SendAgain(seconds=pause)
+        return NotSent(error=lost_create_error(intent, resubmits, retryable=again), reason="later")
     pause = pause_before_retry(failure, tries) if failure.may_be_sent_again else ANSWER_PAUSE
     has_time = now + pause < gives_up_at
-    if failure.kind is FailureKind.OUTCOME_UNKNOWN:
-        if on_lost_create == "resubmit" and has_time:
-            return SendAgain(seconds=pause)
-        lost = lost_create_error(failed.intent, f"was not answered ({failure})")
-        return NotSent(error=lost, reason="later")
     # Nothing was created: a retry goes on where this attempt was.
     is_passing = failure.conversation_locked or failure.may_be_sent_again
     if is_passing and has_time:

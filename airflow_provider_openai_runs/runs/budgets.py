@@ -18,6 +18,12 @@ SEARCH_SECONDS = 60.0
 CREATE_SECONDS = DEFAULT_TIMEOUTS["create"]
 #: Between two searches for a run that a list does not show yet.
 SEARCH_PAUSE = 5.0
+#: Before a create whose answer was lost is sent again at the user's risk; it doubles up to the second one. A
+#: server that loses answers is in distress, and each one that it loses may be paid for.
+RESUBMIT_PAUSE = 5.0
+LONGEST_RESUBMIT_PAUSE = 300.0
+#: Between two tries to end a run that a new one has to wait for.
+END_PAUSE = 5.0
 #: A refused key may be a rotation in progress: how long to go on without one good poll.
 PERMANENT_FAILURE_BUDGET = 300.0
 #: No server may make us ask more often, or leave a finished run unnoticed for longer.
@@ -34,12 +40,16 @@ NOT_SHOWN_YET = 2.0
 #: What one reply may take, where the budget allows. A create may take the whole budget: gateways that ignore
 #: ``background`` answer only when the run has ended.
 REPLY_TIMEOUT = 60.0
+#: What one reply may take however little of the budget is left: a try that no server could answer is none.
+LEAST_REPLY_TIMEOUT = 1.0
 #: One poll; a stuck one must not hide the end of the run for long.
 POLL_TIMEOUT = 30.0
-#: Between two tries of a request; it doubles from half a second.
+#: Between the first two tries of a request; each further pause is twice as long, up to the longest.
+FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-#: Between a cancel and the first poll after it.
+#: Between a cancel and the first poll after it; it doubles up to the second one.
 FIRST_POLL_AFTER_CANCEL = 0.25
+LONGEST_POLL_AFTER_CANCEL = 5.0
 #: Polling a recorded run before it is adopted; in failure it counts as active, and the wait goes on polling.
 ADOPT_BUDGET = 30.0
 #: Between two tries to send the answers to calls.
@@ -62,17 +72,31 @@ ZOMBIE_CANCEL_WAIT = 3.0
 
 # -- Airflow -----------------------------------------------------------------------------------------------
 
-#: Airflow sends SIGTERM, and SIGKILL 5 s later: what Airflow itself may take to say the task's state. A busy
-#: API server takes more than a second, and a run that is cancelled because nobody knows is paid for again.
-KILL_ASK_SECONDS = 2.0
-#: The cancel after it.
-KILL_CANCEL_SECONDS = 2.5
-#: The poll after a refused cancel.
+#: A connection that a run was created with is not found while Airflow's database is away: how long to ask
+#: again, and how long between two tries at most.
+CONNECTION_BUDGET = 120.0
+CONNECTION_PAUSE = 10.0
+#: Airflow sends SIGTERM, and SIGKILL 5 s later: what an attempt has to end its run, and to say so.
+KILL_SECONDS = 4.8
+#: How long Airflow is asked whether the task goes on. A busy API server takes seconds, and a run that is
+#: cancelled because nobody knows may be the one that another attempt goes on with.
+KILL_ASK_SECONDS = 4.0
+#: The same when no retry is left: there, no answer cancels too, and the cancel takes its time.
+KILL_ASK_ON_LAST_TRY = 2.5
+#: Asking the store whether the record is still this attempt's.
+KILL_RECORD_SECONDS = 1.0
+#: Each of the requests but the cancel: a poll, a search.
 KILL_POLL_SECONDS = 1.0
+#: Until Airflow is asked again whose answer was an error.
+KILL_ASK_PAUSE = 0.2
 #: How soon a sleeping task notices that it was killed.
 KILL_NOTICE_SECONDS = 0.25
-#: A trigger's ``on_kill`` is bounded to 30 s.
+#: A trigger's ``on_kill`` is bounded to 30 s: how long Airflow is asked for the task's state, then the
+#: cancel.
+TRIGGER_ASK_SECONDS = 19.0
 TRIGGER_KILL_WAIT = 10.0
+#: Between two of those questions.
+TRIGGER_ASK_PAUSE = 1.0
 #: An event that fires sooner than this after the deferral may overtake the executor's report that the
 #: worker has finished; the scheduler then takes the task for killed and fails the attempt
 #: (https://github.com/apache/airflow/issues/72716). So the event of a quicker run is delayed.

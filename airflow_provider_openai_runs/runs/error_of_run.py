@@ -29,16 +29,29 @@ from airflow_provider_openai_runs.runs.tools import describe_calls
 _OUTPUT_CEILINGS = ("max_output_tokens", "max_completion_tokens")
 
 
+def may_be_a_success(status: RunStatus, *, on_incomplete: OnIncomplete) -> bool:
+    """Whether a run that ended like this may have done its work; what it wrote decides the rest."""
+    return status is RunStatus.COMPLETED or (status is RunStatus.INCOMPLETE and on_incomplete == "accept")
+
+
 def error_of_run(
-    run: Run, *, on_incomplete: OnIncomplete = "fail", is_ours: bool = True
+    run: Run, *, on_incomplete: OnIncomplete = "fail", is_ours: bool = True, is_adopted: bool = False
 ) -> OpenAIRunError | None:
     """
     Return why a run that ended is no success, or None if it is one.
 
     :param is_ours: whether this task created it; a sensor only watches, and its retry would see the same.
+    :param is_adopted: an earlier attempt of this task created it, and may be who has cancelled it.
     """
-    if run.status is RunStatus.INCOMPLETE and on_incomplete == "accept" and not run.needs_action:
+    accepted = may_be_a_success(run.status, on_incomplete=on_incomplete)
+    if accepted and run.status is RunStatus.INCOMPLETE and not run.needs_action:
         return None
+    if run.status is RunStatus.CANCELLED and is_ours and is_adopted:
+        return RunCancelledError(
+            f"{run.ref.subject} was cancelled{_seconds_of(run)}, perhaps by an earlier attempt of this task. "
+            "A retry starts a new run.",
+            retryable=True,
+        )
     kind, what, next_step = _verdict(run)
     if kind is None:
         return None

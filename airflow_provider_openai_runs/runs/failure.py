@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from airflow_provider_openai_runs.runs.budgets import LONGEST_PAUSE, RETRY_AFTER_BOUNDS
+from airflow_provider_openai_runs.runs.budgets import FIRST_PAUSE, LONGEST_PAUSE, RETRY_AFTER_BOUNDS
 from airflow_provider_openai_runs.runs.text import is_id
 
 _ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
@@ -100,4 +100,4 @@ def bounded_retry_after(seconds: float | None) -> float | None:
 
 def pause_before_retry(failure: RequestFailure, tries: int) -> float:
     """Return the seconds to wait before a request is sent again that was tried ``tries`` times before."""
-    return max(min(0.5 * 2.0 ** min(tries + 1, 10), LONGEST_PAUSE), failure.retry_after or 0.0)
+    return max(min(FIRST_PAUSE * 2.0 ** min(tries, 9), LONGEST_PAUSE), failure.retry_after or 0.0)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult
 from airflow_provider_openai_runs.runs.status import RunStatus
 
@@ -40,28 +40,27 @@ class Fate(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelResult:
     """
-    What became of a run that was asked to end.
+    What became of a run that was to end.
 
     :param polled: the last poll of it; None when nobody could say, or it is gone.
     :param failure: why it has not ended.
+    :param refusal: why the cancel was not taken.
+    :param asked: a cancel was sent; without one, the run had ended by itself.
     :param accepted: the server took the cancel, whatever became of the polls after it.
+    :param is_gone: the server knows no such run any more.
     """
 
     polled: PollResult | None
     failure: RequestFailure | None = None
+    refusal: RequestFailure | None = None
+    asked: bool = False
     accepted: bool = False
+    is_gone: bool = False
 
     @property
     def has_ended(self) -> bool:
         """Whether the run is over for certain."""
         return self.is_gone or (self.polled is not None and self.polled.status.is_terminal)
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the server knows no such run any more."""
-        unknown = self.failure is not None and self.failure.kind is FailureKind.NOT_FOUND
-        # A server without a way to cancel says 404 to that, and knows the run all the same.
-        return unknown and self.polled is None
 
     @property
     def raw_status(self) -> str | None:

@@ -234,6 +234,8 @@ class Run:
     final_text: str | None = None
     #: Completed, with neither text nor call nor refusal, and nothing that was produced.
     is_empty: bool = False
+    #: Whether a call counts as made by the server only because nobody says here what the request offered.
+    may_wait: bool = False
     steps: tuple[Step, ...] | None = None
     raw: dict[str, Any] = field(default_factory=dict)
 
@@ -251,7 +253,7 @@ class Run:
     def to_xcom(self) -> dict[str, Any]:
         """Return the dict that a task pushes: plain JSON under the contract's names."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        for internal in ("raw_status", "limits", "ref", "final_text", "is_empty"):
+        for internal in ("raw_status", "limits", "ref", "final_text", "is_empty", "may_wait"):
             del values[internal]
         values["id"] = self.ref.id
         values["thread_id"] = self.ref.thread_id

@@ -23,30 +23,22 @@ from airflow_provider_openai_runs.runs.acquisition import (
     IdentifyRun,
     NotCreated,
     Observation,
-    Own,
     OwnershipPolicy,
     Polled,
     PollRun,
     Searched,
     SearchResult,
-    SearchRun,
     Situation,
     Step,
     WaitForThread,
 )
-from airflow_provider_openai_runs.runs.budgets import (
-    CREATE_SECONDS,
-    NOT_FOUND_GRACE,
-    SEARCH_SECONDS,
-)
-from airflow_provider_openai_runs.runs.errors import (
-    LostCreateError,
-    RunCallError,
-    RunConnectionError,
-)
+from airflow_provider_openai_runs.runs.adoption import adopt, create, end, finish_from, is_own
+from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
+from airflow_provider_openai_runs.runs.error_of_run import may_be_a_success
+from airflow_provider_openai_runs.runs.errors import RunCallError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
+from airflow_provider_openai_runs.runs.lost_create import after_a_lost_create, runs_of, search
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.policies import OnLostCreate
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import RunStatus
 
@@ -76,123 +68,75 @@ def decide(situation: Situation, policy: OwnershipPolicy, *, now: float) -> Deci
 def _from_the_record(situation: Situation, policy: OwnershipPolicy, now: float) -> Decision:
     record, observed = situation.record, situation.observed
     if record is None:
-        return Decision(step=Create(), record=None)
+        return create(None, policy)
     if isinstance(observed, Polled):
         return _after_a_poll(record, observed, policy, now)
-    if record.generation != policy.generation:
-        return _after_a_clear(record, observed, now)
+    if not is_own(record, policy):
+        return _after_a_clear(record, observed, policy, now)
     if record.run is None or isinstance(observed, Searched):
-        # Without a store nobody knows that there was a create at all.
-        on_lost_create = "resubmit" if situation.is_guess else policy.on_lost_create
-        return _after_a_lost_create(record, observed, on_lost_create, policy, now)
+        return after_a_lost_create(
+            record,
+            observed,
+            policy,
+            now,
+            gives_up_at=situation.gives_up_at,
+            is_guess=situation.is_guess,
+        )
+    ref = record.run.ref
     if policy.window is None:
-        return _finish_from(record, record.run.ref)
-    return Decision(step=PollRun(ref=record.run.ref), record=record)
+        return finish_from(record, ref)
+    if record.ended and record.refused:
+        return create(record, policy, f"the answer of {ref} was refused")
+    if record.ended and record.ended_by_us:
+        return create(record, policy, f"an earlier attempt had ended {ref}")
+    return Decision(step=PollRun(ref=ref), record=record)
 
 
 # -- a clear -----------------------------------------------------------------------------------------------
 
 
-def _after_a_clear(record: Record, observed: Observation | None, now: float) -> Decision:
+def _after_a_clear(
+    record: Record, observed: Observation | None, policy: OwnershipPolicy, now: float
+) -> Decision:
     why = "the task was cleared"
+    if record.ended:
+        return create(record, policy)
     if record.run is not None:
-        return _end(record, record.run.ref, why)
-    found = _search(record, observed, now)
+        return end(record, record.run.ref, why)
+    found = search(record, observed, now)
     if not isinstance(found, SearchResult):
         return Decision(step=found, record=record)
     if found.ref is not None:
-        return _end(record, found.ref, why)
-    because = (
-        None
-        if found.conclusive
-        else f"{why}; whether its earlier create was accepted cannot be found out, so a run with metadata "
-        f"token {record.token!r} may be running and billing"
-    )
-    return Decision(step=Create(because=because), record=record)
-
-
-def _end(record: Record | None, ref: RunRef, because: str) -> Decision:
-    visible_by = (record.visible_from if record else 0.0) + NOT_FOUND_GRACE
-    return Decision(step=EndRun(ref=ref, because=because, visible_by=visible_by), record=record)
+        return end(record, found.ref, why)
+    because = None
+    if record.unreadable:
+        because = (
+            f"{why}; its record cannot be read, so its run may be running and billing: {record.unreadable}"
+        )
+    elif not found.conclusive:
+        unknown = "whether its earlier create was accepted cannot be found out"
+        because = f"{why}; {unknown}, so {runs_of(record)} may be running and billing"
+    return create(record, policy, because)
 
 
 def _after_an_end(record: Record | None, ended: Ended, policy: OwnershipPolicy, now: float) -> Decision:
     result = ended.result
+    is_ours = is_own(record, policy) and not ended.others
     if not result.has_ended:
-        error = RunCallError(
-            f"{ended.ref} of an earlier attempt could not be ended within timeouts['delete']="
-            f"{policy.cancel_budget:g} s ({result.failure or result.raw_status or 'status unknown'}); it may "
-            "be running and billing. Nothing new was created."
-        )
+        reason = result.failure or f"status {result.raw_status or 'unknown'}"
+        tried = f"could not be ended in {ended.seconds:.0f} s ({reason}); it may be running and billing"
+        is_cleared = record is not None and not is_own(record, policy) and not ended.others
+        if is_cleared and policy.on_unendable == "give_up":
+            because = (
+                f"{ended.ref} {tried}. It is given up, since the task was cleared (on_unendable='give_up')"
+            )
+            return create(None, policy, because)
+        error = RunCallError(f"{ended.ref.subject} {tried}. Nothing new was created.")
         return Decision(step=GiveUp(error=error), record=record)
-    own = record is not None and record.generation == policy.generation
-    if record is not None and own and result.polled is not None:
+    if record is not None and is_ours and result.polled is not None:
         # Of a retry's own run the end counts: completed before the cancel came, it is paid for.
         return _after_a_poll(record, Polled(ref=ended.ref, result=result.polled), policy, now)
-    return Decision(step=Create(), record=None)
-
-
-# -- a lost create -----------------------------------------------------------------------------------------
-
-
-def _search(record: Record, observed: Observation | None, now: float) -> SearchResult | SearchRun | GiveUp:
-    """Return what the search brought, or the step that still stands in its place."""
-    result = observed.result if isinstance(observed, Searched) else None
-    if isinstance(result, SearchResult):
-        return result
-    if isinstance(result, RequestFailure):
-        if result.kind is FailureKind.ACCESS_DENIED:
-            error = RunConnectionError(
-                f"The server refused the key ({result}) in the search for the run of an earlier attempt. "
-                f"Nothing was created; a run with metadata token {record.token!r} may be running and "
-                "billing. Fix the key, then clear the task."
-            )
-            return GiveUp(error=error)
-        if now >= record.intent_at + SEARCH_SECONDS:
-            return SearchResult(ref=None, conclusive=False)
-    return SearchRun(intent=record, until=min(now, record.intent_at + CREATE_SECONDS) + SEARCH_SECONDS)
-
-
-def _after_a_lost_create(
-    record: Record,
-    observed: Observation | None,
-    on_lost_create: OnLostCreate,
-    policy: OwnershipPolicy,
-    now: float,
-    *,
-    why: str = "its answer never arrived",
-) -> Decision:
-    found = _search(record, observed, now)
-    if not isinstance(found, SearchResult):
-        return Decision(step=found, record=record)
-    failure = observed.result if isinstance(observed, Searched) else None
-    if isinstance(failure, RequestFailure) and failure.is_transient:
-        error = RunCallError(
-            f"Could not search for the run of an earlier attempt: {failure}. Nothing was created; a run with "
-            f"metadata token {record.token!r} may be running and billing. A retry searches again."
-        )
-        return Decision(step=GiveUp(error=error), record=record)
-    if found.ref is not None:
-        return Decision(step=PollRun(ref=found.ref), record=record)
-    if found.conclusive:
-        because = "an earlier attempt ended before its create was accepted"
-        return Decision(step=Create(because=because, thread_id=record.thread_id), record=record)
-    if on_lost_create == "resubmit":
-        if record.rounds.earlier:
-            # It was the answer to the calls of a response, which still waits for one.
-            return _adopt(record, record.rounds.earlier[-1], policy, now)
-        because = "an earlier create was never answered (on_lost_create='resubmit')"
-        return Decision(step=Create(because=because, thread_id=record.thread_id), record=record)
-    return Decision(step=GiveUp(error=lost_create_error(record, why)), record=record)
-
-
-def lost_create_error(record: Record, why: str = "its answer never arrived") -> LostCreateError:
-    """Say what may be running and what to do about it."""
-    return LostCreateError(
-        f"A create was sent at Unix time {record.intent_at:.0f} and {why}; this server cannot tell whether "
-        f"it was accepted. A run with metadata token {record.token!r} may be running and billing. It was "
-        "not sent again (on_lost_create='fail'). Clear the task to start anew."
-    )
+    return create(record if is_own(record, policy) else None, policy)
 
 
 # -- a recorded run ----------------------------------------------------------------------------------------
@@ -201,63 +145,45 @@ def lost_create_error(record: Record, why: str = "its answer never arrived") -> 
 def _after_a_poll(record: Record, polled: Polled, policy: OwnershipPolicy, now: float) -> Decision:
     ref, result = polled.ref, polled.result
     if policy.window is None:
-        return _finish_from(record, ref)
+        return finish_from(record, ref)
     if isinstance(result, RequestFailure):
         return _after_a_failed_poll(record, ref, result, policy, now)
     if result.status is RunStatus.CANCELLING:
-        return _end(record, ref, "it is being cancelled")
+        return end(record, ref, "it is being cancelled")
     if result.status.is_active:
         if record.ended_by_us:
-            return _end(record, ref, "an earlier attempt had ended it")
-        return _adopt(record, ref, policy, now)
-    if result.status is not RunStatus.COMPLETED:
-        return Decision(step=Create(because=f"{ref} had ended as {result.raw_status}"), record=record)
+            return end(record, ref, "an earlier attempt had ended it")
+        return adopt(record, ref, policy, now)
+    if not may_be_a_success(result.status, on_incomplete=policy.on_incomplete):
+        return create(record, policy, f"{ref} had ended as {result.raw_status}")
     if record.refused:
-        return Decision(step=Create(because=f"the answer of {ref} was refused"), record=record)
+        return create(record, policy, f"the answer of {ref} was refused")
     if result.needs_action:
         # A response that waits for the answer to a call says completed, but has no result yet.
-        return _adopt(record, ref, policy, now)
-    return _finish_from(record, ref)
-
-
-def _finish_from(record: Record, ref: RunRef) -> Decision:
-    run = replace(record.back_at(ref), deadline=None)
-    return Decision(step=Own(run=run, finished=True), record=record)
+        return adopt(record, ref, policy, now)
+    return finish_from(record, ref)
 
 
 def _after_a_failed_poll(
     record: Record, ref: RunRef, failure: RequestFailure, policy: OwnershipPolicy, now: float
 ) -> Decision:
     if failure.kind is FailureKind.ACCESS_DENIED:
+        what = "the server refused the key" if failure.http_status else "it cannot be used"
         error = RunConnectionError(
-            f"Connection {ref.conn_id!r}: the server refused the key ({failure}). Nothing was created; "
-            f"{ref} of an earlier attempt may still be running and billing. Fix the key, then clear the "
-            "task."
+            f"Connection {ref.conn_id!r}: {what} ({failure}). Nothing was created; "
+            f"{ref} of an earlier attempt may still be running and billing. Fix the connection, then clear "
+            "the task."
         )
         return Decision(step=GiveUp(error=error), record=record)
     created_at = record.back_at(ref).created_at or record.intent_at
     if failure.kind is FailureKind.NOT_FOUND and now > created_at + NOT_FOUND_GRACE:
-        return Decision(
-            step=Create(because=f"{ref} of an earlier attempt is gone from the server"), record=record
-        )
+        return create(record, policy, f"{ref} of an earlier attempt is gone from the server")
     if record.refused:
-        return Decision(step=Create(because=f"the answer of {ref} was refused"), record=record)
+        return create(record, policy, f"the answer of {ref} was refused")
     if record.ended_by_us:
-        return _end(record, ref, "an earlier attempt had ended it")
+        return end(record, ref, "an earlier attempt had ended it")
     # Whatever else is wrong, the run may be alive and paid for: the wait goes on and says what it meets.
-    return _adopt(record, ref, policy, now)
-
-
-def _adopt(record: Record, ref: RunRef, policy: OwnershipPolicy, now: float) -> Decision:
-    known = record.back_at(ref)
-    deadline = known.deadline
-    over_but_left_running = deadline is not None and deadline <= now and not policy.cancel_on_timeout
-    if policy.window is not None and (deadline is None or over_but_left_running):
-        # Found by its token, its deadline is not known; left running by us, it has a window of its own.
-        deadline = now + policy.window
-    run = replace(known, created_at=known.created_at or now, deadline=deadline)
-    changed = record.changed_arguments(policy.fingerprint)
-    return Decision(step=Own(run=run, changed=changed), record=record.with_run(run), write=True)
+    return adopt(record, ref, policy, now)
 
 
 # -- a create that failed ----------------------------------------------------------------------------------
@@ -268,19 +194,15 @@ def _after_a_failed_create(
 ) -> Decision:
     failure, intent = failed.failure, failed.intent
     if failure.kind is FailureKind.OUTCOME_UNKNOWN:
-        if now >= situation.gives_up_at:
-            error = lost_create_error(intent, f"was not answered ({failure})")
-            return Decision(step=GiveUp(error=error), record=intent)
         # Up to now the server may have accepted it; from now on it is searched for.
-        intent = replace(intent, intent_at=now)
+        intent = replace(intent, intent_at=now, failure=str(failure))
         warning = f"The create was not answered ({failure}); searching whether it was accepted"
-        why = f"was not answered ({failure})"
-        decision = _after_a_lost_create(intent, None, policy.on_lost_create, policy, now, why=why)
+        decision = after_a_lost_create(intent, None, policy, now, gives_up_at=situation.gives_up_at)
         return replace(decision, write=True, warning=warning)
     pause = pause_before_retry(failure, situation.refusals - 1)
     if failure.may_be_sent_again and now + pause < situation.gives_up_at:
         # Whoever dies in the pause has created nothing, and a retry must not take it for a lost create.
-        step = Create(after=pause, thread_id=intent.thread_id, token=intent.token)
+        step = Create(after=pause, thread_id=intent.thread_id, token=intent.token, lost=intent.lost)
         return Decision(step=step, record=failed.before, write=True)
     if failed.active_run is not None:
         return Decision(step=IdentifyRun(ref=failed.active_run, refused=failed), record=intent)
@@ -291,7 +213,7 @@ def _after_identifying(
     situation: Situation, identified: Identified, policy: OwnershipPolicy, now: float
 ) -> Decision:
     if identified.ours:
-        return _adopt(identified.refused.intent, identified.ref, policy, now)
+        return adopt(identified.refused.intent, identified.ref, policy, now)
     return _not_created(identified.refused, policy, gives_up_at=situation.gives_up_at, now=now)
 
 
@@ -304,5 +226,6 @@ def _not_created(failed: NotCreated, policy: OwnershipPolicy, *, gives_up_at: fl
     elif is_busy and policy.on_active_run == "cancel" and active is not None and now < gives_up_at:
         # A locked conversation does not name the response that is at work in it.
         because = "it keeps the thread busy (on_active_run='cancel')"
-        step = EndRun(ref=active, because=because, visible_by=NOT_FOUND_GRACE)
-    return Decision(step=step, record=None, write=True)
+        step = EndRun(ref=active, because=because, visible_by=NOT_FOUND_GRACE, others=True)
+    # A create that was lost before this one is not forgotten: it may be running, and it counts.
+    return Decision(step=step, record=failed.before if failed.intent.lost else None, write=True)

@@ -15,3 +15,5 @@ OnActiveRun = Literal["fail", "wait", "cancel"]
 OnToolCalls = Literal["fail", "return"]
 #: Nobody can or did approve a call: tell the model so, or fail the task.
 OnApproval = Literal["reject", "fail"]
+#: After a clear, an earlier run that cannot be ended: give it up and create the next one, or fail.
+OnUnendable = Literal["give_up", "fail"]

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.rounds import Rounds
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.tracked import TrackedRun, seconds
 
 
@@ -22,28 +24,39 @@ class Record:
     Without ``run`` it is an intent: a create may have been sent, and its answer did not arrive.
 
     :param generation: changes when a user clears the task, and stays the same over its retries; stored as
-        ``cycle``.
-    :param token: sent in the run's metadata, to find a run whose create was never answered.
+        ``cycle``. None where it cannot be read.
+    :param token: sent in the run's metadata, to find a run whose create was never answered; empty where it
+        cannot be read.
     :param intent_at: written before the paid request.
     :param thread_id: the thread the run was to be created on; where to search for it.
     :param fingerprint: a short hash of each argument, to name the ones that changed between attempts.
+    :param attempt: the task's try number that created the run; None where it is not known.
     :param run: the run, once its create has returned.
     :param deadline: of an intent that answers calls: when the window of the run ends.
     :param rounds: of an intent that answers calls: the rounds that are answered with it.
+    :param lost: the tokens of earlier creates of this generation that were not answered, oldest first.
+    :param failure: of an intent: why its create was not answered.
+    :param ended: the run has ended, and an attempt has seen it.
     :param ended_by_us: the run was cancelled by this package; a retry starts a new one.
     :param refused: the run completed, but its answer was not acceptable; a retry starts a new one.
+    :param unreadable: what of the stored form cannot be read: a run may be behind it.
     """
 
-    generation: int
+    generation: int | None
     token: str
     intent_at: float
     thread_id: str | None = None
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    attempt: int | None = None
     run: TrackedRun | None = None
     deadline: float | None = None
     rounds: Rounds = field(default_factory=Rounds)
+    lost: tuple[str, ...] = ()
+    failure: str | None = None
+    ended: bool = False
     ended_by_us: bool = False
     refused: bool = False
+    unreadable: str | None = None
 
     @property
     def ref(self) -> RunRef | None:
@@ -64,40 +77,60 @@ class Record:
             "intent_at": self.intent_at,
             "thread_id": self.thread_id,
             "fingerprint": dict(self.fingerprint),
+            "attempt": self.attempt,
             **(self.run.to_json() if self.run else planned),
+            "lost": list(self.lost) or None,
+            "failure": self.failure,
+            "ended": self.ended or None,
             "ended_by_us": self.ended_by_us or None,
             "refused": self.refused or None,
+            "unreadable": self.unreadable,
         }
         return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
     def from_json(cls, value: object) -> Record | None:
         """
-        Read the stored form, also one of another version; None if there is nothing to go by.
+        Read the stored form, also a damaged one or one of another version; None only if nothing is stored.
 
-        :raises RunRequestError: when it names a run that this version cannot read; to forget that run would
-            be to pay twice.
+        What can be read is used. What cannot is ``unreadable``, and never no record: to forget a run would be
+        to pay twice.
         """
-        if not isinstance(value, dict) or "token" not in value or "cycle" not in value:
+        if value is None:
             return None
-        fingerprint = value.get("fingerprint")
-        run = TrackedRun.from_json(value) if value.get("ref") else None
+        stored = value if isinstance(value, dict) else {}
+        generation, token = _integer(stored.get("cycle")), stored.get("token")
+        fingerprint, lost = stored.get("fingerprint"), stored.get("lost")
+        run, unreadable = None, _text(stored.get("unreadable"))
+        if stored.get("ref") is not None:
+            try:
+                run = TrackedRun.from_json(stored)
+            except RunRequestError as error:
+                unreadable = unreadable or message_text(error)
+        if run is None and (generation is None or not isinstance(token, str) or not token):
+            unreadable = unreadable or message_text(repr(value))
         return cls(
-            generation=int(value["cycle"]),
-            token=str(value["token"]),
-            intent_at=seconds(value.get("intent_at")) or 0.0,
-            thread_id=str(value["thread_id"]) if value.get("thread_id") else None,
+            generation=generation,
+            token=token if isinstance(token, str) else "",
+            intent_at=seconds(stored.get("intent_at")) or 0.0,
+            thread_id=_text(stored.get("thread_id")),
             fingerprint=fingerprint if isinstance(fingerprint, dict) else {},
+            attempt=_integer(stored.get("attempt")),
             run=run,
-            deadline=None if run else seconds(value.get("deadline")),
-            rounds=Rounds() if run else Rounds.from_json(value.get("rounds")),
-            ended_by_us=bool(value.get("ended_by_us")),
-            refused=bool(value.get("refused")),
+            deadline=None if run else seconds(stored.get("deadline")),
+            rounds=Rounds() if run else Rounds.from_json(stored.get("rounds")),
+            lost=tuple(map(str, lost)) if isinstance(lost, list) else (),
+            failure=_text(stored.get("failure")),
+            ended=bool(stored.get("ended")),
+            ended_by_us=bool(stored.get("ended_by_us")),
+            refused=bool(stored.get("refused")),
+            unreadable=unreadable,
         )
 
     def with_run(self, run: TrackedRun) -> Record:
         """Return the record of the same intent, now that its run is known."""
-        return replace(self, run=replace(run, attempt_deadline=None), deadline=None, rounds=Rounds())
+        run = replace(run, attempt_deadline=None)
+        return replace(self, run=run, deadline=None, rounds=Rounds(), failure=None)
 
     def back_at(self, ref: RunRef) -> TrackedRun:
         """Return what is known of ``ref``: the recorded run, one that was found, or an earlier round's."""
@@ -113,6 +146,18 @@ class Record:
             return ()
         names = {*self.fingerprint, *fingerprint}
         return tuple(sorted(n for n in names if self.fingerprint.get(n) != fingerprint.get(n)))
+
+
+def _integer(value: object) -> int | None:
+    """Return a stored whole number, which an earlier version may have written as text."""
+    try:
+        return None if isinstance(value, bool) else int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None
 
 
 def new_token(identity: tuple[object, ...], *, random_part: str) -> str:

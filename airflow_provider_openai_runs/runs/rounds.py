@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
+from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.files import each_once
 from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall
 from airflow_provider_openai_runs.runs.usage import sum_of
@@ -82,8 +84,15 @@ class Rounds:
             errors=tuple(map(str, errors)) if isinstance(errors, list) else (),
             calls=str(value.get("calls") or ""),
             answered_at=float(answered_at) if isinstance(answered_at, (int, float)) else 0.0,
-            earlier=tuple(map(RunRef.from_json, earlier)) if isinstance(earlier, list) else (),
+            earlier=tuple(_readable(earlier)) if isinstance(earlier, list) else (),
         )
+
+
+def _readable(refs: Sequence[object]) -> Iterator[RunRef]:
+    """Leave out what names no run: the result then lacks its tokens and steps, and no more."""
+    for ref in refs:
+        with suppress(RunRequestError):
+            yield RunRef.from_json(ref)
 
 
 def _hash(calls: Sequence[ToolCall]) -> str:

@@ -127,7 +127,7 @@ class ToolCallAnswerer:
 
         :param rounds: those that were answered before.
         :param decisions: what a person has decided about exactly these calls; None if nobody was asked yet.
-        :raises RunRequestError: if the outputs that were given are those of other calls.
+        :raises RunRequestError: if the outputs that were given are not for these calls.
         """
         if not run.needs_action:
             return NothingToAnswer(has_ended=run.status.is_terminal)
@@ -205,6 +205,8 @@ class ToolCallAnswerer:
                 f"outputs answers the calls {sorted(given)}, but {run.ref} waits for {sorted(pending)}; all "
                 "calls of a round are answered at once. Nothing was sent, and the run goes on waiting."
             )
+        # Before an intent is on record: an answer that no call takes is not sent.
+        wire_of(run.ref.kind).answer(run, self.outputs, None, token=None)
 
     def _is_answerable(self, call: ToolCall, given: Mapping[str, Answer]) -> bool:
         if call.id in given:

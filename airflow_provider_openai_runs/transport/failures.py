@@ -90,7 +90,7 @@ def failing(request: ApiRequest[Any], redact: Redact) -> Iterator[None]:
 
 def not_sent(error: Exception) -> ApiRequestFailed:
     """Return the failure of a request without a client: its connection cannot be used just now."""
-    unusable = isinstance(error, OpenAIRunError)
+    unusable = isinstance(error, OpenAIRunError) and not error.retryable
     kind = FailureKind.ACCESS_DENIED if unusable else FailureKind.NOT_SENT
     return ApiRequestFailed(RequestFailure(kind=kind, text=message_text(error) or type(error).__name__))
 
@@ -121,7 +121,7 @@ def status_error(
         body = json.loads(body)
     sent = httpx2.Request(request.method, request.path)
     # Its body has been unpacked already.
-    kept = {name: value for name, value in headers.items() if name != "content-encoding"}
+    kept = {name: value for name, value in headers.items() if name.lower() != "content-encoding"}
     response = httpx2.Response(status, headers=kept, request=sent, content=content)
     detail = body.get("error", body) if isinstance(body, dict) else body
     return openai.APIStatusError(f"Error code: {status}", response=response, body=detail)

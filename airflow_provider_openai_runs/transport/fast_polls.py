@@ -40,7 +40,7 @@ _ACCESS_DENIED = frozenset({401, 403})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeReply:
-    """A reply, read to its end and unpacked; headers under lower-case names."""
+    """A reply, read to its end and unpacked; headers are found under names in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -202,5 +202,4 @@ async def _read(
                 content += found
             if intake.is_full:
                 break  # the connection closes with the rest unread
-        named = {name.lower(): value for name, value in response.headers.items()}
-        return WholeReply(status=response.status, headers=named, content=bytes(content))
+        return WholeReply(status=response.status, headers=response.headers, content=bytes(content))

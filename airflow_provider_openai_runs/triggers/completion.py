@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_openai_runs.attempts.task_state import task_was_ended
+from airflow_provider_openai_runs.attempts.task_state import task_state
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
+    CLOSE_BUDGET,
     EARLIEST_EVENT,
     NOT_FOUND_GRACE,
+    TRIGGER_ASK_SECONDS,
     TRIGGER_KILL_WAIT,
 )
+from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.polling import WaitLimits
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.triggers.success import success_event
 from airflow_provider_openai_runs.wire import flows
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.wait import wait
 
 if TYPE_CHECKING:
@@ -143,7 +147,15 @@ class RunCompletionTrigger(BaseTrigger):
         await asyncio.shield(ending)
 
     async def _end_run(self) -> None:
-        state = await task_was_ended(self.task_instance)
+        state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS)
+        if not state.known:
+            self.log.error(
+                "%s: Airflow did not say whether its task goes on. %s Another triggerer, a retry or a clear "
+                "goes on from there; if the task was marked, cancel the run yourself",
+                self.tracked.ref,
+                Fate.LEFT_RUNNING.sentence(),
+            )
+            return
         if not state.ended:
             self.log.info("%s: left alone, its task is %s", self.tracked.ref, state.name)
             return
@@ -155,6 +167,17 @@ class RunCompletionTrigger(BaseTrigger):
         self.log.info(
             "%s: cancelled because its task is %s; the run is %s", self.tracked.ref, state.name, fate
         )
+        if ended.polled is not None and ended.polled.needs_action:
+            await self._close(hook)
+
+    async def _close(self, hook: OpenAIRunsHook) -> None:
+        """Answer the calls with which a response ended before the cancel came: nobody else will."""
+        try:
+            await hook.arun_flow(flows.with_retries(flows.close(self.tracked.ref), budget=CLOSE_BUDGET))
+        except ApiRequestFailed as failed:
+            self.log.warning(
+                "Could not answer the calls that %s leaves open: %s", self.tracked.ref, failed.failure
+            )
 
     async def _hook(self) -> OpenAIRunsHook:
         # The first import of the SDK takes most of a second, which the event loop does not have.

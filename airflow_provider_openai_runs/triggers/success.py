@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.runs.cut import size_of
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.wire import flows
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.wait import WaitResult
@@ -42,6 +43,9 @@ async def success_event(
     """
     Push what a worker would push, and return the event that ends the task; None where a worker has to decide.
 
+    A worker also decides where only one who knows the request can say whether a call is pending: tools do not
+    travel in a trigger.
+
     :param push: whether the task pushes its result at all.
     :param multiple_outputs: push each value under its own name, too.
     """
@@ -50,16 +54,16 @@ async def success_event(
         or RunStatus.parse(result.raw_status or "") is not RunStatus.COMPLETED
     ):
         return None
-    if not push:
-        return TaskSuccessEvent()
     try:
         flow = flows.with_retries(flows.read(result.ref, steps=True), budget=TRIGGER_READ_BUDGET)
         run = await hook.arun_flow(flow)
     except ApiRequestFailed as failed:
         log.warning("Could not read %s, so a worker finishes its task: %s", result.ref, failed.failure)
         return None
-    if run.status is not RunStatus.COMPLETED or error_of_run(run) is not None:
+    if run.status is not RunStatus.COMPLETED or run.may_wait or error_of_run(run) is not None:
         return None
+    if not push:
+        return TaskSuccessEvent()
     # Beside the event loop, which other waits need: the result may be large.
     values = await asyncio.to_thread(_small_values, run, log)
     if values is None:
@@ -68,7 +72,11 @@ async def success_event(
     try:
         await _push(task_instance, {**(values if multiple_outputs else {}), "return_value": values})
     except Exception as error:  # noqa: BLE001 # a worker can do it again
-        log.warning("Could not push the result of %s, so a worker finishes its task: %s", result.ref, error)
+        log.warning(
+            "Could not push the result of %s, so a worker finishes its task: %s",
+            result.ref,
+            message_text(error),
+        )
         return None
     log.info("%s", results.summary(run))
     return TaskSuccessEvent()

@@ -24,7 +24,10 @@ from airflow_provider_openai_runs.wire import wire_of
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n[ \t]*```", re.DOTALL | re.IGNORECASE)
 #: The end of the reasoning that some servers leave in the message; its beginning may stand in the prompt.
-_REASONED = re.compile(r"</(?:think|thinking|thought|reasoning)\s*>|\[/THINK\]", re.IGNORECASE)
+_REASONED = re.compile(
+    r"</(?:think|thinking|thought|reasoning)\s*>|\[/THINK\]|<\|channel\|>\s*final\b[^{]*?<\|message\|>",
+    re.IGNORECASE,
+)
 _MAX_NAME = 64
 
 
@@ -126,11 +129,18 @@ def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def _json_text(text: str) -> str:
     """Return the JSON in a text: all of it, what follows the model's reasoning, what stands in a fence."""
+    text = text.removeprefix("\ufeff")
     if not text.strip():
         raise ValueError("The answer is empty")
     rest = [text, *(text[found.end() :] for found in _REASONED.finditer(text))]
     fenced = [found.group(1) for written in reversed(rest) if (found := _FENCED.search(written))]
-    return next(filter(_is_json, [*rest, *fenced]), [*rest, *fenced[:1]][-1])
+    return next(filter(_is_json, [*map(_once, rest), *fenced]), [*rest, *fenced[:1]][-1])
+
+
+def _once(text: str) -> str:
+    """Return the first half of a text whose halves are one JSON object: some models say it twice."""
+    half = text.strip()[: len(text.strip()) // 2].strip()
+    return half if half[:1] == "{" and text.strip().removeprefix(half).strip() == half else text
 
 
 def _is_json(text: str) -> bool:

@@ -8,6 +8,7 @@ reported to refuse. A schema that does not fit is sent all the same, and not cal
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,10 @@ from airflow_provider_openai_runs.typed.schemas import NAMED
 _MAX_DEPTH = 10
 _MAX_PROPERTIES = 5000
 _MAX_ENUM = 1000
+#: Characters of all names and values of a schema; and of the values of one enum with more than so many.
+_MAX_CHARACTERS = 120_000
+_MAX_ENUM_CHARACTERS = 15_000
+_LARGE_ENUM = 250
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 #: Everything that a strict schema may say; annotations among it cost nothing.
 _ALLOWED = frozenset(
@@ -67,6 +72,8 @@ def fits(schema: Mapping[str, Any]) -> bool:
     """Tell whether the API takes a schema as a strict one."""
     if schema.get("type") != "object" or "anyOf" in schema:
         return False
+    if len(json.dumps(schema, default=str)) > _MAX_CHARACTERS:
+        return False
     counts = {"properties": 0, "enum": 0}
     return _fits(schema, schema, counts, depth=0)
 
@@ -76,13 +83,16 @@ def _fits(schema: object, root: Mapping[str, Any], counts: dict[str, int], depth
         return False
     if not set(schema) & {"type", "anyOf", "$ref"}:
         return False  # anything at all, or values of several types
-    if "$ref" in schema and not _is_known(schema["$ref"], root):
-        return False
+    if "$ref" in schema and (len(schema) > 1 or not _is_known(schema["$ref"], root)):
+        return False  # the API takes nothing beside a reference
     if "format" in schema and schema["format"] not in _FORMATS:
         return False
     if any(part in str(schema.get("pattern", "")) for part in _NOT_REGULAR):
         return False
-    counts["enum"] += len(schema.get("enum", ()))
+    values = schema.get("enum", ())
+    counts["enum"] += len(values)
+    if len(values) > _LARGE_ENUM and sum(len(str(value)) for value in values) > _MAX_ENUM_CHARACTERS:
+        return False
     kinds = schema.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]
     if ("object" in kinds or "properties" in schema) and not _is_closed(schema):

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.runs.budgets import (
     FIRST_POLL_AFTER_CANCEL,
+    LEAST_REPLY_TIMEOUT,
+    LONGEST_POLL_AFTER_CANCEL,
     REPLY_TIMEOUT,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
@@ -28,12 +30,12 @@ from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
 
 T = TypeVar("T")
 
-#: How servers refuse to cancel what has ended: OpenAI 400, others 409.
+#: How servers refuse to cancel what has ended: OpenAI 400, others 409. A poll says what it means.
 _REFUSED_CANCEL = frozenset({400, 409, 422})
 #: How servers refuse a query that they do not know.
 _REFUSED_INCLUDE = frozenset({400, 422})
-#: How servers answer that cannot cancel at all; 404 also means that the run is unknown.
-_NO_CANCEL = frozenset({404, 405, 501})
+#: To a poll: the run is unknown. To a cancel also: this server cannot cancel at all.
+_NOT_FOUND = 404
 
 
 def create(request: RunRequest, *, token: str | None, conn_id: str) -> Flow[Run]:
@@ -85,57 +87,81 @@ def answer(
     return answered
 
 
-def cancel(ref: RunRef, *, wait: float, visible_by: float = 0.0) -> Flow[CancelResult]:
+def close(ref: RunRef) -> Flow[str | None]:
+    """
+    Answer with an error the calls of a response that nobody goes on with: they would block its conversation.
+
+    :return: the conversation that can be used again; None where there is nothing to close.
+    """
+    wire = wire_of(ref.kind)
+    run: Run = yield wire.retrieve(ref)
+    request = wire.close(run, conversation=None)
+    if request is None:
+        return None
+    yield request
+    return run.ref.thread_id
+
+
+def cancel(
+    ref: RunRef, *, wait: float, visible_by: float = 0.0, polled: PollResult | None = None
+) -> Flow[CancelResult]:
     """
     End a run and wait up to ``wait`` seconds for its end. A run that has ended already is success.
 
-    Never raises ``ApiRequestFailed``: the result says what is known.
+    Polls before it cancels, each time: some gateways overwrite the status of a run that has completed. It
+    needs no ``with_retries``: what is refused or fails is answered by another poll. Never raises
+    ``ApiRequestFailed``: the result says what is known.
 
     :param visible_by: until this Unix time a 404 means that the run is not visible yet, not that it is gone.
+    :param polled: the run a moment ago, where the caller knows it.
     """
     ends = time.monotonic() + wait
-    observed: PollResult | None = None
-    refused: RequestFailure | None = None
-    pause = FIRST_POLL_AFTER_CANCEL
-    try:
-        while True:
-            if refused is not None or observed is None:
-                try:
-                    observed, refused = yield from _ask_to_end(ref)
-                except ApiRequestFailed as failed:
-                    too_early = failed.failure.kind is FailureKind.NOT_FOUND and time.time() < visible_by
-                    if not too_early or time.monotonic() + pause >= ends:
-                        raise
-                    yield Sleep(pause)
-                    pause = min(pause * 2, 5.0)
-                    continue
-            else:
-                observed = yield wire_of(ref.kind).poll(ref)
-            cannot = refused is not None and refused.http_status in _NO_CANCEL and time.time() >= visible_by
-            if observed.status.is_terminal or cannot or time.monotonic() + pause >= ends:
-                return CancelResult(
-                    polled=observed,
-                    failure=refused if observed.status.is_active else None,
-                    accepted=refused is None,
-                )
-            yield Sleep(pause)
-            pause = min(pause * 2, 5.0)
-    except ApiRequestFailed as failed:
-        gone = failed.failure.kind is FailureKind.NOT_FOUND
-        accepted = observed is not None and refused is None
-        return CancelResult(polled=None if gone else observed, failure=failed.failure, accepted=accepted)
+    found, pause, is_fresh = CancelResult(polled=polled), FIRST_POLL_AFTER_CANCEL, polled is not None
+    while True:
+        if not is_fresh:
+            found = yield from _poll_to_end(ref, found, ends - time.monotonic(), visible_by)
+        if found.has_ended or (found.asked and _is_final(found.failure, visible_by)):
+            return found
+        if not found.accepted and (found.polled is None or found.polled.status is not RunStatus.CANCELLING):
+            found = yield from _ask_to_end(ref, found, ends - time.monotonic())
+        asked_to_wait = (found.failure and found.failure.retry_after) or 0.0
+        if found.has_ended or time.monotonic() + max(pause, asked_to_wait) >= ends:
+            return found
+        yield Sleep(max(pause, asked_to_wait))
+        pause, is_fresh = min(pause * 2, LONGEST_POLL_AFTER_CANCEL), False
 
 
-def _ask_to_end(ref: RunRef) -> Flow[tuple[PollResult, RequestFailure | None]]:
-    """Cancel once; when refused, find out why: it has ended, is gone, or cannot be cancelled, or not yet."""
+def _poll_to_end(ref: RunRef, found: CancelResult, seconds: float, visible_by: float) -> Flow[CancelResult]:
+    # A poll that hangs leaves time for the cancel.
+    share = 1 if found.accepted else 3
     try:
-        observed: PollResult = yield wire_of(ref.kind).cancel(ref)
+        polled: PollResult = yield _once(wire_of(ref.kind).poll(ref), seconds / share)
     except ApiRequestFailed as failed:
-        if failed.failure.http_status not in _REFUSED_CANCEL | _NO_CANCEL:
-            raise
-        observed = yield wire_of(ref.kind).poll(ref)
-        return observed, None if observed.status is RunStatus.CANCELLING else failed.failure
-    return observed, None
+        is_gone = failed.failure.kind is FailureKind.NOT_FOUND and time.time() >= visible_by
+        return replace(
+            found, polled=None if is_gone else found.polled, failure=failed.failure, is_gone=is_gone
+        )
+    return replace(found, polled=polled, failure=None if polled.status.is_terminal else found.refusal)
+
+
+def _ask_to_end(ref: RunRef, found: CancelResult, seconds: float) -> Flow[CancelResult]:
+    try:
+        polled: PollResult = yield _once(wire_of(ref.kind).cancel(ref), seconds)
+    except ApiRequestFailed as failed:
+        failure = found.failure if found.polled is None else failed.failure
+        return replace(found, failure=failure or failed.failure, refusal=failed.failure, asked=True)
+    return CancelResult(polled=polled, asked=True, accepted=True)
+
+
+def _is_final(failure: RequestFailure | None, visible_by: float) -> bool:
+    """Whether asking again would bring the same; a run that has just ended refuses its cancel as well."""
+    if failure is None or (failure.http_status == _NOT_FOUND and time.time() < visible_by):
+        return False
+    return not failure.is_transient and failure.http_status not in _REFUSED_CANCEL
+
+
+def _once(request: ApiRequest[T], seconds: float) -> ApiRequest[T]:
+    return replace(request, once=True, timeout=min(max(LEAST_REPLY_TIMEOUT, seconds), REPLY_TIMEOUT))
 
 
 def with_retries(flow: Flow[T], *, budget: float) -> Flow[T]:
@@ -163,9 +189,11 @@ def with_retries(flow: Flow[T], *, budget: float) -> Flow[T]:
 
 
 def _sent_until(request: ApiRequest[T], ends: float) -> Flow[T]:
+    if request.once:
+        return (yield request)  # type: ignore[no-any-return]  # a flow yields requests of any kind
     tries = 0
     while True:
-        left = max(1.0, ends - time.monotonic())
+        left = max(LEAST_REPLY_TIMEOUT, ends - time.monotonic())
         timeout = request.timeout or (left if request.pays else min(left, REPLY_TIMEOUT))
         try:
             found: T = yield replace(request, timeout=timeout)

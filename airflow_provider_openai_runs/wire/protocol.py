@@ -33,6 +33,7 @@ class ApiRequest(Generic[T]):
     :param pays: whether the request starts paid work, so that it must never be sent twice by accident.
     :param head_is_enough: whether the beginning of an answer will do if it is too large to be read whole.
     :param timeout: seconds for the answer to arrive; None leaves it to the client.
+    :param once: its flow decides itself what follows a failure, so ``with_retries`` does not send it again.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -44,6 +45,7 @@ class ApiRequest(Generic[T]):
     pays: bool = False
     head_is_enough: bool = False
     timeout: float | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Sleep:
     refresh_connection: bool = False
 
 
-#: The answer to a call: text, true or false to an approval request, or a whole input item of a response.
+#: The answer to a call: text, true or false to an approval request, or a whole output item of a response.
 Answer = str | bool | Mapping[str, Any]
 #: Yields requests and pauses, is sent what these read (or gets their error thrown in), and returns a result.
 Flow = Generator[ApiRequest[Any] | Sleep, Any, T]
@@ -103,7 +105,11 @@ class Wire(Protocol):
     def answer(
         self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
     ) -> ApiRequest[Run]:
-        """Answer the model's calls, by call id."""
+        """
+        Answer the model's calls, by call id.
+
+        :raises RunRequestError: if an answer is none that its call takes.
+        """
 
     def close(self, run: Run, *, conversation: str | None) -> ApiRequest[None] | None:
         """

@@ -142,8 +142,15 @@ def raw_status(data: Mapping[str, Any]) -> str:
     found = data.get("status")
     if not isinstance(found, str) or not found:
         raise ValueError(f"the answer has no status, only {sorted(map(str, data))[:8]}")
+    if (same := _SAME_STATUS.get(found)) is not None:  # nearly always, and ten thousand waits poll for it
+        return same
     shown = message_text(found, limit=MAX_STATUS)
     return _SAME_STATUS.get(shown.lower(), shown)
+
+
+def with_status(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the answer to a create with a status: an id alone is a run whose status nobody knows yet."""
+    return data if text(data.get("status")) else {**data, "status": RunStatus.UNKNOWN.value}
 
 
 def usage(value: object) -> Usage | None:
@@ -178,7 +185,8 @@ def _first_int(data: Mapping[str, Any], *names: str) -> int | None:
 def poll_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds after which the server wants to be asked again, where it says so."""
     for name, scale in (("openai-poll-after-ms", 1000.0), ("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        written = headers.get(name, "")
+        if not (written := headers.get(name)):
+            continue
         try:
             seconds = float(written) / scale
         except ValueError:

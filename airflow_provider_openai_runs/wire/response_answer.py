@@ -14,6 +14,8 @@ from airflow_provider_openai_runs.wire.citations import Piece, citations_of
 
 #: What a model says before it acts (``phase`` of a message) is no part of its answer.
 _PREAMBLE = "commentary"
+#: Roles of those who ask, or who answer a call.
+_ASKED = ("user", "system", "developer", "tool")
 #: Items that lead to an answer and are none.
 _NO_PRODUCT = frozenset(
     {
@@ -69,11 +71,15 @@ def read_answer(data: Mapping[str, Any]) -> ResponseAnswer:
 
 
 def _once(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Give each message once; some servers write one twice, or as far as it had come and then whole."""
+    """
+    Give each message of the model once, though some servers also write those that it was asked with.
+
+    Others write one twice, or as far as it had come and then whole.
+    """
     found: dict[str, dict[str, Any]] = {}
     nameless = 0
     for item in items:
-        if item.get("type", "message") != "message":
+        if item.get("type", "message") != "message" or item.get("role") in _ASKED:
             continue
         name = reading.identifier(item.get("id"))
         text = _text(item)

@@ -48,6 +48,18 @@ def pending_calls(
     :param data: the response.
     :param offered: the tools of the request, where it is known.
     """
+    return (_call(kind, item) for kind, item, is_pending in _open_calls(data, offered) if is_pending)
+
+
+def may_wait(data: Mapping[str, Any]) -> bool:
+    """Whether one who knows the request might find a call pending that ``pending_calls`` alone does not."""
+    return any(not is_pending for _, _, is_pending in _open_calls(data, None))
+
+
+def _open_calls(
+    data: Mapping[str, Any], offered: Iterable[Mapping[str, Any]] | None
+) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Give type and item of each call that neither has an answer nor says that the server made it."""
     items = reading.objects_of(data.get("output"))
     tools = _Tools([*(offered or ()), *reading.objects_of(data.get("tools"))])
     answered = set(_answered(items))
@@ -59,8 +71,7 @@ def pending_calls(
         is_offered = kind == APPROVAL or tools.offer(kind, item)
         # A function that nobody offered, and nothing follows, is a model's mistake; the answer says so.
         may_be_ours = is_offered is None or kind not in _SERVERS_MAKE
-        if is_offered or (may_be_ours and place > last_message):
-            yield _call(kind, item)
+        yield kind, item, bool(is_offered or (may_be_ours and place > last_message))
 
 
 class _Tools:
@@ -117,7 +128,8 @@ def _answered(items: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _is_message(item: Mapping[str, Any]) -> bool:
-    return bool(item.get("type", "message") == "message")
+    """Whether it is a message of the model; some servers also write those that it was asked with."""
+    return item.get("type", "message") == "message" and item.get("role") in {None, "assistant"}
 
 
 def _call(kind: str, item: Mapping[str, Any]) -> ToolCall:

@@ -15,7 +15,7 @@ from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.files import files_of_items, ids_with
 from airflow_provider_openai_runs.wire.protocol import ApiReply
 from airflow_provider_openai_runs.wire.response_answer import read_answer
-from airflow_provider_openai_runs.wire.response_calls import pending_calls
+from airflow_provider_openai_runs.wire.response_calls import may_wait, pending_calls
 
 _LIMITS = ("max_output_tokens", "max_tool_calls")
 #: Statuses in which the calls in the output are whole; the second one is not in the API, but seen elsewhere.
@@ -46,9 +46,7 @@ def read_created(data: Mapping[str, Any], *, request: RunRequest, conn_id: str) 
         thread_id=_conversation_id(conversation),
         conn_id=conn_id,
     )
-    if not data.get("status") and not reading.objects_of(data.get("output")):
-        data = {**data, "status": RunStatus.UNKNOWN.value}
-    return read_run(data, ref=ref, request=request)
+    return read_run(data if _has_answered(data) else reading.with_status(data), ref=ref, request=request)
 
 
 def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None = None) -> Run:
@@ -92,6 +90,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         refusal=answer.refusal,
         citations=answer.citations,
         is_empty=status is RunStatus.COMPLETED and answer.is_empty,
+        may_wait=request is None and may_wait(data),
         steps=tuple(map(_step, items)),
         raw={"previous_response_id": previous} if previous else {},
     )
@@ -119,10 +118,12 @@ def _conversation_id(conversation: object) -> str | None:
 
 
 def _raw_status_of(data: Mapping[str, Any]) -> str:
-    """Return the status; a gateway without statuses has answered when there is output."""
-    if data.get("status") is None and reading.objects_of(data.get("output")):
-        return RunStatus.COMPLETED.value
-    return reading.raw_status(data)
+    return RunStatus.COMPLETED.value if _has_answered(data) else reading.raw_status(data)
+
+
+def _has_answered(data: Mapping[str, Any]) -> bool:
+    """Whether there is output of a gateway without statuses."""
+    return data.get("status") is None and bool(reading.objects_of(data.get("output")))
 
 
 def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,15 +15,13 @@ from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
-from airflow_provider_openai_runs.wire.response_calls import APPROVAL
+from airflow_provider_openai_runs.wire.response_outputs import failed_item, output_item
 from airflow_provider_openai_runs.wire.response_replies import read_created, read_poll, read_run
 
 _OPENAI_HOST = ".api.openai.com"
 _OPENAI_LOGS = "https://platform.openai.com/logs/{id}"
 #: What a conversation holds in place of an answer that nobody is going to give.
 _GAVE_UP = "Error: the task that was to answer this call has given up; there is no result."
-#: How the answer to a call is called where it is not ``function_call_output`` but is text all the same.
-_OUTPUTS = {"custom_tool_call": "custom_tool_call_output"}
 
 
 class ResponsesWire:
@@ -89,6 +86,8 @@ class ResponsesWire:
         Go on with a new response that holds the outputs.
 
         Tools and instructions are not carried over by the API, so they are sent again.
+
+        :raises RunRequestError: if an answer is none that its call takes.
         """
         again = {} if request is None else dict(request.body)
         again.pop("previous_response_id", None)
@@ -97,8 +96,8 @@ class ResponsesWire:
         else:
             again.pop("conversation", None)
             again["previous_response_id"] = run.ref.id
-        types = {call.id: call.type for call in run.tool_calls}
-        again["input"] = [_answer(call, types.get(call, "function"), out) for call, out in outputs.items()]
+        calls = {call.id: call for call in run.tool_calls}
+        again["input"] = [output_item(name, answer, calls.get(name)) for name, answer in outputs.items()]
         body = {"background": True, "store": True} | again
         body["model"] = body.get("model") or run.model
         next_request = RunRequest(
@@ -111,7 +110,7 @@ class ResponsesWire:
         container = run.ref.thread_id or conversation
         if container is None or not run.tool_calls:
             return None
-        items = [_answer(call.id, call.type, _GAVE_UP) for call in run.tool_calls]
+        items = [failed_item(call, _GAVE_UP) for call in run.tool_calls]
         path = f"/conversations/{quote(container, safe='')}/items"
         return ApiRequest(method="POST", path=path, body={"items": items}, read=_added)
 
@@ -132,16 +131,6 @@ class ResponsesWire:
 def _added(reply: ApiReply) -> None:
     if not isinstance(reply.data.get("data"), list):
         raise ValueError("it lists no items")  # noqa: TRY004 # no bug
-
-
-def _answer(call: str, kind: str, answer: Answer) -> dict[str, Any]:
-    """Return the input item that answers a call; a mapping with a type is one already."""
-    if isinstance(answer, Mapping) and "type" in answer:
-        return dict(answer)
-    if kind == APPROVAL:
-        return {"type": "mcp_approval_response", "approval_request_id": call, "approve": answer is True}
-    text = answer if isinstance(answer, str) else json.dumps(answer)
-    return {"type": _OUTPUTS.get(kind, "function_call_output"), "call_id": call, "output": text}
 
 
 def _path(ref: RunRef) -> str:

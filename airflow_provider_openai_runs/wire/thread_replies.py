@@ -29,7 +29,7 @@ def read_poll(reply: ApiReply) -> PollResult:
 def read_created(data: Mapping[str, Any], *, thread_id: str, conn_id: str) -> Run:
     """Read a run whose id the reply says; an id alone is a run whose status nobody knows yet."""
     ref = RunRef(kind=RunKind.THREAD_RUN, id=reading.run_id(data), thread_id=thread_id, conn_id=conn_id)
-    return read_run(data if data.get("status") else {**data, "status": RunStatus.UNKNOWN.value}, ref=ref)
+    return read_run(reading.with_status(data), ref=ref)
 
 
 def read_run(data: Mapping[str, Any], *, ref: RunRef) -> Run:

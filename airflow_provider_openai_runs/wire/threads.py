@@ -212,9 +212,13 @@ class ThreadRunsWire:
 
 
 def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list[Run]]:
-    """List every run of a thread."""
+    """List every run of a thread; one whose id cannot be used is left out, nobody could ask for it."""
     runs = yield from _pages(_runs(thread_id), {"order": order})
-    return [read_created(run, thread_id=thread_id, conn_id=conn_id) for run in runs]
+    return [
+        read_created(run, thread_id=thread_id, conn_id=conn_id)
+        for run in runs
+        if reading.optional_id(run.get("id")) is not None
+    ]
 
 
 def _runs(thread_id: str) -> str:
@@ -238,7 +242,7 @@ def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
         page_query = {**asked, **({"after": after} if after else {})}
         try:
             page: ApiReply = yield ApiRequest(
-                method="GET", path=path, query=page_query, headers=_HEADERS, read=_whole
+                method="GET", path=path, query=page_query, headers=_HEADERS, read=lambda reply: reply
             )
         except ApiRequestFailed as failed:
             if failed.failure.http_status in {404, 405, 501} and not path.endswith("/runs"):
@@ -253,10 +257,9 @@ def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
         found |= {
             reading.identifier(item.get("id")) or (number, place): item for place, item in enumerate(items)
         }
-        last = reading.identifier(page.data.get("last_id")) or reading.identifier(
-            (items or [{}])[-1].get("id")
-        )
-        if not page.data.get("has_more") or last in {"", after} or len(found) == known:
+        named = (page.data.get("last_id"), *(item.get("id") for item in reversed(items)))
+        last = next(filter(None, map(reading.optional_id, named)), None)
+        if not page.data.get("has_more") or last in {None, after} or len(found) == known:
             break
         after = last
     return list(found.values())
@@ -264,12 +267,6 @@ def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
 
 def _age(item: Mapping[str, Any]) -> int:
     return reading.unix_time(item.get("created_at")) or 0
-
-
-def _whole(reply: ApiReply) -> ApiReply:
-    if reply.data.get("has_more") and (last := reading.identifier(reply.data.get("last_id"))):
-        reading.whole_id(last)  # names the next page
-    return reply
 
 
 WIRE = ThreadRunsWire()

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.budgets import POLL_TIMEOUT
 from airflow_provider_openai_runs.runs.fate import Fate
-from airflow_provider_openai_runs.runs.model import RunRef, plain
+from airflow_provider_openai_runs.runs.model import PollResult, RunRef, plain
 from airflow_provider_openai_runs.runs.polling import Done, Outcome, PollAgain, PollPolicy, WaitLimits
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import MAX_MESSAGE, MAX_STATUS, message_text
@@ -99,7 +99,8 @@ def wait(
         result = _result(ref, decision, raw_status)
         time_is_over = decision.outcome in {Outcome.WINDOW_OVER, Outcome.EXECUTION_TIMEOUT}
         if time_is_over and cancel_on_timeout:
-            return (yield from _end(result, cancel_wait, visible_by=limits.not_found_grace_until))
+            visible_by = limits.not_found_grace_until
+            return (yield from _end(result, cancel_wait, visible_by=visible_by, polled=decision.polled))
         return result
 
 
@@ -114,15 +115,18 @@ def _result(ref: RunRef, finish: Done, raw_status: str | None) -> WaitResult:
     )
 
 
-def _end(result: WaitResult, cancel_wait: float, *, visible_by: float) -> Flow[WaitResult]:
-    flow = flows.cancel(result.ref, wait=cancel_wait, visible_by=visible_by)
-    ended = yield from flows.with_retries(flow, budget=cancel_wait + 5)
-    if ended.polled is not None and ended.polled.status is RunStatus.COMPLETED:
-        # The cancel came too late: the run has done its work, and has been paid for.
-        return replace(result, outcome=Outcome.ENDED, fate=Fate.ENDED, raw_status=ended.polled.raw_status)
+def _end(
+    result: WaitResult, cancel_wait: float, *, visible_by: float, polled: PollResult | None
+) -> Flow[WaitResult]:
+    ended = yield from flows.cancel(result.ref, wait=cancel_wait, visible_by=visible_by, polled=polled)
+    now = ended.polled
+    if now is not None and now.status.is_terminal and not (now.status is RunStatus.CANCELLED and ended.asked):
+        # The cancel came too late: the run had ended by itself, and is judged as if it had done so in time.
+        outcome = Outcome.NEEDS_ACTION if now.needs_action else Outcome.ENDED
+        return replace(result, outcome=outcome, fate=Fate.ENDED, raw_status=now.raw_status, failure=None)
     return replace(
         result,
         fate=ended.fate,
-        raw_status=ended.polled.raw_status if ended.polled else result.raw_status,
+        raw_status=now.raw_status if now else result.raw_status,
         failure=str(ended.failure) if ended.failure else result.failure,
     )

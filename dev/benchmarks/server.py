@@ -34,7 +34,7 @@ _RESPONSE = {
     "error": None,
     "incomplete_details": None,
     "instructions": _TEXT,
-    "model": "gpt-4o-mini",
+    "model": "gpt-6-luna",
     "output": [],
     "parallel_tool_calls": True,
     "metadata": {"openai_run": "0123456789abcdef/0123456789abcdef"},

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dev import ROOT
+from dev.chaos.hostile_server import HostileServer
 from dev.chaos.verdict import Run
 from dev.live import LiveAirflow
 from dev.live.processes import members_of
@@ -51,9 +52,11 @@ class Cluster:
         self._folder = None if home else tempfile.TemporaryDirectory(prefix="chaos-")
         folder = home.resolve() if home else Path(str(self._folder and self._folder.name))
         self._simulator = self.make_simulator()
+        self._hostile = HostileServer()
         connection = {"conn_type": "openai", "password": "simulator-key", "host": self._simulator.base_url}
         env = {
             "AIRFLOW_CONN_OPENAI_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_HOSTILE": self._hostile.connection,
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             **THRESHOLDS,
         }
@@ -87,7 +90,7 @@ class Cluster:
             self._simulator.wait_healthy(self.airflow.components["simulator"])
             for dag_id in ("response_worker", "thread_run_worker_busy_cancel"):
                 self.api.wait_for_dag(dag_id, timeout=120)
-            self.assistant = self.ask("/v1/assistants", {"model": "gpt-4.1-mini"})["id"]
+            self.assistant = self.ask("/v1/assistants", {"model": "gpt-6-luna"})["id"]
         except BaseException:
             self.airflow.stop()
             raise
@@ -99,6 +102,7 @@ class Cluster:
         """Stop everything."""
         self.end()
         self.airflow.stop()
+        self._hostile.close()
         if self._folder:
             self._folder.cleanup()
 

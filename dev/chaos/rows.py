@@ -9,6 +9,7 @@ from typing import Any
 
 from dev.chaos import cluster_faults, task_faults
 from dev.chaos.cluster import Cluster
+from dev.chaos.hostile_rows import HOSTILE_ROW
 from dev.chaos.tool_rows import CALLS, TOOL_ROWS, was_paid_for_once
 from dev.chaos.trial import LONG, WINDOW, Trial
 
@@ -249,6 +250,29 @@ ROWS = [
         trial={"seconds": 45.0},
     ),
     Row(
+        name="api-server away until the supervisors give up",
+        cluster_fault=cluster_faults.leave_without_api_server,
+        waits=("worker",),
+        # An attempt that cannot start while it is away is a try, too.
+        trial={"seconds": 130.0, "variant": "away"},
+        at_most=2,
+    ),
+    Row(
+        name="api-server away, no retry left",
+        prepare=task_faults.may_be_cancelled,
+        cluster_fault=cluster_faults.leave_without_api_server,
+        waits=("worker",),
+        results=FAILED,
+        trial={"variant": "once"},
+        at_most=1,
+    ),
+    Row(
+        name="all Dag runs marked failed, the API is busy",
+        cluster_fault=cluster_faults.fail_all_while_busy,
+        results=FAILED | {"skipped"},
+        trial={},
+    ),
+    Row(
         name="simulator frozen for a minute",
         cluster_fault=cluster_faults.freeze_simulator,
         trial={"seconds": 90.0},
@@ -258,5 +282,6 @@ ROWS = [
         early_cluster_fault=cluster_faults.bad_polls,
         trial={"seconds": 25.0},
     ),
+    Row(**HOSTILE_ROW),
     *(Row(runs=None, check=was_paid_for_once, trial=CALLS, **row) for row in TOOL_ROWS),
 ]

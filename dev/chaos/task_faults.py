@@ -172,6 +172,11 @@ def cancel_elsewhere(trial: Trial) -> None:
     trial.cancel_run()
 
 
+def may_be_cancelled(trial: Trial) -> None:
+    """Let the run be cancelled from the start: nobody comes after this attempt."""
+    trial.excuse(time.time())
+
+
 def die(trial: Trial) -> None:
     """Let the run be cancelled whenever no retry is left."""
     trial.excuse(time.time())

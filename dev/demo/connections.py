@@ -26,14 +26,19 @@ def service_name(simulator: Simulator) -> str:
 def environment(simulator: Simulator) -> dict[str, str]:
     """Define the connections; let operators wait in the triggerer, and retries come soon.
 
-    ``openai_threads`` always is the simulator: OpenAI itself has removed the API that thread runs need.
+    ``openai_simulated`` always is the simulator, and so is ``openai_threads``: OpenAI itself has removed the
+    API that thread runs need.
     """
     simulated = _connection("simulator-key", simulator.base_url)
     default = _connection(os.environ[KEY], os.environ.get(BASE_URL)) if real_service() else simulated
     return {
         "AIRFLOW_CONN_OPENAI_DEFAULT": default,
+        "AIRFLOW_CONN_OPENAI_SIMULATED": simulated,
         "AIRFLOW_CONN_OPENAI_THREADS": simulated,
-        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "5",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2",
+        # The executor's queue knows no priority: a mapped task must not fill it.
+        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "3",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "3",
         "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",
     }
 

@@ -154,7 +154,7 @@ class LiveAirflow:
         command = (sys.executable, "-m", "airflow", "db", "migrate")
         return Process("db-migrate", command, self.env, self.home / "db-migrate.log", cwd=self.home)
 
-    def wait_healthy(self, timeout: float = 120) -> None:
+    def wait_healthy(self, timeout: float = 240) -> None:
         """Wait until Airflow reports every component as healthy; a component that ends is an error."""
         deadline = time.monotonic() + timeout
         health: dict[str, str | None] = {}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,6 @@ from dev.live.rest import RestError, fetch_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COUNTED = {
-    "runs created": re.compile(r"^POST .*/(runs|responses)$"),
-    "polls": re.compile(r"^GET .*/(runs|responses)/\w+$"),
-    "cancelled": re.compile(r"^POST .*/cancel$"),
-}
 SPEED = "0.1"
 """Ten seconds a run, as real ones take. After a second, Airflow 3.3.2 can mistake the exit of the worker that
 deferred for the end of the task that is queued again by then, and fails it (apache/airflow#67287)."""
@@ -53,10 +47,18 @@ class Simulator:
         """Say what its runs are to do; the keys are those of ``simulator.Scenario``."""
         fetch_json(f"{self.address}/simulator/scenarios", method="POST", body=scenario)
 
-    def asked(self) -> str:
-        """Sum up what it was asked."""
-        requests = fetch_json(f"{self.address}/simulator/requests")["data"]
-        lines = [f"{request['method']} {request['path']}" for request in requests]
-        return ", ".join(
-            f"{sum(map(bool, map(asked.match, lines)))} {what}" for what, asked in COUNTED.items()
-        )
+    def requests(self) -> list[dict[str, Any]]:
+        """Read what it was asked, oldest first."""
+        return list(fetch_json(f"{self.address}/simulator/requests")["data"])
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Read all that was ever created, as it is now, oldest first."""
+        return list(fetch_json(f"{self.address}/simulator/runs")["data"])
+
+    def polls_of(self, run_id: str) -> int:
+        """Count how often a run was asked for."""
+        return sum(request["method"] == "GET" and run_id in request["path"] for request in self.requests())
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for its runs."""
+        fetch_json(f"{self.address}/simulator/advance", method="POST", body={"seconds": seconds})

@@ -3,7 +3,9 @@
 Drives the production driver of ownership, ``RunAcquirer``, against a toy server and a toy store.
 
 Attempts, lost creates, a crash right before or right after each call to the outside, clears, retries, long
-pauses: whatever happens, at most one paid run is alive, and each has an owner or a named fate.
+pauses, records that are damaged, runs that cannot be ended: whatever happens, at most one paid run is alive,
+each has an owner or a named fate, no success is paid for again, and no more creates are lost than the user
+allows.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
 from airflow_provider_openai_runs.attempts.create import Acquired, RunCreator
@@ -22,23 +24,26 @@ from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.runs.acquisition import OwnershipPolicy
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind
-from airflow_provider_openai_runs.runs.record import token_prefix
+from airflow_provider_openai_runs.runs.record import Record, token_prefix
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from tests.attempts.toy_api import CrashError, Luck, ToyApi, ToyRun, ToyStore, World
 
-ENDS = [status for status in RunStatus if status.is_terminal]
+ENDS = [RunStatus.COMPLETED, RunStatus.INCOMPLETE, *(status for status in RunStatus if status.is_terminal)]
 #: The server's slowest answer to a create takes nearly all of its budget.
 SLOW, SLOWEST = 20.0, 590.0
+LOST = FailureKind.OUTCOME_UNKNOWN
 IDENTITY = ("a_dag", "manual__1", "ask", -1)
 
 lucks = st.builds(
     Luck,
     accepted=st.sampled_from([True, True, True, False]),
-    create_fails=st.sampled_from([None, None, None, *FailureKind]),
-    seconds=st.sampled_from([0.0, SLOW, SLOWEST]),
-    fails=st.sampled_from([None, None, None, *FailureKind]),
-    crash_at=st.none() | st.integers(min_value=1, max_value=12),
+    creates=st.lists(st.just(LOST), max_size=4)
+    | st.lists(st.sampled_from([LOST, FailureKind.REJECTED, None]), max_size=3)
+    | st.lists(st.sampled_from([None, *FailureKind]), max_size=3),
+    seconds=st.sampled_from([0.0, 0.0, SLOW, SLOWEST]),
+    fails=st.sampled_from([*[None] * 8, *FailureKind]),
+    crash_at=st.none() | st.none() | st.integers(min_value=1, max_value=12),
     crash_after=st.booleans(),
 )
 
@@ -72,13 +77,18 @@ def acquirer(world: World, *, generation: int, log: Any, **policy: Any) -> RunAc
         timeouts={"create": 600.0, "read": 300.0, "delete": 300.0},
         clock=clock,
     )
-    found = OwnershipPolicy(generation=generation, window=3600, create_budget=600.0, cancel_budget=300.0)
+    found = OwnershipPolicy(
+        generation=generation,
+        window=3600,
+        create_budget=600.0,
+        cancel_budget=300.0,
+        token_prefix=token_prefix((*IDENTITY, generation)),
+    )
     return RunAcquirer(
         api=api,
         store=store,
         creator=creator,
         policy=replace(found, **policy),
-        token_prefix=token_prefix((*IDENTITY, generation)),
         log=log,
         clock=clock,
     )
@@ -87,26 +97,35 @@ def acquirer(world: World, *, generation: int, log: Any, **policy: Any) -> RunAc
 class Ownership(RuleBasedStateMachine):
     @initialize(
         has_list=st.booleans(),
-        resubmits=st.booleans(),
         one_run_a_thread=st.booleans(),
-        on_active_run=st.sampled_from(["fail", "wait", "cancel"]),
+        policy=st.fixed_dictionaries(
+            {
+                "resubmits": st.sampled_from([0, 0, 1, 2]),
+                "on_active_run": st.sampled_from(["fail", "wait", "cancel"]),
+                "on_incomplete": st.sampled_from(["fail", "accept"]),
+                "on_unendable": st.sampled_from(["give_up", "fail"]),
+            }
+        ),
     )
-    def begin(self, *, has_list: bool, resubmits: bool, one_run_a_thread: bool, on_active_run: str) -> None:
-        self.world = World(has_list=has_list, one_run_a_thread=one_run_a_thread, check=self.check)
-        self.policy = {
-            "on_lost_create": "resubmit" if resubmits else "fail",
-            "on_active_run": on_active_run,
-        }
-        self.generation = 0
+    def begin(self, *, has_list: bool, one_run_a_thread: bool, policy: dict[str, Any]) -> None:
+        self.world = World(
+            has_list=has_list,
+            one_run_a_thread=one_run_a_thread,
+            check=self.check,
+            check_create=self.check_create,
+        )
+        self.policy = policy
+        self.generation, self.prefix = 0, token_prefix((*IDENTITY, 0))
         self.tracked: ToyRun | None = None
         self.log = logging.Logger("ownership")  # noqa: LOG001 # one for each machine, without handlers of others
         self.warnings = Warnings()
         self.log.addHandler(self.warnings)
 
-    @rule(luck=lucks, cleared=st.booleans())
+    @rule(luck=lucks, cleared=st.sampled_from([False, False, False, True]))
     def attempt(self, luck: Luck, *, cleared: bool) -> None:
         """One attempt acquires its run, until it has one, gives up, or dies."""
         self.generation += cleared
+        self.prefix = token_prefix((*IDENTITY, self.generation))
         self.world.luck, self.world.calls, self.tracked = luck, 0, None
         driver = acquirer(self.world, generation=self.generation, log=self.log, **self.policy)
         try:
@@ -119,13 +138,15 @@ class Ownership(RuleBasedStateMachine):
             return
         if isinstance(found, Acquired):
             self.tracked = next(run for run in self.world.runs if run.id == found.run.ref.id)
-            assert not found.finished or self.tracked.status is RunStatus.COMPLETED
+            self.tracked.is_known = True
+            assert not found.finished or self.is_success(self.tracked)
             record = self.world.record()
             assert record is not None
             assert found.finished or record.ref == found.run.ref
 
-    @rule(marks_first=st.booleans(), completes=st.booleans(), refuses=st.booleans())
-    def the_attempt_gives_its_run_up(self, *, marks_first: bool, completes: bool, refuses: bool) -> None:
+    @precondition(lambda self: self.tracked is not None)
+    @rule(marks=st.sampled_from(["first", "after", "never"]), completes=st.booleans(), refuses=st.booleans())
+    def the_attempt_gives_its_run_up(self, *, marks: str, completes: bool, refuses: bool) -> None:
         """The wait is over: cancel and note it, in either order, or refuse the answer."""
         run, record = self.tracked, self.world.record()
         if run is None or record is None:
@@ -133,22 +154,43 @@ class Ownership(RuleBasedStateMachine):
         self.tracked = None
         if completes and run.status.is_active:
             run.status = RunStatus.COMPLETED
-        if run.status is RunStatus.COMPLETED:
-            self.world.stored["openai_run"] = replace(record, refused=refuses).to_json()
-        elif marks_first:
-            self.world.stored["openai_run"] = replace(record, ended_by_us=True).to_json()
+        if self.is_success(run):
+            run.is_refused = refuses
+            self.note(record, refused=refuses, ended=True)
+        elif marks == "first":
+            self.note(record, ended_by_us=True)
         elif run.status.is_active:
-            run.status = RunStatus.CANCELLING
+            run.status = RunStatus.CANCELLED if marks == "after" else RunStatus.CANCELLING
+            if marks == "after":
+                self.note(record, ended_by_us=True, ended=True)
+
+    @precondition(lambda self: self.world.alive())
+    @rule(
+        lacks=st.sets(
+            st.sampled_from(["cycle", "token", "ref", "intent_at", "created_at"]), min_size=1, max_size=2
+        ),
+        garbage=st.sampled_from([None, "?", [], {"kind": "thread_run"}]),
+    )
+    def the_record_is_damaged(self, lacks: set[str], garbage: Any) -> None:
+        """Somebody has edited it, or another version has written it."""
+        stored = self.world.stored.get("openai_run")
+        if stored is not None:
+            for name in lacks & set(stored):
+                stored[name] = garbage
+                if garbage is None or (name, garbage) == ("token", "?"):  # which could be one
+                    del stored[name]
+            self.tracked = None
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 120.0, 86400.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.now += seconds
 
-    @rule(end=st.sampled_from(ENDS), cancelling=st.booleans())
-    def server_works(self, end: RunStatus, *, cancelling: bool) -> None:
+    @precondition(lambda self: self.world.alive())
+    @rule(end=st.sampled_from(ENDS), way=st.sampled_from(["quickly", "slowly", "cancelling"]))
+    def server_works(self, end: RunStatus, *, way: str) -> None:
         for run in self.world.runs:
-            if run.status is RunStatus.QUEUED:
-                run.status = RunStatus.CANCELLING if cancelling else RunStatus.IN_PROGRESS
+            if run.status is RunStatus.QUEUED and way != "quickly":
+                run.status = RunStatus.CANCELLING if way == "cancelling" else RunStatus.IN_PROGRESS
             elif run.status.is_active:
                 run.status = end
 
@@ -161,17 +203,38 @@ class Ownership(RuleBasedStateMachine):
         record = self.world.record()
         for run in alive:
             assert record is not None, f"{run.id} has no owner, and nobody has named it"
-            assert run.token == record.token or (record.ref is not None and record.ref.id == run.id)
+            has_owner = run.token == record.token or (record.ref is not None and record.ref.id == run.id)
+            assert has_owner or record.unreadable
+        lost = [run for run in self.of_this_generation() if not run.is_known]
+        assert len(lost) <= 1 + self.policy["resubmits"], "more creates were lost than the user allows"
+
+    def check_create(self, token: str) -> None:
+        """No run of this generation has done the work already."""
+        assert token.startswith(self.prefix)
+        done = [run for run in self.of_this_generation() if self.is_success(run)]
+        assert not [run for run in done if run.is_known and not run.is_refused], "a success is paid for again"
+
+    def of_this_generation(self) -> list[ToyRun]:
+        return [run for run in self.world.runs if run.token.startswith(self.prefix)]
+
+    def is_success(self, run: ToyRun) -> bool:
+        accepts = self.policy["on_incomplete"] == "accept"
+        return run.status is RunStatus.COMPLETED or (accepts and run.status is RunStatus.INCOMPLETE)
+
+    def note(self, record: Record, **changes: Any) -> None:
+        """Write the record, as the end of an attempt does; one that cannot be read stays as it is."""
+        if not record.unreadable:
+            self.world.stored["openai_run"] = replace(record, **changes).to_json()
 
     def name_in(self, *texts: str) -> None:
         """Whoever reads that a run may go on can do something about it; the package no longer has to."""
-        for run in self.world.runs:
-            named = any("may be running and billing" in text and run.token in text for text in texts)
-            resubmitted = any("on_lost_create='resubmit'" in text for text in texts)
-            run.is_named |= named or (
-                resubmitted and self.tracked is not run and self.policy["on_lost_create"] == "resubmit"
-            )
+        for text in texts:
+            for run in self.world.runs:
+                named = run.token in text or f"{run.id} " in text or "cannot be read" in text
+                run.is_named |= named and "may be running and billing" in text
 
 
-Ownership.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Ownership.TestCase.settings = settings(
+    max_examples=2 * settings().max_examples, stateful_step_count=30, deadline=None
+)
 test_whatever_happens_one_run_is_alive_and_it_has_an_owner = Ownership.TestCase

@@ -37,16 +37,20 @@ class ToyRun:
     status: RunStatus = RunStatus.QUEUED
     #: Somebody read that it may be running and billing.
     is_named: bool = False
+    #: A worker knows of it: by the answer to its create, or since it was found.
+    is_known: bool = False
+    #: It completed, and its answer was refused.
+    is_refused: bool = False
 
 
 @dataclass
 class Luck:
     """What happens to the next requests of the worker."""
 
+    #: Whether a create whose answer is lost has been accepted.
     accepted: bool = True
-    #: What becomes of the answer to the first creates of an attempt; None brings it.
-    create_fails: FailureKind | None = None
-    create_failures: int = 2
+    #: What becomes of the answers to the first creates of an attempt; None brings it, as later ones do.
+    creates: list[FailureKind | None] = field(default_factory=list)
     seconds: float = 0.0
     fails: FailureKind | None = None
     #: After so many calls to the outside the worker dies: before the call, or after it.
@@ -67,6 +71,8 @@ class World:
     calls: int = 0
     #: Called at each moment at which a worker may die.
     check: Callable[[], None] = lambda: None
+    #: Called when a create is sent.
+    check_create: Callable[[str], None] = lambda _: None
     #: What a worker has asked of the outside, for comparing two of them.
     trace: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -82,7 +88,8 @@ class World:
         self.check()
         self.calls += 1
         dies = self.luck.crash_at is not None and self.calls >= self.luck.crash_at
-        if dies and not self.luck.crash_after:
+        is_dead = dies and self.calls > (self.luck.crash_at or 0)
+        if is_dead or (dies and not self.luck.crash_after):
             raise CrashError
         found = call()
         self.check()
@@ -148,14 +155,17 @@ class ToyApi:
             return SearchResult(ref=ref, conclusive=self.world.has_list)
 
         found: SearchResult | RequestFailure = self.world.outside("search", look_up)
+        if isinstance(found, SearchResult) and found.ref is not None:
+            self._run(found.ref).is_known = True
         return found
 
     def cancel(self, ref: RunRef, *, wait: float, visible_by: float = 0.0) -> CancelResult:
-        del wait, visible_by
+        del visible_by
 
         def end() -> CancelResult:
             run = self._run(ref)
             if self.world.luck.fails in {FailureKind.OUTCOME_UNKNOWN, FailureKind.ACCESS_DENIED}:
+                self._wait(min(wait, 100.0))
                 return CancelResult(
                     polled=None, failure=RequestFailure(kind=self.world.luck.fails, text="no luck")
                 )
@@ -173,22 +183,23 @@ class ToyApi:
     def create(self, intent: SavedIntent, *, thread_id: str | None, timeout: float) -> Run | RequestFailure:
         def send() -> Run | RequestFailure:
             world, luck = self.world, self.world.luck
+            world.check_create(intent.record.token)
             active = [run for run in world.runs if run.status.is_active]
             if world.one_run_a_thread and active:
                 text = BUSY.format(id=active[-1].id)
                 return RequestFailure(kind=FailureKind.REJECTED, text=text, http_status=400)
             self._wait(min(luck.seconds, timeout))
-            has_bad_luck = luck.create_failures > 0
-            luck.create_failures -= 1
-            kind = luck.create_fails if has_bad_luck else None
-            if (luck.accepted or not has_bad_luck) and kind in {None, FailureKind.OUTCOME_UNKNOWN}:
+            kind = luck.creates.pop(0) if luck.creates else None
+            if kind is None or (luck.accepted and kind is FailureKind.OUTCOME_UNKNOWN):
                 run = ToyRun(id=f"run{len(world.runs)}", token=intent.record.token, accepted_at=world.now)
                 world.runs.append(run)
                 if kind is None:
                     return _as_run(run, self._ref(run), self.conn_id)
-            return RequestFailure(kind=kind or FailureKind.OUTCOME_UNKNOWN, text="no luck")
+            return RequestFailure(kind=kind, text="no luck")
 
         found: Run | RequestFailure = self.world.outside("create", send, thread_id)
+        if isinstance(found, Run):
+            self._run(found.ref).is_known = True
         return found
 
     def answer(

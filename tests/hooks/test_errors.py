@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.exceptions import (
 )
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook, openai_runs
 from airflow_provider_openai_runs.simulator import Fault, Simulator
+from airflow_provider_openai_runs.wire import flows
 
 REF = {"kind": "response", "id": "resp_unknown"}
 KEY = "sk-proj-0123456789abcdef"
@@ -28,6 +29,8 @@ KEY = "sk-proj-0123456789abcdef"
 def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenAIRunError]:
     """Read a run through a connection, and return the error that comes of it."""
     budgets = {"create": 0.2, "read": 0.2, "delete": 0.2}
+    # No second try, and all the time that a busy machine may take for the first.
+    monkeypatch.setattr(flows, "LEAST_REPLY_TIMEOUT", 30.0)
     monkeypatch.setattr(openai_runs, "DEFAULT_TIMEOUTS", budgets)
 
     def run(conn_id: str = "openai_default") -> OpenAIRunError:

@@ -15,6 +15,7 @@ import pytest
 from airflow_provider_openai_runs.exceptions import OpenAIRunError
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook, openai_runs
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+from airflow_provider_openai_runs.wire import flows
 from tests.support.scripted_server import Answer, ScriptedServer, reply
 
 KEY = "correct/horse battery-staple"
@@ -44,6 +45,8 @@ def telling(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = {"conn_type": "openai", "password": KEY, "host": scripted.url}
     with_extra = {**connection, "extra": json.dumps({"openai_client_kwargs": EXTRA})}
     monkeypatch.setenv("AIRFLOW_CONN_TELLING", json.dumps(with_extra))
+    # No second try, and all the time that a busy machine may take for the first.
+    monkeypatch.setattr(flows, "LEAST_REPLY_TIMEOUT", 30.0)
     monkeypatch.setattr(openai_runs, "DEFAULT_TIMEOUTS", {"create": 0.1, "read": 0.1, "delete": 0.1})
 
 
@@ -77,6 +80,7 @@ def test_a_traceback_holds_neither_a_secret_nor_the_body(
     assert answer[:3] in str(caught.value)
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_the_event_of_a_wait_holds_neither(
     scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch, answer: str

@@ -27,11 +27,17 @@ def refund_order(order: str) -> str:
     raise ValueError("the shop is closed")
 
 
+def die() -> str:
+    """Die with the worker."""
+    raise KeyboardInterrupt
+
+
 FUNCTION = {"type": "function", "function": {"name": "send_mail"}}
 MCP = {"type": "mcp", "server_label": "s", "server_url": "https://s.example.com"}
 CALLS = Scenario(
     queued=0, in_progress=0.05, function_calls=[[FunctionCall(name="refund_order", arguments={"order": "1"})]]
 )
+DIES = Scenario(queued=0, in_progress=0.05, function_calls=[[FunctionCall(name="die")]])
 QUICK = Scenario(queued=0, in_progress=0.05, text="Done.")
 
 
@@ -218,3 +224,29 @@ def test_calls_outside_of_a_conversation_and_on_a_thread_need_no_such_answer(
         scene.run(create(functions=[refund_order], max_tool_errors=1), scene.context)
     assert "conversation" not in str(caught.value)
     assert scene.simulator.count("POST", r"/items$") == 0
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+def test_a_clear_answers_the_calls_that_were_left_open_before_it_starts_anew(
+    scene: Scene, respond: Make, *, deferrable: bool
+) -> None:
+    """A worker that died, or was killed, while it worked on the calls has answered nothing."""
+    conversation = scene.post("/conversations")["id"]
+    scene.simulator.script(DIES, QUICK)
+    given = {"conversation": conversation, "functions": [die], "deferrable": deferrable}
+    with pytest.raises(KeyboardInterrupt):
+        scene.run(respond(**given), scene.kept)
+    found = scene.run(respond(**given), scene.clear(scene.kept))
+    assert found["output_text"] == "Done."
+
+
+def test_a_clear_goes_on_where_the_server_does_not_take_that(scene: Scene, respond: Make) -> None:
+    conversation = scene.post("/conversations")["id"]
+    scene.simulator.script(DIES, QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        scene.run(respond(conversation=conversation, functions=[die]), scene.kept)
+    scene.simulator.fault(Fault(method="POST", path=r"/conversations/[^/]+/items", status=400))
+    operator = respond(functions=[die])
+    lines = scene.log_of(operator)
+    assert scene.run(operator, scene.clear(scene.kept))["output_text"] == "Done."
+    assert [line for line in lines if "leaves open" in line]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import time
+
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
@@ -48,9 +50,53 @@ def test_a_clear_creates_nothing_when_the_old_run_cannot_be_ended(scene: Scene, 
         create(deferrable=True).execute(scene.kept)
     scene.simulator.fault(Fault(method="POST", path="/cancel$", status=500, times=None))
     with pytest.raises(RunCallError, match=r"could not be ended.*may be running and billing.*Nothing new"):
-        create(timeouts={"delete": 0.5}).execute(scene.clear(scene.kept))
+        create(timeouts={"delete": 0.5}, on_unendable="fail").execute(scene.clear(scene.kept))
 
     assert scene.creates() == 1
+
+
+def test_a_clear_gives_up_a_run_that_its_server_has_lost_and_names_it(
+    scene: Scene, respond: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire.END_PAUSE", 0.1)
+    scene.simulator.script(LONG, QUICK)
+    with pytest.raises(TaskDeferred):
+        respond(deferrable=True).execute(scene.kept)
+    scene.simulator.fault(Fault(method="POST", path="/cancel$", status=404, times=None))
+    operator = respond(timeouts={"delete": 0.4})
+    lines = scene.log_of(operator)
+    began = time.monotonic()
+    assert operator.execute(scene.clear(scene.kept))["status"] == "completed"
+
+    assert time.monotonic() - began > 0.4
+    old = scene.simulator.runs()[0]["id"]
+    named = [line for line in lines if old in line and "may be running and billing" in line]
+    assert len(named) == 1
+    assert all(word in named[0] for word in ("HTTP 404", "on_unendable='give_up'"))
+
+
+def test_a_clear_of_a_task_that_has_ended_needs_nothing_of_the_old_run(
+    scene: Scene, create: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_RETIRED", scene.simulator.connection_json)
+    scene.simulator.script(QUICK, QUICK)
+    first = scene.run(create(conn_id="retired", deferrable=True), scene.kept)
+    monkeypatch.delenv("AIRFLOW_CONN_RETIRED")
+    before = len(scene.simulator.requests)
+    second = scene.run(create(), scene.clear(scene.kept))
+
+    assert first["id"] != second["id"]
+    assert not [r for r in list(scene.simulator.requests)[before:] if first["id"] in r.path]
+
+
+def test_a_clear_does_not_cancel_what_has_completed(scene: Scene, create: Make) -> None:
+    scene.simulator.script(LONG, QUICK)
+    with pytest.raises(TaskDeferred):
+        create(deferrable=True).execute(scene.kept)
+    scene.simulator.advance(550)
+    scene.run(create(), scene.clear(scene.kept))
+
+    assert scene.simulator.count("POST", "/cancel$") == 0
 
 
 def test_a_clear_after_a_lost_create_finds_the_thread_run_and_ends_it_first(

@@ -35,7 +35,7 @@ def calls(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-def test_a_first_attempt_costs_three_requests_to_the_store_and_no_poll(
+def test_a_first_attempt_costs_three_requests_to_the_store_and_no_poll_and_its_end_two_more(
     scene: Scene, create: Make, calls: Counter[str]
 ) -> None:
     def lookups_in_the_worker(context: dict[str, Any]) -> int:
@@ -51,7 +51,16 @@ def test_a_first_attempt_costs_three_requests_to_the_store_and_no_poll(
         return polls + scene.simulator.count("GET", "") - before
 
     assert lookups_in_the_worker(scene.kept) == lookups_in_the_worker(scene.context_of(None))
-    assert calls == {"get": 1, "set": 2}
+    assert calls == {"get": 2, "set": 3}
+
+
+def test_an_attempt_that_waits_in_its_worker_reads_the_record_once(
+    scene: Scene, create: Make, calls: Counter[str]
+) -> None:
+    scene.simulator.script(QUICK)
+    create().execute(scene.kept)
+
+    assert calls == {"get": 1, "set": 3}
 
 
 def test_a_retry_that_goes_on_with_a_run_costs_two_requests_to_the_store_and_one_poll(

@@ -16,10 +16,12 @@ from airflow.sdk import DAG, Asset, task
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from pydantic import BaseModel
 
+from airflow_provider_openai_runs.exceptions import ToolCallsPendingError
 from airflow_provider_openai_runs.operators import CreateResponseOperator
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from airflow_provider_openai_runs.triggers import completion
 from tests.support.scene import Make, Scene
+from tests.support.scripted_server import ScriptedServer
 
 QUICK = Scenario(queued=0, in_progress=0.1, text="Rayleigh scattering.")
 
@@ -100,7 +102,7 @@ def test_multiple_outputs_are_pushed_one_by_one_too(
     assert values["output_text"] == "Rayleigh scattering."
 
 
-def test_a_task_that_pushes_nothing_ends_without_reading_the_run(
+def test_a_task_that_pushes_nothing_ends_in_the_triggerer_too(
     scene: Scene, supervisor: Supervisor, create: Make, event_of: Callable[..., Any]
 ) -> None:
     scene.simulator.script(QUICK)
@@ -128,6 +130,37 @@ def test_a_completed_response_with_a_call_is_a_workers(
     event = event_of(respond(deferrable=True, end_from_trigger=True), scene.context)
     assert not isinstance(event, TaskSuccessEvent)
     assert event.payload["outcome"] == "needs_action"
+
+
+ROWS = {"type": "function", "name": "rows"}
+CALL = {"type": "function_call", "call_id": "call_1", "name": "rows", "arguments": "{}"}
+SAYS = {"type": "message", "content": [{"type": "output_text", "text": "One moment."}]}
+
+
+@pytest.mark.parametrize("push", [True, False], ids=["pushes", "pushes nothing"])
+@pytest.mark.parametrize("output", [[CALL, SAYS], []], ids=["a call of the request's tools", "no answer"])
+def test_what_only_the_request_can_decide_and_an_empty_answer_are_a_workers(
+    scene: Scene,
+    scripted: ScriptedServer,
+    supervisor: Supervisor,
+    event_of: Callable[..., Any],
+    output: list[Any],
+    *,
+    push: bool,
+) -> None:
+    """No reply says which tools were offered, and those of the request do not travel in a trigger."""
+    done = {"id": "resp_1", "status": "completed", "output": output}
+    scripted.play({"POST /responses": (200, {"id": "resp_1"}), "GET /responses/resp_1": (200, done)})
+    given: dict[str, Any] = {"task_id": "ask", "conn_id": "scripted", "model": "m", "input": "?"}
+    operator = CreateResponseOperator(
+        **given, tools=[ROWS], completion_window=20, deferrable=True, end_from_trigger=True, do_xcom_push=push
+    )
+    event = event_of(operator, scene.context)
+    assert not isinstance(event, TaskSuccessEvent)
+    assert supervisor.xcoms == {}
+    if output:
+        with pytest.raises(ToolCallsPendingError):
+            operator.execute_complete(scene.context, event.payload)
 
 
 def test_a_run_that_cannot_be_read_is_a_workers(

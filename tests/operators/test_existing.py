@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -104,6 +105,18 @@ def test_to_cancel_a_run_that_has_ended_is_success(
     of_run = CancelRunOperator(task_id="end", run_id=f"{thread_id}:{run['id']}")
 
     assert of_response.execute(scene.context)["status"] == of_run.execute(scene.context)["status"] == status
+    assert scene.simulator.count("POST", "/cancel$") == 0
+
+
+def test_a_server_that_refuses_to_cancel_is_asked_no_longer_than_the_wait(scene: Scene) -> None:
+    scene.simulator.script(LONG)
+    response = scene.post("/responses", model="m", input="Why?", background=True)
+    scene.simulator.fault(Fault(method="POST", path="/cancel$", status=409, times=None))
+    began = time.monotonic()
+    with pytest.raises(RunCallError, match=r"HTTP 409.*may be running and billing"):
+        CancelRunOperator(task_id="end", response_id=response["id"], wait=0.6).execute(scene.context)
+
+    assert time.monotonic() - began < 5
 
 
 def test_a_run_that_does_not_end_in_time_is_described_as_running(scene: Scene) -> None:

@@ -144,7 +144,7 @@ def test_a_kill_before_the_answer_is_sent_sends_none(
 
     def kills(city: str) -> str:
         """Return while the task is being killed."""
-        operator._attempt._kill_handler._killed = True
+        operator.on_kill()
         return city
 
     operator = create(functions=[kills])

@@ -320,6 +320,7 @@ def test_a_lost_answer_of_submitted_outputs_is_polled_for_and_not_failed(scene: 
     assert scene.simulator.count("POST", "submit_tool_outputs$") == 1
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_a_failure_of_submitted_outputs_is_tried_again(scene: Scene, run_on: Make, status: int) -> None:
     scene.simulator.script(calls(call(city="Oslo")))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
@@ -12,6 +12,9 @@ from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators import GetResponseOperator
 from airflow_provider_openai_runs.simulator import Scenario
 from tests.support.scene import Make, Scene
+
+if TYPE_CHECKING:
+    from pytest_mock import MockerFixture
 
 QUICK = Scenario(queued=0.02, in_progress=0.05)
 
@@ -44,6 +47,35 @@ def test_the_link_is_there_while_the_task_is_deferred_and_after_it(
     resumed = create(conn_id="linked")
     resumed.execute_complete(scene.context, scene.fire(deferred.value.trigger))
     assert link.get_link(resumed, ti_key=None) == page
+
+
+def test_an_xcom_backend_of_ones_own_does_not_come_between_the_link_and_its_page(
+    scene: Scene, create: Make, connect: Callable[..., None], mocker: MockerFixture
+) -> None:
+    from airflow.sdk.bases.xcom import BaseXCom  # noqa: PLC0415 # after the environment is set
+
+    class OwnXCom(BaseXCom):
+        """Stores values elsewhere, and their path in Airflow's database."""
+
+        @staticmethod
+        def serialize_value(value: Any, **_: Any) -> Any:
+            del value
+            return "s3://bucket/path"
+
+    connect(run_url_template="https://runs.example/{id}")
+    scene.simulator.script(QUICK)
+    scene.monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom", OwnXCom)
+    comms = mocker.patch("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", create=True)
+    operator = create(conn_id="linked", deferrable=True)
+    with pytest.raises(TaskDeferred):
+        operator.execute(scene.context)
+
+    key = OpenAIRunLink().xcom_key
+    (pushed,) = [
+        call.args[0] for call in comms.send.call_args_list if getattr(call.args[0], "key", None) == key
+    ]
+    assert pushed.value == operator.run_url != ""
+    assert key not in scene.context["ti"].xcoms
 
 
 def test_there_is_no_link_rather_than_a_broken_one(scene: Scene, create: Make) -> None:

@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_openai_runs.exceptions import LostCreateError, RunCallError
-from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario, Simulator
 from tests.support.scene import Make, Scene
 
 QUICK = Scenario(queued=0.02, in_progress=0.05)
@@ -36,7 +36,7 @@ def test_a_thread_run_whose_create_was_not_answered_is_found_by_its_token_and_ad
 def test_a_thread_is_searched_before_a_create_that_may_have_been_accepted_is_sent_again(
     scene: Scene, run_on: Make, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.ownership.SEARCH_SECONDS", 0.3)
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.lost_create.SEARCH_SECONDS", 0.3)
     monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire.SEARCH_PAUSE", 0.1)
     scene.simulator.script(QUICK)
     scene.simulator.fault(
@@ -74,6 +74,12 @@ def test_a_response_whose_create_was_not_answered_is_never_sent_twice(
         assert scene.store.record["token"] in str(error)
 
 
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.lost_create.RESUBMIT_PAUSE", 0.02)
+
+
+@pytest.mark.usefixtures("no_pauses")
 def test_a_lost_create_is_sent_again_on_demand_and_at_the_users_risk(scene: Scene, respond: Make) -> None:
     scene.simulator.script(QUICK, QUICK)
     scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="lost"))
@@ -83,17 +89,58 @@ def test_a_lost_create_is_sent_again_on_demand_and_at_the_users_risk(scene: Scen
     assert scene.creates() == 2
 
 
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize(("limit", "sent"), [({}, 2), ({"max_resubmits": 3}, 4)])
+def test_a_server_that_loses_every_answer_is_not_paid_more_often_than_the_user_allows_over_all_retries(
+    scene: Scene, respond: Make, limit: dict[str, int], sent: int
+) -> None:
+    scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="lost", times=None))
+    operator = respond(on_lost_create="resubmit", **limit)
+    lines = scene.log_of(operator)
+    with pytest.raises(LostCreateError) as first:
+        operator.execute(scene.kept)
+    with pytest.raises(LostCreateError) as second:
+        respond(on_lost_create="resubmit", **limit).execute(scene.retry(scene.kept))
+
+    assert scene.creates() == len(scene.simulator.runs()) == sent
+    tokens = [run["metadata"]["airflow_token"] for run in scene.simulator.runs()]
+    for error in (first.value, second.value):
+        assert f"p to {sent} runs" in str(error)
+        assert not [token for token in tokens if token not in str(error)]
+        assert "was not answered (" in str(error)
+    assert len([line for line in lines if "may be running and billing" in line]) == sent - 1
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_lost_answers_to_calls_count_as_well(scene: Scene, respond: Make) -> None:
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        return f"Rain in {city}"
+
+    call = FunctionCall(name="weather", arguments={"city": "Oslo"})
+    scene.simulator.script(Scenario(in_progress=0.02, function_calls=((call,),)))
+    scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="lost", skip=1, times=None))
+    operator = respond(functions=[weather], on_lost_create="resubmit", max_resubmits=2)
+    with pytest.raises(LostCreateError, match="p to 3 runs"):
+        scene.run(operator, scene.kept)
+    with pytest.raises(LostCreateError, match="p to 3 runs"):
+        scene.run(operator, scene.retry(scene.kept))
+
+    assert scene.creates() == 1 + 3
+
+
 def test_a_server_that_does_not_echo_metadata_cannot_prove_that_a_run_was_not_created(
     scene: Scene, run_on: Make
 ) -> None:
     scene.simulator.script(Scenario(in_progress=0.05, echo_metadata=False))
     scene.simulator.fault(Fault(method="POST", path=RUNS, kind="lost"))
-    with pytest.raises(LostCreateError):
+    with pytest.raises(LostCreateError, match=r"was not answered \("):
         run_on().execute(scene.context)
 
     assert scene.creates() == 1
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize(("status", "retry_after"), [(429, 1), (503, None), (409, None)])
 def test_a_create_that_was_surely_not_accepted_is_sent_again_in_place(
     scene: Scene, create: Make, status: int, retry_after: float | None

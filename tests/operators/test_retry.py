@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_openai_runs.exceptions import RunConnectionError, RunFailedError, RunTimeoutError
+from airflow_provider_openai_runs.exceptions import (
+    RunCallError,
+    RunCancelledError,
+    RunConnectionError,
+    RunFailedError,
+    RunTimeoutError,
+)
 from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.support.scene import Make, Scene
 
@@ -142,6 +151,160 @@ def test_a_key_that_is_refused_in_a_retry_fails_and_creates_nothing(
         create().execute(scene.retry(scene.kept))
 
     assert scene.creates() == 1
+
+
+def test_a_retry_finishes_from_an_incomplete_run_whose_worker_was_lost_if_the_user_accepts_it(
+    scene: Scene, create: Make, die_after_create: Callable[..., None]
+) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=500, ends="incomplete"))
+    die_after_create(create(), scene.kept)
+    scene.simulator.advance(550)
+    found = create(on_incomplete="accept").execute(scene.retry(scene.kept))
+
+    assert found["status"] == "incomplete"
+    assert scene.creates() == 1
+
+
+def test_a_run_that_an_earlier_attempt_may_have_cancelled_is_tried_again(
+    scene: Scene, create: Make, die_after_create: Callable[..., None]
+) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0.3, ends="cancelled"), QUICK)
+    die_after_create(create(), scene.kept)
+    second = scene.retry(scene.kept)
+    with pytest.raises(RunCancelledError, match="perhaps by an earlier attempt") as caught:
+        scene.run(create(deferrable=True), second)
+    assert not isinstance(caught.value, AirflowFailException)
+
+    assert scene.run(create(), scene.retry(second))["status"] == "completed"
+    assert scene.creates() == 2
+
+
+def test_a_run_that_this_attempt_has_created_was_cancelled_by_somebody_else_whatever_its_number(
+    scene: Scene, create: Make
+) -> None:
+    scene.simulator.script(
+        Scenario(in_progress=0, ends="failed", error=SERVER_ERROR), Scenario(ends="cancelled")
+    )
+    with pytest.raises(RunFailedError):
+        scene.run(create(), scene.kept)
+    with pytest.raises(RunCancelledError, match="somebody other") as caught:
+        scene.run(create(), scene.retry(scene.kept))
+    assert isinstance(caught.value, AirflowFailException)
+
+
+@pytest.fixture
+def cut(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
+    """Hide a connection, as a cut in Airflow's database does, for some seconds."""
+    monkeypatch.setenv("AIRFLOW_CONN_CUT", scene.simulator.connection_json)
+    monkeypatch.setattr("airflow_provider_openai_runs.hooks.connection.CONNECTION_PAUSE", 0.1)
+    timers: list[threading.Timer] = []
+
+    def hide(seconds: float) -> None:
+        monkeypatch.delenv("AIRFLOW_CONN_CUT")
+        back = threading.Timer(
+            seconds, os.environ.update, [{"AIRFLOW_CONN_CUT": scene.simulator.connection_json}]
+        )
+        back.start()
+        timers.append(back)
+
+    yield hide
+    for timer in timers:
+        timer.cancel()
+        timer.join()
+    os.environ.pop("AIRFLOW_CONN_CUT", None)
+
+
+@pytest.mark.parametrize("resumes", [False, True], ids=["retry", "resume"])
+def test_the_connection_of_a_run_is_asked_for_again_while_airflow_does_not_find_it(
+    scene: Scene, create: Make, cut: Callable[[float], None], *, resumes: bool
+) -> None:
+    scene.simulator.script(LONG)
+    operator = create(conn_id="cut", deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(scene.kept)
+    scene.simulator.advance(550)
+    event = scene.fire(deferred.value.trigger)
+    cut(0.3)
+    found = (
+        operator.execute_complete(scene.kept, event)
+        if resumes
+        else create(conn_id="cut").execute(scene.retry(scene.kept))
+    )
+
+    assert found["status"] == "completed"
+    assert scene.creates() == 1
+
+
+@pytest.mark.parametrize("resumes", [False, True], ids=["retry", "resume"])
+def test_a_connection_that_stays_away_fails_the_attempt_and_not_the_task(
+    scene: Scene,
+    create: Make,
+    cut: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    resumes: bool,
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.hooks.connection.CONNECTION_BUDGET", 0.1)
+    scene.simulator.script(LONG)
+    operator = create(conn_id="cut", deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(scene.kept)
+    scene.simulator.advance(550)
+    event = scene.fire(deferred.value.trigger)
+    cut(60)
+    step = (
+        partial(operator.execute_complete, scene.kept, event)
+        if resumes
+        else partial(create(conn_id="cut").execute, scene.retry(scene.kept))
+    )
+    with pytest.raises(
+        RunConnectionError, match=r"may be running and billing\. A retry asks again"
+    ) as caught:
+        step()
+
+    assert not isinstance(caught.value, AirflowFailException)
+    assert scene.simulator.runs()[0]["id"] in str(caught.value)
+
+
+def test_a_connection_that_never_existed_fails_the_task_at_once(scene: Scene, create: Make) -> None:
+    with pytest.raises(RunConnectionError, match="There is no connection 'nowhere'") as caught:
+        create(conn_id="nowhere").execute(scene.kept)
+    assert isinstance(caught.value, AirflowFailException)
+
+
+DAMAGED = [
+    "not a record",
+    {},
+    {"cycle": 2},
+    {"cycle": 2, "token": "t/1", "ref": {"kind": "agent_turn", "id": "x"}},
+]
+
+
+@pytest.mark.parametrize("stored", DAMAGED)
+def test_a_record_that_cannot_be_read_fails_the_attempt_and_a_clear_starts_anew(
+    scene: Scene, respond: Make, stored: Any
+) -> None:
+    scene.simulator.script(QUICK)
+    scene.store.values["openai_run"] = stored
+    retry = scene.retry(scene.kept)
+    for context in (retry, scene.retry(retry)):
+        with pytest.raises(RunCallError, match=r"'openai_run'.*cannot be read.*billing.*clear the task"):
+            respond().execute(context)
+    assert scene.creates() == 0
+    operator = respond()
+    lines = scene.log_of(operator)
+
+    assert operator.execute(scene.clear(retry))["status"] == "completed"
+    assert [line for line in lines if "cannot be read" in line]
+
+
+def test_a_record_of_a_later_version_is_left_as_it_is(scene: Scene, respond: Make) -> None:
+    newer = {"cycle": 2, "token": "t/1", "ref": {"kind": "agent_turn", "id": "x"}, "colour": "red"}
+    scene.store.values["openai_run"] = newer
+    with pytest.raises(RunCallError, match="agent turn x, of a kind that this version does not know"):
+        respond().execute(scene.retry(scene.kept))
+
+    assert scene.store.record == newer
 
 
 def test_a_retry_of_fire_and_forget_returns_the_recorded_run_whatever_its_status(

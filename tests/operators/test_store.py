@@ -24,6 +24,16 @@ def test_an_attempt_that_is_not_the_tasks_any_more_cancels_the_run_that_it_has_j
     assert [run["status"] for run in scene.simulator.runs()] == ["cancelled"]
 
 
+def test_a_run_that_is_not_visible_yet_is_not_taken_for_cancelled_by_an_attempt_that_is_not_the_tasks(
+    scene: Scene, create: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.create.ZOMBIE_CANCEL_WAIT", 0.2)
+    scene.simulator.script(Scenario(queued=0, in_progress=500, hidden_for=60))
+    scene.store.fail("set", scene.gone, skip=1)
+    with pytest.raises(RunCallError, match="not cancelled and may be running and billing"):
+        create().execute(scene.kept)
+
+
 def test_an_attempt_that_is_not_the_tasks_any_more_creates_nothing(scene: Scene, create: Make) -> None:
     scene.store.fail("set", scene.gone)
     with pytest.raises(OpenAIRunError, match="a later one has taken over"):
@@ -80,7 +90,8 @@ def test_the_intent_is_written_before_the_paid_call_and_the_run_after_it(scene: 
     scene.simulator.script(QUICK)
     found = scene.run(create(), scene.kept)
 
-    intent, record = scene.store.writes
+    intent, record, ended = scene.store.writes
+    assert ended == {**record, "ended": True}
     assert "ref" not in intent
     assert intent["token"] == record["token"] == found["metadata"]["airflow_token"]
     assert intent["cycle"] == scene.kept["ti"].max_tries

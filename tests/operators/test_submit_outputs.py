@@ -18,6 +18,7 @@ from airflow_provider_openai_runs.exceptions import (
 from airflow_provider_openai_runs.operators import SubmitToolOutputsOperator
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.support.scene import Make, Scene
+from tests.support.scripted_server import ScriptedServer
 
 ASKS = (FunctionCall(name="weather", arguments={"city": "Oslo"}),)
 
@@ -95,6 +96,28 @@ def test_functions_may_answer_the_rounds_that_follow(
     found = scene.run(submit(run, functions=[rain]))
 
     assert found["status"] == "completed"
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_what_another_task_has_paid_for_counts_once_in_its_own_result(
+    scene: Scene, respond: Make, submit: Callable[..., Any], *, deferrable: bool
+) -> None:
+    def rain() -> str:
+        """Say whether it rains."""
+        return "no"
+
+    scene.simulator.script(
+        Scenario(function_calls=(ASKS, (FunctionCall(name="rain"),)), queued=0, in_progress=0, times=None)
+    )
+    run = scene.run(respond(on_tool_calls="return"), scene.context_of(None, task_id="ask"))
+    found = scene.run(submit(run, functions=[rain], deferrable=deferrable))
+    ids = [paid["id"] for paid in scene.simulator.runs()]
+    read = [scene.get(f"/responses/{paid}")["usage"]["total_tokens"] for paid in ids]
+
+    assert ids[0] == run["id"]
+    assert run["usage"]["total_tokens"] == read[0]
+    assert found["usage"]["total_tokens"] == sum(read[1:])
+    assert len(read) == 3
 
 
 @pytest.mark.parametrize("outputs", [{"call_other": "x"}, {"call_other": "x", "call_more": "y"}])
@@ -194,3 +217,38 @@ def test_without_an_answer_the_task_fails_and_says_which_call_waits(scene: Scene
     scene.simulator.script(Scenario(function_calls=(ASKS,), queued=0.01, in_progress=0.01))
     with pytest.raises(ToolCallsPendingError, match="weather"):
         scene.run(create())
+
+
+def test_a_text_for_a_call_that_takes_none_is_refused_before_anything_is_on_record(
+    scene: Scene, scripted: ScriptedServer, submit: Callable[..., Any]
+) -> None:
+    call = {"type": "shell_call", "call_id": "call_1", "action": {"commands": ["ls"]}}
+    done = {"id": "resp_1", "status": "completed", "output": [call], "tools": [{"type": "shell"}]}
+    scripted.play({"GET /responses/resp_1": (200, done)})
+    run = {
+        "ref": {"kind": "response", "id": "resp_1", "conn_id": "scripted"},
+        "tool_calls": [{"id": "call_1"}],
+    }
+    with pytest.raises(RunRequestError, match=r"call_1.*takes no text.*'shell_call_output'"):
+        scene.run(submit(run), scene.kept)
+    assert scripted.bodies() == []
+    assert scene.store.record["ref"]["id"] == "resp_1"
+
+
+def test_a_clear_before_the_answer_was_sent_leaves_the_calls_to_the_answer(
+    scene: Scene, respond: Make, submit: Callable[..., Any]
+) -> None:
+    class WorkerLost(BaseException):
+        """The worker is gone."""
+
+    conversation = scene.post("/conversations")["id"]
+    scene.simulator.script(Scenario(function_calls=(ASKS,), queued=0, in_progress=0.01, times=None))
+    asks = respond(conversation=conversation, on_tool_calls="return")
+    run = scene.run(asks, scene.context_of(None, task_id="ask"))
+    scene.store.fail("set", WorkerLost(), skip=1)
+    with pytest.raises(WorkerLost):
+        scene.run(submit(run), scene.kept)
+    scene.store.recover()
+    assert scene.store.record["ref"]["id"] == run["id"]
+    assert scene.run(submit(run), scene.clear(scene.kept))["status"] == "completed"
+    assert scene.simulator.count("POST", "/items$") == 0

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_openai_runs.exceptions import RunTimeoutError
-from airflow_provider_openai_runs.simulator import Fault, Scenario
+from airflow_provider_openai_runs.exceptions import RunIncompleteError, RunTimeoutError
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.support.scene import Make, Scene
 
 LONG = Scenario(queued=0.02, in_progress=500)
@@ -67,6 +68,43 @@ def test_a_run_that_completes_before_its_cancel_comes_is_a_success(scene: Scene,
     found = create(completion_window=0.2).execute(scene.context)
 
     assert found["status"] == "completed"
+
+
+@BOTH
+@pytest.mark.parametrize("accepts", [False, True])
+def test_a_run_that_reaches_its_ceiling_before_its_cancel_comes_ends_as_the_policy_says(
+    scene: Scene, create: Make, *, deferrable: bool, accepts: bool
+) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=600, cancelling=0.1, cancel_ends="incomplete"))
+    operator = create(
+        completion_window=0.2, deferrable=deferrable, on_incomplete="accept" if accepts else "fail"
+    )
+    if accepts:
+        assert scene.run(operator)["status"] == "incomplete"
+    else:
+        with pytest.raises(RunIncompleteError, match="on_incomplete='accept'"):
+            scene.run(operator)
+
+
+@BOTH
+def test_calls_that_a_late_cancel_meets_are_out_of_time_as_those_a_second_earlier(
+    scene: Scene, respond: Make, *, deferrable: bool
+) -> None:
+    def weather() -> str:
+        """Tell the weather."""
+        raise AssertionError
+
+    conversation = scene.post("/conversations")["id"]
+    late = Scenario(queued=0, in_progress=600, cancelling=0.1, cancel_ends="completed")
+    scene.simulator.script(replace(late, function_calls=((FunctionCall(name="weather"),),)))
+    operator = respond(
+        completion_window=0.2, deferrable=deferrable, functions=[weather], conversation=conversation
+    )
+    with pytest.raises(RunTimeoutError, match=r"completion_window=0\.2.*which can be used again") as caught:
+        scene.run(operator, scene.kept)
+
+    assert not isinstance(caught.value, AirflowFailException)
+    assert scene.store.record["refused"]
 
 
 @BOTH

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_openai_runs.exceptions import RunEndedError, RunOutputError
+from airflow_provider_openai_runs.exceptions import RunEndedError, RunOutputError, ToolCallsPendingError
 from airflow_provider_openai_runs.operators import CreateResponseOperator
 from tests.support.scene import Scene
 from tests.support.scripted_server import Answer, Asked, Script, ScriptedServer
@@ -85,3 +85,38 @@ def test_no_function_runs_beside_a_call_of_the_servers_own(
     found = scene.run(ask(functions=[rows], deferrable=deferrable))
     assert (found["status"], found["tool_calls"], CALLED) == ("completed", [], [])
     assert scripted.count("POST /responses") == 1
+
+
+CALL = {"type": "function_call", "call_id": "call_1", "name": "rows", "arguments": "{}"}
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_a_call_that_only_the_whole_run_shows_is_answered(
+    scene: Scene, scripted: ScriptedServer, *, deferrable: bool
+) -> None:
+    """The server does not say what was offered, and the model goes on after its call."""
+    CALLED.clear()
+    polled = ends_with([CALL, MESSAGE])
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "POST":
+            return 200, {"id": "resp_2" if isinstance(asked.body["input"], list) else "resp_1"}
+        if asked.path.endswith("resp_2"):
+            return 200, {"id": "resp_2", "status": "completed", "output": [MESSAGE]}
+        return polled(asked) if callable(polled) else (404, {})
+
+    scripted.play(answer)
+    found = scene.run(ask(functions=[rows], deferrable=deferrable))
+    assert (found["id"], found["output_text"], CALLED) == ("resp_2", "912", ["rows"])
+    sent = scripted.bodies()[-1]["input"]
+    assert sent == [{"type": "function_call_output", "call_id": "call_1", "output": "912"}]
+
+
+def test_a_server_that_shows_a_call_now_and_then_comes_to_an_end(
+    scene: Scene, scripted: ScriptedServer
+) -> None:
+    CALLED.clear()
+    scripted.play(ends_with([MESSAGE], [CALL, MESSAGE], [MESSAGE], [CALL, MESSAGE]))
+    with pytest.raises(ToolCallsPendingError):
+        scene.run(ask(functions=[rows], deferrable=False))
+    assert CALLED == []

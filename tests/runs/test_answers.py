@@ -33,12 +33,12 @@ def in_place(kind: FailureKind, *, left: float = 600, until: float | None = None
 
 
 def continued(
-    kind: FailureKind, *, left: float = 600, until: float | None = None, lost: Any = "fail", **more: Any
+    kind: FailureKind, *, left: float = 600, until: float | None = None, resubmits: int = 0, **more: Any
 ) -> SendAgain | NotSent:
     intent = Record(generation=1, token="hash/abc", intent_at=NOW)
     failed = NotCreated(intent=intent, before=None, failure=failure(kind, **more), error=ERROR)
     return after_failed_continuation(
-        failed, on_lost_create=lost, tries=0, now=NOW, gives_up_at=NOW + left, until=until
+        failed, resubmits=resubmits, tries=0, now=NOW, gives_up_at=NOW + left, until=until
     )
 
 
@@ -68,5 +68,5 @@ def test_a_continuation_whose_outcome_is_unknown_is_sent_again_only_if_the_user_
     assert isinstance(lost, NotSent)
     assert isinstance(lost.error, LostCreateError)
     assert not lost.forget
-    assert isinstance(continued(FailureKind.OUTCOME_UNKNOWN, lost="resubmit"), SendAgain)
-    assert isinstance(continued(FailureKind.OUTCOME_UNKNOWN, lost="resubmit", left=0.5), NotSent)
+    assert isinstance(continued(FailureKind.OUTCOME_UNKNOWN, resubmits=1), SendAgain)
+    assert isinstance(continued(FailureKind.OUTCOME_UNKNOWN, resubmits=1, left=0.5), NotSent)

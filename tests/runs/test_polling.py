@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
@@ -110,6 +110,7 @@ def test_without_a_deadline_an_unknown_status_is_waited_for_without_an_end() -> 
 
 
 @given(age=ages, jitter=jitters)
+@example(age=100.0, jitter=0.0)
 def test_the_lag_stays_below_a_second_or_a_tenth_of_the_age(age: float, jitter: float) -> None:
     move = waiting(jitter=jitter).on_result(poll(RunStatus.IN_PROGRESS), now=START + age)
     assert isinstance(move, PollAgain)

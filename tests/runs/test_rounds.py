@@ -147,10 +147,10 @@ def test_the_record_keeps_the_rounds_and_one_without_them_still_loads() -> None:
 
 def test_a_lost_answer_goes_back_to_the_response_that_asked_only_if_the_user_accepts_the_risk() -> None:
     record = Record(generation=1, token="t/1", intent_at=5.0, rounds=Rounds(answered=1, earlier=(REFS[0],)))
-    policy = OwnershipPolicy(generation=1, window=60, create_budget=600, cancel_budget=300)
+    policy = OwnershipPolicy(generation=1, window=60, create_budget=600, cancel_budget=300, token_prefix="t/")
     situation = Situation(record=record, observed=Searched(result=SearchResult(ref=None, conclusive=False)))
 
     assert isinstance(decide(situation, policy, now=999.0).step, GiveUp)
-    resubmits = decide(situation, replace(policy, on_lost_create="resubmit"), now=999.0).step
+    resubmits = decide(situation, replace(policy, resubmits=1), now=999.0).step
     assert isinstance(resubmits, Own)
     assert (resubmits.run.ref, resubmits.run.rounds) == (REFS[0], Rounds())

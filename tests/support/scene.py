@@ -70,9 +70,9 @@ class FakeStore:
 
     values: dict[str, Any] = field(default_factory=dict)
     writes: list[Any] = field(default_factory=list)
-    _failures: dict[str, tuple[int, Exception]] = field(default_factory=dict)
+    _failures: dict[str, tuple[int, BaseException]] = field(default_factory=dict)
 
-    def fail(self, method: str, error: Exception, *, skip: int = 0) -> None:
+    def fail(self, method: str, error: BaseException, *, skip: int = 0) -> None:
         """Let every call of a method fail after the first ``skip``."""
         self._failures[method] = (skip, error)
 
@@ -225,8 +225,15 @@ class Scene:
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         """Send a request to the simulator's API as somebody else."""
+        return self._asked("POST", path, json=body)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Read something of the simulator's as somebody else."""
+        return self._asked("GET", path)
+
+    def _asked(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         headers = {"Authorization": "Bearer another-key", "OpenAI-Beta": "assistants=v2"}
-        answer = self.http.post(f"{self.simulator.base_url}{path}", json=body, headers=headers)
+        answer = self.http.request(method, f"{self.simulator.base_url}{path}", headers=headers, **request)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import mask_secret
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -302,7 +302,6 @@ def test_the_log_tells_names_ids_and_tracebacks_but_no_values(
 
 
 @given(name=st.text(), arguments=st.text() | st.dictionaries(st.text(), st.integers()).map(json.dumps))
-@settings(deadline=None)
 def test_no_call_of_a_model_ends_the_task(name: str, arguments: str) -> None:
     logger: Any = logging.Logger("task")  # noqa: LOG001
     found = FunctionCaller([double], context={}, log=logger)

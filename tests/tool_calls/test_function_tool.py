@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
@@ -273,7 +273,6 @@ def test_the_text_of_bad_arguments_does_not_repeat_values() -> None:
 
 
 @given(value=json_values, which=st.sampled_from(FUNCTIONS))
-@settings(deadline=None)
 def test_any_json_is_read_or_is_bad_arguments(value: Any, which: Any) -> None:
     tool = FunctionTool(which)
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
@@ -285,14 +284,12 @@ def test_any_json_is_read_or_is_bad_arguments(value: Any, which: Any) -> None:
 
 
 @given(text=st.text(st.characters()))
-@settings(deadline=None)
 def test_any_text_is_read_or_is_bad_arguments(text: str) -> None:
     with suppress(BadArgumentsError):
         assert isinstance(FunctionTool(untyped).arguments_of(text), dict)
 
 
 @given(arguments=st.dictionaries(st.text(), json_values, max_size=3))
-@settings(deadline=None)
 def test_any_edited_arguments_are_read_or_are_bad_arguments(arguments: dict[str, Any]) -> None:
     with suppress(BadArgumentsError):
         assert isinstance(FunctionTool(divided).arguments_of(arguments), dict)
@@ -307,7 +304,6 @@ def test_json_that_is_too_deep_or_too_long_is_bad_arguments(text: str) -> None:
 
 
 @given(value=near_orders)
-@settings(deadline=None)
 def test_what_fits_the_schema_fits_the_function(value: Any) -> None:
     tool = FunctionTool(order)
     schema = tool.definition()["function"]["parameters"]

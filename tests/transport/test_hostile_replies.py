@@ -235,7 +235,7 @@ def test_memory_stays_bounded(
     assert hostile.sent < 3 * LIMIT
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=200) | st.text().map(lambda text: json.dumps({"id": text}).encode()))
 def test_any_bytes_are_read_or_asked_for_again(hostile: Hostile, hook: Any, body: bytes) -> None:
     hostile.plan("GET", lambda: reply(body))
@@ -263,6 +263,7 @@ def test_a_wait_goes_on_after_any_answer(
     assert scene.run(operator)["status"] == "completed"
 
 
+@pytest.mark.usefixtures("quick_retries")
 def test_an_event_can_be_encoded_whatever_the_server_says(
     scene: Scene, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_openai_runs.simulator import Fault, Scenario
-from airflow_provider_openai_runs.triggers import RunCompletionTrigger
+from airflow_provider_openai_runs.attempts import task_state
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from airflow_provider_openai_runs.triggers import RunCompletionTrigger, completion
 from tests.support.scene import Scene
 
 if TYPE_CHECKING:
@@ -17,26 +19,43 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def killed(scene: Scene, mocker: MockerFixture) -> Callable[..., None]:
+def killed(scene: Scene, mocker: MockerFixture) -> Callable[..., list[str]]:
     """Kill a trigger whose task instance is, according to Airflow, in this state."""
 
-    def kill(states: Any, *, map_index: int = -1, **arguments: Any) -> None:
-        scene.simulator.script(Scenario(queued=0, in_progress=500))
-        created = scene.post("/responses", model="m", input="Why?", background=True)
-        ref = {"kind": "response", "id": created["id"], "conn_id": "openai_default"}
+    def kill(
+        states: Any,
+        *,
+        map_index: int = -1,
+        asked: str | None = None,
+        thread_id: str | None = None,
+        **arguments: Any,
+    ) -> list[str]:
+        if asked is None:
+            scene.simulator.script(Scenario(queued=0, in_progress=500))
+            asked = scene.post("/responses", model="m", input="Why?", background=True)["id"]
+        ref = {"kind": "response", "id": asked, "conn_id": "openai_default"}
+        ref |= {"thread_id": thread_id} if thread_id else {}
         trigger = RunCompletionTrigger(ref=ref, **arguments)
         trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
             dag_id="a_dag", run_id="a_run", task_id="ask", map_index=map_index
         )
-        answers = {"side_effect": states} if isinstance(states, Exception) else {}
-        asend = mocker.AsyncMock(return_value=SimpleNamespace(task_states={"a_run": states}), **answers)
+        answers = [
+            state if isinstance(state, Exception) else SimpleNamespace(task_states={"a_run": state})
+            for state in (states if isinstance(states, list) else [states])
+        ]
+        # The last answer comes again and again.
+        asend = mocker.AsyncMock(side_effect=itertools.chain(answers, itertools.repeat(answers[-1])))
+        mocker.patch.object(task_state, "TRIGGER_ASK_PAUSE", 0.02)
+        mocker.patch.object(completion, "TRIGGER_ASK_SECONDS", 0.1)
         mocker.patch(
             "airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS",
             # Airflow below 3.3 masks secrets through it, too.
             SimpleNamespace(asend=asend, send=mocker.Mock()),
             create=True,
         )
+        lines = scene.log_of(trigger)
         asyncio.run(trigger.on_kill())
+        return lines
 
     return kill
 
@@ -51,7 +70,7 @@ def killed(scene: Scene, mocker: MockerFixture) -> Callable[..., None]:
     ids=str,
 )
 def test_a_run_whose_task_was_ended_cleared_or_deleted_is_cancelled(
-    scene: Scene, killed: Callable[..., None], states: Any
+    scene: Scene, killed: Callable[..., list[str]], states: Any
 ) -> None:
     killed(states)
 
@@ -63,19 +82,18 @@ def test_a_run_whose_task_was_ended_cleared_or_deleted_is_cancelled(
     [
         *({"ask": s} for s in ("deferred", "running", "scheduled", "queued", "up_for_retry", "restarting")),
         {"ask": "a_state_of_a_later_airflow"},
-        RuntimeError("Airflow does not answer"),
     ],
     ids=str,
 )
 def test_a_run_whose_task_goes_on_or_may_go_on_is_left_alone(
-    scene: Scene, killed: Callable[..., None], states: Any
+    scene: Scene, killed: Callable[..., list[str]], states: Any
 ) -> None:
     killed(states)
 
     assert len(scene.simulator.active()) == 1
 
 
-def test_a_mapped_task_instance_is_known_by_its_index(scene: Scene, killed: Callable[..., None]) -> None:
+def test_a_mapped_task_instance_is_known_by_its_index(scene: Scene, killed: Callable[..., list[str]]) -> None:
     killed({"ask_3": "failed", "ask_4": "deferred"}, map_index=4)
     assert len(scene.simulator.active()) == 1
 
@@ -83,13 +101,14 @@ def test_a_mapped_task_instance_is_known_by_its_index(scene: Scene, killed: Call
     assert len(scene.simulator.active()) == 1
 
 
-def test_cancel_on_kill_false_leaves_the_run(scene: Scene, killed: Callable[..., None]) -> None:
+def test_cancel_on_kill_false_leaves_the_run(scene: Scene, killed: Callable[..., list[str]]) -> None:
     killed({"ask": "failed"}, cancel_on_kill=False)
 
     assert len(scene.simulator.active()) == 1
 
 
-def test_a_server_that_fails_is_asked_again(scene: Scene, killed: Callable[..., None]) -> None:
+@pytest.mark.usefixtures("quick_retries")
+def test_a_server_that_fails_is_asked_again(scene: Scene, killed: Callable[..., list[str]]) -> None:
     scene.simulator.fault(Fault(method="POST", path="/cancel$", status=503))
     killed({"ask": "failed"})
 
@@ -97,7 +116,7 @@ def test_a_server_that_fails_is_asked_again(scene: Scene, killed: Callable[..., 
 
 
 def test_a_run_that_has_ended_meanwhile_is_fine(
-    scene: Scene, killed: Callable[..., None], mocker: MockerFixture
+    scene: Scene, killed: Callable[..., list[str]], mocker: MockerFixture
 ) -> None:
     killed({"ask": "failed"})
     ended = scene.simulator.runs()[0]
@@ -115,3 +134,45 @@ def test_without_a_task_instance_nothing_is_cancelled(scene: Scene) -> None:
     asyncio.run(RunCompletionTrigger(ref=ref).on_kill())
 
     assert len(scene.simulator.active()) == 1
+
+
+def test_calls_with_which_a_response_ended_before_the_cancel_are_answered_in_their_conversation(
+    scene: Scene, killed: Callable[..., list[str]]
+) -> None:
+    conversation = scene.post("/conversations")["id"]
+    call = FunctionCall(name="rows")
+    scene.simulator.script(
+        Scenario(queued=0, in_progress=0, function_calls=[[call]]), Scenario(in_progress=500)
+    )
+    asked = scene.post("/responses", model="m", input="?", background=True, conversation=conversation)
+    killed({"ask": "failed"}, asked=asked["id"], thread_id=conversation)
+    again = scene.post("/responses", model="m", input="?", background=True, conversation=conversation)
+    assert again["id"]
+
+
+def test_airflow_is_asked_again_until_it_can_say(scene: Scene, killed: Callable[..., list[str]]) -> None:
+    killed([RuntimeError("the API restarts"), RuntimeError("the API restarts"), {"ask": "failed"}])
+
+    assert scene.simulator.active() == []
+
+
+def test_a_run_of_whose_task_airflow_says_nothing_is_left_and_named(
+    scene: Scene, killed: Callable[..., list[str]]
+) -> None:
+    lines = killed(RuntimeError("Airflow does not answer"))
+
+    (run,) = scene.simulator.active()
+    assert any(run["id"] in line and "left running and billing" in line for line in lines)
+
+
+def test_an_airflow_that_never_answers_does_not_hold_the_trigger(
+    scene: Scene, killed: Callable[..., list[str]], mocker: MockerFixture
+) -> None:
+    async def never(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    mocker.patch.object(task_state, "_asked", never)
+    lines = killed({"ask": "failed"})
+
+    assert len(scene.simulator.active()) == 1
+    assert "did not say" in lines[-1]

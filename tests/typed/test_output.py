@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, computed_field, field_validator
 
@@ -101,6 +101,11 @@ def test_a_model_with_free_keys_is_not_called_strict_since_the_api_would_refuse_
         ({"properties": {"title": {"$ref": "#/$defs/a"}, "tags": TEXT}, "$defs": {"a": TEXT}}, True),
         ({"properties": {"title": {"$ref": "https://x/a"}, "tags": TEXT}}, False),
         ({"properties": {"title": {"$ref": "#"}, "tags": TEXT}}, True),
+        ({"properties": {"title": {"$ref": "#", "description": "The one above."}, "tags": TEXT}}, False),
+        ({"properties": {"title": {"$ref": "#", "default": "x"}, "tags": TEXT}}, True),
+        ({"properties": {"title": {**TEXT, "enum": [str(n) for n in range(1000)]}, "tags": TEXT}}, True),
+        ({"properties": {"title": {**TEXT, "enum": [f"{n:070}" for n in range(251)]}, "tags": TEXT}}, False),
+        ({"properties": {"title": {**TEXT, "description": "x" * 120_000}, "tags": TEXT}}, False),
         *(
             ({"properties": {"title": {"type": "string", **more}, "tags": TEXT}}, False)
             for more in (
@@ -155,12 +160,26 @@ def test_the_answer_is_returned_as_plain_json(text: str) -> None:
         "Is it 5 or 10?\n</think>\n{}",
         '<thinking>a</thinking><think>```json\n{{"title": 1}}\n```</think >\n```json\n{}\n```',
         "[THINK]Hm.[/THINK]{}",
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>{}",
+        "<|channel|>final <|constrain|>json<|message|>{}",
+        "\ufeff{}",
+        "{}{}",
+        "{}\n{}\n",
     ],
 )
 def test_reasoning_that_a_server_leaves_in_the_message_is_skipped(text: str) -> None:
     value = {"title": "</think> is no end", "tags": ["```json\\n3\\n```"]}
     written = text.replace("{{", "{").replace("}}", "}").replace("{}", json.dumps(value))
     assert OutputType(STRICT).parse(written) == value
+
+
+def test_two_answers_that_differ_are_none() -> None:
+    for text in ('{"a": 1}{"a": 2}', "11", '{"a": 1}{"a": 1}{"a": 1}{"b": 1}', "[1][2]"):
+        if text == "11":
+            assert OutputType({"type": "integer"}).parse(text) == 11
+            continue
+        with pytest.raises(ValueError, match="Invalid JSON"):
+            OutputType({}).parse(text)
 
 
 def test_a_fence_within_the_json_is_left_alone() -> None:
@@ -194,14 +213,12 @@ def test_an_answer_of_another_type_is_refused_with_a_short_reason(
 
 
 @given(value=json_values, output_type=st.sampled_from([Report, Counts, Divided, STRICT]))
-@settings(deadline=None)
 def test_any_json_is_an_answer_or_a_value_error(value: Any, output_type: Any) -> None:
     with suppress(ValueError):
         assert isinstance(OutputType(output_type).parse(json.dumps(value)), dict)
 
 
 @given(value=json_values)
-@settings(deadline=None)
 def test_what_is_returned_can_be_stored(value: Any) -> None:
     with suppress(ValueError):  # NaN and infinities are no JSON
         _check_storable(OutputType({}).parse(json.dumps({"value": value})))

@@ -47,11 +47,7 @@ runs = st.builds(
     lambda data, status: {**data, "id": "run_1", "status": status}, objects, st.sampled_from(RunStatus)
 )
 Drive = Callable[..., tuple[Any, list[ApiRequest[Any]]]]
-fuzz = settings(
-    max_examples=50,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+fuzz = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 def abyss(depth: int) -> Any:

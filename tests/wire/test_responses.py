@@ -353,6 +353,8 @@ JSON = '{"name": "Acme"}'
         ([message(text("First.")), {**message(text(JSON)), "id": "b", "phase": "final_answer"}], None, JSON),
         ([message(text(JSON)), {**message(text(" \n")), "id": "b"}], JSON + " \n", JSON),
         ([{**message(text("I begin.")), "phase": "commentary"}], None, None),
+        ([{**message(text("Who?")), "id": "q", "role": "user"}, message(text(JSON))], JSON, JSON),
+        ([message(text(JSON)), {**message(text("Be kind")), "id": "s", "role": "system"}], JSON, JSON),
     ],
 )
 def test_the_answer_is_each_message_once_without_preambles_and_its_end_is_the_last_one(

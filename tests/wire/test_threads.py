@@ -264,6 +264,22 @@ def test_the_runs_of_a_thread_are_listed(drive: Drive) -> None:
     assert calls[0].query == {"order": "desc", "limit": 100}
 
 
+@pytest.mark.parametrize(
+    "unfit", [{}, {"id": None}, {"id": "a\nb"}, {"id": "\ud800"}, {"id": "x" * 600}], ids=str
+)
+def test_a_listed_run_with_an_unfit_id_does_not_hurt_the_others(unfit: dict[str, Any], drive: Drive) -> None:
+    first = page({**BARE, **unfit} if unfit else {"status": "queued"}, BARE, {**BARE, **unfit}, has_more=True)
+    runs, calls = drive(list_runs("t", conn_id="ai"), [first, page({**BARE, "id": "run_2"})])
+    assert [run.ref.id for run in runs] == ["run_1", "run_2"]
+    assert calls[1].query["after"] == "run_1"
+
+
+@pytest.mark.parametrize("status", [None, "", 5, ["queued"], {}])
+def test_a_listed_run_with_an_odd_status_is_one_whose_status_is_unknown(status: object, drive: Drive) -> None:
+    (run,), _ = drive(list_runs("t", conn_id="ai"), [page({"id": "run_1", "status": status})])
+    assert (run.raw_status, run.status.is_active) == ("unknown", True)
+
+
 def test_answers_that_nobody_signed_are_those_since_the_run_was_created(drive: Drive) -> None:
     listed = page(
         message("old", run_id=None, created_at=1_700_000_000),

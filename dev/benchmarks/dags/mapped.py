@@ -15,7 +15,7 @@ for dag_id, end_from_trigger in (("ended_by_worker", False), ("ended_by_trigger"
     with DAG(dag_id, schedule=None, max_active_tasks=RUNS):
         CreateResponseOperator.partial(
             task_id="ask",
-            model="gpt-4o-mini",
+            model="gpt-6-luna",
             completion_window=7200,
             poll_interval=5,
             deferrable=True,

@@ -14,7 +14,7 @@ from dev.chaos.cluster import HERE, Cluster
 from dev.live.airflow import LiveAirflow
 from dev.live.celery import API_SERVER, BROKER, DATABASE, SIMULATOR, CeleryAirflow
 from dev.live.hosts import Hosts
-from dev.live.processes import ProcessEndedError
+from dev.live.processes import ProcessEndedError, signal_sessions
 from dev.live.simulator import Simulator
 
 THRESHOLDS = {
@@ -37,7 +37,13 @@ class CeleryCluster(Cluster):
 
     def __init__(self, *, hosts: Hosts, parallelism: int, home: Path | None) -> None:
         self.hosts = hosts
+        self._sessions_left: set[int] = set()
         super().__init__(parallelism=parallelism, home=home)
+
+    def __exit__(self, *error: object) -> None:
+        """Stop everything, what a killed main process has left behind, too."""
+        super().__exit__(*error)
+        signal_sessions(self._sessions_left, signal.SIGKILL)
 
     def make_simulator(self) -> Simulator:
         """Make the service on its own host."""
@@ -91,6 +97,7 @@ class CeleryCluster(Cluster):
     def kill_main_process(self, name: str, seconds: float) -> None:
         """Kill the process that the component began with, and leave what it has forked."""
         with self.without(name):
+            self._sessions_left.add(self.airflow.pid(name))
             self.airflow.components[name].signal(signal.SIGKILL)
             self.airflow.components[name].wait(timeout=10)
             time.sleep(seconds)

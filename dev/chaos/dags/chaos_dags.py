@@ -13,6 +13,8 @@ from airflow.sdk import DAG, BaseOperator, Context
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
+from dev.chaos.hostile_rows import INNOCENT, INNOCENTS
+from dev.chaos.hostile_server import PLACES
 from dev.chaos.tool_rows import SECONDS_OF_A_CALL
 
 PROMPT = "{{ dag_run.conf['prompt'] }}"
@@ -22,7 +24,7 @@ RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=3)}
 
 def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **options: Any) -> None:
     """Make a Dag of one task that creates a run about the trial's prompt."""
-    own: dict[str, Any] = {"model": "gpt-4.1-mini", "input": PROMPT}
+    own: dict[str, Any] = {"model": "gpt-6-luna", "input": PROMPT}
     if issubclass(operator, CreateRunOperator):
         own = {"assistant_id": ASSISTANT, "thread": {"messages": [{"role": "user", "content": PROMPT}]}}
     with DAG(
@@ -83,9 +85,13 @@ for waits in ("deferred", "worker"):
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
         persistent: dict[str, Any] = {"retries": 12, "retry_delay": timedelta(seconds=20)}
         dag(f"{kind}_{waits}_persistent", create, deferrable=deferrable, **persistent)
+        dag(f"{kind}_{waits}_away", create, deferrable=deferrable, retries=12)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
             dag(f"{kind}_{waits}_ended", create, deferrable=True, end_from_trigger=True, **persistent)
+    for place in PLACES:
+        limits: dict[str, Any] = {"conn_id": "hostile", "retries": 0, "poll_interval": 1.5}
+        dag(f"hostile_{place}_{waits}", CreateResponseOperator, deferrable=deferrable, **limits)
     for policy in ("fail", "wait", "cancel"):
         dag(
             f"thread_run_{waits}_busy_{policy}",
@@ -96,3 +102,14 @@ for waits in ("deferred", "worker"):
             thread_id="{{ dag_run.conf['thread'] }}",
             additional_instructions=PROMPT,
         )
+
+with DAG(INNOCENT, schedule=None, max_active_tasks=100):
+    CreateResponseOperator.partial(
+        task_id="t",
+        model="gpt-6-luna",
+        metadata={"trial": INNOCENT},
+        completion_window=600,
+        deferrable=True,
+        end_from_trigger=True,
+        **RETRY,
+    ).expand(input=[f"{INNOCENT} {number}" for number in range(INNOCENTS)])

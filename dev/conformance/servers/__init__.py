@@ -54,6 +54,7 @@ class Server:
     :param cannot: by API and by the name of the case.
     :param environment: whose Python its command is for, if not its own.
     :param behind: the server that this one stands before.
+    :param model: a name that servers with a tokenizer of their own know.
     :param azure: it wants Azure's header for the key, and a version in the query.
     """
 
