@@ -23,6 +23,7 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 CREATED := $(VENV)/.python-$(PYTHON_VERSION)
 STAMP := $(VENV)/.airflow-$(AIRFLOW)$(if $(SDK),-sdk-$(SDK))
 DRIVERS := $(VENV)/.postgres-drivers
+CELERY := .venv-celery/.installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
@@ -98,8 +99,15 @@ $(INSTALLED): .venv-conformance-%/.installed: dev/conformance/requirements/%.txt
 chaos-short: $(STAMP) ## Kill, mark, clear and freeze tasks of a live Airflow; count what is paid twice (five minutes)
 	@$(RUN) pytest -m chaos -s -o timeout=0 -o faulthandler_timeout=0 tests/chaos $(ARGS)
 
-chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) ## The same with every fault, for an hour; ARGS="--row WORDS" for some, "--help" for more
-	@$(RUN) dev.chaos $(ARGS)
+chaos: $(if $(findstring celery,$(ARGS)),$(CELERY),$(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS))) ## The same with every fault, for an hour; ARGS="--executor celery" for many hosts, "--help" for more
+	@$(if $(findstring celery,$(ARGS)),$(dir $(CELERY))bin/python -m,$(RUN)) dev.chaos $(ARGS)
+
+$(CELERY): pyproject.toml constraints/airflow-3.3.txt constraints/celery.txt
+	@echo "Installing the package, Airflow 3.3 and its Celery provider into $(dir $(CELERY)) (about two minutes)"
+	@$(PYTHON) -m venv --clear $(dir $(CELERY))
+	@$(dir $(CELERY))bin/pip install --quiet --disable-pip-version-check --editable . \
+		--requirement constraints/celery.txt --constraint constraints/airflow-3.3.txt
+	@touch $@
 
 $(DRIVERS): $(STAMP)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[chaos]' --constraint $(CONSTRAINTS)

@@ -20,6 +20,7 @@ from airflow_provider_openai_runs.runs.record import Record, token_prefix
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.answering import NeedsApproval, ToolCallAnswerer
 from airflow_provider_openai_runs.tool_calls.approval import calls_to_approve
+from airflow_provider_openai_runs.tool_calls.approval_note import ApprovalNote
 from airflow_provider_openai_runs.tool_calls.approval_page import ApprovalPage
 from airflow_provider_openai_runs.tool_calls.approval_request import ApprovalRequest
 from airflow_provider_openai_runs.tool_calls.function_caller import FunctionCaller
@@ -112,9 +113,16 @@ class AttemptParts:
             path=settings.output_path, ti=self._ti, text_limit=settings.text_in_xcom, log=self._log
         )
 
-    def answerer(self, kill_handler: KillHandler) -> ToolCallAnswerer:
-        """Return what answers the calls of a run."""
+    def answerer(self, kill_handler: KillHandler, *, after_approval: bool) -> ToolCallAnswerer:
+        """
+        Return what answers the calls of a run.
+
+        :param after_approval: whether a person has been asked, whatever the Dag says now.
+        """
         settings = self._settings
+        asks = after_approval or settings.approve
+        note = ApprovalNote.load(self._context["task_state_store"]) if asks else None
+        asked = note.calls if note else ()
         if settings.functions and self._functions is None:
             # One for all rounds: what is bound to a thread lasts as long as the attempt in its worker.
             self._functions = FunctionCaller(
@@ -127,7 +135,7 @@ class AttemptParts:
         return ToolCallAnswerer(
             functions=self._functions,
             outputs=settings.outputs,
-            calls_to_approve=partial(calls_to_approve, approve=settings.approve),
+            calls_to_approve=partial(calls_to_approve, approve=settings.approve, asked=asked),
             max_rounds=settings.max_rounds,
             max_tool_errors=settings.max_tool_errors,
             withholds=settings.withholds,
@@ -138,7 +146,12 @@ class AttemptParts:
         settings, store = self._settings, self._context["task_state_store"]
         return ApprovalRequest(
             page=ApprovalPage(
-                ti=self._ti, ref=needed.run.ref, calls=needed.calls, store=store, log=self._log
+                ti=self._ti,
+                ref=needed.run.ref,
+                calls=needed.calls,
+                round_number=needed.round_number,
+                store=store,
+                log=self._log,
             ),
             needed=needed,
             timeout=settings.approval_timeout,

@@ -68,7 +68,7 @@ class ToolCallRound:
         conversation = conversation_of(self.settings.request.body)
         self.kill_handler.watch(run.ref, close=wire_of(run.ref.kind).close(run, conversation=conversation))
         limits = self.settings.limits(deadline=tracked.deadline, attempt_deadline=self.attempt_deadline)
-        answerer = self.parts.answerer(self.kill_handler)
+        answerer = self.parts.answerer(self.kill_handler, after_approval=bool(approval))
         answering = answerer.answer(run, tracked.rounds, limits)
         if isinstance(answering, NeedsApproval):
             request = self.parts.approval_request(answering)

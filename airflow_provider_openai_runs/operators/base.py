@@ -30,7 +30,7 @@ from airflow_provider_openai_runs.runs.policies import (
 )
 from airflow_provider_openai_runs.runs.request import checked_timeouts
 from airflow_provider_openai_runs.runs.tools import names_of
-from airflow_provider_openai_runs.tool_calls.approval import check_approval, check_approved_calls
+from airflow_provider_openai_runs.tool_calls.approval_checks import check_approval, check_approved_calls
 from airflow_provider_openai_runs.tool_calls.checks import check_functions
 from airflow_provider_openai_runs.typed.checks import check_output_type
 
@@ -281,6 +281,7 @@ class BaseCreateOperator(BaseOperator):
 
         try:
             with revealed(self, self.template_fields):
+                self.check_calls()  # again: a template may have brought the tools
                 return self._settings_for(CreateSettings, self.build_request())
         except RunRequestError as error:
             if self.text_in_xcom == 0:

@@ -151,12 +151,23 @@ class RunRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A call that the model wants answered before it goes on. ``arguments`` is the model's JSON text."""
+    """
+    A call that the model wants answered before it goes on.
+
+    :param arguments: the model's JSON text, as it wrote it.
+    :param server: the label of the MCP server that makes the call.
+    """
 
     id: str
     name: str
     arguments: str
     type: str = "function"
+    server: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Return the call as a task pushes it."""
+        named = {"id": self.id, "name": self.name, "arguments": self.arguments, "type": self.type}
+        return {**named, "server": self.server} if self.server else named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +266,7 @@ class Run:
         values["thread_id"] = self.ref.thread_id
         values["status"] = self.raw_status
         values["ref"] = self.ref.to_json()
+        values["tool_calls"] = [call.to_json() for call in self.tool_calls]
         values["files"] = [file.to_json() for file in self.files]
         if self.steps is None:
             del values["steps"]
