@@ -123,7 +123,7 @@ class Dispatcher:
 
     def on_not_accepted(self, row: int, *, again: bool) -> None:
         """
-        Take note of a create that the server has surely not taken.
+        Take note of a create that the server has certainly not taken.
 
         :param again: whether it is to be sent again; else its error is going to be written to a part.
         """
