@@ -42,6 +42,7 @@ class Limits:
     :param max_active: runs that may be active at the server at once.
     :param max_unrecorded: creates that may be under way at once; so many may be lost with a worker.
     :param item_retries: further runs of an item whose run ended badly.
+    :param max_failed: items that may fail before the task does: a number, or a share as a float.
     :param max_resubmits: further creates of an item whose create was lost, where ``on_lost_create`` says so.
     """
 
@@ -50,6 +51,7 @@ class Limits:
     item_retries: int = 2
     max_resubmits: int = 1
     on_lost_create: OnLostCreate = "fail"
+    max_failed: float | None = None
 
 
 class Dispatcher:
@@ -66,6 +68,7 @@ class Dispatcher:
         self.items = items
         self._limits = limits
         self._ready: deque[int] = deque()
+        self._custom_ids: dict[int, str] = {}
         #: Rows whose run may be active at the server, so far as this attempt knows.
         self._open: set[int] = {*items.rows(ItemState.CREATED)}
         self._sendable: deque[tuple[int, float]] = deque()
@@ -92,15 +95,17 @@ class Dispatcher:
         """Whether nothing is under way or waits for a commit: the journal tells all that is known."""
         return not (self._ready or self._sendable or self._sending or self._pending or self._committing)
 
-    def offer(self, row: int) -> None:
+    def offer(self, row: int, custom_id: str | None = None) -> None:
         """
-        Take a row that is to be created, if it still is.
+        Take a row that is to be created.
 
         :raises ValueError: of a row that has a run, or is final.
         """
         if (state := self.items.state(row)) is not ItemState.NEW:
             raise ValueError(f"Row {row} is {state.name.lower()}.")
         self._ready.append(row)
+        if custom_id is not None:
+            self._custom_ids[row] = custom_id
 
     def to_send(self, now: float) -> list[int]:
         """Return the rows whose creates are to be sent now; report what became of each."""
@@ -117,6 +122,7 @@ class Dispatcher:
     def on_created(self, run: NewRun, *, has_ended: bool = False) -> None:
         """Take note of the run that a create was answered with."""
         self._sending.remove(run.row)
+        self._custom_ids.pop(run.row, None)
         self._pending.append(Created(runs=(run,)))
         if has_ended:
             self._open.discard(run.row)
@@ -191,7 +197,8 @@ class Dispatcher:
             return None
         outcomes, self._pending = _merged(self._pending), []
         intended = self._intend(outcomes, admitted)
-        events = (*outcomes, Intended(rows=intended)) if intended else outcomes
+        labels = {row: self._custom_ids[row] for row in intended if row in self._custom_ids}
+        events = (*outcomes, Intended(rows=intended, custom_ids=labels)) if intended else outcomes
         if not events:
             return None
         self._committing = events
@@ -204,9 +211,14 @@ class Dispatcher:
             return None
         return 0.0 if self._is_stopped else max(0.0, self._committed_at + COMMIT_EVERY - now)
 
-    def on_committed(self, now: float) -> None:
+    @property
+    def sending(self) -> frozenset[int]:
+        """The rows whose create is under way."""
+        return frozenset(self._sending)
+
+    def on_committed(self, now: float) -> tuple[Event, ...]:
         """
-        Take note that what was to be committed is.
+        Take note that what was to be committed is, and return it.
 
         :param now: Unix seconds at which the commit **began**: from then on a later attempt may read it.
         """
@@ -218,6 +230,7 @@ class Dispatcher:
                 self._sendable.extend((row, now + SEND_WITHIN) for row in event.rows)
         if self._is_stopped:
             self.stop()
+        return events
 
     # -- inside --------------------------------------------------------------------------------------------
 

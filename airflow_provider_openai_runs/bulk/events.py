@@ -27,8 +27,16 @@ class OfRows:
     rows: tuple[int, ...]
 
 
-class Intended(OfRows):
-    """Creates of these rows may be sent once this is committed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended:
+    """
+    Creates of these rows may be sent once this is committed.
+
+    :param custom_ids: their labels, for an attempt that has not read the input yet.
+    """
+
+    rows: tuple[int, ...]
+    custom_ids: Mapping[int, str] = field(default_factory=dict)
 
 
 class NotAccepted(OfRows):
@@ -89,8 +97,7 @@ class PartWritten:
 
 Event = Intended | Created | NotAccepted | Retried | Resubmitted | PartWritten
 
-_OF_ROWS: dict[str, type[Intended | NotAccepted | Retried | Resubmitted]] = {
-    "intended": Intended,
+_OF_ROWS: dict[str, type[NotAccepted | Retried | Resubmitted]] = {
     "not_accepted": NotAccepted,
     "retried": Retried,
     "resubmitted": Resubmitted,
@@ -118,6 +125,9 @@ def _to_json(event: Event) -> dict[str, Any]:
     match event:
         case Created():
             return {"event": "created", "runs": [[run.row, run.id, run.created_at] for run in event.runs]}
+        case Intended():
+            labels = {"custom_ids": {str(row): label for row, label in event.custom_ids.items()}}
+            return {"event": "intended", "rows": event.rows, **(labels if event.custom_ids else {})}
         case PartWritten():
             fates = {"succeeded": event.succeeded, "failed": event.failed, "lost": event.lost}
             rows = {name: rows for name, rows in fates.items() if rows}
@@ -136,6 +146,9 @@ def _from_line(line: bytes) -> Event:
                 for row, run_id, at in value["runs"]
             ]
             return Created(runs=tuple(runs))
+        if name == "intended":
+            labels = {int(row): str(label) for row, label in value.get("custom_ids", {}).items()}
+            return Intended(rows=_rows(value["rows"]), custom_ids=labels)
         if name == "part_written":
             return PartWritten(
                 name=str(value["name"]),

@@ -64,11 +64,13 @@ class Items:
     The items of one generation of a task.
 
     :param runs: of the items that are ``CREATED``, by row.
+    :param custom_ids: labels of the items that are ``INTENDED`` or ``CREATED``, where they have one.
     :param parts: files whose items are final, in the order of their commits.
     :param usage: sums of tokens of all parts.
     """
 
     runs: dict[int, NewRun] = field(default_factory=dict)
+    custom_ids: dict[int, str] = field(default_factory=dict)
     parts: list[PartWritten] = field(default_factory=list)
     usage: Counter[str] = field(default_factory=Counter)
     _states: bytearray = field(default_factory=bytearray)
@@ -119,11 +121,13 @@ class Items:
         match event:
             case Intended():
                 self._move(event, event.rows, ItemState.INTENDED)
+                self.custom_ids |= event.custom_ids
             case Created():
                 self._move(event, [run.row for run in event.runs], ItemState.CREATED)
                 self.runs |= {run.row: run for run in event.runs}
             case NotAccepted():
                 self._move(event, event.rows, ItemState.NEW)
+                self._forget(event.rows)
             case Retried():
                 self._move(event, event.rows, ItemState.NEW)
                 self._count(self._retries, event.rows)
@@ -131,6 +135,7 @@ class Items:
             case Resubmitted():
                 self._move(event, event.rows, ItemState.NEW)
                 self._count(self._resubmits, event.rows)
+                self._forget(event.rows)
             case PartWritten():
                 self._move(event, event.succeeded, ItemState.SUCCEEDED)
                 self._move(event, event.failed, ItemState.FAILED)
@@ -166,3 +171,4 @@ class Items:
     def _forget(self, rows: Iterable[int]) -> None:
         for row in rows:
             self.runs.pop(row, None)
+            self.custom_ids.pop(row, None)

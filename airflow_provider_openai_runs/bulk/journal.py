@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The journal of a bulk task: numbered files on object storage, and their number in Airflow's task state store.
+The journal of a bulk task: numbered files on storage, and their number in Airflow's task state store.
 
 A segment counts once its number is in the store: that is the commit. The store refuses a writer whose task
-instance is gone, so a commit also proves that no later attempt has taken over. Each attempt writes in a folder
-of its own, so no file is ever written by two.
+instance is gone, so a commit also proves that no later attempt has taken over. Each attempt writes in a
+folder of its own, so no file is ever written by two.
 """
 
 from __future__ import annotations
