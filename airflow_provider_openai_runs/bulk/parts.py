@@ -32,7 +32,7 @@ class Outcome:
     :param state: a final one.
     :param result: as docs/result.md; None of an item without a run.
     :param error: why it is no success.
-    :param token: of a lost create, by which its run can be told.
+    :param token: of a lost create, by which its run can be found.
     """
 
     row: int
