@@ -86,8 +86,8 @@ def test_an_example_succeeds_and_pays_for_no_run_twice(
         sensor.poke_interval = 0.1
     if dag.has_task("prompts"):
         prompts = dag.get_task("prompts")
-        rows = prompts.python_callable()[:ROWS]
-        prompts.python_callable = lambda: rows
+        rows = prompts.python_callable(rows=ROWS)
+        prompts.python_callable = lambda **_: rows
     run = dag.test()
 
     assert run.state == "success"

@@ -20,7 +20,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     LONGEST_POLL_AFTER_CANCEL,
     REPLY_TIMEOUT,
 )
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
+from airflow_provider_openai_runs.runs.failure import FailureKind, pause_before_retry
 from airflow_provider_openai_runs.runs.fate import CancelResult
 from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
@@ -173,7 +173,7 @@ def cancel(
     while True:
         if not is_fresh:
             found = yield from _poll_to_end(ref, found, ends - time.monotonic(), visible_by)
-        if found.has_ended or (found.asked and _is_final(found.failure, visible_by)):
+        if found.has_ended or (found.asked and _is_final(found, visible_by)):
             return found
         if not found.accepted and (found.polled is None or found.polled.status is not RunStatus.CANCELLING):
             found = yield from _ask_to_end(ref, found, ends - time.monotonic())
@@ -206,11 +206,15 @@ def _ask_to_end(ref: RunRef, found: CancelResult, seconds: float) -> Flow[Cancel
     return CancelResult(polled=polled, asked=True, accepted=True)
 
 
-def _is_final(failure: RequestFailure | None, visible_by: float) -> bool:
-    """Whether asking again would bring the same; a run that has just ended refuses its cancel as well."""
-    if failure is None or (failure.http_status == _NOT_FOUND and time.time() < visible_by):
+def _is_final(found: CancelResult, visible_by: float) -> bool:
+    """Whether asking again would bring the same."""
+    failure = found.failure
+    is_early = failure is not None and failure.http_status == _NOT_FOUND and time.time() < visible_by
+    if failure is None or failure.is_transient or is_early:
         return False
-    return not failure.is_transient and failure.http_status not in _REFUSED_CANCEL
+    # A run that has just ended refuses its cancel as well, and the next poll says so.
+    is_of_the_cancel = failure is found.refusal
+    return not is_of_the_cancel or failure.http_status not in _REFUSED_CANCEL
 
 
 def _once(request: ApiRequest[T], seconds: float) -> ApiRequest[T]:
