@@ -28,6 +28,7 @@ TEXT_FIELDS = frozenset(
         "instructions",
         "metadata",
         "model",
+        "output_path",
         "previous_response_id",
         "prompt",
         "prompt_cache_key",

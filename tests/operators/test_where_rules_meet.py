@@ -205,7 +205,7 @@ def test_what_ends_an_attempt_names_every_create_that_may_have_been_taken(
 
 
 def test_a_mark_while_a_retry_asks_for_the_run_of_the_attempt_before_ends_that_run(
-    scene: Scene, create: Make, start: Callable[..., Future[Any]]
+    scene: Scene, create: Make
 ) -> None:
     scene.simulator.script(LONG)
     with pytest.raises(TaskDeferred):
@@ -213,11 +213,17 @@ def test_a_mark_while_a_retry_asks_for_the_run_of_the_attempt_before_ends_that_r
     scene.simulator.fault(Fault(method="GET", status=500, times=2))
     asked = scene.simulator.count("GET", ".")
     operator = create(deferrable=True)
-    working = start(operator, scene.retry(scene.kept, state="failed"))
-    until(lambda: scene.simulator.count("GET", ".") > asked)
-    operator.on_kill()
+    context = scene.retry(scene.kept, state="failed")
+
+    def kill() -> None:
+        until(lambda: scene.simulator.count("GET", ".") > asked)
+        operator.on_kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
     with pytest.raises(OpenAIRunError, match="The run was cancelled"):
-        working.result(timeout=10)
+        operator.execute(context)
+    killer.join()
 
     assert scene.simulator.active() == []
     assert scene.creates() == 1
