@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -40,6 +43,21 @@ def fails(city: str) -> str:
 fails.__name__ = "weather"
 
 
+@contextmanager
+def timeout_in_the_create(scene: Scene) -> Iterator[None]:
+    """Let execution_timeout be over while the first create is under way."""
+
+    def over() -> None:
+        until(scene.creates)
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    timer = threading.Thread(target=over)
+    with execution_timeout(30):
+        timer.start()
+        yield
+    timer.join()
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., Future[Any]]]:
     with ThreadPoolExecutor() as pool:
@@ -71,7 +89,7 @@ def test_a_run_without_a_wait_that_was_ended_by_its_own_task_is_no_result(
     scene.simulator.script(QUICK if is_late else LONG, LONG)
     scene.simulator.fault(Fault(method="POST", path=CREATES, kind="slow", delay=0.4))
     operator = create(completion_window=None)
-    with execution_timeout(0.2):
+    with timeout_in_the_create(scene):
         operator.execute(scene.kept)
     found = create(completion_window=None).execute(scene.retry(scene.kept))
 
@@ -87,7 +105,7 @@ def test_a_run_that_is_left_on_purpose_is_on_record_when_its_create_is_answered_
 ) -> None:
     scene.simulator.script(Scenario(queued=0.02, in_progress=1))
     scene.simulator.fault(Fault(method="POST", path=CREATES, kind="slow", delay=0.4))
-    with execution_timeout(0.2):
+    with timeout_in_the_create(scene):
         create(cancel_on_timeout=False).execute(scene.kept)
 
     assert scene.store.record["ref"]["id"] == scene.simulator.runs()[0]["id"]
@@ -101,7 +119,7 @@ def test_a_run_that_nobody_else_can_know_of_is_ended_by_the_worker_that_was_repl
     scene.simulator.script(LONG)
     scene.simulator.fault(Fault(method="POST", path=CREATES, kind="slow", delay=0.4))
     scene.store.fail("set", scene.gone, skip=1)  # the intent is written, then a later attempt takes over
-    with execution_timeout(0.2):
+    with timeout_in_the_create(scene):
         respond().execute(scene.context_of(scene.store, state="queued"))
 
     assert scene.simulator.active() == []
