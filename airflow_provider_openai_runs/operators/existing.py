@@ -12,6 +12,7 @@ from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
+from airflow_provider_openai_runs.operators.parse_checks import check_names
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.model import RunRef
@@ -34,6 +35,7 @@ class ExistingRunOperator(NamedRun, BaseOperator):
     def __init__(
         self, *, ref: Mapping[str, Any] | None = None, conn_id: str | None = None, **kwargs: Any
     ) -> None:
+        check_names(type(self), kwargs)
         super().__init__(**kwargs)
         self.ref = ref
         self.conn_id = conn_id

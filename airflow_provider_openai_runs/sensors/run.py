@@ -20,6 +20,7 @@ from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
+from airflow_provider_openai_runs.operators.parse_checks import check_names, check_targets
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, PERMANENT_FAILURE_BUDGET
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_unknown_run
@@ -70,6 +71,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         include: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_names(type(self), kwargs)
         super().__init__(**kwargs)
         self.ref = ref
         self.conn_id = conn_id
@@ -79,6 +81,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         self.include = include
         self._waiting: PollPolicy | None = None
         self._first_poke_at = 0.0
+        check_targets(self)
 
     def execute(self, context: Context) -> Any:
         """Poll once; then wait in the triggerer, or poke as any sensor does."""
