@@ -146,7 +146,7 @@ def check_targets(operator: Any) -> None:
 def _check_answered(operator: Any, tools: object, more: object, *, is_refused: bool) -> None:
     answers = operator.functions or operator.approve or operator.on_tool_calls == "return"
     more = more if isinstance(more, Mapping) else {}
-    never_called = "none" in {getattr(operator, "tool_choice", None), more.get("tool_choice")}
+    never_called = "none" in (getattr(operator, "tool_choice", None), more.get("tool_choice"))
     if answers or never_called or operator.completion_window is None:
         return
     named = names_of(tools) | names_of(more.get("tools"))

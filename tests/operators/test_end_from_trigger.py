@@ -153,8 +153,9 @@ def test_what_only_the_request_can_decide_and_an_empty_answer_are_a_workers(
     scripted.play({"POST /responses": (200, {"id": "resp_1"}), "GET /responses/resp_1": (200, done)})
     given: dict[str, Any] = {"task_id": "ask", "conn_id": "scripted", "model": "m", "input": "?"}
     operator = CreateResponseOperator(
-        **given, tools=[ROWS], completion_window=20, deferrable=True, end_from_trigger=True, do_xcom_push=push
+        **given, completion_window=20, deferrable=True, end_from_trigger=True, do_xcom_push=push
     )
+    operator.tools = [ROWS]  # what a template came to
     event = event_of(operator, scene.context)
     assert not isinstance(event, TaskSuccessEvent)
     assert supervisor.xcoms == {}

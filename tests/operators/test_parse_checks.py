@@ -86,7 +86,8 @@ def test_a_literal_that_can_never_work_is_refused_by_the_parse(
 @pytest.mark.parametrize("window", ["{{ params.window }}", "{% if x %}1{% endif %}"])
 def test_a_template_waits_for_its_turn_and_is_checked_then(scene: Scene, window: str) -> None:
     task = ask(completion_window=window, poll_interval=1)
-    task.completion_window = "2h"  # what it is rendered to
+    rendered: Any = "2h"
+    task.completion_window = rendered
     with pytest.raises(RunRequestError, match=r"write 7200 or timedelta\(hours=2\)") as caught:
         task.execute(scene.context)
 
@@ -96,7 +97,7 @@ def test_a_template_waits_for_its_turn_and_is_checked_then(scene: Scene, window:
 
 def test_the_output_of_another_task_waits_for_its_turn() -> None:
     with DAG("asking", schedule=None):
-        before = GetResponseOperator(task_id="before", response_id="resp_1")
+        before: Any = GetResponseOperator(task_id="before", response_id="resp_1")
         ask(completion_window=before.output["window"], poll_interval=1, tools=before.output["tools"])
         sensor(target_statuses=before.output["statuses"])
     sensor(target_statuses=["{{ params.status }}", "completed"])
@@ -161,6 +162,7 @@ def test_a_response_whose_functions_nobody_answers_is_refused(tool: dict[str, An
         {"completion_window": 60, "on_tool_calls": "return"},
         {"completion_window": 60, "functions": [weather]},
         {"completion_window": 60, "tool_choice": "none"},
+        {"completion_window": 60, "tool_choice": {"type": "web_search"}, "tools": [{"type": "web_search"}]},
         {"completion_window": 60, "tools": "{{ params.tools }}"},
         {"completion_window": 60, "tools": [{"type": "web_search"}]},
     ],
