@@ -231,7 +231,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
             )
             with self._attempt.guard():
                 ends_with = step(self._attempt)
-                return None if ends_with is None else perform(self, ends_with, settings)
+                return None if ends_with is None else perform(self, ends_with, settings, context)
 
     def _settings(self, *, resumes: bool) -> CreateSettings:
         """

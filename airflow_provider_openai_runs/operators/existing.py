@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
@@ -16,6 +15,7 @@ from airflow_provider_openai_runs.operators.parse_checks import check_names
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.status import RunKind
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -53,11 +53,10 @@ class _GetOperator(ExistingRunOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run."""
-        del context
         with airflow_errors():
             ref, steps = self.named_run(), checks.flag("include_steps", self.include_steps)
             run = self.hook_of(ref).retrieve(ref, include_steps=steps, include=self.included())
-            return results.to_xcom(run, log=self.log)
+            return self.returned(context, run)
 
 
 class GetThreadRunOperator(_GetOperator):
@@ -72,6 +71,8 @@ class GetThreadRunOperator(_GetOperator):
     :param include: what its steps leave out unless it is asked for, by the API's names.
     """
 
+    kind = RunKind.THREAD_RUN
+    classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.RESPONSE: "GetResponseOperator"}
     template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "include_steps", "include")
 
     def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
@@ -93,6 +94,8 @@ class GetResponseOperator(_GetOperator):
         ``["code_interpreter_call.outputs"]``.
     """
 
+    kind = RunKind.RESPONSE
+    classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.THREAD_RUN: "GetThreadRunOperator"}
     template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "include_steps", "include")
 
     def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
@@ -134,9 +137,8 @@ class CancelRunOperator(ExistingRunOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel the run, and read it once it has ended."""
-        del context
         with airflow_errors():
             ref, wait = self.named_run(), checks.seconds("wait", self.wait)
             run = self.hook_of(ref).cancel(ref, wait=wait)
             self.log.info("%s is %s", ref, run.raw_status)
-            return results.to_xcom(run, log=self.log)
+            return self.returned(context, run)

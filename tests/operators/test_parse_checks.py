@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mistakes are told when the Dag is parsed; templates wait for their turn."""
+"""Mistakes are refused when the Dag is parsed; templates wait for their turn."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_the_output_of_another_task_waits_for_its_turn() -> None:
         ),
     ],
 )
-def test_an_argument_of_another_package_and_a_typo_are_told_the_right_name(
+def test_an_argument_of_another_package_or_a_typo_is_refused_and_the_right_name_is_given(
     make: Callable[[], Any], words: str
 ) -> None:
     with pytest.raises(TypeError) as caught:
