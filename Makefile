@@ -23,11 +23,12 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 CREATED := $(VENV)/.python-$(PYTHON_VERSION)
 STAMP := $(VENV)/.airflow-$(AIRFLOW)$(if $(SDK),-sdk-$(SDK))
 DRIVERS := $(VENV)/.postgres-drivers
+CELERY := .venv-celery/.installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test lint types coverage demo airflow simulator demo-llm chaos-short chaos conformance steady \
-	test-matrix bench-short bench bench-live constraints clean
+	test-s3 test-matrix bench-short bench bench-live constraints clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -98,8 +99,15 @@ $(INSTALLED): .venv-conformance-%/.installed: dev/conformance/requirements/%.txt
 chaos-short: $(STAMP) ## Kill, mark, clear and freeze tasks of a live Airflow; count what is paid twice (five minutes)
 	@$(RUN) pytest -m chaos -s -o timeout=0 -o faulthandler_timeout=0 tests/chaos $(ARGS)
 
-chaos: $(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS)) ## The same with every fault, for an hour; ARGS="--row WORDS" for some, "--help" for more
-	@$(RUN) dev.chaos $(ARGS)
+chaos: $(if $(findstring celery,$(ARGS)),$(CELERY),$(STAMP) $(if $(findstring postgres,$(ARGS)),$(DRIVERS))) ## The same with every fault, for an hour; ARGS="--executor celery" for many hosts, "--help" for more
+	@$(if $(findstring celery,$(ARGS)),$(dir $(CELERY))bin/python -m,$(RUN)) dev.chaos $(ARGS)
+
+$(CELERY): pyproject.toml constraints/airflow-3.3.txt constraints/celery.txt
+	@echo "Installing the package, Airflow 3.3 and its Celery provider into $(dir $(CELERY)) (about two minutes)"
+	@$(PYTHON) -m venv --clear $(dir $(CELERY))
+	@$(dir $(CELERY))bin/pip install --quiet --disable-pip-version-check --editable . \
+		--requirement constraints/celery.txt --constraint constraints/airflow-3.3.txt
+	@touch $@
 
 $(DRIVERS): $(STAMP)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[chaos]' --constraint $(CONSTRAINTS)
@@ -115,6 +123,18 @@ steady: $(STAMP) $(STEADY) ## Check the requests by one more validator (needs np
 
 $(STEADY):
 	@npm install --silent --ignore-scripts --prefix .venv-steady @stdy/cli@0.22.2
+
+S3 := .venv-s3/.installed
+
+test-s3: $(S3) ## Write to a local S3 (moto's) in an environment of its own, and measure it (two minutes)
+	@.venv-s3/bin/python -m pytest -m s3 tests/s3 $(ARGS)
+
+$(S3): pyproject.toml constraints/s3.txt
+	@echo "Installing the package with an S3 of moto's into .venv-s3"
+	@$(PYTHON) -m venv --clear .venv-s3
+	@.venv-s3/bin/pip install --quiet --disable-pip-version-check --editable '.[dev,s3]' \
+		--constraint constraints/s3.txt
+	@touch $@
 
 test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half an hour); MATRIX=3.1 for some
 	@$(PYTHON) tests/matrix.py $(ARGS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_openai_runs.runs.cut import cut_steps
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.withheld import without_text
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -25,8 +26,13 @@ _SHOWN = 5
 _SECRET_MEMBERS = ("authorization", "headers")
 
 
-def to_xcom(run: Run, *, log: Logger) -> dict[str, Any]:
-    """Return the run as plain JSON under the contract's names."""
+def to_xcom(run: Run, *, log: Logger, text_limit: int | None = None) -> dict[str, Any]:
+    """
+    Return the run as plain JSON under the contract's names.
+
+    :param text_limit: bytes of a text that may be in there; None is no limit.
+    """
+    run = without_text(run, text_limit)
     values = replace(run, tools=tuple(without_secrets(tool) for tool in run.tools)).to_xcom()
     if left_out := cut_steps(values, limit=MAX_XCOM_BYTES - len(_MARK)):
         values["steps_truncated"] = True

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.simulator import FunctionCall, Scenario, Simulator
+from dev.demo.report import SCRIPT
 from tests.support.scene import Scene
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "example_dags").glob("*.py"))
@@ -74,8 +75,9 @@ def test_an_example_parses_without_warnings_or_credentials(path: Path, fetch: Ca
 @pytest.mark.usefixtures("airflow_db")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_succeeds_and_pays_for_no_run_twice(
-    scene: Scene, path: Path, fetch: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+    scene: Scene, path: Path, fetch: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_OPENAI_REPORTS", str(tmp_path))
     monkeypatch.setenv("AIRFLOW_CONN_OPENAI_THREADS", scene.simulator.connection_json)
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
     scene.simulator.script(Scenario(queued=0.05, in_progress=0.15, times=None))
@@ -84,13 +86,35 @@ def test_an_example_succeeds_and_pays_for_no_run_twice(
         sensor.poke_interval = 0.1
     if dag.has_task("prompts"):
         prompts = dag.get_task("prompts")
-        rows = prompts.python_callable()[:ROWS]
-        prompts.python_callable = lambda: rows
+        rows = prompts.python_callable(rows=ROWS)
+        prompts.python_callable = lambda **_: rows
     run = dag.test()
 
     assert run.state == "success"
     assert len(scene.simulator.runs()) == PAID.get(path.stem, 1)
     assert scene.simulator.active() == []
+
+
+@pytest.mark.usefixtures("airflow_db")
+def test_the_report_leaves_its_chart_and_its_sources_to_the_next_task(
+    scene: Scene, fetch: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_OPENAI_REPORTS", f"file://{tmp_path}")
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
+    scene.simulator.script(Scenario.from_json({**SCRIPT, "queued": 0, "in_progress": 0.1}))
+    pushed: list[Any] = []
+    dag = fetch(EXAMPLES[0].with_name("openai_report.py"))
+    publish = dag.get_task("publish")
+    read = publish.python_callable
+
+    def keep(report: Any) -> Any:
+        pushed.append(read(report))
+        return pushed[0]
+
+    publish.python_callable = keep
+    assert dag.test().state == "success"
+    assert pushed[0]["sources"] == ["https://energy.example/2026"]
+    assert list(pushed[0]["pictures"].values()) == [50_000]
 
 
 # -- the agent, which asks a person --------------------------------------------------------------------------

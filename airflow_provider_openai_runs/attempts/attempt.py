@@ -75,7 +75,7 @@ class Attempt:
         self._store = RecordStore(context.get("task_state_store"), log=log)
         self._parts = AttemptParts(settings, context, store=self._store, log=log)
         self._kill_handler = KillHandler(
-            requests=LastRequests(ti=self._ti, store=self._store),
+            requests=LastRequests(ti=self._ti, store=self._store, withholds=settings.withholds),
             cancels={
                 Cause.KILLED: ("cancel_on_kill", settings.cancel_on_kill),
                 Cause.FAILED: ("cancel_on_kill", settings.cancel_on_kill),
@@ -169,7 +169,9 @@ class Attempt:
             self._is_watched = True
         if conn_id not in self._hooks:
             existed = self._earlier is not None
-            hook = OpenAIRunsHook(conn_id, sleep=self._kill_handler.sleep, existed=existed)
+            hook = OpenAIRunsHook(
+                conn_id, sleep=self._kill_handler.sleep, existed=existed, withholds=self._settings.withholds
+            )
             hook.await_connection(self._earlier)
             self._hooks[conn_id] = hook
         self._kill_handler.prepare(self._hooks[conn_id])
@@ -177,7 +179,9 @@ class Attempt:
 
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         """Return a hook to read a run with, and make the run's page known."""
-        hook = self._hooks.setdefault(ref.conn_id, OpenAIRunsHook(ref.conn_id, existed=True))
+        hook = self._hooks.setdefault(
+            ref.conn_id, OpenAIRunsHook(ref.conn_id, existed=True, withholds=self._settings.withholds)
+        )
         hook.await_connection(ref.subject)
         self._show_page(hook.run_url(ref))
         return hook

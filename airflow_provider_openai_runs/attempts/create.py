@@ -62,6 +62,7 @@ class RunCreator:
     :param window: seconds to wait for the run; None is fire and forget.
     :param timeouts: budgets in seconds.
     :param send_paid: sends a create, given its intent.
+    :param before_paying: raises what would go wrong once the run has ended, as far as it can be known.
     """
 
     api: RunsApi
@@ -73,6 +74,7 @@ class RunCreator:
     timeouts: Mapping[str, float]
     attempt: int | None = None
     send_paid: Callable[[Record, _Send], Run | RequestFailure] = lambda _, send: send()
+    before_paying: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.time
 
     def create(self, step: Create, *, before: Record | None, gives_up_at: float) -> Acquired | NotCreated:
@@ -82,6 +84,7 @@ class RunCreator:
         :param before: what is on record.
         :param gives_up_at: Unix seconds after which an answer is not waited for.
         """
+        self.before_paying()
         if self.request.answers is not None:
             return self._taken_over(self.request.answers)
         # The thread is on record before a run on it is paid for.

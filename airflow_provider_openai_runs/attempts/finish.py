@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.attempts.output_files import Collected, OutputFiles
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.budgets import (
@@ -17,7 +21,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     NOT_SHOWN_YET,
 )
 from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run, error_of_wait
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunTimeoutError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError, RunTimeoutError
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome
@@ -26,6 +30,7 @@ from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
+from airflow_provider_openai_runs.runs.withheld import is_too_long
 from airflow_provider_openai_runs.typed.output import OutputType
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -49,6 +54,7 @@ class RunFinisher:
 
     :param hook: of the run's connection.
     :param context: Airflow's.
+    :param output: writes what runs have brought; None where nothing is to be written.
     """
 
     hook: OpenAIRunsHook
@@ -56,6 +62,7 @@ class RunFinisher:
     context: Any
     store: RecordStore
     log: Logger
+    output: OutputFiles | None = None
 
     # -- with a result ------------------------------------------------------------------------------------
 
@@ -83,52 +90,78 @@ class RunFinisher:
             raw_status=result.raw_status,
             failure=result.failure,
         )
-        raise self._pushed(error, self._last_read(self._reading(result.ref), f"{result.ref} once more"))
+        raise self._pushed(error, self._read_once_more(result.ref))
 
     def _finish(
         self, ref: RunRef, created: Run | None, rounds: Rounds, *, may_answer: bool
     ) -> dict[str, Any] | None:
-        # What its create has answered is not asked for again: gateways that ignore ``background`` often keep
-        # nothing that could be read.
-        flow = self._reading(ref) if created is None else self._completed(created)
         try:
-            run = self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
-            for _ in range(_READS_OF_NOTHING if created is None and run.is_empty else 0):
+            collected = self._read(ref, self.settings.timeouts["read"], created=created)
+            for _ in range(_READS_OF_NOTHING if created is None and collected.run.is_empty else 0):
                 # Some servers say that a run has ended before they show what it wrote.
                 self.hook.sleep(NOT_SHOWN_YET)
-                run = self._last_read(self._reading(ref), f"{ref} once more") or run
-                if not run.is_empty:
+                again = self._tried(lambda: self._read(ref, LAST_READ_BUDGET), f"{ref} once more")
+                collected = again or collected
+                if not collected.run.is_empty:
                     break
         except ApiRequestFailed as failed:
             raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
-        if may_answer and run.needs_action:
+        if may_answer and collected.run.needs_action:
             return None
-        run = as_one(self._earlier(rounds), run)
+        earlier = self._earlier(rounds)
+        run = as_one([one.run for one in earlier], collected.run)
         self.log.info("%s", results.summary(run))
         error = error_of_run(
-            run, on_incomplete=self.settings.on_incomplete, is_adopted=self._may_be_adopted(run)
+            run,
+            on_incomplete=self.settings.on_incomplete,
+            is_adopted=self._may_be_adopted(run),
+            withholds=self.settings.withholds,
         )
+        unwritten = next((one.error for one in (*earlier, collected) if one.error is not None), None)
         if error is None:
-            return self._result(run)
+            return self._result(run, unwritten)
+        if unwritten is not None:
+            self.log.warning("%s", unwritten)
         if run.needs_action:
             if self.settings.on_tool_calls == "return":
                 self.log.info("The model waits for the answer to its calls (on_tool_calls='return')")
-                return results.to_xcom(run, log=self.log)
+                return self._values(run)
             error = self._without_answer(run, error)
         elif run.status.is_terminal:
             self._update_record(ended=True, **({"refused": True} if run.is_empty else {}))
         raise self._pushed(error, run)
 
-    def _result(self, run: Run) -> dict[str, Any]:
-        values = results.to_xcom(run, log=self.log)
+    def _result(self, run: Run, unwritten: RunStorageError | None) -> dict[str, Any]:
+        """
+        Return the dict of a run that has ended well.
+
+        :param unwritten: why its files are not there: a retry finishes from the same run, and pays nothing.
+        """
+        output: dict[str, Any] = {}
         if self.settings.output_type is not None:
             try:
-                values["output"] = OutputType(self.settings.output_type).parse(run.final_text)
+                output["output"] = OutputType(self.settings.output_type).parse(run.final_text)
             except ValueError as unfit:
                 self._update_record(ended=True, refused=True)
-                raise self._pushed(error_of_answer(run, str(unfit)), run) from None
-        self._update_record(ended=True)
-        return values
+                error = error_of_answer(run, str(unfit), withholds=self.settings.withholds)
+                raise self._pushed(error, run) from None
+        # An earlier attempt may have meant to end it, and has come too late: a retry finishes from it.
+        self._update_record(ended=True, ended_by_us=False)
+        if unwritten is not None:
+            raise self._pushed(unwritten, run)
+        if output and self.output is not None and self._is_too_long(output["output"]):
+            try:
+                run = replace(run, output_uri=self.output.write_typed(run.ref, output["output"]))
+            except RunStorageError as error:
+                raise self._pushed(error, run) from None
+            output = {"output": None}
+        return {**self._values(run), **output}
+
+    def _is_too_long(self, output: Any) -> bool:
+        return is_too_long(json.dumps(output, ensure_ascii=False), self.settings.text_in_xcom)
+
+    def _values(self, run: Run) -> dict[str, Any]:
+        return results.to_xcom(run, log=self.log, text_limit=self.settings.text_in_xcom)
 
     def _may_be_adopted(self, run: Run) -> bool:
         """Whether an earlier attempt has created the run, and may be who has cancelled it."""
@@ -148,8 +181,11 @@ class RunFinisher:
     def give_up(self, run: Run, error: OpenAIRunError, rounds: Rounds) -> OpenAIRunError:
         """End a run whose calls are not going to be answered, and return the error that says so."""
         error = self._without_answer(run, error)
-        run = self._last_read(self._completed(run), f"the steps of {run.ref}") or run
-        return self._pushed(error, as_one(self._earlier(rounds), run))
+        if self.output is None:
+            run = self._last_read(self._completed(run), f"the steps of {run.ref}") or run
+        else:
+            run = self._read_once_more(run.ref) or run
+        return self._pushed(error, as_one([one.run for one in self._earlier(rounds)], run))
 
     def after_the_triggers_death(self, tracked: TrackedRun, *, is_last_try: bool) -> Outcome | None:
         """Poll the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
@@ -211,25 +247,52 @@ class RunFinisher:
 
     # -- shared -------------------------------------------------------------------------------------------
 
-    def _earlier(self, rounds: Rounds) -> list[Run]:
+    def _earlier(self, rounds: Rounds) -> list[Collected]:
         """Read the runs before the last one, which count as the same run; not one of another task."""
         own = (ref for ref in rounds.earlier if ref != self.settings.request.answers)
         found = (
-            self._last_read(self._reading(ref), f"{ref}, whose tokens and steps the result lacks")
+            self._tried(
+                partial(self._read, ref, LAST_READ_BUDGET),
+                f"{ref}, whose tokens and steps the result lacks",
+            )
             for ref in own
         )
-        return [run for run in found if run is not None]
+        return [one for one in found if one is not None]
 
-    def _reading(self, ref: RunRef) -> Flow[Run]:
-        return flows.read(ref, steps=True, request=self.settings.request.that_created(ref))
+    def _read(self, ref: RunRef, budget: float, *, created: Run | None = None) -> Collected:
+        """
+        Read a run with all that it says, and write what it has brought if that is wanted.
+
+        What its create has answered is not asked for again: gateways that ignore ``background`` often keep
+        nothing that could be read.
+        """
+        request = self.settings.request.that_created(ref)
+        if self.output is not None:
+            return self.output.collect(self.hook, ref, budget=budget, request=request, created=created)
+        flow = (
+            self._completed(created) if created is not None else flows.read(ref, steps=True, request=request)
+        )
+        return Collected(run=self.hook.run_flow(flows.with_retries(flow, budget=budget)))
+
+    def _read_once_more(self, ref: RunRef) -> Run | None:
+        """Read a run that is no success; what cannot be written of it does not matter more than that."""
+        found = self._tried(partial(self._read, ref, LAST_READ_BUDGET), f"{ref} once more")
+        if found is not None and found.error is not None:
+            self.log.warning("%s", found.error)
+        return found.run if found is not None else None
 
     def _completed(self, run: Run) -> Flow[Run]:
         request = self.settings.request.that_created(run.ref)
         return flows.complete(run, steps=True, include=request.include if request else ())
 
     def _last_read(self, flow: Flow[T], what: str) -> T | None:
+        return self._tried(
+            lambda: self.hook.run_flow(flows.with_retries(flow, budget=LAST_READ_BUDGET)), what
+        )
+
+    def _tried(self, read: Callable[[], T], what: str) -> T | None:
         try:
-            return self.hook.run_flow(flows.with_retries(flow, budget=LAST_READ_BUDGET))
+            return read()
         except ApiRequestFailed as failed:
             self.log.warning("Could not read %s: %s", what, failed.failure)
             return None
@@ -251,7 +314,7 @@ class RunFinisher:
         """Push what is known of the run, unless nothing is to be pushed; return the error that says so."""
         if run is None or not self.settings.push_xcom:
             return error
-        values = results.to_xcom(run, log=self.log)
+        values = self._values(run)
         results.push(self.context, values, multiple_outputs=self.settings.multiple_outputs)
         return type(error)(
             f"{error} XCom 'return_value' of this task holds what is known of it.",

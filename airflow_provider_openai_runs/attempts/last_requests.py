@@ -50,10 +50,12 @@ class LastRequests:
     In threads: there is one channel to Airflow, and who asks may wait for ever.
 
     :param ti: Airflow's task instance.
+    :param withholds: repeat nothing that the server says of an error: it may quote a prompt or an answer.
     """
 
     ti: Any
     store: RecordStore
+    withholds: bool = False
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, conn_id: str, client: Callable[[], Any]) -> None:
@@ -104,8 +106,9 @@ class LastRequests:
         from airflow_provider_openai_runs.transport import driver, sdk  # noqa: PLC0415
 
         self.prepare(conn_id, lambda: OpenAIRunsHook(conn_id).get_conn())
+        flow = flows.with_retries(flow, budget=budget)
         return driver.run(
-            flows.with_retries(flow, budget=budget),
+            flows.withholding(flow) if self.withholds else flow,
             send=partial(sdk.send, self._clients[conn_id]),
             sleep=time.sleep,
             refresh_connection=lambda: None,

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
 from airflow_provider_openai_runs.attempts.create import RunCreator
 from airflow_provider_openai_runs.attempts.finish import RunFinisher
 from airflow_provider_openai_runs.attempts.kill import KillHandler
+from airflow_provider_openai_runs.attempts.output_files import OutputFiles
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.attempts.send_answers import AnswerSender
@@ -19,6 +20,7 @@ from airflow_provider_openai_runs.runs.record import Record, token_prefix
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.answering import NeedsApproval, ToolCallAnswerer
 from airflow_provider_openai_runs.tool_calls.approval import calls_to_approve
+from airflow_provider_openai_runs.tool_calls.approval_note import ApprovalNote
 from airflow_provider_openai_runs.tool_calls.approval_page import ApprovalPage
 from airflow_provider_openai_runs.tool_calls.approval_request import ApprovalRequest
 from airflow_provider_openai_runs.tool_calls.function_caller import FunctionCaller
@@ -84,31 +86,59 @@ class AttemptParts:
             window=self._settings.completion_window,
             timeouts=self._settings.timeouts,
             send_paid=partial(kill_handler.send, request.kind, hook.conn_id),
+            before_paying=self._check_output,
         )
+
+    def _check_output(self) -> None:
+        if self._output is not None:
+            self._output.check()
 
     def finisher(self, hook: OpenAIRunsHook) -> RunFinisher:
         """Return what ends the attempt."""
         return RunFinisher(
-            hook=hook, settings=self._settings, context=self._context, store=self._store, log=self._log
+            hook=hook,
+            settings=self._settings,
+            context=self._context,
+            store=self._store,
+            log=self._log,
+            output=self._output,
         )
 
-    def answerer(self, kill_handler: KillHandler) -> ToolCallAnswerer:
-        """Return what answers the calls of a run."""
+    @cached_property
+    def _output(self) -> OutputFiles | None:
         settings = self._settings
+        if settings.output_path is None:
+            return None
+        return OutputFiles(
+            path=settings.output_path, ti=self._ti, text_limit=settings.text_in_xcom, log=self._log
+        )
+
+    def answerer(self, kill_handler: KillHandler, *, after_approval: bool) -> ToolCallAnswerer:
+        """
+        Return what answers the calls of a run.
+
+        :param after_approval: whether a person has been asked, whatever the Dag says now.
+        """
+        settings = self._settings
+        asks = after_approval or settings.approve
+        note = ApprovalNote.load(self._context["task_state_store"]) if asks else None
+        asked = note.calls if note else ()
         if settings.functions and self._functions is None:
             # One for all rounds: what is bound to a thread lasts as long as the attempt in its worker.
             self._functions = FunctionCaller(
                 settings.functions,
                 context=self._context,
                 log=self._log,
+                withholds=settings.withholds,
                 check=kill_handler.raise_if_killed,
             )
         return ToolCallAnswerer(
             functions=self._functions,
             outputs=settings.outputs,
-            calls_to_approve=partial(calls_to_approve, approve=settings.approve),
+            calls_to_approve=partial(calls_to_approve, approve=settings.approve, asked=asked),
             max_rounds=settings.max_rounds,
             max_tool_errors=settings.max_tool_errors,
+            withholds=settings.withholds,
         )
 
     def approval_request(self, needed: NeedsApproval) -> ApprovalRequest:
@@ -116,7 +146,12 @@ class AttemptParts:
         settings, store = self._settings, self._context["task_state_store"]
         return ApprovalRequest(
             page=ApprovalPage(
-                ti=self._ti, ref=needed.run.ref, calls=needed.calls, store=store, log=self._log
+                ti=self._ti,
+                ref=needed.run.ref,
+                calls=needed.calls,
+                round_number=needed.round_number,
+                store=store,
+                log=self._log,
             ),
             needed=needed,
             timeout=settings.approval_timeout,

@@ -37,6 +37,7 @@ class CreateSettings:
     :param timeouts: whole budgets of create, read and delete.
     :param push_xcom: whether anything of the run may go to XCom.
     :param outputs: answers to calls that are given, by call id.
+    :param text_in_xcom: bytes of a text that may be in XCom; None is no limit.
     """
 
     request: RunRequest
@@ -65,6 +66,8 @@ class CreateSettings:
     output_type: Any = None
     push_xcom: bool = True
     multiple_outputs: bool = False
+    output_path: str | None = None
+    text_in_xcom: int | None = None
 
     def __post_init__(self) -> None:
         """
@@ -86,6 +89,11 @@ class CreateSettings:
     def resubmits(self) -> int:
         """How many creates that were lost may be sent again."""
         return self.max_resubmits if self.on_lost_create == "resubmit" else 0
+
+    @property
+    def withholds(self) -> bool:
+        """Whether no word of prompt or answer may be in Airflow."""
+        return self.text_in_xcom == 0
 
     @property
     def answers_calls(self) -> bool:

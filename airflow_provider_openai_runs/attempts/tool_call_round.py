@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.response_request import conversation_of
 from airflow_provider_openai_runs.runs.tools import name_calls
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
+from airflow_provider_openai_runs.runs.withheld import without_text
 from airflow_provider_openai_runs.tool_calls.answering import (
     Answering,
     Answers,
@@ -67,7 +68,7 @@ class ToolCallRound:
         conversation = conversation_of(self.settings.request.body)
         self.kill_handler.watch(run.ref, close=wire_of(run.ref.kind).close(run, conversation=conversation))
         limits = self.settings.limits(deadline=tracked.deadline, attempt_deadline=self.attempt_deadline)
-        answerer = self.parts.answerer(self.kill_handler)
+        answerer = self.parts.answerer(self.kill_handler, after_approval=bool(approval))
         answering = answerer.answer(run, tracked.rounds, limits)
         if isinstance(answering, NeedsApproval):
             request = self.parts.approval_request(answering)
@@ -99,7 +100,10 @@ class ToolCallRound:
                 )
                 if isinstance(sent, NotSent):
                     raise self._not_sent(sent, answering, tracked)
-                names = name_calls(answering.run.tool_calls)
+                answered = answering.run
+                if self.settings.withholds:
+                    answered = without_text(answered, 0)
+                names = name_calls(answered.tool_calls)
                 self.log.info("Answered %s (round %d): %s", tracked.ref, answering.rounds.answered, names)
                 return sent
             case NeedsApproval():  # a person has decided about all of them

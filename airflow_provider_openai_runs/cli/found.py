@@ -183,6 +183,8 @@ def _of_record(task: TaskInstance, record: Record) -> FoundRun:
         return replace(
             found, token=record.token, since=record.run.created_at or record.intent_at, record=record
         )
+    if record.unreadable:
+        return replace(_of_intent(task), note=f"Its record cannot be read: {record.unreadable}")
     waits = "has not been answered yet" if task.is_live else "was never answered"
     return replace(
         _of_intent(task),

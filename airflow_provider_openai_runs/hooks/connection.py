@@ -25,12 +25,12 @@ from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnecti
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.text import message_text
-from airflow_provider_openai_runs.transport import driver, sdk
+from airflow_provider_openai_runs.transport import download, driver, sdk
 from airflow_provider_openai_runs.transport.api_key import in_a_thread, key_provider
 from airflow_provider_openai_runs.transport.failures import not_sent
 from airflow_provider_openai_runs.transport.limits import BoundedClient
 from airflow_provider_openai_runs.transport.shared_client import shared
-from airflow_provider_openai_runs.wire import Flow, wire_of
+from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class ConnectionHook(OpenAIHook):
     :param sleep: how to pause between tries; operators pass one that a kill interrupts.
     :param existed: a run was created with this connection. Not to find it is then a failure that may pass:
         Airflow says the same when its database is away.
+    :param withholds: do not repeat in errors what the server said: it may quote a prompt or an answer.
     """
 
     def __init__(
@@ -57,14 +58,16 @@ class ConnectionHook(OpenAIHook):
         *,
         sleep: Callable[[float], None] = time.sleep,
         existed: bool = False,
+        withholds: bool = False,
     ) -> None:
         super().__init__(conn_id)
         self.sleep = sleep
         self.existed = existed
+        self.withholds = withholds
 
     def for_connection(self, conn_id: str) -> Self:
         """Return a hook for the connection of a run that exists, with the same way to sleep."""
-        return type(self)(conn_id, sleep=self.sleep, existed=True)
+        return type(self)(conn_id, sleep=self.sleep, existed=True, withholds=self.withholds)
 
     def await_connection(self, run: str | None) -> None:
         """
@@ -145,6 +148,8 @@ class ConnectionHook(OpenAIHook):
 
         :raises ApiRequestFailed: for the caller to decide about.
         """
+        if self.withholds:
+            flow = flows.withholding(flow)
         return driver.run(
             flow, send=self._send, sleep=self.sleep, refresh_connection=self._refresh_connection
         )
@@ -154,10 +159,12 @@ class ConnectionHook(OpenAIHook):
             client = self.conn
         except Exception as error:  # noqa: BLE001 # what it says is kept
             raise not_sent(error) from None
-        return sdk.send(client, request)
+        return sdk.send(client, request) if request.receiver is None else download.send(client, request)
 
     async def arun_flow(self, flow: Flow[T]) -> T:
         """Run a flow on the client that all waits of this event loop share."""
+        if self.withholds:
+            flow = flows.withholding(flow)
         async with shared(self) as client:
             return await client.run_flow(flow)
 

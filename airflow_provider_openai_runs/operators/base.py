@@ -13,11 +13,18 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators.parse_checks import Unanswered, check_create, check_names
+from airflow_provider_openai_runs.operators.hidden import revealed, without_values
+from airflow_provider_openai_runs.operators.parse_checks import (
+    Unanswered,
+    check_calls,
+    check_create,
+    check_names,
+)
 from airflow_provider_openai_runs.operators.text_templates import RenderedAsText
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.arguments import check_no_stream
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.output_arguments import check_text_in_xcom, checked_output_path
 from airflow_provider_openai_runs.runs.policies import (
     OnActiveRun,
     OnApproval,
@@ -76,9 +83,14 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
     :param end_from_trigger: let the triggerer finish the task of a deferred run that completes, so that a
         worker is used once instead of twice; every other end is a worker's. Without effect where something
         would be lost, which the log says: outlets, ``post_execute``, ``functions``, ``approve``,
-        ``output_type``, ``include``, an XCom backend of your own, a task that is mapped over the result.
+        ``output_type``, ``output_path``, ``include``, an XCom backend of your own, a task that is mapped over
+        the result.
     :param output_type: a pydantic model or a JSON Schema that the answer has to fit; the result holds it as
         ``output``.
+    :param output_path: write the whole reply and every produced file below this URI, any that Airflow's
+        ``ObjectStoragePath`` takes, with its connection: ``"s3://my_aws@bucket/folder"``.
+    :param text_in_xcom: bytes of a text of the model that may be in XCom; a longer one is in ``output_path``
+        only. None is no limit. With 0 no word of prompt or answer is in Airflow's database or logs.
     """
 
     operator_extra_links = (OpenAIRunLink(),)
@@ -110,11 +122,22 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         on_second_approval: OnApproval = "reject",
         output_type: Any = None,
         end_from_trigger: bool = False,
+        output_path: str | None = None,
+        text_in_xcom: int | None = None,
         **kwargs: Any,
     ) -> None:
         check_no_stream(kwargs)
         check_names(type(self), kwargs)
         super().__init__(**kwargs)
+        text_in_xcom = check_text_in_xcom(
+            text_in_xcom,
+            output_path=output_path,
+            needs_text="approve"
+            if approve
+            else "on_tool_calls='return'"
+            if on_tool_calls == "return"
+            else None,
+        )
         self.conn_id = conn_id
         self.completion_window = completion_window
         self.poll_interval = poll_interval
@@ -139,6 +162,8 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         self.on_second_approval = on_second_approval
         self.output_type = output_type
         self.end_from_trigger = end_from_trigger
+        self.output_path = output_path
+        self.text_in_xcom = text_in_xcom
         #: The page that shows the run to a person; the link reads it.
         self.run_url = ""
         self._attempt: Attempt | None = None
@@ -243,14 +268,19 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         from airflow_provider_openai_runs.attempts.settings import CreateSettings  # noqa: PLC0415 # pydantic
 
         try:
-            return self._settings_for(CreateSettings, self.build_request())
+            with revealed(self, self.template_fields):
+                check_calls(self)  # again: a template may have brought the tools
+                return self._settings_for(CreateSettings, self.build_request())
         except RunRequestError as error:
+            if self.text_in_xcom == 0:
+                error = without_values(error)
             if not resumes:
-                raise
+                raise error from None
             self.log.warning(
                 "These arguments cannot be sent any more; the run is finished all the same: %s", error
             )
-        unknown = self._settings_for(CreateSettings, self.request_of_resume())
+        with revealed(self, self.template_fields):
+            unknown = self._settings_for(CreateSettings, self.request_of_resume())
         return replace(unknown, functions=(), approve=None, outputs={})
 
     def request_of_resume(self) -> RunRequest:
@@ -288,6 +318,8 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
             output_type=self.output_type,
             push_xcom=bool(self.do_xcom_push),
             multiple_outputs=self.multiple_outputs,
+            output_path=checked_output_path(self.output_path),
+            text_in_xcom=self.text_in_xcom,
         )
 
     def _show_page(self, url: str) -> None:

@@ -11,7 +11,7 @@ from airflow_provider_openai_runs.attempts.page import has_own_xcom_backend
 
 
 def end_of(
-    operator: Any, *, answers_calls: bool, checks_output: bool, includes: bool
+    operator: Any, *, answers_calls: bool, checks_output: bool, includes: bool, writes_files: bool = False
 ) -> dict[str, bool] | None:
     """
     Return how the triggerer is to end a task whose run completes; None leaves it to a worker.
@@ -23,12 +23,15 @@ def end_of(
     :param answers_calls: whether the model's calls are answered in a worker.
     :param checks_output: whether the answer has to fit a type.
     :param includes: whether the read has to ask for more than it brings by itself.
+    :param writes_files: whether what the run brought is written to ``output_path``.
     """
     if not operator.end_from_trigger:
         return None
     reason = _needs_a_worker(operator)
     if includes:
         reason = "what its include names is asked for there"
+    if writes_files:
+        reason = "its reply and files are written to output_path there"
     if checks_output:
         reason = "its output_type is checked there"
     if answers_calls:

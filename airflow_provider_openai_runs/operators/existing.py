@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -14,11 +15,15 @@ from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.operators.parse_checks import check_names
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
-from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.output_arguments import check_text_in_xcom, checked_output_path
 from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
 
 class ExistingRunOperator(NamedRun, BaseOperator):
@@ -45,18 +50,45 @@ class _GetOperator(ExistingRunOperator):
     """Reads a run and returns its dict, whatever its status."""
 
     def __init__(
-        self, *, include_steps: bool = False, include: Sequence[str] | None = None, **kwargs: Any
+        self,
+        *,
+        include_steps: bool = False,
+        include: Sequence[str] | None = None,
+        output_path: str | None = None,
+        text_in_xcom: int | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.include_steps = include_steps
         self.include = include
+        self.output_path = output_path
+        self.text_in_xcom = check_text_in_xcom(text_in_xcom, output_path=output_path)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run."""
         with airflow_errors():
             ref, steps = self.named_run(), checks.flag("include_steps", self.include_steps)
-            run = self.hook_of(ref).retrieve(ref, include_steps=steps, include=self.included())
-            return self.returned(context, run)
+            hook, path = self.hook_of(ref), checked_output_path(self.output_path)
+            hook.withholds = self.text_in_xcom == 0
+            if path is None:
+                run = hook.retrieve(ref, include_steps=steps, include=self.included())
+            else:
+                run = self._collected(hook, ref, path, context)
+            run = run if steps else replace(run, steps=None)
+            return self.returned(context, run, text_limit=self.text_in_xcom)
+
+    def _collected(self, hook: OpenAIRunsHook, ref: RunRef, path: str, context: Context) -> Run:
+        """Read the run and write all that it has brought, if it has ended."""
+        from airflow_provider_openai_runs.attempts.output_files import OutputFiles  # noqa: PLC0415 # the SDK
+
+        output = OutputFiles(path=path, ti=context["ti"], text_limit=self.text_in_xcom, log=self.log)
+        try:
+            collected = output.collect(hook, ref, budget=DEFAULT_TIMEOUTS["read"], include=self.included())
+        except ApiRequestFailed as failed:
+            raise hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
+        if collected.error is not None:
+            raise collected.error
+        return collected.run
 
 
 class GetThreadRunOperator(_GetOperator):
@@ -69,11 +101,15 @@ class GetThreadRunOperator(_GetOperator):
     :param run_id: its id, or thread and run as ``"thread_abc:run_xyz"``.
     :param include_steps: read every page of its steps, too.
     :param include: what its steps leave out unless it is asked for, by the API's names.
+    :param output_path: write the whole reply of a run that has ended, and its files, below this URI.
+    :param text_in_xcom: bytes of a text of the model that may be in XCom; the rest is in ``output_path``.
     """
 
     kind = RunKind.THREAD_RUN
     classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.RESPONSE: "GetResponseOperator"}
-    template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "include_steps", "include")
+    template_fields: Sequence[str] = (
+        *("conn_id", "ref", "thread_id", "run_id", "include_steps", "include", "output_path"),
+    )
 
     def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -90,13 +126,16 @@ class GetResponseOperator(_GetOperator):
 
     :param response_id: its id.
     :param include_steps: add its output items as ``steps``.
-    :param include: what the API leaves out unless it is asked for, by its own names, such as
-        ``["code_interpreter_call.outputs"]``.
+    :param include: what the API leaves out unless it is asked for, by its names.
+    :param output_path: write the whole reply of a run that has ended, and its files, below this URI.
+    :param text_in_xcom: bytes of a text of the model that may be in XCom; the rest is in ``output_path``.
     """
 
     kind = RunKind.RESPONSE
     classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.THREAD_RUN: "GetThreadRunOperator"}
-    template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "include_steps", "include")
+    template_fields: Sequence[str] = (
+        *("conn_id", "ref", "response_id", "include_steps", "include", "output_path"),
+    )
 
     def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

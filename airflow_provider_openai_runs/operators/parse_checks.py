@@ -20,7 +20,7 @@ from airflow_provider_openai_runs.runs.policies import check_policies
 from airflow_provider_openai_runs.runs.request import checked_timeouts
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.tools import names_of
-from airflow_provider_openai_runs.tool_calls.approval import check_approval, check_approved_calls
+from airflow_provider_openai_runs.tool_calls.approval_checks import check_approval, check_approved_calls
 from airflow_provider_openai_runs.tool_calls.checks import check_functions
 from airflow_provider_openai_runs.typed.checks import check_output_type
 
@@ -104,23 +104,30 @@ def check_create(operator: Any, *, unanswered: Unanswered) -> None:
     check_approval(operator.approve)
     if operator.output_type is not None:
         check_output_type(operator.output_type)
-    if operator.completion_window is None and (
-        operator.functions or operator.approve or operator.output_type is not None
-    ):
+    checked = operator.output_type is not None or operator.output_path is not None
+    if operator.completion_window is None and (operator.functions or operator.approve or checked):
         raise RunRequestError(
-            "functions, approve and output_type need completion_window=...: without it the task does not "
-            "wait for the run, so that nobody would be there. Nothing was sent."
+            "functions, approve, output_type and output_path need completion_window=...: without it the "
+            "task does not wait for the run, so that nobody would be there. Nothing was sent."
         )
-    tools, more = getattr(operator, "tools", None), getattr(operator, "extra_body", None)
+    check_calls(operator)
+    if unanswered != "allow":
+        _check_answered(operator, is_refused=unanswered == "refuse")
+
+
+def check_calls(operator: Any) -> None:
+    """
+    Check that ``approve`` can name a call; again once templates are rendered, which may bring tools.
+
+    :raises RunRequestError: naming what is unknown.
+    """
     check_approved_calls(
         operator.approve,
         functions=operator.functions,
-        tools=tools,
+        tools=getattr(operator, "tools", None),
         prompt=getattr(operator, "prompt", None),
-        more=more,
+        more=getattr(operator, "extra_body", None),
     )
-    if unanswered != "allow":
-        _check_answered(operator, tools, more, is_refused=unanswered == "refuse")
 
 
 def check_targets(operator: Any) -> None:
@@ -143,7 +150,8 @@ def check_targets(operator: Any) -> None:
         warnings.warn(text, UserWarning, stacklevel=2)
 
 
-def _check_answered(operator: Any, tools: object, more: object, *, is_refused: bool) -> None:
+def _check_answered(operator: Any, *, is_refused: bool) -> None:
+    tools, more = getattr(operator, "tools", None), getattr(operator, "extra_body", None)
     answers = operator.functions or operator.approve or operator.on_tool_calls == "return"
     more = more if isinstance(more, Mapping) else {}
     never_called = "none" in (getattr(operator, "tool_choice", None), more.get("tool_choice"))

@@ -61,7 +61,9 @@ def _defer(operator: BaseOperator, step: Defer, settings: CreateSettings) -> Non
             answers_calls=settings.answers_calls,
             checks_output=settings.output_type is not None,
             includes=bool(settings.request.include),
+            writes_files=settings.output_path is not None,
         ),
+        withholds=settings.withholds,
     )
     # No timeout here: Airflow's would kill the task and the server would not know.
     operator.defer(trigger=trigger, method_name="execute_complete", timeout=None)
@@ -82,6 +84,7 @@ def _when_free(step: DeferForThread, settings: CreateSettings) -> Any:
         cancel_on_timeout=False,
         deferred_at=now,
         target_statuses=sorted(TERMINAL),
+        withholds=settings.withholds,
     )
 
 

@@ -40,7 +40,14 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
     :param extra_body: further parameters of the next response, by name.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "completion_window", "ref", "outputs", *_AGAIN)
+    template_fields: Sequence[str] = (
+        "conn_id",
+        "completion_window",
+        "output_path",
+        "ref",
+        "outputs",
+        *_AGAIN,
+    )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "ref": "json",
         "outputs": "json",

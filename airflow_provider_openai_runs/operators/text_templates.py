@@ -18,6 +18,7 @@ from jinja2 import Undefined
 from jinja2.nativetypes import NativeEnvironment
 
 from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.operators.hidden import hide
 
 #: Fields whose value, or whose values inside, are text.
 TEXT_FIELDS = frozenset(
@@ -31,6 +32,7 @@ TEXT_FIELDS = frozenset(
         "instructions",
         "metadata",
         "model",
+        "output_path",
         "previous_response_id",
         "prompt",
         "prompt_cache_key",
@@ -88,7 +90,8 @@ class RenderedAsText:
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
     ) -> None:
-        for name in template_fields:
+        fields = tuple(template_fields)
+        for name in fields:
             self._renders_text = name in TEXT_FIELDS
             render = super()._do_render_template_fields  # type: ignore[misc]  # the operator's
             render(parent, (name,), *args, **kwargs)
@@ -98,3 +101,5 @@ class RenderedAsText:
         for tools in (getattr(self, "tools", None), more.get("tools") if isinstance(more, Mapping) else None):
             for secret in results.secrets_of(tools):
                 mask_secret(secret)
+        if getattr(self, "text_in_xcom", None) == 0:
+            hide(self, fields)

@@ -25,6 +25,7 @@ from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.runs.tools import describe_calls
+from airflow_provider_openai_runs.runs.withheld import without_text
 
 _OUTPUT_CEILINGS = ("max_output_tokens", "max_completion_tokens")
 
@@ -35,13 +36,19 @@ def may_be_a_success(status: RunStatus, *, on_incomplete: OnIncomplete) -> bool:
 
 
 def error_of_run(
-    run: Run, *, on_incomplete: OnIncomplete = "fail", is_ours: bool = True, is_adopted: bool = False
+    run: Run,
+    *,
+    on_incomplete: OnIncomplete = "fail",
+    is_ours: bool = True,
+    is_adopted: bool = False,
+    withholds: bool = False,
 ) -> OpenAIRunError | None:
     """
     Return why a run that ended is no success, or None if it is one.
 
     :param is_ours: whether this task created it; a sensor only watches, and its retry would see the same.
     :param is_adopted: an earlier attempt of this task created it, and may be who has cancelled it.
+    :param withholds: repeat nothing that the model wrote, or its server.
     """
     accepted = may_be_a_success(run.status, on_incomplete=on_incomplete)
     if accepted and run.status is RunStatus.INCOMPLETE and not run.needs_action:
@@ -52,7 +59,9 @@ def error_of_run(
             "A retry starts a new run.",
             retryable=True,
         )
-    kind, what, next_step = _verdict(run)
+    kind, what, next_step = _verdict(
+        without_text(run, 0) if withholds else run, fails_again=_fails_again(run)
+    )
     if kind is None:
         return None
     if not is_ours:
@@ -60,7 +69,7 @@ def error_of_run(
     return kind(f"{run.ref.subject} {what}. {next_step}", retryable=False if _fails_again(run) else None)
 
 
-def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
+def _verdict(run: Run, *, fails_again: bool) -> tuple[type[OpenAIRunError] | None, str, str]:
     """Return the kind of error, what happened, and what to do next."""
     seconds = _seconds_of(run)
     if run.needs_action:
@@ -91,7 +100,7 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
             what = f"was cancelled{seconds} by somebody other than this task"
             return RunCancelledError, what, "It is not started again; clear the task to do so."
         case RunStatus.FAILED:
-            again = "The same request would fail again." if _fails_again(run) else "A retry starts a new run."
+            again = "The same request would fail again." if fails_again else "A retry starts a new run."
             return RunFailedError, _failure(run, seconds), again
         case _:
             return (
@@ -101,12 +110,15 @@ def _verdict(run: Run) -> tuple[type[OpenAIRunError] | None, str, str]:
             )
 
 
-def error_of_answer(run: Run, unfit: str) -> RunOutputError:
+def error_of_answer(run: Run, unfit: str, *, withholds: bool = False) -> RunOutputError:
     """
     Return the error for a typed answer that is none.
 
     :param unfit: why the text does not fit the type.
+    :param withholds: repeat nothing that the model wrote.
     """
+    if withholds:
+        run, unfit = without_text(run, 0), "the reason quotes it, and text_in_xcom=0 withholds that"
     subject = f"The answer of {run.ref} does not fit output_type"
     if run.refusal is not None:
         text = (

@@ -11,6 +11,7 @@ What this package raises.
         - ThreadBusyError        another run is active on the thread, another response in the conversation
     x LostCreateError            a create may or may not have been accepted; it was not sent again
     x RunUnreachableError        the run was left alone after five minutes without an answer about it
+    x RunStorageError            the run has ended, and its files could not be written to output_path
     x RunTimeoutError            the completion window, or execution_timeout, is over
     x RunEndedError              the run ended without an answer
         - RunFailedError
@@ -86,6 +87,10 @@ class LostCreateError(OpenAIRunError):
 
 class RunUnreachableError(OpenAIRunError):
     """Nobody could say for minutes how the run is doing; it was left alone."""
+
+
+class RunStorageError(OpenAIRunError):
+    """What a run has brought could not be written to ``output_path``; a retry writes it, and pays nothing."""
 
 
 class RunTimeoutError(OpenAIRunError):

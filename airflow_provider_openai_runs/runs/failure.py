@@ -10,6 +10,8 @@ from enum import StrEnum
 from airflow_provider_openai_runs.runs.budgets import FIRST_PAUSE, LONGEST_PAUSE, RETRY_AFTER_BOUNDS
 from airflow_provider_openai_runs.runs.text import is_id
 
+#: What a server calls an error, as against what it says of one.
+_CODE = re.compile(r"[a-z0-9_]{1,40}")
 _ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
 
 
@@ -60,6 +62,8 @@ class RequestFailure:
     param: str | None = None
     #: Seconds that the server asked to wait.
     retry_after: float | None = None
+    #: What the server said is for decisions, and not to be shown: it may quote a prompt or an answer.
+    is_withheld: bool = False
 
     @property
     def is_transient(self) -> bool:
@@ -74,7 +78,7 @@ class RequestFailure:
     @property
     def not_accepted(self) -> bool:
         """Whether the server certainly did not act on it."""
-        return self.kind is not FailureKind.OUTCOME_UNKNOWN
+        return self.kind not in {FailureKind.OUTCOME_UNKNOWN, FailureKind.TOO_LARGE}
 
     @property
     def active_run_id(self) -> str | None:
@@ -89,6 +93,9 @@ class RequestFailure:
 
     def __str__(self) -> str:
         text = self.text.rstrip(".")  # it stands within a sentence
+        if self.is_withheld and self.http_status:
+            code = f" {self.code}" if _CODE.fullmatch(self.code or "") else ""
+            text = f"{self.kind.value}{code} (text_in_xcom=0 withholds what the server said)"
         return f"HTTP {self.http_status}: {text}" if self.http_status else text
 
 

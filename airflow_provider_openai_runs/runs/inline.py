@@ -8,6 +8,8 @@ import binascii
 import re
 from dataclasses import dataclass
 
+from airflow_provider_openai_runs.runs.kept_text import KeptText
+
 _DATA_URL = re.compile(r"(?i)data:([\w.+\-]{1,60}/[\w.+\-]{1,60})?(?:;[\w.+\-]+=[^;,\s]{0,100}){0,5};base64,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]+={0,2}\s*")
 #: Stands at the end of base64 whose rest was too long to be read: of how many characters that is.
@@ -54,7 +56,10 @@ def inline_content(text: str) -> InlineContent | None:
     start = found.end() if found else 0
     if not _BASE64.fullmatch(text[start : min(end, start + _HEAD)].rstrip("=")):
         return None
-    tail = "" if more else text[-4:].rstrip()
+    if isinstance(text, KeptText):
+        end, tail = text.length, text.tail.rstrip()
+    else:
+        tail = "" if more else text[-4:].rstrip()
     padding = len(tail) - len(tail.rstrip("="))
     declared = found[1].lower() if found and found[1] else None
     return InlineContent(

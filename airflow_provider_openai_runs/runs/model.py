@@ -151,12 +151,23 @@ class RunRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A call that the model wants answered before it goes on. ``arguments`` is the model's JSON text."""
+    """
+    A call that the model wants answered before it goes on.
+
+    :param arguments: the model's JSON text, as it wrote it.
+    :param server: the label of the MCP server that makes the call.
+    """
 
     id: str
     name: str
     arguments: str
     type: str = "function"
+    server: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Return the call as a task pushes it."""
+        named = {"id": self.id, "name": self.name, "arguments": self.arguments, "type": self.type}
+        return {**named, "server": self.server} if self.server else named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +237,14 @@ class Run:
     #: Whether a call counts as made by the server only because nobody says here what the request offered.
     may_wait: bool = False
     steps: tuple[Step, ...] | None = None
+    #: Whether something of the steps is not there.
+    steps_truncated: bool = False
     raw: dict[str, Any] = field(default_factory=dict)
+    #: Where the whole reply was written to, and the answer's text if it is not in XCom.
+    reply_uri: str | None = None
+    output_uri: str | None = None
+    #: The reply as it came, of a create that was answered when the run had ended.
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def word(self) -> str:
@@ -242,15 +260,18 @@ class Run:
     def to_xcom(self) -> dict[str, Any]:
         """Return the dict that a task pushes: plain JSON under the contract's names."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        for internal in ("raw_status", "limits", "ref", "final_text", "is_empty", "may_wait"):
+        for internal in ("raw_status", "limits", "ref", "final_text", "is_empty", "may_wait", "body"):
             del values[internal]
         values["id"] = self.ref.id
         values["thread_id"] = self.ref.thread_id
         values["status"] = self.raw_status
         values["ref"] = self.ref.to_json()
+        values["tool_calls"] = [call.to_json() for call in self.tool_calls]
         values["files"] = [file.to_json() for file in self.files]
         if self.steps is None:
             del values["steps"]
+        if self.steps is None or not self.steps_truncated:
+            del values["steps_truncated"]
         if not self.raw:
             del values["raw"]
         return {key: plain(value) for key, value in values.items()}

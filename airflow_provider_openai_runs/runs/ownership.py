@@ -133,6 +133,9 @@ def _after_an_end(record: Record | None, ended: Ended, policy: OwnershipPolicy, 
             return create(None, policy, because)
         error = RunCallError(f"{ended.ref.subject} {tried}. Nothing new was created.")
         return Decision(step=GiveUp(error=error), record=record)
+    if ended.others and record is not None and record.run is None:
+        # As it was before the refused create: one that was lost, and still counts.
+        return create(replace(record, lost=(*record.lost, record.token)), policy)
     if record is not None and is_ours and result.polled is not None:
         # Of a retry's own run the end counts: completed before the cancel came, it is paid for.
         return _after_a_poll(record, Polled(ref=ended.ref, result=result.polled), policy, now)
@@ -175,7 +178,7 @@ def _after_a_failed_poll(
             "the task."
         )
         return Decision(step=GiveUp(error=error), record=record)
-    created_at = record.back_at(ref).created_at or record.intent_at
+    created_at = record.back_at(ref).created_at or record.intent_at or now  # a damaged record has neither
     if failure.kind is FailureKind.NOT_FOUND and now > created_at + NOT_FOUND_GRACE:
         return create(record, policy, f"{ref} of an earlier attempt is gone from the server")
     if record.refused:

@@ -171,7 +171,7 @@ class Response:
                 "type": "function_call",
                 "status": "completed",
                 "arguments": call.arguments_json,
-                "call_id": child_id("call", self.id, index),
+                "call_id": call.id or child_id("call", self.id, index),
                 "name": call.name,
             }
             for index, call in enumerate(calls)

@@ -154,7 +154,7 @@ class ThreadRun:
     def _calls(self, index: int) -> list[dict[str, Any]]:
         return [
             {
-                "id": child_id("call", self.id, f"{index}.{position}"),
+                "id": call.id or child_id("call", self.id, f"{index}.{position}"),
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments_json},
             }

@@ -30,10 +30,14 @@ _NOT_NEGATIVE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FunctionCall:
-    """A function that the model asks for; `arguments` is an object or, as on the wire, its JSON text."""
+    """A function that the model asks for; `arguments` is an object or, as on the wire, its JSON text.
+
+    `id` is the id of the call; some servers use one again in a later round. None gives each its own.
+    """
 
     name: str
     arguments: str | Mapping[str, Any] = "{}"
+    id: str | None = None
 
     @property
     def arguments_json(self) -> str:
@@ -42,7 +46,7 @@ class FunctionCall:
 
     @classmethod
     def from_json(cls, data: Any) -> FunctionCall:
-        """Read `{"name": ..., "arguments": ...}`; ValueError names unknown keys."""
+        """Read `{"name": ..., "arguments": ..., "id": ...}`; ValueError names unknown keys."""
         return cls(**arguments_of(cls, data))
 
 

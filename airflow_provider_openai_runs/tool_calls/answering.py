@@ -17,6 +17,7 @@ from airflow_provider_openai_runs.runs.errors import (
 from airflow_provider_openai_runs.runs.model import Run, ToolCall
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tools import describe_calls
+from airflow_provider_openai_runs.runs.withheld import without_text
 from airflow_provider_openai_runs.tool_calls.approval import FUNCTION, MCP_APPROVAL, ApprovalDecision
 from airflow_provider_openai_runs.tool_calls.function_caller import CallAnswer, FunctionCaller, OutOfTimeError
 from airflow_provider_openai_runs.wire import Answer, wire_of
@@ -44,10 +45,16 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedsApproval:
-    """A person has to decide about ``calls`` of ``run`` first, until ``until`` (Unix seconds) at most."""
+    """
+    A person has to decide about calls of ``run`` first.
+
+    :param round_number: which one of the run it is; a server may use the id of a call again in a later one.
+    :param until: Unix seconds at which it is too late.
+    """
 
     run: Run
     calls: Sequence[ToolCall]
+    round_number: int
     until: float | None
 
 
@@ -97,6 +104,7 @@ class ToolCallAnswerer:
     Answers the calls of one task's run, round after round.
 
     :param functions: None where there are none.
+    :param withholds: repeat nothing in errors that the model wrote.
     :param outputs: given by the user, by call id, for the first round; they go before any function.
     :param calls_to_approve: picks the calls that a person has to see.
     """
@@ -105,6 +113,7 @@ class ToolCallAnswerer:
     calls_to_approve: Callable[[Sequence[ToolCall]], list[ToolCall]]
     max_rounds: int
     max_tool_errors: int
+    withholds: bool = False
     outputs: Mapping[str, Answer] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
 
@@ -114,13 +123,13 @@ class ToolCallAnswerer:
         rounds: Rounds,
         limits: Sequence[Limit],
         *,
-        decisions: Mapping[str, ApprovalDecision] | None = None,
+        decisions: Mapping[ToolCall, ApprovalDecision] | None = None,
     ) -> Answering:
         """
         Answer the calls that the run waits for.
 
         :param rounds: those that were answered before.
-        :param decisions: what a person has decided, by call id; None if nobody was asked yet.
+        :param decisions: what a person has decided about exactly these calls; None if nobody was asked yet.
         :raises RunRequestError: if the outputs that were given are not for these calls.
         """
         if not run.needs_action:
@@ -135,22 +144,25 @@ class ToolCallAnswerer:
         if not run.tool_calls or not all(self._is_answerable(call, given) for call in run.tool_calls):
             return NobodyHere()
         limit = self._first_limit(run, limits)
-        if refused := _without_own_ids(run) or self._too_many_rounds(run, rounds) or self._late(run, limit):
+        shown = without_text(run, 0) if self.withholds else run
+        if refused := _without_own_ids(shown) or self._too_many_rounds(run, rounds) or self._late(run, limit):
             return GivesUp(run=run, error=refused)
         decided = dict(decisions or {})
         asked = [call for call in run.tool_calls if call.id not in given]
-        if undecided := [call for call in self.calls_to_approve(asked) if call.id not in decided]:
+        if undecided := [call for call in self.calls_to_approve(asked) if call not in decided]:
             if decisions is None:
-                return NeedsApproval(run=run, calls=undecided, until=limit.ends_at if limit else None)
+                until = limit.ends_at if limit else None
+                number = rounds.answered + 1
+                return NeedsApproval(run=run, calls=undecided, round_number=number, until=until)
             # A callable that has changed its mind since the person was asked.
-            decided |= {call.id: ApprovalDecision(approved=False, reason=_NOBODY_ASKED) for call in undecided}
+            decided |= dict.fromkeys(undecided, ApprovalDecision(approved=False, reason=_NOBODY_ASKED))
         return self._made(run, limit, decided, given, rounds)
 
     def _made(
         self,
         run: Run,
         limit: Limit | None,
-        decided: Mapping[str, ApprovalDecision],
+        decided: Mapping[ToolCall, ApprovalDecision],
         given: Mapping[str, Answer],
         rounds: Rounds,
     ) -> Answers | GivesUp:
@@ -158,7 +170,7 @@ class ToolCallAnswerer:
         outputs: dict[str, Answer] = {}
         errors = list(rounds.errors)
         for call in run.tool_calls:
-            decision = decided.get(call.id)
+            decision = decided.get(call)
             if call.id in given:
                 outputs[call.id] = given[call.id]
             elif call.type == MCP_APPROVAL:

@@ -5,6 +5,9 @@ Asks a person about the calls of a run on Airflow's own human-in-the-loop page (
 Airflow keeps one page for a task instance in a Dag run, through retries and clears. To write it again wipes
 the answer but leaves the first text, and a worker cannot read it (3.3's supervisor refuses the read). So a
 note in the task state store says which calls the page shows, and whether it was answered.
+
+A page stands for exactly the raw calls on it: their hashes are its id. What is decided about it is decided
+about them and no other call, whatever id a server gives to that.
 """
 
 from __future__ import annotations
@@ -12,26 +15,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import redact
-
-from airflow_provider_openai_runs.runs.model import RunRef, ToolCall, plain
+from airflow_provider_openai_runs.runs.model import RunRef, ToolCall
+from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.tools import describe_calls
 from airflow_provider_openai_runs.tool_calls import approval_text
-from airflow_provider_openai_runs.tool_calls.approval import MCP_APPROVAL, ApprovalDecision
-from airflow_provider_openai_runs.tool_calls.approval_form import arguments_of, changed, entered
+from airflow_provider_openai_runs.tool_calls.approval import ApprovalDecision, digest
+from airflow_provider_openai_runs.tool_calls.approval_form import changed, entered
+from airflow_provider_openai_runs.tool_calls.approval_note import ApprovalNote
+from airflow_provider_openai_runs.tool_calls.approval_shown import ShownCall
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
 APPROVE = "Approve"
 REJECT = "Reject"
-_NOTE = "openai_run_approval"
+#: What no page has as its id.
 _UNKNOWN = "unknown"
-#: Longer arguments are shown, cut, but cannot be edited.
-_MAX_EDITABLE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +63,26 @@ class ApprovalPage:
     :param ti: Airflow's task instance.
     :param ref: the run whose model asks.
     :param calls: all that the page is to show, in order.
+    :param round_number: which one of the run it is.
     :param store: ``context["task_state_store"]``.
     """
 
     #: How long to wait for the scheduler to close a page of the past.
     CLOSING_TIMEOUT = timedelta(seconds=1)
 
-    def __init__(self, *, ti: Any, ref: RunRef, calls: Sequence[ToolCall], store: Any, log: Logger) -> None:
+    def __init__(
+        self, *, ti: Any, ref: RunRef, calls: Sequence[ToolCall], round_number: int, store: Any, log: Logger
+    ) -> None:
         self._ti = ti
         self._ref = ref
         self._calls = list(calls)
+        self._shown = [ShownCall.of(call) for call in self._calls]
         self._store = store
         self._log = log
-        key = json.dumps([ref.id, *(call.id for call in self._calls)])
-        self._id = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
+        self._digests = tuple(map(digest, self._calls))
+        self._id = _hash([ref.id, str(round_number), *self._digests])
+        #: By this an older version knows the page: by the ids of its calls only.
+        self._older_id = _hash([ref.id, *(call.id for call in self._calls)])[:16]
 
     def show(self) -> OtherPage | None:
         """
@@ -81,41 +90,49 @@ class ApprovalPage:
 
         Returns the other page if this task instance has shown other calls.
         """
-        note = self._note()
-        page = note.get("page", self._id)
-        if page != self._id and note.get("answered"):
+        note = ApprovalNote.load(self._store)
+        if note is not None and note.page != self._id and note.answered:
             return OtherPage(is_open=False)
         # Also a page of the past is opened: a pause on an answered one ends at once, and Airflow 3.3 may take
         # the exit of the worker that paused for the end of the task (apache/airflow#67287).
-        if not self._write():
-            self._keep(page=page if page != self._id else _UNKNOWN, answered=False)
+        is_ours = self._write()
+        shown = self._id if is_ours else _UNKNOWN
+        calls = self._digests if is_ours else note.calls if note else ()
+        ApprovalNote(page=shown, answered=False, calls=calls).save(self._store)
+        if not is_ours:
             return OtherPage(is_open=True)
-        self._keep(answered=False)
         self._log.info("Asking a person about %d calls of %s", len(self._calls), self._ref)
         return None
 
-    def decisions(self, event: Mapping[str, Any]) -> dict[str, ApprovalDecision] | OtherPage:
+    def decisions(self, event: Mapping[str, Any]) -> dict[ToolCall, ApprovalDecision] | OtherPage:
         """
-        Return what was decided, by the ids of the calls; or the other page that this is the answer to.
+        Return what was decided about each call; or the other page that this is the answer to.
+
+        Where nothing proves that the page has shown exactly these calls, it is another one.
 
         :param event: what Airflow resumes the task with, also when the time is over.
         """
-        note = self._note()
-        page = note.get("page", self._id)
-        try:
-            self._keep(page=page, answered=True)
-        except Exception as error:  # noqa: BLE001 # it only spares Airflow a needless read later
-            self._log.warning("Could not note that the approval page was answered: %s", error)
-        if page != self._id:
+        note = ApprovalNote.load(self._store)
+        if note is not None:
+            try:
+                replace(note, answered=True).save(self._store)
+            except Exception as error:  # noqa: BLE001 # it only spares Airflow a needless read later
+                self._log.warning("Could not note that the approval page was answered: %s", error)
+        if note is None or not self._is_about_these(note):
             return OtherPage(is_open=False)
         if self.is_timeout(event):
-            return {call.id: ApprovalDecision(approved=False, timed_out=True) for call in self._calls}
+            return dict.fromkeys(self._calls, ApprovalDecision(approved=False, timed_out=True))
         given = entered(event)
+        if unknown := sorted(set(given) - self._fields()):
+            why = f"The call was not made: the approval has a field {unknown[0]!r}, and its page has none."
+            return dict.fromkeys(self._calls, ApprovalDecision(approved=False, reason=message_text(why)))
         is_approved = list(event.get("chosen_options") or []) == [APPROVE]
-        return {
-            call.id: self._decision(call, given, place, is_approved=is_approved)
-            for place, call in enumerate(self._calls, 1)
+        found = {
+            shown.call: self._decision(shown, given, place, is_approved=is_approved)
+            for place, shown in enumerate(self._shown, 1)
         }
+        self._say(found, event)
+        return found
 
     @staticmethod
     def is_timeout(event: Mapping[str, Any]) -> bool:
@@ -127,17 +144,29 @@ class ApprovalPage:
             or ("chosen_options" in event and event.get("responded_by_user", "") is None)
         )
 
+    def _is_about_these(self, note: ApprovalNote) -> bool:
+        return note.page == self._id or (note.page == self._older_id and not note.answered)
+
+    def _say(self, found: Mapping[ToolCall, ApprovalDecision], event: Mapping[str, Any]) -> None:
+        """Leave in the log who has decided what."""
+        user = event.get("responded_by_user")
+        who = message_text(user.get("name") or user.get("id")) if isinstance(user, Mapping) else "somebody"
+        approved = [call for call, decision in found.items() if decision.approved]
+        self._log.info(
+            "%s approved %d of %d calls of %s: %s",
+            who,
+            len(approved),
+            len(found),
+            self._ref,
+            describe_calls(approved) if approved else "none",
+        )
+
     def _write(self) -> bool:
         """Write the page; return whether it is ours that stands there."""
         from airflow.sdk.execution_time.comms import CreateHITLDetailPayload  # noqa: PLC0415
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS  # noqa: PLC0415
 
-        body = approval_text.body(
-            ti=self._ti,
-            ref=self._ref,
-            sections=[(call, self._shown(call), self._is_editable(call)) for call in self._calls],
-            page=self._id,
-        )
+        body = approval_text.body(ti=self._ti, ref=self._ref, calls=self._shown, page=self._id)
         stored = SUPERVISOR_COMMS.send(
             msg=CreateHITLDetailPayload(
                 ti_id=self._ti.id,
@@ -157,51 +186,45 @@ class ApprovalPage:
         from airflow.sdk import Param  # noqa: PLC0415
 
         params = {}
-        for place, call in enumerate(self._calls, 1):
-            name = f"{place}. {approval_text.one_line(call.name)}"
+        for place, shown in enumerate(self._shown, 1):
+            name = f"{place}. {approval_text.one_line(shown.call.name)}"
             if len(self._calls) > 1:
                 params[f"approve_{place}"] = Param(True, type="boolean", title=f"{name}: approve")
-            if self._is_editable(call):
+            if shown.editable is not None:
                 params[f"arguments_{place}"] = Param(
-                    self._shown(call), type="object", title=f"{name}: arguments"
+                    shown.editable, type="object", title=f"{name}: arguments"
                 )
         params["comment"] = Param(
             "", type=["string", "null"], title="Comment", description="Goes to the model with a rejection"
         )
         return {name: param.serialize() for name, param in params.items()}
 
-    def _shown(self, call: ToolCall) -> Any:
-        """Return the arguments as a person sees them, secrets masked; the text if they are no JSON object."""
-        arguments = arguments_of(call)
-        return redact(plain(call.arguments if arguments is None else arguments))
+    def _fields(self) -> set[str]:
+        """Return what may be entered; also the switch of a single call, whose page has none."""
+        places = range(1, len(self._calls) + 1)
+        return {"comment"}.union(*({f"approve_{place}", f"arguments_{place}"} for place in places))
 
     @staticmethod
-    def _is_editable(call: ToolCall) -> bool:
-        is_short = len(call.arguments) <= _MAX_EDITABLE
-        return call.type != MCP_APPROVAL and is_short and arguments_of(call) is not None
-
     def _decision(
-        self, call: ToolCall, given: Mapping[str, Any], place: int, *, is_approved: bool
+        shown: ShownCall, given: Mapping[str, Any], place: int, *, is_approved: bool
     ) -> ApprovalDecision:
         comment = given.get("comment")
         comment = comment.strip() or None if isinstance(comment, str) else None
         if not is_approved or given.get(f"approve_{place}", True) is not True:
             return ApprovalDecision(approved=False, comment=comment)
         name = f"arguments_{place}"
-        if name not in given or not self._is_editable(call):
+        if name not in given:
             return ApprovalDecision(approved=True, comment=comment)
+        if shown.editable is None:
+            return ApprovalDecision(approved=False, comment="the arguments of this call cannot be changed")
         if not isinstance(given[name], dict):
             return ApprovalDecision(
                 approved=False, comment="the arguments entered in their place are no JSON object"
             )
-        arguments = changed(given[name], self._shown(call), arguments_of(call))
+        arguments = changed(given[name], shown.editable, shown.arguments)
         return ApprovalDecision(approved=True, comment=comment, arguments=arguments)
 
-    def _note(self) -> dict[str, Any]:
-        found = self._store.get(_NOTE)
-        return found if isinstance(found, dict) else {}
 
-    def _keep(self, *, answered: bool, page: str | None = None) -> None:
-        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # noqa: PLC0415 # 3.3+
-
-        self._store.set(_NOTE, {"page": page or self._id, "answered": answered}, retention=NEVER_EXPIRE)
+def _hash(parts: Sequence[str]) -> str:
+    written = json.dumps(list(parts))
+    return hashlib.sha256(written.encode("utf-8", "replace")).hexdigest()

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.budgets import APPROVAL_NOTICE
 from airflow_provider_openai_runs.runs.errors import ToolCallsPendingError
+from airflow_provider_openai_runs.runs.model import ToolCall
 from airflow_provider_openai_runs.runs.policies import OnApproval
 from airflow_provider_openai_runs.tool_calls.answering import GivesUp, NeedsApproval
 from airflow_provider_openai_runs.tool_calls.approval import ApprovalDecision
@@ -39,7 +40,7 @@ class ApprovalRequest:
     on_second: OnApproval
     clock: Callable[[], float] = time.time
 
-    def ask(self) -> AwaitPerson | dict[str, ApprovalDecision] | GivesUp:
+    def ask(self) -> AwaitPerson | dict[ToolCall, ApprovalDecision] | GivesUp:
         """Show the page and wait for a person; where nobody can be asked, reject the calls or give up."""
         other = self.page.show()
         if other is not None:
@@ -49,9 +50,9 @@ class ApprovalRequest:
             ends.append(self.timeout)
         return AwaitPerson(timedelta(seconds=max(1.0, min(ends))) if ends else None)
 
-    def decisions(self, event: Mapping[str, Any]) -> dict[str, ApprovalDecision] | GivesUp:
+    def decisions(self, event: Mapping[str, Any]) -> dict[ToolCall, ApprovalDecision] | GivesUp:
         """
-        Return what was decided, by the ids of the calls.
+        Return what was decided about each call.
 
         :param event: what Airflow resumed the task with.
         """
@@ -66,14 +67,14 @@ class ApprovalRequest:
             )
         return decided
 
-    def _nobody_can(self, other: OtherPage) -> dict[str, ApprovalDecision] | GivesUp:
+    def _nobody_can(self, other: OtherPage) -> dict[ToolCall, ApprovalDecision] | GivesUp:
         if self.on_second == "fail":
             return self._gives_up(
                 f"waits for an approval. {other}. Use on_tool_calls='return' with Airflow's ApprovalOperator "
                 "and SubmitToolOutputsOperator where a person is to approve more than one round."
             )
         why = "The call was not made: it needs a person's approval, and nobody can be asked a second time."
-        return {call.id: ApprovalDecision(approved=False, reason=why) for call in self.needed.calls}
+        return dict.fromkeys(self.needed.calls, ApprovalDecision(approved=False, reason=why))
 
     def _gives_up(self, what: str) -> GivesUp:
         run = self.needed.run

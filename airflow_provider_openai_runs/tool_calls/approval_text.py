@@ -8,13 +8,13 @@ that they cannot close, and what cannot be seen (such as marks that turn the dir
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_openai_runs.runs.model import RunRef, ToolCall, plain
-from airflow_provider_openai_runs.runs.text import message_text, visible
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.tool_calls.approval_shown import ShownCall
 
 #: Characters of arguments that a page shows; its calls share them, for MySQL takes 64 KiB of text.
 MAX_SHOWN = 8_000
@@ -32,21 +32,19 @@ def subject(ref: RunRef, count: int) -> str:
     return f"Approve {calls} of {ref.noun} {one_line(ref.id)}?"
 
 
-def body(*, ti: Any, ref: RunRef, sections: Sequence[tuple[ToolCall, Any, bool]], page: str) -> str:
+def body(*, ti: Any, ref: RunRef, calls: Sequence[ShownCall], page: str) -> str:
     """
     Return the page's text.
 
-    :param sections: for each call its arguments as a person may see them (text, if they are no JSON object),
-        and whether the form below can change them.
     :param page: an id, by which ``is_page`` knows this text again.
     """
     where = f" of thread {_code(ref.thread_id)}" if ref.thread_id else ""
-    count = "a call" if len(sections) == 1 else f"{len(sections)} calls"
-    limit = MAX_SHOWN // len(sections)
+    count = "a call" if len(calls) == 1 else f"{len(calls)} calls"
+    limit = MAX_SHOWN // len(calls)
     task = f"task {_code(ti.task_id)} of Dag {_code(ti.dag_id)}"
     parts = [
         f"The model of {ref.noun} {_code(ref.id)}{where} asks {task} for {count}.",
-        *(_section(place, *section, limit=limit) for place, section in enumerate(sections, 1)),
+        *(_section(place, shown, limit=limit) for place, shown in enumerate(calls, 1)),
         _WAYS,
         _mark(page),
     ]
@@ -63,24 +61,17 @@ def one_line(text: str) -> str:
     return message_text(text, limit=MAX_NAME) or "(no name)"
 
 
-def _section(place: int, call: ToolCall, arguments: Any, is_editable: bool, *, limit: int) -> str:
-    is_text = isinstance(arguments, str)
-    written = arguments if is_text else json.dumps(plain(arguments), indent=2, ensure_ascii=False)
-    text = visible(plain(written), keep="\n\t")
-    notes = []
-    if call.type != "function":
-        notes.append("The server itself makes this call, of an MCP tool; it cannot be changed here.")
-    elif is_text:
-        notes.append("The arguments are no JSON object, so that they cannot be changed here.")
-    elif not is_editable:
-        notes.append("The arguments are too long to be changed here.")
+def _section(place: int, shown: ShownCall, *, limit: int) -> str:
+    text, notes, name = shown.text, list(shown.notes), shown.call.name
     if len(text) > limit:
-        rest = "the form below holds all" if is_editable else "the rest cannot be seen here"
+        rest = "the rest cannot be seen here" if shown.editable is None else "the form below holds all"
         notes.append(f"Only the first {limit:,} of {len(text):,} characters are shown; {rest}.")
         text = text[:limit]
     fence = "`" * max(3, _longest_run(text) + 1)
-    block = f"{fence}{'text' if is_text else 'json'}\n{text}\n{fence}"
-    return "\n\n".join([f"### {place}. {_code(call.name)}", block, *notes])
+    block = f"{fence}{'json' if shown.is_json else 'text'}\n{text}\n{fence}"
+    length = f" ({len(name):,} characters)" if len(name) > MAX_NAME else ""
+    server = f" of the MCP server {_code(shown.call.server)}" if shown.call.server else ""
+    return "\n\n".join([f"### {place}. {_code(name)}{length}{server}", block, *notes])
 
 
 def _code(text: str) -> str:

@@ -58,6 +58,8 @@ class FunctionCaller:
     kept from one call to the next.
 
     :param context: Airflow's context, for functions that ask for it.
+    :param withholds: repeat neither in the log nor in errors what the model wrote; it may be in what a
+        function raises.
     :param check: called every ``CHECK_INTERVAL`` seconds while a function runs; raises to end the task.
     :raises RunRequestError: when a function cannot be described to a model.
     """
@@ -68,11 +70,13 @@ class FunctionCaller:
         *,
         context: Any,
         log: Logger,
+        withholds: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._tools = {tool.name: tool for tool in map(FunctionTool, functions)}
         self._context = context
         self._log = log
+        self._withholds = withholds
         self._check = check
         self._worker = Worker(name="openai-run-functions")
 
@@ -88,10 +92,15 @@ class FunctionCaller:
         """
         began = time.monotonic()
         text, error = self._run(call, until, call.arguments if arguments is None else arguments)
+        name = call.name
+        if self._withholds:
+            # The model may have written any name, too.
+            name = name if name in self._tools else "an unknown function"
+            error = error and "text_in_xcom=0 withholds why"
         took = time.monotonic() - began
         outcome = f"answered after {took:.1f} s" if error is None else f"failed after {took:.1f} s: {error}"
-        self._log.info("Call %s of %s %s", clean(call.id), clean(call.name), outcome)
-        return CallAnswer(call_id=call.id, name=call.name, text=text, error=error)
+        self._log.info("Call %s of %s %s", clean(call.id), clean(name), outcome)
+        return CallAnswer(call_id=call.id, name=name, text=text, error=error)
 
     def _run(
         self, call: ToolCall, until: float | None, arguments: str | Mapping[str, Any]
@@ -116,7 +125,7 @@ class FunctionCaller:
                 "Call %s: %s raised an error; the model receives its last line",
                 clean(call.id),
                 call.name,
-                exc_info=job.error,
+                exc_info=None if self._withholds else job.error,
             )
             return _failed(f"{type(job.error).__name__}: {text_of(job.error)}")
         raise job.error  # SystemExit and its like are meant for the task, not for the model

@@ -36,6 +36,8 @@ _HEADER_BYTES = 2
 _GZIP_MAGIC = b"\x1f\x8b"
 _ANY_HEADER = 32 + zlib.MAX_WBITS
 _ERROR = 400
+#: Bytes of an answer that is kept as it comes.
+_limit: ContextVar[int | None] = ContextVar("limit", default=None)
 
 
 #: Whether no more than the beginning of the answer to the present request is needed.
@@ -47,17 +49,19 @@ class TooLargeError(httpx2.DecodingError):
 
 
 @contextlib.contextmanager
-def reading(*, head_is_enough: bool) -> Iterator[None]:
+def reading(*, head_is_enough: bool = False, limit: int | None = None) -> Iterator[None]:
     """
     Read the answers to requests so.
 
     :param head_is_enough: stop at ``MAX_BODY`` without an error.
+    :param limit: bytes, where somebody keeps the answer as it comes.
     """
-    token = _head_is_enough.set(head_is_enough)
+    tokens = _head_is_enough.set(head_is_enough), _limit.set(limit)
     try:
         yield
     finally:
-        _head_is_enough.reset(token)
+        _head_is_enough.reset(tokens[0])
+        _limit.reset(tokens[1])
 
 
 class BoundedClient(openai.DefaultHttpxClient):
@@ -98,7 +102,10 @@ async def _aask(request: httpx2.Request) -> None:
 def _bound(response: httpx2.Response) -> None:
     coding = response.headers.pop("content-encoding", None)  # unpacked here, and not again
     intake = Intake(
-        is_error=response.status_code >= _ERROR, coding=coding, head_is_enough=_head_is_enough.get()
+        is_error=response.status_code >= _ERROR,
+        coding=coding,
+        head_is_enough=_head_is_enough.get(),
+        limit=_limit.get(),
     )
     stream = response.stream
     if isinstance(stream, httpx2.AsyncByteStream):
@@ -159,12 +166,16 @@ class Intake:
     :param is_error: whether it comes with an error's status, of which less is read.
     :param coding: the header ``Content-Encoding``.
     :param head_is_enough: whether to stop at ``MAX_BODY``, as for an error at its own limit.
+    :param limit: bytes of a body that somebody keeps as it comes; None of one that is held in memory.
     :raises httpx2.DecodingError: if it is packed in a way that was not asked for.
     """
 
-    def __init__(self, *, is_error: bool, coding: str | None, head_is_enough: bool = False) -> None:
+    def __init__(
+        self, *, is_error: bool, coding: str | None, head_is_enough: bool = False, limit: int | None = None
+    ) -> None:
         self._stops = is_error or head_is_enough
-        self._left = MAX_ERROR if is_error else MAX_BODY
+        self._left = MAX_ERROR if is_error else limit or MAX_BODY
+        self._limit = limit
         #: What has been given, as long as that may be needed: whoever reads it holds it, too.
         self._given: list[bytes] = []
         self._ended: _Ended | None = None
@@ -205,11 +216,13 @@ class Intake:
             return self._ended.take(found)
         self._left -= len(found)
         if self._left >= 0:
-            if not self._stops:
+            if not self._stops and self._limit is None:
                 self._given.append(found)
             return found
         if self._stops:
             return found[: self._left]
+        if self._limit is not None:
+            raise httpx2.DecodingError(f"its body has more than {self._limit} bytes")
         if not says_ended(_beginning_of([*self._given, found])):
             raise httpx2.DecodingError(f"its body has more than {MAX_BODY} bytes")
         self._ended = _Ended(self._given)

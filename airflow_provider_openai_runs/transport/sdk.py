@@ -51,11 +51,11 @@ def send(client: openai.OpenAI, request: ApiRequest[T]) -> T:
     redact = redact_of(client)
     with failing(request, redact), reading(head_is_enough=request.head_is_enough):
         if request.method == "GET":
-            response = client.get(request.path, cast_to=httpx2.Response, options=_options(request))
+            response = client.get(request.path, cast_to=httpx2.Response, options=options_of(request))
         else:
             send_body = client.delete if request.method == "DELETE" else client.post
             response = send_body(
-                request.path, cast_to=httpx2.Response, body=request.body, options=_options(request)
+                request.path, cast_to=httpx2.Response, body=request.body, options=options_of(request)
             )
         return read_answer(
             request, response.content, response.headers, status=response.status_code, redact=redact
@@ -84,10 +84,10 @@ async def asend(client: openai.AsyncOpenAI, request: ApiRequest[T]) -> T:
 
 async def _asend(client: openai.AsyncOpenAI, request: ApiRequest[Any]) -> httpx2.Response:
     if request.method == "GET":
-        return await client.get(request.path, cast_to=httpx2.Response, options=_options(request))
+        return await client.get(request.path, cast_to=httpx2.Response, options=options_of(request))
     send_body = client.delete if request.method == "DELETE" else client.post
     return await send_body(
-        request.path, cast_to=httpx2.Response, body=request.body, options=_options(request)
+        request.path, cast_to=httpx2.Response, body=request.body, options=options_of(request)
     )
 
 
@@ -108,7 +108,7 @@ def read_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status:
         data = redact_errors(json_object(content, head_is_enough=request.head_is_enough), redact)
         if (error_body := error_in(data)) is not None:
             raise error_in_answer(request, error_body, headers, status=status, redact=redact)
-        return request.read(ApiReply(data=data, headers=headers))
+        return request.read(ApiReply(data=data, headers=headers, content=content))
     except (ValueError, RecursionError) as error:
         raise unreadable(request, error, redact=redact, status=status) from None
 
@@ -122,7 +122,8 @@ async def aread_answer(
     return await asyncio.to_thread(read_answer, request, content, headers, status=status, redact=redact)
 
 
-def _options(request: ApiRequest[Any]) -> Any:
+def options_of(request: ApiRequest[Any]) -> Any:
+    """Return a request's headers, query and time for the SDK."""
     within, connect_within = seconds_of(request)
     return {
         "headers": dict(request.headers),

@@ -57,6 +57,7 @@ class RunCompletionTrigger(BaseTrigger):
         are, for the worker that answers the next one.
     :param end: ``{"push", "multiple_outputs"}``: finish the task here if the run completes and needs nothing
         from a worker, and push its dict. None lets a worker finish it.
+    :param withholds: repeat nothing that the server says of an error: it may quote a prompt or an answer.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class RunCompletionTrigger(BaseTrigger):
         target_statuses: Sequence[str] = (),
         rounds: dict[str, Any] | None = None,
         end: dict[str, bool] | None = None,
+        withholds: bool = False,
         **_of_a_later_version: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it untyped
@@ -89,6 +91,7 @@ class RunCompletionTrigger(BaseTrigger):
         self.deferred_at = deferred_at
         self.target_statuses = list(target_statuses)
         self.end = end
+        self.withholds = withholds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""
@@ -102,6 +105,7 @@ class RunCompletionTrigger(BaseTrigger):
                 "deferred_at": self.deferred_at,
                 "target_statuses": self.target_statuses,
                 **({"end": self.end} if self.end else {}),
+                **({"withholds": True} if self.withholds else {}),
             },
         )
 
@@ -182,7 +186,7 @@ class RunCompletionTrigger(BaseTrigger):
     async def _hook(self) -> OpenAIRunsHook:
         # The first import of the SDK takes most of a second, which the event loop does not have.
         hook = _hook_type() if _hook_type.cache_info().currsize else await asyncio.to_thread(_hook_type)
-        return hook(self.tracked.ref.conn_id)
+        return hook(self.tracked.ref.conn_id, withholds=self.withholds)
 
 
 @cache

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from airflow_provider_openai_runs.runs.budgets import (
     FIRST_POLL_AFTER_CANCEL,
@@ -19,14 +20,15 @@ from airflow_provider_openai_runs.runs.budgets import (
     LONGEST_POLL_AFTER_CANCEL,
     REPLY_TIMEOUT,
 )
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
+from airflow_provider_openai_runs.runs.failure import FailureKind, pause_before_retry
 from airflow_provider_openai_runs.runs.fate import CancelResult
+from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.wire import Answer, Flow, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
-from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
+from airflow_provider_openai_runs.wire.protocol import ApiRequest, Receiver, Sleep
 
 T = TypeVar("T")
 
@@ -58,19 +60,70 @@ def read(
         server has no way to take that in a read.
     :param include: what else to ask for; a server that refuses it is an error.
     """
-    again = () if include or request is None else request.include
-    try:
-        run: Run = yield wire_of(ref.kind).retrieve(ref, request, include=include or again)
-    except ApiRequestFailed as failed:
-        if not again or failed.failure.http_status not in _REFUSED_INCLUDE:
-            raise
-        run = yield wire_of(ref.kind).retrieve(ref, request)
-    return (yield from complete(run, steps=steps, include=include or again))
+    wire = wire_of(ref.kind)
+
+    def reading(asked: Sequence[str]) -> Flow[Run]:
+        run: Run = yield wire.retrieve(ref, request, include=asked)
+        return (yield from wire.complete(run, steps=steps, include=asked))
+
+    return (yield from _including(reading, request, include))
 
 
 def complete(run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
     """Add to a run what its API keeps elsewhere."""
     return (yield from wire_of(run.ref.kind).complete(run, steps=steps, include=include))
+
+
+def whole(
+    ref: RunRef, receiver: Receiver, *, request: RunRequest | None = None, include: Sequence[str] = ()
+) -> Flow[Run]:
+    """
+    Read a run with its output and every step; the parameters are those of ``read``.
+
+    :param receiver: takes all of the reply, however large.
+    """
+    reading = partial(wire_of(ref.kind).whole, ref, request, receiver)
+    return (yield from _including(lambda asked: reading(include=asked), request, include))
+
+
+def _including(
+    reading: Callable[[Sequence[str]], Flow[Run]], request: RunRequest | None, include: Sequence[str]
+) -> Flow[Run]:
+    """Read with ``include``, or with what the request included, unless the server refuses that in a read."""
+    again = () if include or request is None else request.include
+    try:
+        return (yield from reading(include or again))
+    except ApiRequestFailed as failed:
+        if not again or failed.failure.http_status not in _REFUSED_INCLUDE:
+            raise
+    return (yield from reading(()))
+
+
+def content(file: RunFile, receiver: Receiver) -> Flow[None]:
+    """Let ``receiver`` take the bytes of a file that the server keeps."""
+    file_id = quote(file.file_id or "", safe="")
+    path = f"/files/{file_id}/content"
+    if file.container_id:
+        path = f"/containers/{quote(file.container_id, safe='')}{path}"
+    yield ApiRequest(method="GET", path=path, read=lambda _: None, receiver=receiver)
+
+
+def withholding(flow: Flow[T]) -> Flow[T]:
+    """Run a flow in which no failure repeats what the server said: it may quote the prompt, or the answer."""
+    advance: Callable[[], ApiRequest[Any] | Sleep] = partial(next, flow)
+    while True:
+        try:
+            step = advance()
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        try:
+            found = yield step
+        except ApiRequestFailed as failed:
+            withheld = replace(failed.failure, is_withheld=True)
+            advance = partial(flow.throw, ApiRequestFailed(withheld, pays=failed.pays))
+        else:
+            advance = partial(flow.send, found)
 
 
 def single(request: ApiRequest[T]) -> Flow[T]:
@@ -120,7 +173,7 @@ def cancel(
     while True:
         if not is_fresh:
             found = yield from _poll_to_end(ref, found, ends - time.monotonic(), visible_by)
-        if found.has_ended or (found.asked and _is_final(found.failure, visible_by)):
+        if found.has_ended or (found.asked and _is_final(found, visible_by)):
             return found
         if not found.accepted and (found.polled is None or found.polled.status is not RunStatus.CANCELLING):
             found = yield from _ask_to_end(ref, found, ends - time.monotonic())
@@ -153,11 +206,15 @@ def _ask_to_end(ref: RunRef, found: CancelResult, seconds: float) -> Flow[Cancel
     return CancelResult(polled=polled, asked=True, accepted=True)
 
 
-def _is_final(failure: RequestFailure | None, visible_by: float) -> bool:
-    """Whether asking again would bring the same; a run that has just ended refuses its cancel as well."""
-    if failure is None or (failure.http_status == _NOT_FOUND and time.time() < visible_by):
+def _is_final(found: CancelResult, visible_by: float) -> bool:
+    """Whether asking again would bring the same."""
+    failure = found.failure
+    is_early = failure is not None and failure.http_status == _NOT_FOUND and time.time() < visible_by
+    if failure is None or failure.is_transient or is_early:
         return False
-    return not failure.is_transient and failure.http_status not in _REFUSED_CANCEL
+    # A run that has just ended refuses its cancel as well, and the next poll says so.
+    is_of_the_cancel = failure is found.refusal
+    return not is_of_the_cancel or failure.http_status not in _REFUSED_CANCEL
 
 
 def _once(request: ApiRequest[T], seconds: float) -> ApiRequest[T]:
@@ -194,7 +251,8 @@ def _sent_until(request: ApiRequest[T], ends: float) -> Flow[T]:
     tries = 0
     while True:
         left = max(LEAST_REPLY_TIMEOUT, ends - time.monotonic())
-        timeout = request.timeout or (left if request.pays else min(left, REPLY_TIMEOUT))
+        takes_long = request.pays or request.receiver is not None
+        timeout = request.timeout or (left if takes_long else min(left, REPLY_TIMEOUT))
         try:
             found: T = yield replace(request, timeout=timeout)
         except ApiRequestFailed as failed:

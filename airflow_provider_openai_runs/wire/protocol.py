@@ -17,10 +17,38 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiReply:
-    """A readable answer: a JSON object, and the headers under lower-case names."""
+    """
+    A readable answer: a JSON object, and the headers under lower-case names.
+
+    :param content: the body as it came, where it is in memory.
+    """
 
     data: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)
+
+
+class Receiver(Protocol):
+    """
+    Takes a body piece by piece, of whatever size, and says what is to be read of it.
+
+    :param limit: bytes; a larger body is an error.
+    """
+
+    limit: int
+
+    def restart(self) -> None:
+        """Forget what has arrived: the request is sent again."""
+
+    def take(self, piece: bytes) -> None:
+        """Keep what has arrived."""
+
+    def read(self) -> Mapping[str, Any]:
+        """
+        Return the JSON object; an empty one of a body that is not read.
+
+        :raises ValueError: if it is none.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +62,7 @@ class ApiRequest(Generic[T]):
     :param head_is_enough: whether the beginning of an answer will do if it is too large to be read whole.
     :param timeout: seconds for the answer to arrive; None leaves it to the client.
     :param once: its flow decides itself what follows a failure, so ``with_retries`` does not send it again.
+    :param receiver: takes the body, where it may be too large for memory; only the synchronous client can.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -46,6 +75,7 @@ class ApiRequest(Generic[T]):
     head_is_enough: bool = False
     timeout: float | None = None
     once: bool = False
+    receiver: Receiver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +126,11 @@ class Wire(Protocol):
     def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
         """Add what the API keeps elsewhere: the output text, the files and, if wanted, every step."""
 
+    def whole(
+        self, ref: RunRef, request: RunRequest | None, receiver: Receiver, *, include: Sequence[str] = ()
+    ) -> Flow[Run]:
+        """Read the run with its output and every step, and let ``receiver`` take all of the reply."""
+
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""
 
@@ -129,4 +164,4 @@ class Wire(Protocol):
         """Return what to do if the failure means that the server does not speak this API; else None."""
 
 
-__all__ = ["Answer", "ApiReply", "ApiRequest", "Flow", "Sleep", "Wire"]
+__all__ = ["Answer", "ApiReply", "ApiRequest", "Flow", "Receiver", "Sleep", "Wire"]

@@ -138,6 +138,7 @@ def _call(kind: str, item: Mapping[str, Any]) -> ToolCall:
         name=reading.identifier(item.get("name")) or kind,
         arguments=_arguments(kind, item),
         type="function" if kind == "function_call" else kind,
+        server=(reading.identifier(item.get("server_label")) or None) if kind == APPROVAL else None,
     )
 
 

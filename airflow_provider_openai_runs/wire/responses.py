@@ -14,7 +14,7 @@ from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
+from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow, Receiver
 from airflow_provider_openai_runs.wire.response_outputs import failed_item, output_item
 from airflow_provider_openai_runs.wire.response_replies import read_created, read_poll, read_run
 
@@ -44,7 +44,9 @@ class ResponsesWire:
             body["metadata"] = {**body.get("metadata", {}), TOKEN_KEY: token}
 
         def read(reply: ApiReply) -> Run:
-            return read_created(reply.data, request=request, conn_id=conn_id)
+            run = read_created(reply.data, request=request, conn_id=conn_id)
+            # Gateways that ignore ``background`` often keep nothing that could be read once more.
+            return replace(run, body=reply.content) if run.status.is_terminal else run
 
         return ApiRequest(method="POST", path="/responses", body=body, read=read, pays=True)
 
@@ -68,6 +70,13 @@ class ResponsesWire:
         del include
         yield from ()
         return run if steps else replace(run, steps=None)
+
+    def whole(
+        self, ref: RunRef, request: RunRequest | None, receiver: Receiver, *, include: Sequence[str] = ()
+    ) -> Flow[Run]:
+        """Read the response; its body is the whole reply."""
+        run: Run = yield replace(self.retrieve(ref, request, include=include), receiver=receiver)
+        return run
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the response."""

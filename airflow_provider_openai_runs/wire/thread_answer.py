@@ -40,7 +40,7 @@ class ThreadAnswer:
 
 def read_answer(run: Run, listed: list[dict[str, Any]]) -> ThreadAnswer:
     """Read the answer of a run from the messages that were listed for it."""
-    messages = _own_messages(run, listed)
+    messages = own_messages(run, listed)
     texts: list[str] = []
     pieces: list[Piece] = []
     final_text: str | None = None
@@ -66,7 +66,7 @@ def read_answer(run: Run, listed: list[dict[str, Any]]) -> ThreadAnswer:
     )
 
 
-def _own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Pick the run's own messages: a server that does not know the filter answers with the whole thread."""
     answers = [message for message in messages if message.get("role") == "assistant"]
     if ours := [message for message in answers if reading.identifier(message.get("run_id")) == run.ref.id]:

@@ -20,8 +20,8 @@ from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.files import files_of_step, ids_with
-from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow
-from airflow_provider_openai_runs.wire.thread_answer import read_answer
+from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow, Receiver
+from airflow_provider_openai_runs.wire.thread_answer import own_messages, read_answer
 from airflow_provider_openai_runs.wire.thread_replies import (
     read_created,
     read_poll,
@@ -99,29 +99,23 @@ class ThreadRunsWire:
 
     def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
-        thread = quote(run.ref.thread_id or "", safe="")
-        messages = yield from _pages(f"/threads/{thread}/messages", {"run_id": run.ref.id, "order": "asc"})
-        answer = read_answer(run, messages)
-        file_ids = ids_with(run.file_ids, answer.files)
-        # A thread without any message is that of a server which does not show them.
-        is_empty = bool(messages) and not answer.has_content and not file_ids
-        found = replace(
-            run,
-            output_text=answer.text,
-            final_text=answer.final_text,
-            refusal=answer.refusal,
-            citations=answer.citations,
-            file_ids=file_ids,
-            files=each_once(answer.files),
-            is_empty=run.status is RunStatus.COMPLETED and is_empty,
-        )
-        if not steps:
-            return found
-        query = {"order": "asc", **({"include": list(include)} if include else {})}
-        listed = yield from _pages(f"{_run_path(run.ref)}/steps", query)
-        read = tuple(map(read_step, listed))
-        files = each_once([*answer.files, *(file for step in read for file in files_of_step(step.details))])
-        return replace(found, steps=read, files=files, file_ids=ids_with(run.file_ids, files))
+        messages = yield from _messages(run.ref)
+        return _completed(run, messages, (yield from _steps(run.ref, include)) if steps else None)
+
+    def whole(
+        self, ref: RunRef, request: RunRequest | None, receiver: Receiver, *, include: Sequence[str] = ()
+    ) -> Flow[Run]:
+        """Read run, messages and steps; together they are the whole reply."""
+        del request
+        asked = ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=lambda reply: reply)
+        reply: ApiReply = yield asked
+        run = read_run(reply.data, ref=ref)
+        messages = yield from _messages(ref)
+        steps = yield from _steps(ref, include)
+        parts = {"run": reply.data, "messages": own_messages(run, messages), "steps": steps}
+        receiver.restart()
+        receiver.take(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        return _completed(run, messages, steps)
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""
@@ -219,6 +213,43 @@ def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list
         for run in runs
         if reading.optional_id(run.get("id")) is not None
     ]
+
+
+def _messages(ref: RunRef) -> Flow[list[dict[str, Any]]]:
+    thread = quote(ref.thread_id or "", safe="")
+    return (yield from _pages(f"/threads/{thread}/messages", {"run_id": ref.id, "order": "asc"}))
+
+
+def _steps(ref: RunRef, include: Sequence[str]) -> Flow[list[dict[str, Any]]]:
+    query = {"order": "asc", **({"include": list(include)} if include else {})}
+    return (yield from _pages(f"{_run_path(ref)}/steps", query))
+
+
+def _completed(run: Run, messages: list[dict[str, Any]], listed: list[dict[str, Any]] | None) -> Run:
+    """
+    Add to a run what its thread's messages say, and its steps.
+
+    :param listed: the steps; None where they are not wanted.
+    """
+    answer = read_answer(run, messages)
+    file_ids = ids_with(run.file_ids, answer.files)
+    # A thread without any message is that of a server which does not show them.
+    is_empty = bool(messages) and not answer.has_content and not file_ids
+    found = replace(
+        run,
+        output_text=answer.text,
+        final_text=answer.final_text,
+        refusal=answer.refusal,
+        citations=answer.citations,
+        file_ids=file_ids,
+        files=each_once(answer.files),
+        is_empty=run.status is RunStatus.COMPLETED and is_empty,
+    )
+    if listed is None:
+        return found
+    read = tuple(map(read_step, listed))
+    files = each_once([*answer.files, *(file for step in read for file in files_of_step(step.details))])
+    return replace(found, steps=read, files=files, file_ids=ids_with(run.file_ids, files))
 
 
 def _runs(thread_id: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``python -m dev.chaos [--short] [--seed N] [--trials N] [--row WORDS] [--home DIR]``."""
+"""The command line: ``python -m dev.chaos [--executor celery] [--short] [--seed N] [--row WORDS] ...``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import argparse
 import os
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from dev.chaos import runner
-from dev.chaos.cluster import THRESHOLDS, Cluster
-from dev.chaos.rows import ROWS
+from dev.chaos.celery import cluster as celery
+from dev.chaos.celery.rows import ROWS as CELERY_ROWS
+from dev.chaos.cluster import THRESHOLDS, Cluster, LocalCluster
+from dev.chaos.rows import ROWS, Row
+from dev.chaos.runner import COUNTED
+from dev.live.celery import NAMES, missing
+from dev.live.hosts import Hosts
 from dev.live.interrupts import raise_interrupts
 from dev.live.postgres import postgres
 
-AT_A_TIME = {"sqlite": 8, "postgres": 20}
+AT_A_TIME = {"sqlite": 8, "postgres": 20, "celery": 16}
 """Trials; with more of them SQLite makes Airflow wait for its lock longer than a heartbeat may take."""
-COUNTED = ("duplicates", "orphans", "wrongly cancelled")
 ROW = "{:>6} {:<50} {:>6} {:>5} {:>6}  {}"
 
 
@@ -36,7 +41,7 @@ def print_row(group: runner.TrialGroup, seconds: float | None = None) -> None:
 
 
 def report(groups: list[runner.TrialGroup], found: dict[str, list[str]]) -> bool:
-    """Print the table, what is wrong trial by trial, and the three counts; return whether they are zero."""
+    """Print the table, what is wrong trial by trial, and the counts; return whether they are zero."""
     say(f"\n{ROW.format('', 'row', 'trials', 'runs', 'active', 'task results')}")
     for group in groups:
         if group.ended:
@@ -62,30 +67,35 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=52, help="start no trial later (default: %(default)s)"
     )
-    parser.add_argument("--parallelism", type=int, default=6, help="workers (default: %(default)s)")
+    parser.add_argument("--parallelism", type=int, default=6, help="tasks at once (default: %(default)s)")
     parser.add_argument("--at-a-time", type=int, help=f"trials (default: {AT_A_TIME})")
     parser.add_argument("--home", type=Path, help="keep Airflow's files and logs, and trials.jsonl, in here")
-    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument(
+        "--database", choices=("sqlite", "postgres"), default="sqlite", help="of the LocalExecutor"
+    )
+    parser.add_argument(
+        "--executor", choices=("local", "celery"), default="local", help="celery: many hosts; needs root"
+    )
     return parser.parse_args()
 
 
 def main() -> int:
-    """Run the trials; 0 if nothing was created twice, orphaned or wrongly cancelled."""
+    """Run the trials; 0 if nothing was created twice, orphaned, wrongly cancelled or failed for good."""
     raise_interrupts()
     options = arguments()
-    rows = [row for row in ROWS if not options.row or any(words in row.name for words in options.row)]
-    rows = [row for row in rows if row.in_short or not options.short]
+    is_celery = options.executor == "celery"
+    if is_celery and (reason := missing()) is not None:
+        say(reason)
+        return 2
+    rows = _chosen(CELERY_ROWS if is_celery else ROWS, options)
     began = time.monotonic()
-    say(
-        f"seed {options.seed}, {os.cpu_count()} processors, {options.parallelism} workers, 2 triggerers, "
-        f"{options.database}"
-    )
-    say("thresholds lowered: " + ", ".join(f"{name}={value}" for name, value in THRESHOLDS.items()))
+    where = "CeleryExecutor on PostgreSQL and Redis" if is_celery else options.database
+    size = f"{os.cpu_count()} processors, {options.parallelism} workers, 2 triggerers"
+    say(f"seed {options.seed}, {size}, {where}")
+    lowered = {**THRESHOLDS, **(celery.THRESHOLDS if is_celery else {})}
+    say("thresholds lowered: " + ", ".join(f"{name}={value}" for name, value in lowered.items()))
     try:
-        with (
-            postgres() if options.database == "postgres" else nullcontext() as database,
-            Cluster(parallelism=options.parallelism, home=options.home, database=database) as cluster,
-        ):
+        with _cluster(options) as cluster:
             say(f"Airflow is up after {time.monotonic() - began:.0f} s")
             groups = runner.prepare(
                 cluster, rows, number=options.trials or (1 if options.short else 4), seed=options.seed
@@ -99,13 +109,41 @@ def main() -> int:
     return 130 if not whole else 0 if clean else 1
 
 
+def _chosen(table: list[Row], options: argparse.Namespace) -> Mapping[int, Row]:
+    """Return the rows that were asked for, by their place in the table."""
+    return {
+        place: row
+        for place, row in enumerate(table)
+        if (row.in_short or not options.short)
+        and (not options.row or any(words in row.name for words in options.row))
+    }
+
+
+@contextmanager
+def _cluster(options: argparse.Namespace) -> Iterator[Cluster]:
+    """Start the Airflow that was asked for."""
+    if options.executor == "celery":
+        with (
+            Hosts(NAMES) as hosts,
+            celery.CeleryCluster(hosts=hosts, parallelism=options.parallelism, home=options.home) as many,
+        ):
+            yield many
+        return
+    with (
+        postgres() if options.database == "postgres" else nullcontext() as database,
+        LocalCluster(parallelism=options.parallelism, home=options.home, database=database) as one,
+    ):
+        yield one
+
+
 def run(
     cluster: Cluster, groups: list[runner.TrialGroup], options: argparse.Namespace, began: float
 ) -> tuple[bool, bool]:
     """Run the trials, print each row when it has ended, and report; return (all were run, all is clean)."""
     whole = True
     try:
-        at_a_time = options.at_a_time or AT_A_TIME[options.database]
+        usual = AT_A_TIME["celery" if options.executor == "celery" else options.database]
+        at_a_time = options.at_a_time or usual
         until = began + options.minutes * 60
         for group in runner.run(cluster, groups, at_a_time=at_a_time, until=until):
             print_row(group, time.monotonic() - began)

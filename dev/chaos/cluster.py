@@ -48,37 +48,25 @@ ASSISTANTS = {"OpenAI-Beta": "assistants=v2"}
 class Cluster:
     """A context manager; ``instances`` and ``runs`` are what was last read, ``lock`` is for who writes."""
 
-    def __init__(self, *, parallelism: int, home: Path | None, database: str | None) -> None:
-        self._simulator = Simulator(speed="1")
-        self._hostile = HostileServer()
-        connection = {"conn_type": "openai", "password": "simulator-key", "host": self._simulator.base_url}
+    def __init__(self, *, parallelism: int, home: Path | None) -> None:
         self._folder = None if home else tempfile.TemporaryDirectory(prefix="chaos-")
         folder = home.resolve() if home else Path(str(self._folder and self._folder.name))
-        self.airflow = LiveAirflow(
-            HERE / "dags",
-            home=folder,
-            parallelism=parallelism,
-            triggerers=2,
-            env={
-                "AIRFLOW_CONN_OPENAI_DEFAULT": json.dumps(connection),
-                "AIRFLOW_CONN_HOSTILE": self._hostile.connection,
-                "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
-                # Beside so many processes SQLite's lock may take more than 5 s to get.
-                DATABASE: database or f"sqlite:///{folder}/airflow.db?timeout=60",
-                **THRESHOLDS,
-            },
-            beside={"simulator": self._simulator.command},
-        )
-        if database is None:
-            # Its event loop may wait for a lock that one of its own threads can only give up with its help;
-            # who asked asks again after an error.
-            server = self.airflow.components["api-server"]
-            server.env = {**server.env, DATABASE: f"sqlite:///{folder}/airflow.db?timeout=1"}
+        self._simulator = self.make_simulator()
+        self._hostile = HostileServer()
+        connection = {"conn_type": "openai", "password": "simulator-key", "host": self._simulator.base_url}
+        env = {
+            "AIRFLOW_CONN_OPENAI_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_HOSTILE": self._hostile.connection,
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            **THRESHOLDS,
+        }
+        self.airflow = self.make_airflow(folder, parallelism, env)
         self.api = self.airflow.api
         self.assistant = ""
         self.folder = folder
         self.parallelism = parallelism
         self.down: set[str] = set()
+        self.fault_has_begun = threading.Event()
         self.instances: dict[tuple[str, str], dict[str, Any]] = {}
         self.runs: dict[str, list[Run]] = {}
         self.read_at = 0.0
@@ -86,6 +74,14 @@ class Cluster:
         self._under_way: dict[str, str] = {}
         self._over = threading.Event()
         self.lock = threading.Lock()
+
+    def make_simulator(self) -> Simulator:
+        """Make the service, which runs beside Airflow."""
+        return Simulator(speed="1")
+
+    def make_airflow(self, folder: Path, parallelism: int, env: dict[str, str]) -> LiveAirflow:
+        """Make the Airflow, of which nothing is started yet."""
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         """Start everything, and watch it."""
@@ -98,7 +94,7 @@ class Cluster:
         except BaseException:
             self.airflow.stop()
             raise
-        for read in (self._read_airflow, self._read_simulator):
+        for read in (self._start_what_ended, self._read_airflow, self._read_simulator):
             threading.Thread(target=self._poll, args=(read,), daemon=True).start()
         return self
 
@@ -156,7 +152,8 @@ class Cluster:
 
         Its scheduler heard of the end of the worker that had deferred only after the trigger had fired.
         """
-        return set(_LATE_EVENT.findall(self._log_of("scheduler")))
+        schedulers = [name for name in self.airflow.components if name.startswith("scheduler")]
+        return {found for name in schedulers for found in _LATE_EVENT.findall(self._log_of(name))}
 
     def store_calls(self) -> Counter[int]:
         """Count the attempts by how often each asked Airflow's API server for its task state store."""
@@ -211,12 +208,15 @@ class Cluster:
             found += page["task_instances"]
             if not page["task_instances"] or len(found) >= page["total_entries"]:
                 break
+        self.busy_workers = sum(one["state"] == "running" for one in found)
+        self.instances = self.instances | {(one["dag_id"], one["dag_run_id"]): one for one in found}
+
+    def _start_what_ended(self) -> None:
+        """Start what has ended by itself, as every deployment does."""
         for name, component in self.airflow.components.items():
             if name not in self.down and not component.is_alive() and not self.is_over:
                 print(f"{name} ended by itself and is started again: {component.tail(1)}", flush=True)
                 self.airflow.start(name)
-        self.busy_workers = sum(one["state"] == "running" for one in found)
-        self.instances = self.instances | {(one["dag_id"], one["dag_run_id"]): one for one in found}
 
     def _read_simulator(self) -> None:
         asked = time.time()
@@ -224,3 +224,34 @@ class Cluster:
         for run in self.ask("/simulator/runs")["data"]:
             found[run["metadata"].get("trial", "")].append(Run.from_json(run))
         self.runs, self.read_at = dict(found), asked
+
+
+class LocalCluster(Cluster):
+    """
+    Everything on one machine, workers beside the scheduler.
+
+    :param database: its address; without one it is SQLite.
+    """
+
+    def __init__(self, *, parallelism: int, home: Path | None, database: str | None) -> None:
+        self._database = database
+        super().__init__(parallelism=parallelism, home=home)
+
+    def make_airflow(self, folder: Path, parallelism: int, env: dict[str, str]) -> LiveAirflow:
+        """Make it with two triggerers."""
+        # Beside so many processes SQLite's lock may take more than 5 s to get.
+        address = self._database or f"sqlite:///{folder}/airflow.db?timeout=60"
+        airflow = LiveAirflow(
+            HERE / "dags",
+            home=folder,
+            parallelism=parallelism,
+            triggerers=2,
+            env={DATABASE: address, **env},
+            beside={"simulator": self._simulator.command},
+        )
+        if self._database is None:
+            # Its event loop may wait for a lock that one of its own threads can only give up with its help;
+            # who asked asks again after an error.
+            server = airflow.components["api-server"]
+            server.env = {**server.env, DATABASE: f"sqlite:///{folder}/airflow.db?timeout=1"}
+        return airflow

@@ -9,6 +9,7 @@ from typing import Any
 
 from dev.chaos import cluster_faults, task_faults
 from dev.chaos.cluster import Cluster
+from dev.chaos.file_rows import WRITING, all_is_whole, kill_while_writing, name_output
 from dev.chaos.hostile_rows import HOSTILE_ROW
 from dev.chaos.tool_rows import CALLS, TOOL_ROWS, was_paid_for_once
 from dev.chaos.trial import LONG, WINDOW, Trial
@@ -35,6 +36,7 @@ class Row:
     :param trial: the options of ``Trial``.
     :param at_most: trials for each kind of run and way to wait, where they take long.
     :param in_short: whether it belongs to ``make chaos-short``.
+    :param roles: what is done to the trials besides, in turn: nothing, ``clear`` or ``mark``.
     """
 
     name: str
@@ -50,6 +52,24 @@ class Row:
     trial: dict[str, Any] = field(default_factory=lambda: {"seconds": SHORT})
     at_most: int = 100
     in_short: bool = False
+    roles: Sequence[str] = ("",)
+
+    def trial_options(self, number: int, waits: str) -> dict[str, Any]:
+        """
+        Return the options of one of its trials.
+
+        A mark needs somebody to hear of it, which a worker that is being broken cannot: there it is a clear.
+        The first run of a task that is cleared or marked outlasts everything, so that one that is left shows.
+        """
+        role = self.roles[number % len(self.roles)]
+        if not role:
+            return self.trial
+        role = "clear" if waits == "worker" else role
+        return {**self.trial, "role": role, "script": {"in_progress": LONG}}
+
+    def result_of(self, trial: Trial) -> frozenset[str]:
+        """Return how a trial may end: as the row says, unless a user marks it."""
+        return FAILED if trial.role == "mark" else self.results
 
     @property
     def shares_fault(self) -> bool:
@@ -264,5 +284,13 @@ ROWS = [
         trial={"seconds": 25.0},
     ),
     Row(**HOSTILE_ROW),
+    Row(
+        name="kill -9 while files are written",
+        prepare=name_output,
+        fault=kill_while_writing,
+        check=all_is_whole,
+        trial=WRITING,
+        at_most=3,
+    ),
     *(Row(runs=None, check=was_paid_for_once, trial=CALLS, **row) for row in TOOL_ROWS),
 ]

@@ -6,18 +6,20 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dev.chaos.cluster import Cluster
-from dev.chaos.rows import ROWS, Row
+from dev.chaos.rows import Row
 from dev.chaos.trial import ENDED, Trial
-from dev.chaos.verdict import SECONDS_TO_END, duplicates, orphans, wrongly_cancelled
+from dev.chaos.verdict import SECONDS_TO_END, duplicates, failed_for_good, orphans, wrongly_cancelled
 
 SECONDS_OF_A_TRIAL = 420.0
-SECONDS_TO_GET_UNDER_WAY = 90.0
+SECONDS_TO_GET_UNDER_WAY = 180.0
+COUNTED = ("duplicates", "orphans", "wrongly cancelled", "failed for good with a retry left")
+"""What has to be zero."""
 ANNOUNCED = ("may be running and billing", "left running and billing")
 AIRFLOW_72716 = "https://github.com/apache/airflow/issues/72716"
 
@@ -35,20 +37,25 @@ class TrialGroup:
         return [trial for trial in self.trials if trial.state is not None]
 
 
-def prepare(cluster: Cluster, rows: list[Row], *, number: int, seed: int) -> list[TrialGroup]:
-    """Prepare ``number`` trials for each kind of run and way to wait that a row is about."""
+def prepare(cluster: Cluster, rows: Mapping[int, Row], *, number: int, seed: int) -> list[TrialGroup]:
+    """
+    Prepare ``number`` trials for each kind of run and way to wait that a row is about.
+
+    :param rows: by their place in the whole table.
+    """
     groups = []
-    for row in rows:
-        trials = []
+    for place, row in rows.items():
+        trials: list[Trial] = []
         for again, kind, waits in (
             (again, kind, waits)
             for again in range(min(number, row.at_most))
             for waits in row.waits
             for kind in row.kinds
         ):
-            name = f"trial-{ROWS.index(row)}-{kind}-{waits}-{again}"
+            name = f"trial-{place}-{kind}-{waits}-{again}"
             dice = random.Random(f"{seed}/{row.name}/{name}")  # noqa: S311 - repeatable, not secret
-            trials.append(Trial(cluster, name, kind, waits, dice, **row.trial))
+            options = row.trial_options(len(trials) + place, waits)
+            trials.append(Trial(cluster, name, kind, waits, dice, **options))
         groups.append(TrialGroup(row, trials))
     return groups
 
@@ -87,12 +94,14 @@ def _independent(groups: list[TrialGroup], pool: ThreadPoolExecutor, until: floa
 
 def _sharing(cluster: Cluster, group: TrialGroup, trials: list[Trial], pool: ThreadPoolExecutor) -> None:
     """Run some trials of a row whose fault they share."""
+    cluster.fault_has_begun.clear()
     if group.row.early_cluster_fault:
         group.row.early_cluster_fault(cluster, trials)
     futures = [pool.submit(_run_one, group.row, trial) for trial in trials]
     if group.row.cluster_fault:
         try:
             _wait_until_under_way(cluster, trials)
+            cluster.fault_has_begun.set()
             group.row.cluster_fault(cluster, trials)
         except Exception as error:  # noqa: BLE001 - the trials go on, and the report says it
             trials[0].complaints.append(f"the shared fault: {type(error).__name__}: {error}")
@@ -105,7 +114,10 @@ def _wait_until_under_way(cluster: Cluster, trials: list[Trial]) -> None:
     deferred = sum(trial.waits == "deferred" for trial in trials)
     wanted = deferred + min(len(trials) - deferred, cluster.parallelism - 2)
     deadline = time.monotonic() + SECONDS_TO_GET_UNDER_WAY
-    while sum(trial.is_waiting for trial in trials) < wanted and time.monotonic() < deadline:
+    while (waiting := sum(trial.is_waiting for trial in trials)) < wanted:
+        if time.monotonic() > deadline:
+            trials[0].complaints.append(f"the fault met {waiting} trials that waited, not {wanted}")
+            return
         time.sleep(0.1)
 
 
@@ -138,7 +150,7 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
         cluster.settle()
     now = time.time()
     failed_by_airflow = cluster.failed_by_airflow()
-    found: dict[str, list[str]] = {"duplicates": [], "orphans": [], "wrongly cancelled": [], "unexpected": []}
+    found: dict[str, list[str]] = {name: [] for name in (*COUNTED, "unexpected")}
     for group in groups:
         for trial in group.ended:
             who = f"{group.row.name}: {trial.name} ({trial.run_id})"
@@ -151,6 +163,12 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
                 "duplicates": duplicates(trial.history, trial.runs),
                 "orphans": orphans(trial.history, trial.runs, now),
                 "wrongly cancelled": wrongly_cancelled(trial.history, trial.runs),
+                "failed for good with a retry left": failed_for_good(
+                    trial.state,
+                    expected={"failed"} if trial.history.was_ended_by_user else group.row.result_of(trial),
+                    attempts=trial.attempts,
+                    retries=int(trial.instance.get("max_tries") or 0),
+                ),
                 "unexpected": _unexpected(group.row, trial),
             }
             for name, lines in verdicts.items():
@@ -160,8 +178,8 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
 
 def _unexpected(row: Row, trial: Trial) -> list[str]:
     found = list(trial.complaints)
-    if trial.state not in row.results:
-        found.append(f"ended as {trial.state}, not as {' or '.join(sorted(row.results))}")
+    if trial.state not in (expected := row.result_of(trial)):
+        found.append(f"ended as {trial.state}, not as {' or '.join(sorted(expected))}")
     if row.runs is not None and len(trial.runs) != row.runs:
         found.append(f"{len(trial.runs)} runs, not {row.runs}: {[(r.id, r.status) for r in trial.runs]}")
     if wrong := row.check(trial):
@@ -170,5 +188,7 @@ def _unexpected(row: Row, trial: Trial) -> list[str]:
 
 
 def results(trials: list[Trial]) -> str:
-    """Count the states in which trials ended: ``3 success, 1 failed``."""
-    return ", ".join(f"{n} {state}" for state, n in Counter(trial.state for trial in trials).most_common())
+    """Count the states in which trials ended, and attempts beyond the first: ``3 success, 1 failed; +2``."""
+    states = ", ".join(f"{n} {state}" for state, n in Counter(trial.state for trial in trials).most_common())
+    retries = sum(max(0, trial.attempts - 1) for trial in trials)
+    return f"{states}; +{retries} attempts" if retries else states

@@ -41,6 +41,7 @@ class Trial:
     :param variant: the end of the Dag's name.
     :param seconds: how long its runs take; ``script`` is what else the simulator is to do with them.
     :param window: its ``completion_window``.
+    :param role: what a user does to it besides the fault of its row.
     :param deadline: when its time is over, in Unix seconds.
     """
 
@@ -54,6 +55,7 @@ class Trial:
     script: dict[str, Any] = field(default_factory=dict)
     window: float = WINDOW
     conf: dict[str, Any] = field(default_factory=dict)
+    role: str = ""
     run_id: str = ""
     deadline: float | None = None
     state: str | None = None
@@ -74,6 +76,11 @@ class Trial:
     def instance(self) -> dict[str, Any]:
         """The task instance as last seen; empty when there is none."""
         return self.cluster.instances.get((self.dag_id, self.run_id), {})
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried, as last seen."""
+        return int(self.instance.get("try_number") or 0)
 
     @property
     def is_waiting(self) -> bool:
@@ -232,5 +239,5 @@ class Trial:
         runs = [asdict(run) for run in self.runs]
         line = {"row": row, "trial": self.name, "dag_run": self.run_id, "state": self.state, "runs": runs}
         self.cluster.write(
-            {**line, "attempts": self.instance.get("try_number"), "complaints": self.complaints}
+            {**line, "role": self.role, "attempts": self.attempts, "complaints": self.complaints}
         )

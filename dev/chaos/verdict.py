@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with the runs of a trial: twice, orphaned, or wrongly cancelled. Times are Unix seconds."""
+"""What is wrong with a trial: runs twice, orphaned, wrongly cancelled; a failure for good. Unix seconds."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import inf
 from typing import Any
 
 SECONDS_TO_END = 30.0
@@ -52,6 +54,11 @@ class History:
     ended_at: float | None = None
     announced: bool = False
 
+    @property
+    def was_ended_by_user(self) -> bool:
+        """Whether it, or its Dag run, was marked: from then on, a run may have been cancelled for ever."""
+        return any(until == inf for _, until in self.excuses)
+
     def generation(self, moment: float) -> int:
         """Count the clears up to a moment."""
         return sum(clear <= moment for clear in self.clears)
@@ -97,3 +104,12 @@ def wrongly_cancelled(history: History, runs: list[Run]) -> list[str]:
         and run.ended_at is not None
         and not any(since <= run.ended_at <= until for since, until in history.excuses)
     ]
+
+
+def failed_for_good(
+    state: str | None, *, expected: Collection[str], attempts: int, retries: int
+) -> list[str]:
+    """Say that a task failed that was to succeed, although Airflow could have tried once more."""
+    if state != "failed" or "failed" in expected or attempts > retries:
+        return []
+    return [f"failed at attempt {attempts} of {retries + 1}"]

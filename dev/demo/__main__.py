@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dev import ROOT
 from dev.demo import agent
+from dev.demo import report as report_script
 from dev.demo.connections import environment, real_service, service_name
 from dev.demo.incidents import THRESHOLDS
 from dev.demo.performance import DAGS, Performance
@@ -65,6 +66,7 @@ def serve(options: argparse.Namespace) -> int:
         simulator.wait_healthy(airflow.components["simulator"])
         if not real_service():
             simulator.script(agent.SCRIPT)
+            simulator.script(report_script.SCRIPT)
         print(f"""
   Airflow         {airflow.address}   log in as {USER} / {PASSWORD}
   Dags            {airflow.dags_folders[0]}

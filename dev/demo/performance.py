@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dev.demo import agent, incidents
+from dev.demo import agent, incidents, report
 from dev.demo.board import Board, label
 from dev.demo.connections import real_service
 from dev.demo.incidents import Incident, runs_of
@@ -64,6 +64,7 @@ class Performance:
         """Run everything to its end, and name the promises that were broken."""
         if not real_service():
             self._simulator.script(agent.SCRIPT)
+            self._simulator.script(report.SCRIPT)
         self._simulator.script(incidents.SCRIPT)
         self._show.tell("airflow", f"healthy; {len(self._dag_ids)} Dags are started")
         for dag_id in self._dag_ids:

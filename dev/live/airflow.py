@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+    from dev.live.hosts import Hosts
+
 USER = PASSWORD = "admin"  # noqa: S105 - a throwaway server that listens to this machine only
 
 
@@ -37,7 +39,10 @@ class LiveAirflow:
     over what is set here. ``parallelism`` is the number of workers. ``home`` keeps everything in a folder of
     your choice (with its database, if it has one); without it a temporary folder is used and removed, unless
     ``keep`` is true. ``beside`` names further commands that live and die with the components, and can be
-    disturbed like them. ``port`` is taken if it is free.
+    disturbed like them; they are started first. ``port`` is taken if it is free.
+
+    With ``hosts`` each component, and each command beside, runs on the host of its name. ``components`` are
+    Airflow's, by name and arguments, where they are to be others than one scheduler and its LocalExecutor.
     """
 
     def __init__(
@@ -50,26 +55,29 @@ class LiveAirflow:
         env: Mapping[str, str] | None = None,
         beside: Mapping[str, Sequence[str]] | None = None,
         port: int = 0,
+        hosts: Hosts | None = None,
+        components: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.dags_folders = [Path(folder).resolve() for folder in dags_folders]
         self.keep = keep or home is not None
         self.home = Path(home).resolve() if home else Path(tempfile.mkdtemp(prefix="live-airflow-"))
         self.home.mkdir(parents=True, exist_ok=True)
+        self._hosts = hosts
+        self._host = "127.0.0.1" if hosts is None else hosts.address("api-server")
         self.port = free_port(port)
-        self.address = f"http://127.0.0.1:{self.port}"
+        self.address = f"http://{self._host}:{self.port}"
         self.env = _clean_environment() | self._settings(parallelism) | _keys(self.home) | dict(env or {})
         self.api = Rest(self.address, USER, PASSWORD)
         self._starting = threading.Lock()
         self._stopped = False
         self.components = {
             **{name: self._process(name, *command) for name, command in (beside or {}).items()},
-            "api-server": self._airflow("api-server", "api-server"),
-            "scheduler": self._airflow("scheduler", "scheduler", "--skip-serve-logs"),
-            "dag-processor": self._airflow("dag-processor", "dag-processor"),
+            **{
+                name: self._airflow(name, *arguments)
+                for name, arguments in (components or _on_one_machine(triggerers)).items()
+            },
         }
-        for number in range(1, triggerers + 1):
-            name = f"triggerer-{number}"
-            self.components[name] = self._airflow(name, "triggerer", "--skip-serve-logs")
+        self._beside = tuple(beside or ())
 
     def _settings(self, parallelism: int) -> dict[str, str]:
         bundles = [
@@ -83,7 +91,7 @@ class LiveAirflow:
         return {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API__BASE_URL": self.address,
-            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__HOST": self._host,
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -105,14 +113,18 @@ class LiveAirflow:
         return self._process(name, sys.executable, "-m", "airflow", *arguments)
 
     def _process(self, name: str, *command: str) -> Process:
-        return Process(name, command, self.env, self.home / f"{name}.log", cwd=self.home)
+        placed = command if self._hosts is None else self._hosts.command(name, command)
+        return Process(name, placed, self.env, self.home / f"{name}.log", cwd=self.home)
 
     def __enter__(self) -> Self:
         """Create the database, start all components and wait until they are healthy."""
         try:
+            for name in self._beside:
+                self.start(name)
             self.migrate()
             for name in self.components:
-                self.start(name)
+                if name not in self._beside:
+                    self.start(name)
             self.wait_healthy()
         except BaseException:
             self.stop()
@@ -130,13 +142,17 @@ class LiveAirflow:
         passwords = self.home / "simple_auth_manager_passwords.json.generated"
         passwords.write_text(json.dumps({USER: PASSWORD}) + "\n")
         passwords.chmod(0o600)
-        migration = self._airflow("db-migrate", "db", "migrate")
+        migration = self._migration()
         migration.start()
         try:
             if migration.wait(timeout=180):
                 raise RuntimeError(f"airflow db migrate failed:\n{migration.tail()}")
         finally:
             stop([migration])
+
+    def _migration(self) -> Process:
+        command = (sys.executable, "-m", "airflow", "db", "migrate")
+        return Process("db-migrate", command, self.env, self.home / "db-migrate.log", cwd=self.home)
 
     def wait_healthy(self, timeout: float = 240) -> None:
         """Wait until Airflow reports every component as healthy; a component that ends is an error."""
@@ -188,6 +204,16 @@ class LiveAirflow:
             stop([self.components["api-server"]], timeout=0)  # last: the others end through it
             if not self.keep:
                 shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _on_one_machine(triggerers: int) -> dict[str, Sequence[str]]:
+    """Return the arguments of each component where the scheduler has its workers beside it."""
+    return {
+        "api-server": ("api-server",),
+        "scheduler": ("scheduler", "--skip-serve-logs"),
+        "dag-processor": ("dag-processor",),
+        **{f"triggerer-{n}": ("triggerer", "--skip-serve-logs") for n in range(1, triggerers + 1)},
+    }
 
 
 def _keys(home: Path) -> dict[str, str]:

@@ -21,12 +21,12 @@ deferred for the end of the task that is queued again by then, and fails it (apa
 class Simulator:
     """Listens on a port of its own; ``command`` starts it, for example ``beside`` a live Airflow."""
 
-    def __init__(self, port: int = 0, speed: str = SPEED) -> None:
+    def __init__(self, port: int = 0, speed: str = SPEED, host: str = "127.0.0.1") -> None:
         self.port = free_port(port)
-        self.address = f"http://127.0.0.1:{self.port}"
+        self.address = f"http://{host}:{self.port}"
         self.base_url = f"{self.address}/v1"
         module = "airflow_provider_openai_runs.simulator"
-        where = ("--host", "127.0.0.1", "--port", str(self.port))
+        where = ("--host", host, "--port", str(self.port))
         self.command = (sys.executable, "-m", module, *where, "--speed", speed)
 
     def wait_healthy(self, process: Process, timeout: float = 30) -> None:

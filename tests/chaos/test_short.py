@@ -38,5 +38,6 @@ def test_a_short_chaos_ends_without_duplicates_orphans_or_wrongly_cancelled_runs
             chaos.wait()
             raise
 
-    assert "duplicates: 0  orphans: 0  wrongly cancelled: 0\n" in said
+    clean = "duplicates: 0  orphans: 0  wrongly cancelled: 0  failed for good with a retry left: 0\n"
+    assert clean in said
     assert chaos.returncode == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from dev.chaos.verdict import History, Run, duplicates, orphans, wrongly_cancelled
+from dev.chaos.verdict import History, Run, duplicates, failed_for_good, orphans, wrongly_cancelled
 
 
 def test_two_runs_alive_at_once_are_duplicates() -> None:
@@ -43,3 +43,10 @@ def test_a_response_goes_on_from_the_one_whose_calls_it_answers_and_only_once() 
     assert not duplicates(History(), chain)
     assert len(duplicates(History(), [*chain, Run("resp_4", "completed", 17.0, 19.0, "resp_2")])) == 1
     assert duplicates(History(), [chain[0], Run("resp_2", "completed", 11.0, 15.0, "resp_1")])
+
+
+def test_a_task_failed_for_good_if_it_was_to_succeed_and_a_retry_was_left() -> None:
+    assert failed_for_good("failed", expected={"success"}, attempts=2, retries=2)
+    assert not failed_for_good("failed", expected={"success"}, attempts=3, retries=2)
+    assert not failed_for_good("failed", expected={"success", "failed"}, attempts=1, retries=2)
+    assert not failed_for_good("success", expected={"success"}, attempts=1, retries=2)

@@ -60,7 +60,7 @@ def acted(action: str) -> Any:
         case "read in the event loop":
             return asyncio.run(hook.aretrieve(REF))
         case _:
-            return hook.cancel(REF)
+            return hook.cancel(REF, wait=0.1)
 
 
 @pytest.mark.parametrize("answer", ANSWERS)

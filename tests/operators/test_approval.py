@@ -252,6 +252,38 @@ def test_an_old_page_that_is_answered_while_the_task_waits_for_its_run_makes_no_
     assert (found["output_text"], made) == ("No calls.", [])
 
 
+def test_the_id_of_a_call_used_again_pays_nothing_under_the_first_page(
+    scene: Scene, create: Make, approval_request: Any, pause: Any, resume: Any, pages: Any, made: Any
+) -> None:
+    again = [
+        FunctionCall(name="refund_order", arguments={"amount": amount}, id="call_1") for amount in (5, 5000)
+    ]
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[call] for call in again]))
+    paused = pause(create(**approval_request))
+    approved = pages.answered()
+
+    assert resume(create(**approval_request), paused, approved)["status"] == "completed"
+    assert (made, pages.written) == ([5.0], 1)
+
+
+@pytest.mark.parametrize("now", [lambda *_: False, None], ids=["a callable", "an edited Dag"])
+def test_a_rejection_holds_though_nobody_would_be_asked_now(
+    scene: Scene,
+    create: Make,
+    approval_request: Any,
+    pause: Any,
+    resume: Any,
+    pages: Any,
+    made: Any,
+    now: Any,
+) -> None:
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]]))
+    paused = pause(create(**approval_request))
+
+    resume(create(**{**approval_request, "approve": now}), paused, pages.answered("Reject"))
+    assert made == []
+
+
 @pytest.mark.parametrize(("option", "approve"), [("Approve", True), ("Reject", False)])
 def test_an_approval_request_of_an_mcp_tool_takes_the_same_way(
     scene: Scene,

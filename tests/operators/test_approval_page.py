@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +20,11 @@ from airflow_provider_openai_runs.exceptions import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef, ToolCall
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.tool_calls import approval_text
-from airflow_provider_openai_runs.tool_calls.approval import (
-    ApprovalDecision,
-    calls_to_approve,
-    check_approval,
-)
+from airflow_provider_openai_runs.tool_calls.approval import ApprovalDecision, calls_to_approve, digest
+from airflow_provider_openai_runs.tool_calls.approval_checks import check_approval
+from airflow_provider_openai_runs.tool_calls.approval_form import changed
 from airflow_provider_openai_runs.tool_calls.approval_page import ApprovalPage, OtherPage
+from airflow_provider_openai_runs.tool_calls.approval_shown import ShownCall
 from tests.support.scene import Scene
 
 RUN = RunRef(kind=RunKind.THREAD_RUN, id="run_1", thread_id="thread_1", conn_id="openai_default")
@@ -39,9 +40,11 @@ def page_of(scene: Scene, pages: Any) -> Callable[..., ApprovalPage]:
     """Make a page about calls, as each worker does anew."""
     ti = SimpleNamespace(id="01936d3e-0000-7000-8000-000000000001", dag_id="shop", task_id="ask")
 
-    def make(*calls: ToolCall, ref: RunRef = RUN) -> ApprovalPage:
+    def make(*calls: ToolCall, ref: RunRef = RUN, round_number: int = 1) -> ApprovalPage:
         log: Any = logging.getLogger()
-        return ApprovalPage(ti=ti, ref=ref, calls=calls, store=scene.store, log=log)
+        return ApprovalPage(
+            ti=ti, ref=ref, calls=calls, round_number=round_number, store=scene.store, log=log
+        )
 
     return make
 
@@ -52,7 +55,7 @@ def page_of(scene: Scene, pages: Any) -> Callable[..., ApprovalPage]:
 def decided(page: ApprovalPage, event: Mapping[str, Any]) -> dict[str, ApprovalDecision]:
     found = page.decisions(event)
     assert not isinstance(found, OtherPage)
-    return found
+    return {call.id: decision for call, decision in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -141,10 +144,9 @@ WORDS = st.text(st.sampled_from("`~#\n\r\t []()!<>*_\\|\"'ab\u2028\u202e\0"), ma
 @example(name="`", text="``````", as_json=True)
 @example(name="a\n\n# b", text="", as_json=False)
 def test_what_the_model_writes_cannot_leave_its_code(name: str, text: str, as_json: bool) -> None:
-    call = ToolCall(id="c", name=name, arguments=text)
-    shown = {text: text} if as_json else text
+    shown = ShownCall.of(ToolCall(id="c", name=name, arguments=json.dumps({text: text}) if as_json else text))
     ti = SimpleNamespace(dag_id="shop", task_id="ask")
-    found = approval_text.body(ti=ti, ref=RUN, sections=[(call, shown, as_json)], page="abc")
+    found = approval_text.body(ti=ti, ref=RUN, calls=[shown], page="abc")
 
     blocks = MarkdownIt("commonmark").parse(found)
     inline = [child.type for block in blocks for child in block.children or []]
@@ -271,7 +273,7 @@ def test_numbers_that_a_browser_rounds_or_writes_in_its_way_are_not_taken_for_ed
     )
     page_of(call).show()
 
-    same = {"id": 12345678901234567000, "rate": 1, "of": [{"a": 2}]}
+    same = {"id": "12345678901234567891", "rate": 1, "of": [{"a": 2}]}
     assert decided(page_of(call), pages.answered(arguments_1=same))["c"] == ApprovalDecision(approved=True)
     other = decided(page_of(call), pages.answered(arguments_1={**same, "rate": 2}))["c"]
     assert other.arguments == {"id": 12345678901234567891, "rate": 2, "of": [{"a": 2.0}]}
@@ -299,13 +301,15 @@ def test_an_answer_without_the_form_and_one_with_untouched_fields_as_description
         assert decisions == dict.fromkeys(["call_1", "call_2"], ApprovalDecision(approved=True))
 
 
-def test_a_call_of_an_mcp_tool_is_decided_but_not_edited(
+def test_a_call_of_an_mcp_tool_is_decided_and_whoever_wants_it_changed_has_not_approved_it(
     page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
     page_of(MCP).show()
+    assert decided(page_of(MCP), pages.answered())["mcpr_1"] == ApprovalDecision(approved=True)
 
     found = decided(page_of(MCP), pages.answered(arguments_1={"sides": 20}))["mcpr_1"]
-    assert found == ApprovalDecision(approved=True)
+    assert not found.approved
+    assert "cannot be changed" in found.rejection()
 
 
 def test_when_the_time_is_over_every_call_is_rejected_and_the_model_hears_why(
@@ -414,3 +418,198 @@ def test_a_note_that_cannot_be_written_does_not_lose_the_decision(
     scene.store.fail("set", ConnectionError("the API server is down"))
 
     assert decided(page_of(REFUND), pages.answered())["call_1"].approved
+
+
+# -- a page stands for exactly the raw calls on it -----------------------------------------------------------
+
+CALLS = st.builds(
+    ToolCall,
+    id=st.sampled_from(["a", "b", ""]) | st.text(max_size=3),
+    name=st.sampled_from(["a", "b", ""]) | st.text(max_size=3),
+    arguments=st.sampled_from(["a", "\ud83d\ude00", "\U0001f600", "\ud800", "\udfff", "?"])
+    | st.text(max_size=3),
+    type=st.sampled_from(["function", "mcp_approval_request"]),
+    server=st.sampled_from([None, "", "a"]),
+)
+
+
+@given(one=CALLS, other=CALLS)
+def test_two_calls_have_one_digest_only_if_they_are_one_call(one: ToolCall, other: ToolCall) -> None:
+    assert (digest(one) == digest(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"arguments": '{"order": "A-17", "amount": 5000}'}, {"name": "refund_all"}, {"server": "other"}],
+    ids=lambda changed: next(iter(changed)),
+)
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_call_with_the_id_of_an_approved_one_is_not_made_under_its_page(
+    page_of: Callable[..., ApprovalPage], pages: Any, changed: dict[str, str], answered: bool
+) -> None:
+    page_of(REFUND).show()
+    event = pages.answered()
+    if answered:
+        page_of(REFUND).decisions(event)
+
+    other = replace(REFUND, **changed)
+    assert isinstance(page_of(other).decisions(event), OtherPage)
+    assert page_of(other).show() == OtherPage(is_open=False)
+
+
+def test_nor_is_the_very_same_call_in_a_later_round(page_of: Callable[..., ApprovalPage], pages: Any) -> None:
+    page_of(REFUND).show()
+    event = pages.answered()
+    page_of(REFUND).decisions(event)
+
+    assert isinstance(page_of(REFUND, round_number=2).decisions(event), OtherPage)
+
+
+def test_without_a_note_nothing_proves_what_a_person_has_seen_and_nothing_is_made(
+    scene: Scene, page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    page_of(REFUND).show()
+    for lost in ({}, {"openai_run_approval": "?"}, {"openai_run_approval": {"answered": False}}):
+        scene.store.values.clear()
+        scene.store.values.update(lost)
+        assert isinstance(page_of(REFUND).decisions(pages.answered()), OtherPage)
+
+
+def test_a_page_that_an_older_version_has_shown_counts_once(
+    scene: Scene, page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    page = hashlib.sha256(b'["run_1", "call_1"]').hexdigest()[:16]
+    pages.page = SimpleNamespace(body=f"Page `{page}`", params={})
+    scene.store.values["openai_run_approval"] = {"page": page, "answered": False}
+    assert page_of(REFUND).show() == OtherPage(is_open=True)  # a retry has it closed
+    assert isinstance(page_of(REFUND).decisions(pages.answered()), OtherPage)
+
+    scene.store.values["openai_run_approval"] = {"page": page, "answered": False}
+    assert decided(page_of(REFUND), pages.answered())["call_1"].approved
+    assert scene.store.values["openai_run_approval"]["answered"] is True
+    assert isinstance(page_of(REFUND).decisions(pages.answered()), OtherPage)
+    assert page_of(REFUND).show() == OtherPage(is_open=False)
+
+
+def test_the_note_keeps_the_digest_of_each_call(
+    scene: Scene, page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    page_of(REFUND, MAIL).show()
+    assert scene.store.values["openai_run_approval"]["calls"] == [digest(REFUND), digest(MAIL)]
+
+
+@pytest.mark.parametrize("options", [[], ["approve"], ["Approve", "Reject"], ["Yes"], None])
+def test_only_the_one_option_approves(
+    page_of: Callable[..., ApprovalPage], pages: Any, options: list[str] | None
+) -> None:
+    page_of(REFUND).show()
+    event = {**pages.answered(), "chosen_options": options}
+    assert not decided(page_of(REFUND), event)["call_1"].approved
+
+
+def test_a_field_that_the_page_does_not_have_approves_nothing(
+    page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    page_of(REFUND, MAIL).show()
+    found = decided(page_of(REFUND, MAIL), pages.answered(argument_1={"amount": 5}))
+
+    assert [decision.approved for decision in found.values()] == [False, False]
+    assert "'argument_1'" in found["call_1"].rejection()
+
+
+def test_the_log_says_who_has_approved_what(
+    page_of: Callable[..., ApprovalPage], pages: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    page_of(REFUND, MAIL).show()
+    with caplog.at_level(logging.INFO):
+        page_of(REFUND, MAIL).decisions(pages.answered(approve_2=False))
+    assert "Ann approved 1 of 2 calls" in caplog.text
+
+
+# -- what is shown is that call ------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_seen_stands_as_escapes_on_the_page_and_in_the_form_and_is_done_as_it_is(
+    page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    hidden = {"to": "ann\u202egro.elpmaxe\u200b\ufe0f", "note": "a\x1b[2Kb\nc"}
+    call = ToolCall(id="c", name="mail", arguments=json.dumps(hidden))
+    page_of(call).show()
+
+    assert r"ann\u202egro.elpmaxe\u200b\ufe0f" in pages.page.body
+    assert pages.page.params["arguments_1"]["value"]["to"] == r"ann\u202egro.elpmaxe\u200b\ufe0f"
+    assert not set("\u202e\u200b\x1b\ufe0f") & set(pages.page.model_dump_json())
+    assert decided(page_of(call), pages.answered())["c"] == ApprovalDecision(approved=True)
+    edited = decided(page_of(call), pages.answered(arguments_1={"to": "ann", "note": r"a\x1b[2Kb" + "\nc"}))
+    assert edited["c"].arguments == {**hidden, "to": "ann"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"amount": 5, "amount": 5000}',
+        '{"of": {"amount": 5000, "amount": 5}}',
+        '{"amount": 5.00000000000000000001}',
+        '{"amount": 1e999}',
+        '{"amount": NaN}',
+        '{"a": ' + "[" * 150 + "]" * 150 + "}",
+    ],
+)
+def test_arguments_that_programs_read_differently_stand_there_as_they_were_written(
+    page_of: Callable[..., ApprovalPage], pages: Any, arguments: str
+) -> None:
+    page_of(ToolCall(id="c", name="f", arguments=arguments)).show()
+
+    assert arguments in pages.page.body
+    assert "shown as the model wrote them" in pages.page.body
+    assert "arguments_1" not in pages.page.params
+
+
+def test_the_page_says_what_it_leaves_out_and_which_server_is_asked(
+    page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    masked = ToolCall(id="a", name="n" * 300, arguments='{"password": "hunter2"}')
+    long = ToolCall(
+        id="b",
+        name="roll",
+        arguments=json.dumps({"x": "y" * 9000}),
+        type="mcp_approval_request",
+        server="dice",
+    )
+    page_of(masked, long).show()
+
+    assert "*** stands for a value that the call has" in pages.page.body
+    assert "(300 characters)" in pages.page.body
+    assert (
+        "Only the first 4,000 of 9,013 characters are shown; the rest cannot be seen here." in pages.page.body
+    )
+    assert "`roll` of the MCP server `dice`" in pages.page.body
+
+
+@given(text=WORDS, as_json=st.booleans())
+@example(text="\ud800\0\u2066\u3164", as_json=True)
+def test_whatever_the_model_writes_is_shown_in_visible_characters(text: str, as_json: bool) -> None:
+    arguments = json.dumps({"a": text}, ensure_ascii=False) if as_json else text
+    found = ShownCall.of(ToolCall(id="c", name="f", arguments=arguments))
+
+    assert found.text.replace("\n", "").replace("\t", "").isprintable()
+    assert not set("\u3164\ufe0f") & set(found.text)
+
+
+@given(amount=st.integers(2**53 - 5, 2**70), by=st.integers(1, 5))
+def test_no_edit_of_a_large_number_is_lost(amount: int, by: int) -> None:
+    found = ShownCall.of(ToolCall(id="c", name="f", arguments=json.dumps({"amount": amount})))
+    assert found.editable is not None
+    edited = type(found.editable["amount"])(amount + by)
+    assert changed({"amount": edited}, found.editable, found.arguments) == {"amount": edited}
+    assert changed(found.editable, found.editable, found.arguments) is None
+
+
+# -- what was put before a person stays with that person -----------------------------------------------------
+
+
+@pytest.mark.parametrize("approve", [None, False, ["send_mail"], lambda _name, _arguments: False])
+def test_a_call_that_a_person_was_asked_about_needs_one_whatever_the_dag_says_now(
+    approve: Any,
+) -> None:
+    assert calls_to_approve([REFUND, BROKEN], approve, asked=[digest(REFUND)])[0] == REFUND

@@ -114,6 +114,55 @@ def test_an_approval_that_may_ask_somebody_is_accepted(respond: Make, given: dic
     respond(**given)
 
 
+@pytest.mark.usefixtures("has_page")
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"approve": True, "tools": [{**MCP, "require_approval": "never"}]}, ["every call", "'s'"]),
+        (
+            {"approve": True, "tools": [{**MCP, "require_approval": {"never": {"tool_names": ["look_up"]}}}]},
+            ["every call"],
+        ),
+        ({"approve": ["roll"], "tools": [{**MCP, "require_approval": "never"}]}, ["no function 'roll'"]),
+        (
+            {
+                "approve": ["roll"],
+                "tools": [{**MCP, "require_approval": {"never": {"tool_names": ["roll"]}}}],
+            },
+            ["the calls of 'roll'"],
+        ),
+        ({"approve": ["rol"], "tools": [{**MCP, "allowed_tools": ["roll"]}]}, ["no function 'rol'", "roll"]),
+        (
+            {"approve": ["rol"], "tools": [{**MCP, "allowed_tools": {"tool_names": ["roll"]}}]},
+            ["no function 'rol'"],
+        ),
+    ],
+)
+def test_an_mcp_server_that_asks_nobody_is_refused_where_a_person_is_to_approve(
+    respond: Make, given: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(RunRequestError) as caught:
+        respond(**given)
+    assert not [word for word in words if word not in str(caught.value)], str(caught.value)
+
+
+@pytest.mark.usefixtures("has_page")
+def test_other_tools_of_such_a_server_may_ask_nobody(respond: Make) -> None:
+    reads = {"never": {"tool_names": ["look_up"]}}
+    respond(approve=["roll"], tools=[{**MCP, "require_approval": reads}])
+    respond(approve=["refund_order"], functions=[refund_order], tools=[{**MCP, "require_approval": "never"}])
+    respond(approve=["roll"], tools=[{**MCP, "allowed_tools": ["{{ params.tool }}"]}])
+
+
+@pytest.mark.usefixtures("has_page")
+def test_what_a_template_brings_is_checked_before_anything_is_sent(scene: Scene, respond: Make) -> None:
+    operator = respond(approve=["rol"], tools="{{ params.tools }}")
+    operator.tools = [FUNCTION]
+    with pytest.raises(RunRequestError, match="no function 'rol'"):
+        operator.execute(scene.kept)
+    assert scene.simulator.requests == []
+
+
 # -- store=False --------------------------------------------------------------------------------------------
 
 

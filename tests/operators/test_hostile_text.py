@@ -59,7 +59,7 @@ def test_a_create_with_an_id_that_nothing_can_carry_is_a_lost_create(
 def test_a_thread_run_with_such_an_id_is_not_adopted_from_the_list_either(
     scene: Scene, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.ownership.SEARCH_SECONDS", 0.2)
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.lost_create.SEARCH_SECONDS", 0.2)
     monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire.SEARCH_PAUSE", 0.1)
     runs: list[dict[str, Any]] = []
 

@@ -16,7 +16,7 @@ CONTRACT = {
     *("id", "object", "thread_id", "assistant_id", "model", "instructions", "status", "tools"),
     *("created_at", "started_at", "completed_at", "file_ids", "metadata", "usage", "steps"),
     *("output_text", "refusal", "last_error", "incomplete_details", "tool_calls"),
-    *("service_tier", "files", "citations"),
+    *("service_tier", "files", "citations", "reply_uri", "output_uri"),
     *("expires_at", "cancelled_at", "failed_at", "ref"),
 }
 

@@ -39,7 +39,7 @@ OURS = {
         "expires_at",
         "cancelled_at",
     ),
-    *("failed_at", "ref", "service_tier", "files", "citations"),
+    *("failed_at", "ref", "service_tier", "files", "citations", "reply_uri", "output_uri"),
 }
 ids = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1).filter(is_id)
 json_values = st.recursive(

@@ -82,10 +82,15 @@ for waits in ("deferred", "worker"):
         dag(f"{kind}_{waits}_busy_timeout", create, deferrable=deferrable, execution_timeout=limit, retries=0)
         dag(f"{kind}_{waits}_dagrun", create, deferrable=deferrable, dagrun_timeout=timedelta(seconds=60))
         dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look_up, take_time])
+        output = "{{ dag_run.conf['output'] }}"
+        dag(f"{kind}_{waits}_files", create, deferrable=deferrable, output_path=output)
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
+        persistent: dict[str, Any] = {"retries": 12, "retry_delay": timedelta(seconds=20)}
+        dag(f"{kind}_{waits}_persistent", create, deferrable=deferrable, **persistent)
         dag(f"{kind}_{waits}_away", create, deferrable=deferrable, retries=12)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
+            dag(f"{kind}_{waits}_ended", create, deferrable=True, end_from_trigger=True, **persistent)
     for place in PLACES:
         limits: dict[str, Any] = {"conn_id": "hostile", "retries": 0, "poll_interval": 1.5}
         dag(f"hostile_{place}_{waits}", CreateResponseOperator, deferrable=deferrable, **limits)

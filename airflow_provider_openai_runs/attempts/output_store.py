@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The storage that ``output_path`` names: a folder, or a bucket behind a connection of Airflow's.
+
+A file is there whole or not at all, also when the worker is killed: in a folder it is written under another
+name first, to an object store it is sent as one object. To do it again writes the same file.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_openai_runs.runs.errors import RunRequestError, RunStorageError
+from airflow_provider_openai_runs.runs.text import message_text
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+    from airflow.sdk.types import Logger
+
+_FOLDERS = frozenset({"", "file", "local"})
+#: File systems with names that can be changed; the others are object stores, which show an object when it is
+#: complete.
+_RENAMING = frozenset({"sftp", "ssh", "hdfs", "webhdfs", "smb", "ftp", "dbfs"})
+#: How much of a file that it sends a file system may hold in memory, where it has such an option.
+_UPLOAD = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 1}
+_PART = ".part"
+
+
+class OutputStore:
+    """
+    Writes files below a path.
+
+    :param path: any that Airflow's ``ObjectStoragePath`` takes, with its connection if it needs one:
+        ``s3://my_aws@bucket/folder``.
+    :raises RunRequestError: if there is no such storage, or no such connection.
+    """
+
+    def __init__(self, path: str, *, log: Logger) -> None:
+        self._path = path
+        self._log = log
+        self._root, self._fs = self._opened()
+
+    def _opened(self) -> tuple[ObjectStoragePath, Any]:
+        if "://" not in self._path and not self._path.startswith("/"):
+            raise self._refused("it must be a URI such as s3://my_aws@bucket/folder, or an absolute path")
+        from airflow.providers.common.compat.sdk import BaseHook  # noqa: PLC0415 # with the next one
+        from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 # fsspec; most tasks do without
+
+        try:
+            root = ObjectStoragePath(self._path)
+            if root.conn_id:
+                # Some providers go on without a connection that is missing, as whoever the machine is.
+                BaseHook.get_connection(root.conn_id)
+            opened = root, root.fs
+        except Exception as error:  # noqa: BLE001 # of Airflow, of a provider, of a library behind it
+            raise self._refused(f"it cannot be opened: {_text(error)}") from None
+        return opened
+
+    def _refused(self, why: str) -> RunRequestError:
+        return RunRequestError(f"output_path={self._shown!r}: {why}. Nothing was sent.")
+
+    @property
+    def _shown(self) -> str:
+        """The path as a message shows it: what stands before an @ is a connection's id, or a secret."""
+        scheme, mark, rest = self._path.partition("://")
+        conn_id, at, where = rest.partition("@")
+        if not mark or not at or not conn_id.replace("_", "").replace("-", "").isalnum():
+            return message_text(self._path)
+        return f"{message_text(scheme)}://{message_text(conn_id)}@{message_text(where)}"
+
+    @property
+    def _is_folder(self) -> bool:
+        return self._root.protocol in _FOLDERS
+
+    def check(self) -> None:
+        """
+        Find out as cheaply as possible whether anything can be written, before a run is paid for.
+
+        :raises RunRequestError: if the bucket does not exist.
+        :raises RunStorageError: if the folder cannot be written.
+        """
+        if self._is_folder:
+            with self._errors("written to", "Nothing was created"):
+                folder = Path(self._root.path)
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError("it is not writable")
+            return
+        bucket = self._root.path.lstrip("/").partition("/")[0]
+        try:
+            self._fs.info(bucket)
+        except FileNotFoundError as error:
+            raise self._refused(f"there is no {bucket!r}: {_text(error)}") from None
+        except Exception as error:  # noqa: BLE001 # a key may be allowed to write and nothing else
+            self._log.info(
+                "Could not check output_path before the run is created (%s); it is created all the same, and "
+                "a retry of this task would write its files",
+                _text(error),
+            )
+
+    def put(self, local: Path, *names: str) -> str:
+        """
+        Write a file, whole or not at all, in place of one that is there, and return its URI.
+
+        :param local: what to write.
+        :param names: its folders and its name below the path.
+        :raises RunStorageError: if the storage does not take it.
+        """
+        target = self._root.joinpath(*names)
+        with self._errors("written to", "A retry goes on with the same run and writes all of it again"):
+            if self._is_folder:
+                _copy(local, Path(target.path))
+            elif self._root.protocol in _RENAMING:
+                self._put_and_rename(local, target.path)
+            else:
+                self._fs.put_file(str(local), target.path, **self._upload_settings())
+        return str(target)
+
+    def _upload_settings(self) -> dict[str, Any]:
+        known = inspect.signature(getattr(self._fs, "_put_file", self._fs.put_file)).parameters
+        return {name: value for name, value in _UPLOAD.items() if name in known}
+
+    def _put_and_rename(self, local: Path, target: str) -> None:
+        folder, _, name = target.rpartition("/")
+        part = f"{folder}/.{name[:100]}.{secrets.token_hex(4)}{_PART}"
+        self._fs.makedirs(folder, exist_ok=True)
+        self._fs.put_file(str(local), part)
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(target)  # not every one of them renames onto a name that is taken
+        self._fs.mv(part, target)
+
+    @contextmanager
+    def _errors(self, doing: str, next_step: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 # of whichever library
+            raise RunStorageError(
+                f"{self._shown} could not be {doing}: {_text(error)}. {next_step}."
+            ) from None
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file beside its place, make sure that it is on the disk, and move it there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Those of attempts that were killed meanwhile.
+    mark = f".{target.name[:100]}."
+    left_behind = [path for path in target.parent.iterdir() if path.name.startswith(mark)]
+    part = target.with_name(f"{mark}{secrets.token_hex(4)}{_PART}")
+    try:
+        with source.open("rb") as given, part.open("xb") as written:
+            shutil.copyfileobj(given, written, 1024 * 1024)
+            written.flush()
+            os.fsync(written.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    for path in left_behind:
+        if path.suffix == _PART:
+            path.unlink(missing_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _text(error: Exception) -> str:
+    return message_text(f"{type(error).__name__}: {error}")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thousands of responses that belong to one task instance: each is paid for once, and none is left behind."""

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which creates of a bulk task may be sent, and what has to be committed before.
+
+It does no I/O and knows no clock. The rule that keeps money safe: a create leaves only after its intent is
+committed to the journal, and within the seconds in which no later attempt can have taken over. What an
+attempt that dies leaves between a committed intent and a committed run is bounded by ``max_unrecorded``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from airflow_provider_openai_runs.bulk.events import (
+    Created,
+    Event,
+    Intended,
+    NewRun,
+    NotAccepted,
+    OfRows,
+    PartWritten,
+    Resubmitted,
+    Retried,
+)
+from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.runs.policies import OnLostCreate
+
+#: How long a committed intent lets its create be sent. A later attempt waits as long before it calls the
+#: intents of an earlier one lost.
+SEND_WITHIN = 5.0
+#: Between two commits; each is a write to storage and one to Airflow.
+COMMIT_EVERY = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    How far a bulk task may go, as the operator says.
+
+    :param max_active: runs that may be active at the server at once.
+    :param max_unrecorded: creates that may be under way at once; so many may be lost with a worker.
+    :param item_retries: further runs of an item whose run ended badly.
+    :param max_failed: items that may fail before the task does: a number, or a share as a float.
+    :param max_resubmits: further creates of an item whose create was lost, where ``on_lost_create`` says so.
+    """
+
+    max_active: int = 500
+    max_unrecorded: int = 100
+    item_retries: int = 2
+    max_resubmits: int = 1
+    on_lost_create: OnLostCreate = "fail"
+    max_failed: float | None = None
+
+
+class Dispatcher:
+    """
+    The creates of one attempt.
+
+    Offer it rows, commit what ``to_commit`` returns, send what ``to_send`` returns, and tell it what became
+    of both. One commit may be under way at a time.
+
+    :param items: what the journal tells so far; the dispatcher folds into it what is committed.
+    """
+
+    def __init__(self, items: Items, limits: Limits) -> None:
+        self.items = items
+        self._limits = limits
+        self._ready: deque[int] = deque()
+        self._custom_ids: dict[int, str] = {}
+        #: Rows whose run may be active at the server, so far as this attempt knows.
+        self._open: set[int] = {*items.rows(ItemState.CREATED)}
+        self._sendable: deque[tuple[int, float]] = deque()
+        self._sending: set[int] = set()
+        self._pending: list[Event] = []
+        self._committing: tuple[Event, ...] | None = None
+        self._committed_at = float("-inf")
+        self._is_stopped = False
+
+    # -- creates -------------------------------------------------------------------------------------------
+
+    @property
+    def wanted(self) -> int:
+        """How many more rows should be offered, so that none has to be waited for."""
+        return 0 if self._is_stopped else max(0, self._limits.max_unrecorded - len(self._ready))
+
+    @property
+    def active(self) -> int:
+        """How many runs may be active at the server."""
+        return len(self._open)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is under way or waits for a commit: the journal tells all that is known."""
+        return not (self._ready or self._sendable or self._sending or self._pending or self._committing)
+
+    def offer(self, row: int, custom_id: str | None = None) -> None:
+        """
+        Take a row that is to be created.
+
+        :raises ValueError: of a row that has a run, or is final.
+        """
+        if (state := self.items.state(row)) is not ItemState.NEW:
+            raise ValueError(f"Row {row} is {state.name.lower()}.")
+        self._ready.append(row)
+        if custom_id is not None:
+            self._custom_ids[row] = custom_id
+
+    def to_send(self, now: float) -> list[int]:
+        """Return the rows whose creates are to be sent now; report what became of each."""
+        rows = []
+        while self._sendable:
+            row, until = self._sendable.popleft()
+            if now < until:
+                rows.append(row)
+            else:
+                self._take_back(row)
+        self._sending.update(rows)
+        return rows
+
+    def on_created(self, run: NewRun, *, has_ended: bool = False) -> None:
+        """Take note of the run that a create was answered with."""
+        self._sending.remove(run.row)
+        self._custom_ids.pop(run.row, None)
+        self._pending.append(Created(runs=(run,)))
+        if has_ended:
+            self._open.discard(run.row)
+
+    def on_not_accepted(self, row: int, *, again: bool) -> None:
+        """
+        Take note of a create that the server has certainly not taken.
+
+        :param again: whether it is to be sent again; else its error is going to be written to a part.
+        """
+        self._sending.remove(row)
+        self._open.discard(row)
+        self._pending.append(NotAccepted(rows=(row,)))
+        if again:
+            self._again(row)
+
+    def on_lost(self, row: int) -> bool:
+        """
+        Decide about a create of which nobody knows whether it was accepted.
+
+        :return: whether the row may be created again, and has to be offered again for it once that is
+            committed; else its error is to be written to a part.
+        """
+        self._sending.discard(row)
+        self._open.discard(row)
+        allowed = self._limits.on_lost_create == "resubmit"
+        if self._is_stopped or not allowed or self.items.resubmits(row) >= self._limits.max_resubmits:
+            return False
+        self._pending.append(Resubmitted(rows=(row,)))
+        return True
+
+    # -- ends ----------------------------------------------------------------------------------------------
+
+    def on_ended(self, row: int) -> None:
+        """Take note that the run of a row is no longer active."""
+        self._open.discard(row)
+
+    def on_failed(self, row: int, *, retryable: bool) -> bool:
+        """
+        Decide about a run that ended badly.
+
+        :return: whether the row is to be created again, and has to be offered again for it once that is
+            committed; else its error is to be written to a part.
+        """
+        self.on_ended(row)
+        if self._is_stopped or not retryable or self.items.retries(row) >= self._limits.item_retries:
+            return False
+        self._pending.append(Retried(rows=(row,)))
+        return True
+
+    def on_part(self, part: PartWritten) -> None:
+        """Take note of a file with the final word on some items."""
+        self._open.difference_update(part.rows)
+        self._pending.append(part)
+
+    def stop(self) -> None:
+        """Create nothing more; what was not sent yet is taken back."""
+        self._is_stopped = True
+        self._ready.clear()
+        while self._sendable:
+            self._take_back(self._sendable.popleft()[0])
+
+    # -- commits -------------------------------------------------------------------------------------------
+
+    def to_commit(self, now: float, *, admitted: int | None = None) -> tuple[Event, ...] | None:
+        """
+        Return what is to be committed now; None if there is nothing, or if it has to wait.
+
+        :param admitted: how many further creates the rate limits allow; None is without limit.
+        """
+        if self._committing is not None or (now < self._committed_at + COMMIT_EVERY and not self._is_stopped):
+            return None
+        outcomes, self._pending = _merged(self._pending), []
+        intended = self._intend(outcomes, admitted)
+        labels = {row: self._custom_ids[row] for row in intended if row in self._custom_ids}
+        events = (*outcomes, Intended(rows=intended, custom_ids=labels)) if intended else outcomes
+        if not events:
+            return None
+        self._committing = events
+        self._committed_at = now
+        return events
+
+    def commit_is_due(self, now: float) -> float | None:
+        """Return in how many seconds ``to_commit`` may return something; None if nothing waits for it."""
+        if self._committing is not None or not (self._pending or self._ready):
+            return None
+        return 0.0 if self._is_stopped else max(0.0, self._committed_at + COMMIT_EVERY - now)
+
+    @property
+    def sending(self) -> frozenset[int]:
+        """The rows whose create is under way."""
+        return frozenset(self._sending)
+
+    def on_committed(self, now: float) -> tuple[Event, ...]:
+        """
+        Take note that what was to be committed is, and return it.
+
+        :param now: Unix seconds at which the commit **began**: from then on a later attempt may read it.
+        """
+        assert self._committing is not None  # noqa: S101 # for mypy
+        events, self._committing = self._committing, None
+        for event in events:
+            self.items.apply(event)
+            if isinstance(event, Intended):
+                self._sendable.extend((row, now + SEND_WITHIN) for row in event.rows)
+        if self._is_stopped:
+            self.stop()
+        return events
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _intend(self, outcomes: Iterable[Event], admitted: int | None) -> tuple[int, ...]:
+        if self._is_stopped:
+            return ()
+        unrecorded = self.items.count(ItemState.INTENDED) - sum(len(_resolved(event)) for event in outcomes)
+        room = min(self._limits.max_unrecorded - unrecorded, self._limits.max_active - len(self._open))
+        room = max(0, room if admitted is None else min(room, admitted))
+        rows = tuple(self._ready.popleft() for _ in range(min(room, len(self._ready))))
+        self._open.update(rows)
+        return rows
+
+    def _take_back(self, row: int) -> None:
+        self._open.discard(row)
+        self._pending.append(NotAccepted(rows=(row,)))
+        self._again(row)
+
+    def _again(self, row: int) -> None:
+        if not self._is_stopped:
+            self._ready.append(row)
+
+
+def _resolved(event: Event) -> tuple[int, ...]:
+    """Return the rows that are no longer intended after an event."""
+    match event:
+        case Created():
+            return tuple(run.row for run in event.runs)
+        case NotAccepted() | Resubmitted():
+            return event.rows
+        case PartWritten():
+            return event.lost
+        case _:
+            return ()
+
+
+def _merged(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Write neighbours of the same kind as one event: a line for each of a hundred would be long to read."""
+    merged: list[Event] = []
+    for event in events:
+        last = merged[-1] if merged else None
+        if isinstance(event, Created) and isinstance(last, Created):
+            merged[-1] = Created(runs=(*last.runs, *event.runs))
+        elif isinstance(event, OfRows) and isinstance(last, OfRows) and type(event) is type(last):
+            merged[-1] = type(event)(rows=(*last.rows, *event.rows))
+        else:
+            merged.append(event)
+    return tuple(merged)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What happened to the items of a bulk task, as values and as lines of its journal.
+
+An item is named by the number of its row in the input. A line holds one event of many items; the keys are
+stored, so an attempt of another version of this package reads them too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_openai_runs.runs.text import message_text
+
+
+class JournalError(Exception):
+    """A line of a journal that cannot be read; to skip it could mean to pay twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfRows:
+    """Something that happened to these rows."""
+
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended:
+    """
+    Creates of these rows may be sent once this is committed.
+
+    :param custom_ids: their labels, for an attempt that has not read the input yet.
+    """
+
+    rows: tuple[int, ...]
+    custom_ids: Mapping[int, str] = field(default_factory=dict)
+
+
+class NotAccepted(OfRows):
+    """The server has certainly not taken these creates, or they were not sent."""
+
+
+class Retried(OfRows):
+    """The runs of these rows ended badly, and another one is to be created."""
+
+
+class Resubmitted(OfRows):
+    """Creates of these rows may have been accepted, and they may be sent again all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """
+    The run of an item.
+
+    :param created_at: when its create returned, in Unix seconds by our clock.
+    """
+
+    row: int
+    id: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """These creates were answered with a run."""
+
+    runs: tuple[NewRun, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartWritten:
+    """
+    A file with the final word on some items is complete; one that no event names does not count.
+
+    :param name: of the file, relative to the folder of results.
+    :param succeeded: rows whose result is in it.
+    :param failed: rows whose error is in it.
+    :param lost: rows of which nobody knows whether a run was created.
+    :param usage: sums of tokens of the runs in it, by the name in a result's ``usage``.
+    """
+
+    name: str
+    succeeded: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()
+    usage: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """All items in the file."""
+        return (*self.succeeded, *self.failed, *self.lost)
+
+
+Event = Intended | Created | NotAccepted | Retried | Resubmitted | PartWritten
+
+_OF_ROWS: dict[str, type[NotAccepted | Retried | Resubmitted]] = {
+    "not_accepted": NotAccepted,
+    "retried": Retried,
+    "resubmitted": Resubmitted,
+}
+_NAMES = {kind: name for name, kind in _OF_ROWS.items()}
+
+
+def to_lines(events: Iterable[Event]) -> bytes:
+    """Return events as JSON, one a line, each line with its end."""
+    return b"".join(json.dumps(_to_json(event), separators=(",", ":")).encode() + b"\n" for event in events)
+
+
+def from_lines(content: bytes) -> list[Event]:
+    """
+    Read what ``to_lines`` wrote.
+
+    :raises JournalError: if a line is cut off, damaged, or of an event that this version does not know.
+    """
+    if content and not content.endswith(b"\n"):
+        raise JournalError("The last line is cut off.")
+    return [_from_line(line) for line in content.splitlines()]
+
+
+def _to_json(event: Event) -> dict[str, Any]:
+    match event:
+        case Created():
+            return {"event": "created", "runs": [[run.row, run.id, run.created_at] for run in event.runs]}
+        case Intended():
+            labels = {"custom_ids": {str(row): label for row, label in event.custom_ids.items()}}
+            return {"event": "intended", "rows": event.rows, **(labels if event.custom_ids else {})}
+        case PartWritten():
+            fates = {"succeeded": event.succeeded, "failed": event.failed, "lost": event.lost}
+            rows = {name: rows for name, rows in fates.items() if rows}
+            return {"event": "part_written", "name": event.name, **rows, "usage": dict(event.usage)}
+        case _:
+            return {"event": _NAMES[type(event)], "rows": event.rows}
+
+
+def _from_line(line: bytes) -> Event:
+    try:
+        value = json.loads(line)
+        name = value["event"]
+        if name == "created":
+            runs = [
+                NewRun(row=int(row), id=str(run_id), created_at=float(at))
+                for row, run_id, at in value["runs"]
+            ]
+            return Created(runs=tuple(runs))
+        if name == "intended":
+            labels = {int(row): str(label) for row, label in value.get("custom_ids", {}).items()}
+            return Intended(rows=_rows(value["rows"]), custom_ids=labels)
+        if name == "part_written":
+            return PartWritten(
+                name=str(value["name"]),
+                succeeded=_rows(value.get("succeeded", ())),
+                failed=_rows(value.get("failed", ())),
+                lost=_rows(value.get("lost", ())),
+                usage={str(key): int(number) for key, number in value.get("usage", {}).items()},
+            )
+        return _OF_ROWS[name](rows=_rows(value["rows"]))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise JournalError(f"A line cannot be read ({message_text(error)}): {message_text(line)}") from None
+
+
+def _rows(value: Iterable[Any]) -> tuple[int, ...]:
+    return tuple(int(row) for row in value)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What is known of each item of a bulk task: the events of its journal, folded into two bytes an item.
+
+Only what is committed is folded, so any two attempts that read the same journal know the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import assert_never
+
+from airflow_provider_openai_runs.bulk.events import (
+    Created,
+    Event,
+    Intended,
+    JournalError,
+    NewRun,
+    NotAccepted,
+    PartWritten,
+    Resubmitted,
+    Retried,
+)
+
+
+class ItemState(IntEnum):
+    """Where an item stands, as far as the journal tells."""
+
+    #: Nothing of it was sent, or what was sent is over: a create may be intended.
+    NEW = 0
+    #: A create may have been sent, and what it answered is not known.
+    INTENDED = 1
+    #: It has a run.
+    CREATED = 2
+    #: Its result is in a part.
+    SUCCEEDED = 3
+    #: Its error is in a part.
+    FAILED = 4
+    #: Nobody knows whether a run was created for it, and nobody creates another one.
+    LOST = 5
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more is going to happen to it."""
+        return self >= ItemState.SUCCEEDED
+
+
+_BEFORE: dict[type[Event], frozenset[ItemState]] = {
+    # An intent is written again where its create was not sent within the seconds that it is good for.
+    Intended: frozenset({ItemState.NEW, ItemState.INTENDED}),
+    Created: frozenset({ItemState.INTENDED}),
+    NotAccepted: frozenset({ItemState.INTENDED}),
+    Retried: frozenset({ItemState.CREATED}),
+    Resubmitted: frozenset({ItemState.INTENDED}),
+}
+
+
+@dataclass(kw_only=True)
+class Items:
+    """
+    The items of one generation of a task.
+
+    :param runs: of the items that are ``CREATED``, by row.
+    :param custom_ids: labels of the items that are ``INTENDED`` or ``CREATED``, where they have one.
+    :param parts: files whose items are final, in the order of their commits.
+    :param usage: sums of tokens of all parts.
+    """
+
+    runs: dict[int, NewRun] = field(default_factory=dict)
+    custom_ids: dict[int, str] = field(default_factory=dict)
+    parts: list[PartWritten] = field(default_factory=list)
+    usage: Counter[str] = field(default_factory=Counter)
+    _states: bytearray = field(default_factory=bytearray)
+    _retries: bytearray = field(default_factory=bytearray)
+    _resubmits: bytearray = field(default_factory=bytearray)
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Items:
+        """
+        Fold a journal.
+
+        :raises JournalError: if its events contradict each other.
+        """
+        items = cls()
+        for event in events:
+            items.apply(event)
+        return items
+
+    def state(self, row: int) -> ItemState:
+        """Return where an item stands; one that the journal does not name is new."""
+        return ItemState(self._states[row]) if row < len(self._states) else ItemState.NEW
+
+    def retries(self, row: int) -> int:
+        """Return how many runs of an item ended badly and were followed by another."""
+        return self._retries[row] if row < len(self._retries) else 0
+
+    def resubmits(self, row: int) -> int:
+        """Return how often a lost create of an item was sent again."""
+        return self._resubmits[row] if row < len(self._resubmits) else 0
+
+    def count(self, state: ItemState) -> int:
+        """Return how many items stand there, of those that the journal names."""
+        return self._states.count(state)
+
+    def rows(self, state: ItemState) -> Iterator[int]:
+        """Yield the rows of the items that stand there, of those that the journal names."""
+        row = self._states.find(state)
+        while row >= 0:
+            yield row
+            row = self._states.find(state, row + 1)
+
+    def apply(self, event: Event) -> None:
+        """
+        Take in what is committed.
+
+        :raises JournalError: if it cannot have happened after what is known.
+        """
+        match event:
+            case Intended():
+                self._move(event, event.rows, ItemState.INTENDED)
+                self.custom_ids |= event.custom_ids
+            case Created():
+                self._move(event, [run.row for run in event.runs], ItemState.CREATED)
+                self.runs |= {run.row: run for run in event.runs}
+            case NotAccepted():
+                self._move(event, event.rows, ItemState.NEW)
+                self._forget(event.rows)
+            case Retried():
+                self._move(event, event.rows, ItemState.NEW)
+                self._count(self._retries, event.rows)
+                self._forget(event.rows)
+            case Resubmitted():
+                self._move(event, event.rows, ItemState.NEW)
+                self._count(self._resubmits, event.rows)
+                self._forget(event.rows)
+            case PartWritten():
+                self._move(event, event.succeeded, ItemState.SUCCEEDED)
+                self._move(event, event.failed, ItemState.FAILED)
+                self._move(event, event.lost, ItemState.LOST)
+                self._forget(event.rows)
+                self.parts.append(event)
+                self.usage.update(event.usage)
+            case _:
+                assert_never(event)
+
+    def _move(self, event: Event, rows: Iterable[int], to: ItemState) -> None:
+        allowed = _BEFORE.get(type(event))
+        for row in rows:
+            before = self.state(row)
+            # A row that is not fit to be sent fails without a create.
+            if before.is_final or (allowed is not None and before not in allowed):
+                name = type(event).__name__
+                raise JournalError(f"Row {row} is {before.name.lower()}, and cannot be in {name}.")
+            if row >= len(self._states):
+                self._grow(row)
+            self._states[row] = to
+
+    def _grow(self, row: int) -> None:
+        # More than is needed: rows come one after another.
+        missing = max(row + 1, 2 * len(self._states)) - len(self._states)
+        for column in (self._states, self._retries, self._resubmits):
+            column.extend(bytes(missing))
+
+    def _count(self, column: bytearray, rows: Iterable[int]) -> None:
+        for row in rows:
+            column[row] = min(column[row] + 1, 255)
+
+    def _forget(self, rows: Iterable[int]) -> None:
+        for row in rows:
+            self.runs.pop(row, None)
+            self.custom_ids.pop(row, None)

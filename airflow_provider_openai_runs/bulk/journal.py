@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The journal of a bulk task: numbered files on storage, and their number in Airflow's task state store.
+
+A segment counts once its number is in the store: that is the commit. The store refuses a writer whose task
+instance is gone, so a commit also proves that no later attempt has taken over. Each attempt writes in a
+folder of its own, so no file is ever written by two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from airflow_provider_openai_runs.bulk.events import Event, JournalError, from_lines, to_lines
+
+#: The key in the task state store. Stored, so it stays.
+KEY = "openai_bulk"
+
+
+class Folder(Protocol):
+    """Where the journal lies; the names are parts of a path below it."""
+
+    def write(self, content: bytes, *names: str) -> None:
+        """Write a file whole, so that it outlives this machine; the same content may be written again."""
+
+    def read(self, *names: str) -> bytes:
+        """
+        Read a file.
+
+        :raises FileNotFoundError: if there is none.
+        """
+
+
+class StateStore(Protocol):
+    """
+    Airflow's task state store, as far as it is used here.
+
+    Whatever it raises is passed on: without a commit nothing may be sent.
+    """
+
+    def load(self) -> Mapping[str, Any] | None:
+        """Return what is stored; None if nothing is."""
+
+    def save(self, value: Mapping[str, Any]) -> None:
+        """
+        Store a value.
+
+        :raises NoLongerOwnerError: if a later attempt has taken over.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """
+    An attempt that has written.
+
+    :param id: of its task instance, which is another one in each attempt.
+    :param segments: how many of its segments are committed.
+    """
+
+    id: str
+    segments: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """
+    What is committed.
+
+    :param generation: a clear begins another one, in a place of its own; stored as ``cycle``.
+    :param writers: the attempts of this generation, in their order.
+    """
+
+    generation: int
+    writers: tuple[Writer, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that is stored."""
+        return {
+            "cycle": self.generation,
+            "writers": [[writer.id, writer.segments] for writer in self.writers],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Head:
+        """
+        Read the stored form.
+
+        :raises JournalError: if it cannot be read; to begin anew could mean to pay twice.
+        """
+        try:
+            writers = tuple(Writer(id=str(name), segments=int(count)) for name, count in value["writers"])
+            return cls(generation=int(value["cycle"]), writers=writers)
+        except (ValueError, TypeError, LookupError):
+            raise JournalError(f"The stored value {KEY!r} is not of this version, or damaged.") from None
+
+
+@dataclass(kw_only=True)
+class Journal:
+    """
+    The journal of one generation, and one attempt that goes on with it.
+
+    :param writer: id of this attempt's task instance.
+    """
+
+    folder: Folder
+    store: StateStore
+    generation: int
+    writer: str
+    _head: Head | None = field(default=None, init=False)
+
+    def load(self) -> list[Event]:
+        """
+        Return all that is committed in this generation.
+
+        :raises JournalError: if a committed segment is missing or damaged.
+        """
+        stored = self.store.load()
+        head = Head(generation=self.generation) if stored is None else Head.from_json(stored)
+        if head.generation != self.generation:
+            head = Head(generation=self.generation)
+        self._head = head
+        return [*self._events(head.writers)]
+
+    def commit(self, events: Iterable[Event]) -> None:
+        """
+        Write events as the next segment, and commit it; after a failure the same events may be given again.
+
+        :raises NoLongerOwnerError: if a later attempt has taken over.
+        """
+        head = self._head
+        assert head is not None  # noqa: S101 # for mypy: it is loaded first
+        last = head.writers[-1] if head.writers else None
+        number = 1 + (last.segments if last is not None and last.id == self.writer else 0)
+        earlier = [writer for writer in head.writers if writer.id != self.writer]
+        self.folder.write(to_lines(events), *_segment(self.writer, number))
+        changed = Head(
+            generation=head.generation, writers=(*earlier, Writer(id=self.writer, segments=number))
+        )
+        self.store.save(changed.to_json())
+        self._head = changed
+
+    def _events(self, writers: Iterable[Writer]) -> Iterator[Event]:
+        for writer in writers:
+            for number in range(1, writer.segments + 1):
+                names = _segment(writer.id, number)
+                try:
+                    yield from from_lines(self.folder.read(*names))
+                except FileNotFoundError:
+                    raise JournalError(f"{'/'.join(names)} is committed, and is not there.") from None
+                except JournalError as error:
+                    raise JournalError(
+                        f"{'/'.join(names)} is committed, and cannot be read: {error}"
+                    ) from None
+
+
+def _segment(writer: str, number: int) -> tuple[str, ...]:
+    return ("journal", writer, f"{number:06d}.jsonl")

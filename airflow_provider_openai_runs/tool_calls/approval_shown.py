@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a person sees of one call.
+
+It is the raw call: every difference that could matter is visible, and what is left out is said. Arguments
+that JSON reads in more than one way (a name that stands twice, a number beyond a float) are shown as the
+model wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from airflow.providers.common.compat.sdk import redact
+
+from airflow_provider_openai_runs.runs.model import MAX_DEPTH, ToolCall, plain
+from airflow_provider_openai_runs.tool_calls.approval import FUNCTION, MCP_APPROVAL
+from airflow_provider_openai_runs.tool_calls.approval_form import arguments_of
+
+#: Longer arguments are shown, cut, but cannot be edited.
+_MAX_EDITABLE = 64 * 1024
+#: A browser has only floats, so a larger integer stands in the form as text, or an edit of it could be lost.
+_EXACT_IN_A_BROWSER = 2**53
+#: Characters that count as printable and take no room: fillers, joiners, and what chooses a glyph.
+_TAKES_NO_ROOM = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownCall:
+    """
+    One call as a person sees it.
+
+    :param arguments: what the model wrote, read; None if that is no JSON object.
+    :param text: the arguments for the page, secrets masked, control and bidi characters as escapes.
+    :param is_json: whether the text is JSON.
+    :param editable: the arguments for the form; None where they cannot be edited.
+    :param notes: what the page is to say about them.
+    """
+
+    call: ToolCall
+    arguments: dict[str, Any] | None
+    text: str
+    is_json: bool
+    editable: dict[str, Any] | None
+    notes: Sequence[str]
+
+    @classmethod
+    def of(cls, call: ToolCall) -> ShownCall:
+        """Read a call."""
+        arguments = arguments_of(call)
+        is_exact = arguments is not None and _is_exact(call.arguments)
+        whole: Any = arguments if is_exact else call.arguments
+        masked = redact(whole)
+        written = json.dumps(masked, indent=2, ensure_ascii=False) if is_exact else str(masked)
+        editable = _for_the_form(masked) if is_exact and call.type == FUNCTION else None
+        notes = []
+        if call.type == MCP_APPROVAL:
+            notes.append("The server itself makes this call, of an MCP tool; it cannot be changed here.")
+        elif arguments is None:
+            notes.append("The arguments are no JSON object, so that they cannot be changed here.")
+        elif not is_exact:
+            notes.append(
+                "The arguments are shown as the model wrote them, since programs may read them differently: "
+                "a name stands twice, a number is beyond a float, or they are very deep. They cannot be "
+                "changed here."
+            )
+        elif len(call.arguments) > _MAX_EDITABLE:
+            editable = None
+            notes.append("The arguments are too long to be changed here.")
+        elif editable is None:
+            notes.append("The arguments cannot be changed here.")
+        if masked != whole:
+            notes.append(
+                "Airflow masks secrets: *** stands for a value that the call has and that is not shown."
+            )
+        return cls(
+            call=call,
+            arguments=arguments,
+            text=shown_text(written),
+            is_json=is_exact,
+            editable=editable,
+            notes=notes,
+        )
+
+
+def shown_text(text: str) -> str:
+    """Return text with an escape for each character that a person cannot see, but line breaks and tabs."""
+    return "".join(
+        char
+        if char in "\n\t" or (char.isprintable() and not _TAKES_NO_ROOM.match(char))
+        else ascii(char)[1:-1]
+        for char in text
+    )
+
+
+def _is_exact(text: str) -> bool:
+    """Whether what Python reads of a JSON text is all that stands there, and the only way to read it."""
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found) != len(dict(found)):
+            raise ValueError("a name stands twice")
+        return dict(found)
+
+    def decimal(literal: str) -> float:
+        if Decimal(literal) != Decimal(repr(float(literal))):
+            raise ValueError("no float")
+        return float(literal)
+
+    def constant(literal: str) -> float:
+        raise ValueError(literal)
+
+    try:
+        read = json.loads(text, object_pairs_hook=pairs, parse_float=decimal, parse_constant=constant)
+    except (ValueError, ArithmeticError, RecursionError):
+        return False
+    return not _is_deeper_than(read, MAX_DEPTH)
+
+
+def _is_deeper_than(value: Any, levels: int) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper_than(part, levels - 1) for part in parts)
+
+
+def _for_the_form(arguments: Any) -> dict[str, Any] | None:
+    """Return what stands in the form; a value that is left alone there becomes the model's own again."""
+    found = plain(_all_visible(arguments))
+    return found if isinstance(found, dict) and _names(found) == _names(arguments) else None
+
+
+def _all_visible(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {shown_text(name): _all_visible(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_all_visible(part) for part in value]
+    if isinstance(value, int) and abs(value) > _EXACT_IN_A_BROWSER:
+        return str(value)
+    return shown_text(value) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    """Return the names of an object, at every depth."""
+    if isinstance(value, dict):
+        return {name: _names(part) for name, part in value.items()}
+    return [_names(part) for part in value] if isinstance(value, list) else None

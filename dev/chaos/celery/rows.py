@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of what is broken on an Airflow of many hosts; each row's fault is shared by its trials."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from dev.chaos.celery import faults
+from dev.chaos.rows import Row
+from dev.live.celery import (
+    API_SERVER,
+    BROKER,
+    DATABASE,
+    SCHEDULERS,
+    SIMULATOR,
+    TRIGGERERS,
+    WORKERS,
+)
+
+WORKER, TRIGGERER, SCHEDULER = WORKERS[1], TRIGGERERS[1], SCHEDULERS[1]
+USERS = ("", "", "clear", "mark")
+"""Of four trials one is cleared and one is marked while the fault is under way."""
+DEFERRED, IN_WORKER = ("deferred",), ("worker",)
+
+
+def row(name: str, fault: faults.Fault, *, seconds: float = 60.0, users: bool = False, **more: Any) -> Row:
+    """
+    Make a row whose trials have retries enough for what Airflow itself burns.
+
+    :param seconds: how long their runs take.
+    :param users: whether some are cleared or marked meanwhile.
+    """
+    options: dict[str, Any] = {
+        "fault": faults.as_its_role,
+        "roles": USERS if users else ("",),
+        "runs": None if users else 1,
+        "trial": {"seconds": seconds, "variant": "persistent"},
+        **more,
+    }
+    return Row(name=name, cluster_fault=fault, **options)
+
+
+ROWS = [
+    row("main process of a worker killed", faults.kill_worker(whole=False), users=True),
+    row("whole worker killed", faults.kill_worker(whole=True), users=True),
+    row("warm shutdown of a worker", faults.shut_worker_down(signal.SIGTERM, 120)),
+    row("cold shutdown of a worker", faults.shut_worker_down(signal.SIGQUIT, 60)),
+    row("SIGTERM to all of a worker, 30 s", faults.shut_worker_down(signal.SIGTERM, 30, whole=True)),
+    row("worker - api-server cut for 20 s", faults.cut(WORKER, API_SERVER, seconds=20), users=True),
+    row("worker - api-server cut for 130 s", faults.cut(WORKER, API_SERVER, seconds=130), seconds=150),
+    row("worker cut off for 70 s", faults.cut(WORKER, seconds=70), seconds=90, users=True),
+    row("worker - simulator cut for 60 s", faults.cut(WORKER, SIMULATOR, seconds=60), seconds=45),
+    row("worker - broker cut for 75 s", faults.cut(WORKER, BROKER, seconds=75)),
+    row("api-server away for 60 s", faults.api_server_away(60), users=True),
+    row("api-server away for 180 s", faults.api_server_away(180), seconds=90),
+    row("api-server - database cut for 40 s", faults.cut(API_SERVER, DATABASE, seconds=40), users=True),
+    row("PostgreSQL restarted while all wait", faults.restart_database(signal.SIGINT, 8), users=True),
+    row("PostgreSQL crashes while all wait", faults.restart_database(signal.SIGQUIT, 20)),
+    row("PostgreSQL restarted while they resume", faults.restart_database_at_the_end, seconds=45),
+    row("Redis emptied, twice", faults.empty_broker, users=True),
+    row("scheduler failover, both ways", faults.fail_over_schedulers, seconds=45, users=True),
+    row("scheduler - database cut for 40 s", faults.cut(SCHEDULER, DATABASE, seconds=40)),
+    row("scheduler - broker cut for 40 s", faults.cut(SCHEDULER, BROKER, seconds=40), seconds=30),
+    row("triggerer - database cut for 60 s", faults.cut(TRIGGERER, DATABASE, seconds=60), waits=DEFERRED),
+    row("triggerer - simulator cut for 60 s", faults.cut(TRIGGERER, SIMULATOR, seconds=60), waits=DEFERRED),
+    row("triggerer cut off for 60 s", faults.cut(TRIGGERER, seconds=60), seconds=75, waits=DEFERRED),
+    row("a triggerer killed", faults.kill_triggerers(1, 30), waits=DEFERRED),
+    row("both triggerers away for 60 s", faults.kill_triggerers(2, 60), waits=DEFERRED),
+    row(
+        "redelivery while it runs",
+        faults.end_of_redelivery,
+        seconds=100,
+        waits=IN_WORKER,
+        early_cluster_fault=faults.redeliver_after(60),
+    ),
+    row(
+        "redelivery with an expired token",
+        faults.end_of_redelivery,
+        seconds=170,
+        waits=IN_WORKER,
+        early_cluster_fault=faults.redeliver_after(120),
+    ),
+    row(
+        "XCom on object storage, a worker killed",
+        faults.kill_worker_and_restore_xcom,
+        early_cluster_fault=faults.xcom_on_object_storage,
+    ),
+    row(
+        "ended by the trigger, XCom on object storage",
+        faults.kill_worker_and_restore_xcom,
+        waits=DEFERRED,
+        early_cluster_fault=faults.xcom_on_object_storage,
+        trial={"seconds": 40.0, "variant": "ended"},
+    ),
+    row(
+        "upgrade while all wait",
+        faults.upgrade,
+        seconds=75,
+        users=True,
+        early_cluster_fault=faults.install_older_version,
+    ),
+]

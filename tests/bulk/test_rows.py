@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.bulk import rows as rows_module
+from airflow_provider_openai_runs.bulk.rows import Row, of_file, of_items, with_request, with_unique_ids
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+
+
+def _read(name: str, content: str | bytes) -> list[Row]:
+    data = content.encode() if isinstance(content, str) else content
+    return [*of_file(name, io.BytesIO(data))]
+
+
+def test_a_list_of_texts_and_of_arguments_is_an_input() -> None:
+    rows = [*of_items(["hello", {"input": "x", "temperature": 0, "custom_id": 7}, 5])]
+    assert rows[0] == Row(number=0, values={"input": "hello"})
+    assert rows[1] == Row(number=1, custom_id="7", values={"input": "x", "temperature": 0})
+    assert rows[2].error == "The row is int, and must be an object or text"
+
+
+def test_lines_of_json_are_read_and_a_bad_one_does_not_stop_the_others() -> None:
+    rows = _read("in.jsonl", '{"input": "a"}\n\n{"input": \n"b"\n[1]\n{"input": "c", "custom_id": "x"}')
+    assert [row.number for row in rows] == [0, 1, 2, 3, 4]
+    assert rows[1].error is not None
+    assert "no JSON" in rows[1].error
+    assert rows[2].values == {"input": "b"}
+    assert rows[3].error == "The row is list, and must be an object or text"
+    assert rows[4] == Row(number=4, custom_id="x", values={"input": "c"})
+
+
+def test_a_file_of_the_batch_api_is_read_as_it_is() -> None:
+    line = {"custom_id": "r1", "method": "POST", "url": "/v1/responses", "body": {"model": "m", "input": "a"}}
+    chat = {**line, "url": "/v1/chat/completions"}
+    rows = _read("batch.jsonl", "\n".join(map(json.dumps, [line, chat, {**line, "body": 1}])))
+    assert rows[0] == Row(number=0, custom_id="r1", values={"model": "m", "input": "a"})
+    assert rows[1].error == "url is /v1/chat/completions, and must be /v1/responses"
+    assert rows[2].error == "body must be an object"
+
+
+def test_a_file_of_failures_is_an_input_and_names_the_lost_creates() -> None:
+    line = {"row": 17, "input": "a", "error": "failed", "lost": {"token": "t/1", "reason": "timeout"}}
+    [row] = _read("failed.jsonl", json.dumps(line))
+    assert row == Row(number=0, values={"input": "a"}, lost={"token": "t/1", "reason": "timeout"})
+
+
+def test_a_line_without_an_end_is_one_failed_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "MAX_ROW_BYTES", 100)
+    rows = _read("in.jsonl", json.dumps("x" * 1_000) + "\n" + json.dumps("y"))
+    assert rows[0].error == "The row has more than 100 bytes"
+    assert rows[1].values == {"input": "y"}
+
+
+def test_a_table_as_a_spreadsheet_writes_it_is_read() -> None:
+    content = '\ufefftext,custom_id\r\n"two\nlines, and a comma",a\r\nétage,b\r\ntoo,many,columns\r\n'
+    rows = _read("tickets.CSV", content)
+    assert rows[0] == Row(number=0, custom_id="a", values={"text": "two\nlines, and a comma"})
+    assert rows[1].values == {"text": "étage"}
+    assert rows[2].error == "The row has more columns than the first line names"
+
+
+def test_a_table_in_another_encoding_is_an_error_that_says_so() -> None:
+    with pytest.raises(RunRequestError, match=r"after line .*It must be CSV in UTF-8"):
+        _read("in.csv", b"text\n" + b"ok\n" * 5_000 + "caf\xe9\n".encode("latin-1"))
+
+
+def test_an_unknown_form_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(RunRequestError, match=r"must end in \.jsonl, \.csv or \.parquet"):
+        _read("in.xlsx", b"")
+
+
+def test_the_users_function_makes_the_arguments_and_its_errors_are_the_rows() -> None:
+    def request(row: Mapping[str, Any]) -> Any:
+        return {"a": {"input": "A"}, "b": "B", "c": 1}[row["kind"]]
+
+    rows = [*with_request(of_items([{"kind": kind} for kind in "abcd"]), request)]
+    assert rows[0].values == {"input": "A"}
+    assert rows[1].values == {"input": "B"}
+    assert rows[2].error == "request() returned int, and must return a dict of arguments, or the input"
+    assert rows[3].error == "request() raised KeyError: 'd'"
+
+
+def test_a_second_row_of_the_same_id_is_a_failed_one() -> None:
+    rows = [*with_unique_ids(of_items([{"custom_id": "a"}, {}, {"custom_id": "a"}]))]
+    assert [row.error for row in rows] == [None, None, "custom_id a is that of row 0, too"]
