@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Above this many bytes of JSON, pictures and details of the steps stay at the server.
 MAX_XCOM_BYTES = 1_000_000
+#: What has a key of its own in XCom, too, where it has a value: ``ask.output["output_text"]`` reads that.
+OWN_KEYS = ("output_text", "output", "status", "usage", "id", "thread_id", "ref")
 _MARK = ', "steps_truncated": true'
 #: Things left out that the log names.
 _SHOWN = 5
@@ -60,12 +62,22 @@ def secrets_of(tools: object) -> Iterator[str]:
             yield from (item for item in values if isinstance(item, str) and item)
 
 
+def named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what goes under keys of its own: Airflow reads a None under a key as *not found*."""
+    return {name: values[name] for name in OWN_KEYS if values.get(name) is not None}
+
+
+def push_named(ti: Any, values: Mapping[str, Any]) -> None:
+    """Push what the next task reads by its name; Airflow pushes the whole dict when it is returned."""
+    for name, value in named(values).items():
+        ti.xcom_push(key=name, value=value)
+
+
 def push(context: Any, values: Mapping[str, Any], *, multiple_outputs: bool) -> None:
-    """Push the result of a task that is about to fail, as Airflow does for one that succeeds."""
+    """Push the result of a task that is about to fail, as one that succeeds does."""
     ti = context["ti"]
-    if multiple_outputs:
-        for name, value in values.items():
-            ti.xcom_push(key=name, value=value)
+    for name, value in (values if multiple_outputs else named(values)).items():
+        ti.xcom_push(key=name, value=value)
     ti.xcom_push(key="return_value", value=dict(values))
 
 

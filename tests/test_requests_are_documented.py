@@ -25,6 +25,7 @@ WAITING: dict[str, Any] = {
     "completion_window": 30,
     "poll_interval": 0.05,
     "deferrable": False,
+    "on_tool_calls": "return",
 }
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 NESTED = {"type": "function", "function": {"name": "f", "description": "Say f.", "parameters": SCHEMA}}

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any
 
-from airflow_provider_openai_runs.runs import checks, policies
 from airflow_provider_openai_runs.runs.policies import (
     OnActiveRun,
     OnApproval,
@@ -16,6 +15,7 @@ from airflow_provider_openai_runs.runs.policies import (
     OnLostCreate,
     OnToolCalls,
     OnUnendable,
+    check_policies,
 )
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
@@ -23,16 +23,6 @@ from airflow_provider_openai_runs.runs.response_request import check_can_be_answ
 from airflow_provider_openai_runs.tool_calls.answering import Limit
 from airflow_provider_openai_runs.tool_calls.approval import Approve
 from airflow_provider_openai_runs.wire import Answer, wire_of
-
-_CHOICES = {
-    "on_incomplete": policies.OnIncomplete,
-    "on_lost_create": policies.OnLostCreate,
-    "on_active_run": policies.OnActiveRun,
-    "on_unendable": policies.OnUnendable,
-    "on_tool_calls": policies.OnToolCalls,
-    "on_approval_timeout": policies.OnApproval,
-    "on_second_approval": policies.OnApproval,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +75,7 @@ class CreateSettings:
 
         :raises RunRequestError: for a value that is no choice, and for calls that could not be answered.
         """
-        for name, choices in _CHOICES.items():
-            checks.choice(name, getattr(self, name), get_args(choices))
+        check_policies(self)
         # Without a body nothing is going to be asked for: the task resumes only to finish.
         answers_calls = self.request.body and (self.functions or self.approve)
         if answers_calls and not wire_of(self.request.kind).answers_in_place:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import openai
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
@@ -181,7 +182,21 @@ class ConnectionHook(OpenAIHook):
     def error_of(self, failure: RequestFailure, *, doing: str, kind: str) -> OpenAIRunError:
         """Return the public error for a request that failed for good."""
         missing_route = wire_of(kind).missing_route(failure)
-        return error_of_request(failure, doing=doing, conn_id=self.conn_id, missing_route=missing_route)
+        return error_of_request(
+            failure, doing=doing, conn_id=self.conn_id, missing_route=missing_route, base_url=self._address()
+        )
+
+    def _address(self) -> str:
+        """
+        Return where requests go, without what may be a secret; nothing if there is no client yet.
+
+        None is built for it: on an event loop that would block.
+        """
+        if "conn" not in self.__dict__:
+            return ""
+        parts = urlsplit(str(self.conn.base_url))
+        host = parts.netloc.rpartition("@")[2]
+        return message_text(f"{parts.scheme}://{host}{parts.path}").rstrip("/")
 
 
 @contextmanager

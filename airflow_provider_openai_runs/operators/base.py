@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
+from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators.hidden import hide, revealed, without_values
-from airflow_provider_openai_runs.operators.text_templates import TEXT_FIELDS, render_text
+from airflow_provider_openai_runs.operators.hidden import revealed, without_values
+from airflow_provider_openai_runs.operators.parse_checks import (
+    Unanswered,
+    check_calls,
+    check_create,
+    check_names,
+)
+from airflow_provider_openai_runs.operators.text_templates import RenderedAsText
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.arguments import check_no_stream
 from airflow_provider_openai_runs.runs.errors import RunRequestError
@@ -30,9 +35,6 @@ from airflow_provider_openai_runs.runs.policies import (
 )
 from airflow_provider_openai_runs.runs.request import checked_timeouts
 from airflow_provider_openai_runs.runs.tools import names_of
-from airflow_provider_openai_runs.tool_calls.approval_checks import check_approval, check_approved_calls
-from airflow_provider_openai_runs.tool_calls.checks import check_functions
-from airflow_provider_openai_runs.typed.checks import check_output_type
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 _TRIGGER_DIED = "__fail__"
 
 
-class BaseCreateOperator(BaseOperator):
+class BaseCreateOperator(RenderedAsText, BaseOperator):
     """
     Create a run once, and wait for it.
 
@@ -92,7 +94,8 @@ class BaseCreateOperator(BaseOperator):
     """
 
     operator_extra_links = (OpenAIRunLink(),)
-    _renders_text = False
+    #: What the parse of the Dag says of function tools, if nobody here has an answer to their calls.
+    _unanswered_tools: Unanswered = "allow"
 
     def __init__(
         self,
@@ -124,11 +127,8 @@ class BaseCreateOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         check_no_stream(kwargs)
+        check_names(type(self), kwargs)
         super().__init__(**kwargs)
-        check_functions(functions)
-        check_approval(approve)
-        if output_type is not None:
-            check_output_type(output_type)
         text_in_xcom = check_text_in_xcom(
             text_in_xcom,
             output_path=output_path,
@@ -138,12 +138,6 @@ class BaseCreateOperator(BaseOperator):
             if on_tool_calls == "return"
             else None,
         )
-        needs_the_end = functions or approve or output_type is not None or output_path is not None
-        if completion_window is None and needs_the_end:
-            raise RunRequestError(
-                "functions, approve, output_type and output_path need completion_window=...: without it the "
-                "task does not wait for the run, so that nobody would be there. Nothing was sent."
-            )
         self.conn_id = conn_id
         self.completion_window = completion_window
         self.poll_interval = poll_interval
@@ -156,7 +150,7 @@ class BaseCreateOperator(BaseOperator):
         self.on_active_run = on_active_run
         self.on_unendable = on_unendable
         self.timeouts = timeouts
-        self.functions = list(functions)
+        self.functions = checks.sequence("functions", functions)
         self.max_rounds = checks.count("max_rounds", max_rounds)
         self.max_tool_errors = checks.count("max_tool_errors", max_tool_errors)
         self.on_tool_calls = on_tool_calls
@@ -198,15 +192,9 @@ class BaseCreateOperator(BaseOperator):
         tools = map(FunctionTool, self.functions)
         return [*given, *(tool.definition() for tool in tools if tool.name not in named)]
 
-    def check_calls(self) -> None:
-        """Check what the run can call, once all arguments are known."""
-        check_approved_calls(
-            self.approve,
-            functions=self.functions,
-            tools=getattr(self, "tools", None),
-            prompt=getattr(self, "prompt", None),
-            more=getattr(self, "extra_body", None),
-        )
+    def check_arguments(self) -> None:
+        """Check while the Dag is parsed what is no template; called when all arguments are known."""
+        check_create(self, unanswered=self._unanswered_tools)
 
     def output_format(self, kind: str) -> dict[str, Any]:
         """Return what asks for ``output_type``, in the form of the kind's API."""
@@ -268,7 +256,7 @@ class BaseCreateOperator(BaseOperator):
             )
             with self._attempt.guard():
                 ends_with = step(self._attempt)
-                return None if ends_with is None else perform(self, ends_with, settings)
+                return None if ends_with is None else perform(self, ends_with, settings, context)
 
     def _settings(self, *, resumes: bool) -> CreateSettings:
         """
@@ -281,7 +269,7 @@ class BaseCreateOperator(BaseOperator):
 
         try:
             with revealed(self, self.template_fields):
-                self.check_calls()  # again: a template may have brought the tools
+                check_calls(self)  # again: a template may have brought the tools
                 return self._settings_for(CreateSettings, self.build_request())
         except RunRequestError as error:
             if self.text_in_xcom == 0:
@@ -334,26 +322,5 @@ class BaseCreateOperator(BaseOperator):
             text_in_xcom=self.text_in_xcom,
         )
 
-    def _render(self, template: Any, context: Any, *args: Any) -> Any:
-        render = super()._render
-        if self._renders_text:
-            return render_text(template, lambda whole: render(whole, context, *args))
-        return render(template, context, *args)
-
     def _show_page(self, url: str) -> None:
         self.run_url = url
-
-    def _do_render_template_fields(
-        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
-    ) -> None:
-        for name in template_fields:
-            self._renders_text = name in TEXT_FIELDS
-            super()._do_render_template_fields(parent, (name,), *args, **kwargs)
-        self._renders_text = False
-        # Airflow stores the rendered fields right after this, also those of a mapped task.
-        more = getattr(self, "extra_body", None)
-        for tools in (getattr(self, "tools", None), more.get("tools") if isinstance(more, Mapping) else None):
-            for secret in results.secrets_of(tools):
-                mask_secret(secret)
-        if self.text_in_xcom == 0:
-            hide(self, self.template_fields)

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
+from airflow_provider_openai_runs.operators.parse_checks import check_names
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.output_arguments import check_text_in_xcom, checked_output_path
+from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ExistingRunOperator(NamedRun, BaseOperator):
     def __init__(
         self, *, ref: Mapping[str, Any] | None = None, conn_id: str | None = None, **kwargs: Any
     ) -> None:
+        check_names(type(self), kwargs)
         super().__init__(**kwargs)
         self.ref = ref
         self.conn_id = conn_id
@@ -73,7 +75,7 @@ class _GetOperator(ExistingRunOperator):
             else:
                 run = self._collected(hook, ref, path, context)
             run = run if steps else replace(run, steps=None)
-            return results.to_xcom(run, log=self.log, text_limit=self.text_in_xcom)
+            return self.returned(context, run, text_limit=self.text_in_xcom)
 
     def _collected(self, hook: OpenAIRunsHook, ref: RunRef, path: str, context: Context) -> Run:
         """Read the run and write all that it has brought, if it has ended."""
@@ -103,6 +105,8 @@ class GetThreadRunOperator(_GetOperator):
     :param text_in_xcom: bytes of a text of the model that may be in XCom; the rest is in ``output_path``.
     """
 
+    kind = RunKind.THREAD_RUN
+    classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.RESPONSE: "GetResponseOperator"}
     template_fields: Sequence[str] = (
         *("conn_id", "ref", "thread_id", "run_id", "include_steps", "include", "output_path"),
     )
@@ -127,6 +131,8 @@ class GetResponseOperator(_GetOperator):
     :param text_in_xcom: bytes of a text of the model that may be in XCom; the rest is in ``output_path``.
     """
 
+    kind = RunKind.RESPONSE
+    classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.THREAD_RUN: "GetThreadRunOperator"}
     template_fields: Sequence[str] = (
         *("conn_id", "ref", "response_id", "include_steps", "include", "output_path"),
     )
@@ -170,9 +176,8 @@ class CancelRunOperator(ExistingRunOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel the run, and read it once it has ended."""
-        del context
         with airflow_errors():
             ref, wait = self.named_run(), checks.seconds("wait", self.wait)
             run = self.hook_of(ref).cancel(ref, wait=wait)
             self.log.info("%s is %s", ref, run.raw_status)
-            return results.to_xcom(run, log=self.log)
+            return self.returned(context, run)

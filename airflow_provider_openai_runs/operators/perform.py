@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
+from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.attempts.steps import (
     AttemptStep,
@@ -22,12 +23,16 @@ from airflow_provider_openai_runs.triggers import RunCompletionTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
+    from airflow.sdk import Context
 
 
-def perform(operator: BaseOperator, step: AttemptStep, settings: CreateSettings) -> Any:
+def perform(operator: BaseOperator, step: AttemptStep, settings: CreateSettings, context: Context) -> Any:
     """Return the result of a task, or leave its worker."""
     match step:
         case Finished():
+            # With multiple_outputs Airflow pushes every key of the result.
+            if settings.push_xcom and not settings.multiple_outputs:
+                results.push_named(context["ti"], step.result)
             return step.result
         case Defer():
             _defer(operator, step, settings)

@@ -105,6 +105,7 @@ class CreateResponseOperator(BaseCreateOperator):
         "extra_body": "json",
     }
     ui_color = "#d7f0e4"
+    _unanswered_tools = "refuse"
 
     def __init__(
         self,
@@ -180,7 +181,7 @@ class CreateResponseOperator(BaseCreateOperator):
         self.background = background
         self.store = store
         self.extra_body = extra_body
-        self.check_calls()
+        self.check_arguments()
         if self.functions or self.approve:
             check_can_be_answered(store=store, conversation=conversation)
         check_response_presence(

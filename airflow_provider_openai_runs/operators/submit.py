@@ -75,7 +75,7 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
         self.instructions = instructions
         self.tools = tools
         self.extra_body = extra_body
-        self.check_calls()
+        self.check_arguments()
 
     def given_outputs(self) -> Mapping[str, Any]:
         """Return the answers."""

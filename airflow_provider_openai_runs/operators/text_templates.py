@@ -9,12 +9,16 @@ here stays the text that it is; an object that an expression alone returns stays
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from airflow.providers.common.compat.sdk import mask_secret
 from jinja2 import Undefined
 from jinja2.nativetypes import NativeEnvironment
+
+from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.operators.hidden import hide
 
 #: Fields whose value, or whose values inside, are text.
 TEXT_FIELDS = frozenset(
@@ -70,3 +74,32 @@ def render_text(template: Any, render: Callable[[Any], Any]) -> Any:
     )
     found = render(whole)
     return found.value() if isinstance(found, _Nodes) else found
+
+
+class RenderedAsText:
+    """Beside an operator of Airflow: text arguments are rendered as text, and credentials are masked."""
+
+    _renders_text = False
+
+    def _render(self, template: Any, context: Any, *args: Any) -> Any:
+        render = super()._render  # type: ignore[misc]  # the operator's
+        if self._renders_text:
+            return render_text(template, lambda whole: render(whole, context, *args))
+        return render(template, context, *args)
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> None:
+        fields = tuple(template_fields)
+        for name in fields:
+            self._renders_text = name in TEXT_FIELDS
+            render = super()._do_render_template_fields  # type: ignore[misc]  # the operator's
+            render(parent, (name,), *args, **kwargs)
+        self._renders_text = False
+        # Airflow stores the rendered fields right after this, also those of a mapped task.
+        more = getattr(self, "extra_body", None)
+        for tools in (getattr(self, "tools", None), more.get("tools") if isinstance(more, Mapping) else None):
+            for secret in results.secrets_of(tools):
+                mask_secret(secret)
+        if getattr(self, "text_in_xcom", None) == 0:
+            hide(self, fields)

@@ -81,6 +81,7 @@ class CreateRunOperator(BaseCreateOperator):
         "extra_body": "json",
     }
     ui_color = "#d7f0e4"
+    _unanswered_tools = "warn"
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class CreateRunOperator(BaseCreateOperator):
         self.include = include
         self.stream_for_tool = stream_for_tool
         self.extra_body = extra_body
-        self.check_calls()
+        self.check_arguments()
         check_thread_run_presence(thread_id=thread_id, thread=thread, assistant_id=assistant_id)
 
     def build_request(self) -> RunRequest:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,12 @@ MAX_METADATA_VALUE = 512
 MAX_SECONDS = 10 * 365 * 24 * 3600.0
 #: A wrong value is shown up to this many characters; it may be a prompt.
 MAX_SHOWN = 100
+_DURATION = re.compile(
+    r"\s*(?P<number>\d+(\.\d+)?)\s*(?P<unit>s(ec(ond)?s?)?|m(in(ute)?s?)?|h(r|our)?s?|d(ay)?s?)\s*",
+    re.IGNORECASE,
+)
+#: The argument of a timedelta, and the seconds of one, by the first letter of a unit.
+_UNITS = {"s": ("seconds", 1), "m": ("minutes", 60), "h": ("hours", 3600), "d": ("days", 86400)}
 
 
 def invalid(name: str, value: object, rule: str) -> RunRequestError:
@@ -71,7 +78,12 @@ def count(name: str, value: object, *, low: int = 1, high: int | None = None) ->
 
 def seconds(name: str, value: object, *, above: float = 0.0) -> float:
     """Require a positive duration: seconds, or a timedelta."""
-    found = value.total_seconds() if isinstance(value, timedelta) else _as_number(name, value)
+    if isinstance(value, timedelta):
+        found = value.total_seconds()
+    elif isinstance(value, str) and (meant := _duration(value)):
+        raise invalid(name, value, f"must be a number of seconds, or a timedelta: write {meant}")
+    else:
+        found = _as_number(name, value)
     if not above < found <= MAX_SECONDS:
         raise invalid(
             name, value, f"must be more than {above:g} seconds and at most {MAX_SECONDS:g} (ten years)"
@@ -82,12 +94,14 @@ def seconds(name: str, value: object, *, above: float = 0.0) -> float:
 def completion_window(value: object) -> float:
     """Require the seconds to wait for a run; the API's own values for other windows are refused by name."""
     if isinstance(value, str) and not _is_number(value):
+        meant = _duration(value)
         raise invalid(
             "completion_window",
             value,
-            "must be seconds (int, float) or a timedelta: it is how long this task waits. The API "
-            "fields that share the name are background_options={'completion_window': '2h'} of a response and "
-            "completion_window='24h' of a batch; pass the former as background_options",
+            "must be seconds (int, float) or a timedelta: it is how long this task waits"
+            f"{meant and f'; write {meant}'}. The API fields that share the name are "
+            "background_options={'completion_window': '2h'} of a response and completion_window='24h' of a "
+            "batch; pass the former as background_options",
         )
     return seconds("completion_window", value)
 
@@ -128,7 +142,21 @@ def flag(name: str, value: object) -> bool:
 def choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Require one of the choices."""
     if value not in choices:
-        raise invalid(name, value, f"must be one of {', '.join(map(repr, choices))}")
+        meant = did_you_mean(value, choices)
+        raise invalid(name, value, f"must be one of {', '.join(map(repr, choices))}{meant}")
+
+
+def near(value: object, known: Iterable[str]) -> list[str]:
+    """Return what somebody may have meant, the nearest first."""
+    import difflib  # noqa: PLC0415 # for an error only
+
+    return difflib.get_close_matches(value, list(known)) if isinstance(value, str) else []
+
+
+def did_you_mean(value: object, known: Iterable[str], *, meant: Sequence[str] = ()) -> str:
+    """Return the end of an error's sentence that names what may have been meant; empty if nothing is near."""
+    found = [*meant] or near(value, known)[:1]
+    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def mapping(name: str, value: object) -> dict[str, Any]:
@@ -156,6 +184,16 @@ def json_object(name: str, value: object) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise invalid(name, value, "must be a JSON object, as a dict or as its text")
     return dict(found)
+
+
+def _duration(value: str) -> str:
+    """Return how a duration that was written as text is to be written; empty if it is none."""
+    found = _DURATION.fullmatch(value)
+    unit = _UNITS.get(found["unit"].lower()[:1]) if found else None
+    if found is None or unit is None:
+        return ""
+    number = float(found["number"])
+    return f"{number * unit[1]:.15g} or timedelta({unit[0]}={number:.15g})"
 
 
 def _is_number(value: str) -> bool:

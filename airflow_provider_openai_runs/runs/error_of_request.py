@@ -18,15 +18,26 @@ from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailur
 _BAD_REQUEST = 400
 #: How servers describe an id that cannot be one of theirs, for which they answer 400 in place of 404.
 _ID_IS_NONE = re.compile(r"(?i)\b(malformed|invalid|unknown)[\w ]* (id|identifier)\b|\bnot found\b")
+#: How servers describe a route that they do not have; a thing that they do not know has a name, or an id.
+_ROUTE_IS_MISSING = re.compile(
+    r"(?i)\binvalid url\b|\bcannot (get|post)\b|\bno such (endpoint|route)\b|"
+    r"\b(route|endpoint|path|page) not found\b|\bunknown (request )?(url|route|endpoint|path)\b"
+)
 
 
 def error_of_request(
-    failure: RequestFailure, *, doing: str, conn_id: str, missing_route: str | None = None
+    failure: RequestFailure,
+    *,
+    doing: str,
+    conn_id: str,
+    missing_route: str | None = None,
+    base_url: str = "",
 ) -> OpenAIRunError:
     """
     Return the error for a request that failed for good.
 
     :param doing: what was attempted, as in "create a thread run on thread_1".
+    :param base_url: the connection's address as it is used.
     :param missing_route: what the wire API says of a server that does not speak it; None if it does.
     """
     if missing_route is not None:
@@ -53,7 +64,7 @@ def error_of_request(
                 "storage and pays nothing again; or read the run by a Get operator with output_path=... ."
             )
         case FailureKind.NOT_FOUND:
-            return RunNotFoundError(text)
+            return _not_found(text, failure, base_url)
         case FailureKind.REJECTED | FailureKind.NOT_ACCEPTED if (
             failure.active_run_id or failure.conversation_locked
         ):
@@ -67,3 +78,12 @@ def error_of_request(
             return RunCallError(f"{text} The same request would be refused again.", retryable=False)
         case _:
             return RunCallError(text, retry_after=bounded_retry_after(failure.retry_after))
+
+
+def _not_found(text: str, failure: RequestFailure, base_url: str) -> OpenAIRunError:
+    if not _ROUTE_IS_MISSING.search(failure.text):
+        return RunNotFoundError(text)
+    return RunConnectionError(
+        f"{text} That is no answer about a run: the whole route is missing at {base_url or 'its Host'}. "
+        "The connection's Host usually ends in /v1; if it does, this server may not know the route."
+    )

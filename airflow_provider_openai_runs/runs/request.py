@@ -58,7 +58,9 @@ def checked_timeouts(value: object) -> dict[str, float]:
     """Return the budgets of create, read and delete in seconds; what is not given has its default."""
     given = checks.mapping("timeouts", value or {})
     if unknown := sorted(set(given) - set(DEFAULT_TIMEOUTS)):
-        raise checks.invalid("timeouts", given, f"knows create, read and delete, not {unknown[0]!r}")
+        meant = checks.did_you_mean(unknown[0], DEFAULT_TIMEOUTS)
+        rule = f"knows create, read and delete, not {unknown[0]!r}{meant}"
+        raise checks.invalid("timeouts", given, rule)
     return DEFAULT_TIMEOUTS | {
         name: checks.seconds(f"timeouts[{name!r}]", seconds) for name, seconds in given.items()
     }

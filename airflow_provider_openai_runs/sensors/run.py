@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -16,10 +16,10 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
+from airflow_provider_openai_runs.operators.parse_checks import check_names, check_targets
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, PERMANENT_FAILURE_BUDGET
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_unknown_run
@@ -32,7 +32,7 @@ from airflow_provider_openai_runs.runs.polling import (
     PollPolicy,
     WaitLimits,
 )
-from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.wait import WaitResult
@@ -70,6 +70,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         include: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_names(type(self), kwargs)
         super().__init__(**kwargs)
         self.ref = ref
         self.conn_id = conn_id
@@ -79,11 +80,20 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         self.include = include
         self._waiting: PollPolicy | None = None
         self._first_poke_at = 0.0
+        self._last_status: str | None = None
+        self._last_failure: str | None = None
+        self._last_seen = ""
+        check_targets(self)
 
     def execute(self, context: Context) -> Any:
         """Poll once; then wait in the triggerer, or poke as any sensor does."""
         if not self.deferrable:
-            return super().execute(context)
+            try:
+                return super().execute(context)
+            except (AirflowSensorTimeout, AirflowSkipException) as error:
+                if error.__cause__ is not None:  # not the timeout, but what a poke has raised
+                    raise
+                raise type(error)(f"{error} {self._last_seen}") from None
         started_at = time.time()
         try:
             observed = self.poke(context)
@@ -114,11 +124,12 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Finish after the wait in the triggerer."""
-        del context
         with airflow_errors():
             result = WaitResult.from_json(event)
             if result.outcome in {Outcome.REACHED, Outcome.ENDED}:
-                return self._finished(result.ref, reached=result.outcome is Outcome.REACHED).xcom_value
+                return self._finished(
+                    context, result.ref, reached=result.outcome is Outcome.REACHED
+                ).xcom_value
             if result.outcome is Outcome.UNREACHABLE:
                 raise RunUnreachableError(
                     f"Nobody could say how {result.ref} is doing: {result.failure}. It was left alone."
@@ -129,8 +140,8 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
                 else f"execution_timeout={self.execution_timeout}"
             )
             raise AirflowSensorTimeout(
-                f"{result.ref} did not get to {list(self._targets())} within {limit} (status "
-                f"{result.raw_status}). It was left alone and may be running and billing."
+                f"{result.ref} did not get to {list(self._targets())} within {limit}. "
+                f"{_seen(result.raw_status, result.failure)}"
             )
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -143,16 +154,22 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
             except ApiRequestFailed as failed:
                 if self._denied_for_too_long(failed.failure):
                     raise error_of_unknown_run(ref, failed.failure) from None
+                self._last_failure = str(failed.failure)
                 decision = waiting.on_error(failed.failure, now=time.time())
             else:
+                self._last_status, self._last_failure = polled.raw_status, None
                 decision = waiting.on_result(polled, now=time.time())
             for note in decision.notes:
                 self.log.info("%s: %s", ref, note)
             if isinstance(decision, PollAgain):
+                self._last_seen = (
+                    f"{ref.subject} did not get to {list(self._targets())}. "
+                    f"{_seen(self._last_status, self._last_failure)}"
+                )
                 return PokeReturnValue(is_done=False)
             if decision.failure is not None:
                 raise error_of_unknown_run(ref, decision.failure)
-            return self._finished(ref, reached=decision.outcome is Outcome.REACHED)
+            return self._finished(context, ref, reached=decision.outcome is Outcome.REACHED)
 
     def _waiting_for(self, context: Context) -> PollPolicy:
         """Return the one wait of all pokes in this worker; after a reschedule there is a new one."""
@@ -175,11 +192,11 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         budget_is_over = time.time() - self._first_poke_at >= PERMANENT_FAILURE_BUDGET
         return self.reschedule and budget_is_over and not failure.is_transient
 
-    def _finished(self, ref: RunRef, *, reached: bool) -> PokeReturnValue:
+    def _finished(self, context: Context, ref: RunRef, *, reached: bool) -> PokeReturnValue:
         steps = checks.flag("include_steps", self.include_steps)
         run = self.hook_of(ref).retrieve(ref, include_steps=steps, include=self.included())
         if reached:
-            return PokeReturnValue(is_done=True, xcom_value=results.to_xcom(run, log=self.log))
+            return PokeReturnValue(is_done=True, xcom_value=self.returned(context, run))
         error = error_of_run(run, is_ours=False) or RunEndedError(
             f"{ref} ended as {run.raw_status}, which is none of {list(self._targets())}.", retryable=False
         )
@@ -198,6 +215,8 @@ class ThreadRunSensor(BaseRunSensor):
     :param run_id: its id, or thread and run as ``"thread_abc:run_xyz"``.
     """
 
+    kind = RunKind.THREAD_RUN
+    classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.RESPONSE: "ResponseSensor"}
     template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "target_statuses", "include")
 
     def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
@@ -214,9 +233,18 @@ class ResponseSensor(BaseRunSensor):
     :param response_id: its id.
     """
 
+    kind = RunKind.RESPONSE
+    classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.THREAD_RUN: "ThreadRunSensor"}
     template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "target_statuses", "include")
 
     def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.response_id = response_id
         RunRef.check_presence(ref=self.ref, response_id=response_id)
+
+
+def _seen(raw_status: str | None, failure: str | None) -> str:
+    """Say how a run was seen last; the failure is one since then."""
+    since = f"; polls failed since: {failure}" if failure else ""
+    status = f"Its last status was {raw_status}" if raw_status else "Its status was never seen"
+    return f"{status}{since}. It was left alone and may be running and billing."

@@ -38,6 +38,12 @@ _UNWRITABLE = (
     "line break or a curly quote (it is not shown here, since it may be the key). Nothing was sent. Fix the "
     "connection"
 )
+_NO_TLS = (
+    "The connection's address begins with https://, and what listens there does not speak TLS. Nothing was "
+    "sent. Write http:// in its Host, or give the port that speaks TLS"
+)
+#: What OpenSSL calls an answer in plain text; a handshake that breaks off may pass, this does not.
+_PLAIN_ANSWER = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 #: Not accepted, whoever wrote it: too many requests, and something that the request depends on has failed.
 _RETRY_LATER = frozenset({424, 429})
 #: Not accepted, if the API itself says so.
@@ -73,6 +79,9 @@ def failing(request: ApiRequest[Any], redact: Redact) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 # its sentence, its type or its place is kept
         if _cannot_be_written(error):
             failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_UNWRITABLE)
+            raise ApiRequestFailed(failure, pays=request.pays) from None
+        if _answers_without_tls(error):
+            failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_NO_TLS)
             raise ApiRequestFailed(failure, pays=request.pays) from None
         if (large := _too_large(error)) is not None and not request.pays:
             failure = RequestFailure(kind=FailureKind.TOO_LARGE, text=str(large))
@@ -137,6 +146,12 @@ def _cannot_be_written(error: Exception) -> bool:
     cause = error.__cause__
     illegal = isinstance(cause, httpx2.LocalProtocolError) and "header" in str(cause).lower()
     return illegal or isinstance(error, UnicodeEncodeError)
+
+
+def _answers_without_tls(error: Exception) -> bool:
+    """Whether the other side of an https:// address has answered the first bytes in plain text."""
+    cause = error.__cause__
+    return isinstance(cause, httpx2.ConnectError) and any(name in str(cause) for name in _PLAIN_ANSWER)
 
 
 @lru_cache(maxsize=100)

@@ -70,7 +70,9 @@ async def success_event(
         log.info("The result of %s is large, so a worker finishes its task", result.ref)
         return None
     try:
-        await _push(task_instance, {**(values if multiple_outputs else {}), "return_value": values})
+        await _push(
+            task_instance, {**(values if multiple_outputs else results.named(values)), "return_value": values}
+        )
     except Exception as error:  # noqa: BLE001 # a worker can do it again
         log.warning(
             "Could not push the result of %s, so a worker finishes its task: %s",

@@ -158,3 +158,43 @@ def test_no_text_of_a_server_shows_a_key_or_goes_on_for_ever(
 
     assert KEY not in str(error)
     assert len(str(error)) < 800
+
+
+@pytest.mark.parametrize(
+    "said", ["Invalid URL (GET /responses/x)", "Cannot GET /responses/x", "Route not found"]
+)
+def test_a_missing_route_is_no_missing_run_and_the_address_is_named(
+    openai_runs_simulator: Simulator, read: Callable[..., OpenAIRunError], said: str
+) -> None:
+    openai_runs_simulator.fault(Fault(status=404, message=said, times=None))
+    error = read()
+
+    assert isinstance(error, RunConnectionError)
+    assert not isinstance(error, RunNotFoundError)
+    assert "Host usually ends in /v1" in str(error)
+    assert said.split(" (", maxsplit=1)[0] in str(error)
+
+
+def test_the_address_is_named_as_it_is(openai_runs_simulator: Simulator) -> None:
+    openai_runs_simulator.fault(Fault(status=404, message="Invalid URL (POST /responses)", times=None))
+    hook = OpenAIRunsHook()
+    with pytest.raises(RunConnectionError) as caught:
+        hook.create_background_response(model="m", input="Why?")
+
+    assert f"is missing at {str(hook.conn.base_url).rstrip('/')}. " in str(caught.value)
+
+
+def test_https_on_a_port_without_tls_fails_at_once(
+    openai_runs_simulator: Simulator, read: Callable[..., OpenAIRunError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = str(OpenAIRunsHook().conn.base_url).replace("http://", "https://")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_TLS", json.dumps({"conn_type": "openai", "password": KEY, "host": address})
+    )
+    monkeypatch.setattr(openai_runs, "DEFAULT_TIMEOUTS", {"create": 60, "read": 60, "delete": 60})
+    error = read("tls")
+
+    assert isinstance(error, RunConnectionError)
+    assert isinstance(error, AirflowFailException)
+    assert "does not speak TLS" in str(error)
+    assert openai_runs_simulator.requests == []

@@ -85,10 +85,11 @@ def test_a_run_that_completes_ends_its_task_with_what_a_worker_would_push(
     # Airflow would turn what the event brings along into text.
     assert event.xcoms is None
     pushed = supervisor.xcoms["return_value"]
-    assert set(supervisor.xcoms) == {"return_value"}
+    scene.context["ti"].xcoms.clear()
     assert pushed["output_text"] == "Rayleigh scattering."
     ended = {"ref": pushed["ref"], "outcome": "ended", "fate": "ended", "status": "completed"}
     assert pushed == create(deferrable=True).execute_complete(scene.context, ended)
+    assert supervisor.xcoms == {**scene.context["ti"].xcoms, "return_value": pushed}
 
 
 def test_multiple_outputs_are_pushed_one_by_one_too(
@@ -153,8 +154,9 @@ def test_what_only_the_request_can_decide_and_an_empty_answer_are_a_workers(
     scripted.play({"POST /responses": (200, {"id": "resp_1"}), "GET /responses/resp_1": (200, done)})
     given: dict[str, Any] = {"task_id": "ask", "conn_id": "scripted", "model": "m", "input": "?"}
     operator = CreateResponseOperator(
-        **given, tools=[ROWS], completion_window=20, deferrable=True, end_from_trigger=True, do_xcom_push=push
+        **given, completion_window=20, deferrable=True, end_from_trigger=True, do_xcom_push=push
     )
+    operator.tools = [ROWS]  # what a template came to
     event = event_of(operator, scene.context)
     assert not isinstance(event, TaskSuccessEvent)
     assert supervisor.xcoms == {}

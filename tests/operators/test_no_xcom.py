@@ -31,7 +31,8 @@ ENDS: dict[str, tuple[Scenario, dict[str, Any]]] = {
 def test_nothing_is_pushed(scene: Scene, create: Make, end: str, *, deferrable: bool) -> None:
     scenario, given = ENDS[end]
     scene.simulator.script(scenario)
-    operator = create(do_xcom_push=False, deferrable=deferrable, **given)
+    operator = create(do_xcom_push=False, deferrable=deferrable, **{**given, "tools": "{{ tools }}"})
+    operator.tools = given.get("tools")  # what the template came to
     if end == "success":
         scene.run(operator, scene.kept)
     else:

@@ -217,7 +217,7 @@ def test_get_operators_write_what_they_read(
     scene: Scene, respond: Make, run_on: Make, tmp_path: Path
 ) -> None:
     produces(scene, CODE)
-    response, run = scene.run(respond()), scene.run(run_on())
+    response, run = scene.run(respond()), scene.run(run_on(), scene.context_of(task_id="run"))
     for kind, ref in ((GetResponseOperator, response["ref"]), (GetThreadRunOperator, run["ref"])):
         read = scene.run(
             kind(task_id="read", ref=ref, output_path=str(tmp_path)), scene.context_of(task_id="read")

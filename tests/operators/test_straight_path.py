@@ -87,6 +87,7 @@ def test_the_contracts_own_words_are_translated_for_the_api(
             {"type": "code_interpreter"},
             {"type": "function", "function": {"name": "weather", "parameters": parameters}},
         ],
+        on_tool_calls="return",
         stream_for_tool=True,
         temperature="0.5",
         top_p=1,
@@ -154,8 +155,10 @@ def test_a_call_that_the_answer_to_a_create_ends_with_is_returned_where_the_serv
     call = FunctionCall(name="weather", arguments={"city": "Paris"})
     scene.simulator.script(Scenario(function_calls=[[call]], ignores_background=True))
     scene.simulator.fault(Fault(method="GET", path="^/responses/", status=404, times=None))
+    operator = respond(tools="{{ tools }}")
+    operator.tools = [{"type": "function", "name": "weather"}]
     with pytest.raises(ToolCallsPendingError, match="weather"):
-        respond(tools=[{"type": "function", "name": "weather"}]).execute(scene.context)
+        operator.execute(scene.context)
 
     assert scene.context["ti"].xcoms["return_value"]["tool_calls"]
 

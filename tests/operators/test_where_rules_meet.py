@@ -247,7 +247,7 @@ def test_a_mark_while_a_retry_asks_for_the_run_of_the_attempt_before_ends_that_r
     assert scene.creates() == 1
 
 
-def test_an_error_that_tells_the_fate_of_the_run_before_is_no_reason_for_another_word(
+def test_an_error_that_tells_the_fate_of_the_run_before_is_no_reason_for_another_line(
     scene: Scene, create: Make
 ) -> None:
     scene.simulator.script(Scenario(in_progress=0, ends="failed"))

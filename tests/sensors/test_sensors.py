@@ -147,10 +147,31 @@ def test_a_run_that_ended_otherwise_is_skipped_where_airflow_would_skip(
 def test_the_timeout_ends_the_wait_and_leaves_the_run_alone(
     scene: Scene, sense: Make, *, deferrable: bool
 ) -> None:
-    with pytest.raises(AirflowSensorTimeout):
-        scene.run(sense(LONG, timeout=0.3, deferrable=deferrable))
+    sensor = sense(LONG, timeout=0.3, deferrable=deferrable)
+    with pytest.raises(AirflowSensorTimeout) as caught:
+        scene.run(sensor)
 
     assert len(scene.simulator.active()) == 1
+    text = str(caught.value)
+    assert sensor.named_run().id in text
+    assert "Its last status was in_progress. It was left alone and may be running and billing." in text
+
+
+@BOTH
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_the_timeout_names_the_last_failure(
+    scene: Scene, sense: Make, *, deferrable: bool, soft_fail: bool
+) -> None:
+    sensor = sense(LONG, timeout=0.3, deferrable=deferrable, soft_fail=soft_fail)
+    scene.simulator.fault(Fault(status=503, times=None))
+    with pytest.raises((AirflowSensorTimeout, AirflowSkipException)) as caught:
+        scene.run(sensor)
+
+    # A skip after a deferral is Airflow's own; the timeout is its cause.
+    text = str(caught.value.__cause__ or caught.value)
+    assert f"{sensor.named_run().id} " in text
+    assert "Its status was never seen; polls failed since: " in text
+    assert "HTTP 503" in text
 
 
 @BOTH

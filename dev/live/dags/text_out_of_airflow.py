@@ -61,7 +61,8 @@ with DAG(
     ask("is_incomplete")
     ask("is_refused_by_the_server")
     ask("calls", functions=[look_up], max_tool_errors=2)
-    ask("calls_nobody", tools=[{"type": "function", "name": "look_up"}])
+    # A template: the parse refuses a function that nobody answers, where it can read its name.
+    ask("calls_nobody", tools=[{"type": "function", "name": "{{ 'look_up' }}"}])
     ask("has_a_wrong_argument", temperature="{{ prompt('has_a_wrong_argument') }}")
     CreateRunOperator(
         task_id="thread_run",

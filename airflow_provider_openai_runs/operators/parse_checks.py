@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What can be said of a task while its Dag is parsed: names of arguments, and values that are no templates.
+
+A template, an ``XComArg`` and a callable wait for their turn: they are checked
+before anything is sent.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.policies import check_policies
+from airflow_provider_openai_runs.runs.request import checked_timeouts
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.tools import names_of
+from airflow_provider_openai_runs.tool_calls.approval_checks import check_approval, check_approved_calls
+from airflow_provider_openai_runs.tool_calls.checks import check_functions
+from airflow_provider_openai_runs.typed.checks import check_output_type
+
+#: What to do about function tools that the task has no answer for.
+Unanswered = Literal["refuse", "warn", "allow"]
+
+#: Names that other packages, or the API's other kind of run, have for an argument of ours.
+_OTHER_NAMES = {
+    "openai_conn_id": ("conn_id",),
+    "connection_id": ("conn_id",),
+    "timeout": ("completion_window", "execution_timeout"),
+    "wait_timeout": ("completion_window",),
+    "wait_for_completion": ("completion_window",),
+    "wait": ("completion_window",),
+    "wait_seconds": ("completion_window", "poll_interval"),
+    "poke_interval": ("poll_interval",),
+    "polling_interval": ("poll_interval",),
+    "check_interval": ("poll_interval",),
+    "poll_interval": ("poke_interval",),
+    "completion_window": ("timeout",),
+    "max_tokens": ("max_output_tokens",),
+    "max_completion_tokens": ("max_output_tokens",),
+    "max_output_tokens": ("max_completion_tokens",),
+    "messages": ("input", "thread"),
+    "input_text": ("input",),
+    "response_format": ("output_type", "text"),
+    "reasoning_effort": ("reasoning",),
+    "conversation_id": ("conversation",),
+    "tool_outputs": ("outputs",),
+}
+_TEMPLATE_MARKS = ("{{", "{%", "{#")
+
+
+def check_names(operator: type[Any], unknown: Mapping[str, Any]) -> None:
+    """
+    Refuse an argument that neither the operator nor Airflow knows, and name the one that was meant.
+
+    :param operator: the class that is called; what its bases take, it takes.
+    :param unknown: the arguments that are left for Airflow.
+    :raises TypeError: as Python does for an argument that there is not.
+    """
+    known = _arguments_of(operator)
+    # Airflow hands on arguments of its own, which begin like this.
+    for name in (name for name in unknown if name not in known and not name.startswith("_")):
+        meant = [other for other in _OTHER_NAMES.get(name, ()) if other in known]
+        raise TypeError(
+            f"{operator.__name__} has no argument {name!r}{checks.did_you_mean(name, known, meant=meant)}"
+        )
+
+
+def _arguments_of(operator: type[Any]) -> set[str]:
+    known = set()
+    for base in operator.__mro__:
+        if (init := vars(base).get("__init__")) is not None:
+            for name, parameter in inspect.signature(init).parameters.items():
+                if parameter.kind in {parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+                    known.add(name)
+    return known - {"self"}
+
+
+def check_create(operator: Any, *, unanswered: Unanswered) -> None:
+    """
+    Check a task that creates a run.
+
+    :param operator: with all of its arguments.
+    :param unanswered: what to do about function tools, if nobody here has an answer to their calls.
+    :raises RunRequestError: naming argument, value and rule.
+    """
+    window, interval = _literal(operator, "completion_window"), _literal(operator, "poll_interval")
+    window = None if window is None else checks.completion_window(window)
+    interval = None if interval is None else checks.seconds("poll_interval", interval)
+    if window is not None and interval is not None and interval > window:
+        raise checks.invalid(
+            "poll_interval",
+            operator.poll_interval,
+            f"is longer than completion_window={window:g} s: the run would be polled once at most",
+        )
+    checked_timeouts(_literal(operator, "timeouts"))
+    check_policies(operator)
+    check_functions(operator.functions)
+    check_approval(operator.approve)
+    if operator.output_type is not None:
+        check_output_type(operator.output_type)
+    checked = operator.output_type is not None or operator.output_path is not None
+    if operator.completion_window is None and (operator.functions or operator.approve or checked):
+        raise RunRequestError(
+            "functions, approve, output_type and output_path need completion_window=...: without it the "
+            "task does not wait for the run, so that nobody would be there. Nothing was sent."
+        )
+    check_calls(operator)
+    if unanswered != "allow":
+        _check_answered(operator, is_refused=unanswered == "refuse")
+
+
+def check_calls(operator: Any) -> None:
+    """
+    Check that ``approve`` can name a call; again once templates are rendered, which may bring tools.
+
+    :raises RunRequestError: naming what is unknown.
+    """
+    check_approved_calls(
+        operator.approve,
+        functions=operator.functions,
+        tools=getattr(operator, "tools", None),
+        prompt=getattr(operator, "prompt", None),
+        more=getattr(operator, "extra_body", None),
+    )
+
+
+def check_targets(operator: Any) -> None:
+    """
+    Check the statuses that a sensor waits for; one that only a server may know is a warning.
+
+    :raises RunRequestError: for what is nearly one of the API's.
+    """
+    statuses = _literal(operator, "target_statuses")
+    if statuses is None:
+        return
+    known = [status.value for status in RunStatus if status is not RunStatus.UNKNOWN]
+    for status in checks.sequence("target_statuses", statuses):
+        if _is_open(status) or checks.text("target_statuses", status) in known:
+            continue
+        rule = f"{status!r} is no status of the API{checks.did_you_mean(status, known)}"
+        if checks.near(status, known):
+            raise checks.invalid("target_statuses", statuses, rule)
+        text = f"{operator.task_id}: target_statuses: {rule}. Known are {', '.join(known)}."
+        warnings.warn(text, UserWarning, stacklevel=2)
+
+
+def _check_answered(operator: Any, *, is_refused: bool) -> None:
+    tools, more = getattr(operator, "tools", None), getattr(operator, "extra_body", None)
+    answers = operator.functions or operator.approve or operator.on_tool_calls == "return"
+    more = more if isinstance(more, Mapping) else {}
+    never_called = "none" in (getattr(operator, "tool_choice", None), more.get("tool_choice"))
+    if answers or never_called or operator.completion_window is None:
+        return
+    named = names_of(tools) | names_of(more.get("tools"))
+    names = sorted(name for name in named if not _is_open(name))
+    if not names:
+        return
+    then = "fails the task" if is_refused else "ends the run and fails the task"
+    text = (
+        f"tools: nobody here can answer a call of {', '.join(map(repr, names))}, so that such a call {then}. "
+        "Give functions=[...] that answer it, or on_tool_calls='return' and a SubmitToolOutputsOperator, or "
+        "tool_choice='none'."
+    )
+    if is_refused:
+        raise RunRequestError(f"{text} Nothing was sent.")
+    warnings.warn(f"{operator.task_id}: {text}", UserWarning, stacklevel=2)
+
+
+def _literal(operator: Any, name: str) -> Any:
+    """Return the value of an argument; None if Airflow renders it later."""
+    value = getattr(operator, name)
+    return None if name in operator.template_fields and _is_open(value) else value
+
+
+def _is_open(value: object) -> bool:
+    """Tell whether Airflow makes something else of a value in a template field, as a whole or within."""
+    if isinstance(value, str):
+        return any(mark in value for mark in _TEMPLATE_MARKS)
+    if callable(value) or (hasattr(value, "resolve") and not isinstance(value, os.PathLike)):
+        return True
+    return any(map(_is_open, _items(value)))
+
+
+def _items(value: object) -> Iterator[object]:
+    if isinstance(value, Mapping):
+        yield from value.values()
+    elif isinstance(value, (list, tuple, set)):
+        yield from value
