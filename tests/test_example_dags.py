@@ -87,7 +87,7 @@ def test_an_example_succeeds_and_pays_for_no_run_twice(
     if dag.has_task("prompts"):
         prompts = dag.get_task("prompts")
         rows = prompts.python_callable(rows=ROWS)
-        prompts.python_callable = lambda **_: rows
+        prompts.python_callable = lambda *_, **__: rows
     run = dag.test()
 
     assert run.state == "success"

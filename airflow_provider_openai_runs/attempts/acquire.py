@@ -75,6 +75,9 @@ class RunAcquirer:
 
     def _acquire(self) -> Acquired | WaitForThread:
         record = self.store.current()
+        if record is not None and not record.intent_at:
+            # Of a damaged record. The run may be so fresh that its server does not show it yet.
+            record = replace(record, intent_at=self.clock())
         situation = Situation(
             record=record or self.guess,
             is_guess=record is None and self.guess is not None,

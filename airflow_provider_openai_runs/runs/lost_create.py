@@ -43,7 +43,6 @@ def search(record: Record, observed: Observation | None, now: float) -> SearchRe
         return SearchResult(ref=None, conclusive=False)
     if isinstance(result, SearchResult):
         return result
-    began = record.intent_at or now  # a damaged record lacks it
     if isinstance(result, RequestFailure):
         if result.kind is FailureKind.ACCESS_DENIED:
             error = RunConnectionError(
@@ -52,9 +51,9 @@ def search(record: Record, observed: Observation | None, now: float) -> SearchRe
                 "the task."
             )
             return GiveUp(error=error)
-        if now >= began + SEARCH_SECONDS:
+        if now >= record.intent_at + SEARCH_SECONDS:
             return SearchResult(ref=None, conclusive=False)
-    return SearchRun(intent=record, until=min(now, began + CREATE_SECONDS) + SEARCH_SECONDS)
+    return SearchRun(intent=record, until=min(now, record.intent_at + CREATE_SECONDS) + SEARCH_SECONDS)
 
 
 def after_a_lost_create(

@@ -178,7 +178,7 @@ def _after_a_failed_poll(
             "the task."
         )
         return Decision(step=GiveUp(error=error), record=record)
-    created_at = record.back_at(ref).created_at or record.intent_at or now  # a damaged record has neither
+    created_at = record.back_at(ref).created_at or record.intent_at
     if failure.kind is FailureKind.NOT_FOUND and now > created_at + NOT_FOUND_GRACE:
         return create(record, policy, f"{ref} of an earlier attempt is gone from the server")
     if record.refused:

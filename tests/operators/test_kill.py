@@ -36,7 +36,7 @@ def test_a_kill_while_waiting_cancels_the_run_within_the_five_seconds_that_airfl
     scene: Scene, create: Make, start: Callable[..., Future[Any]]
 ) -> None:
     scene.simulator.script(LONG)
-    operator = create(poll_interval=60)
+    operator = create(poll_interval=25)
     working = start(operator, scene.context_of(None, state="failed"))
     wait_until(scene.simulator.active)
     time.sleep(0.1)
@@ -199,7 +199,7 @@ def test_execution_timeout_in_the_worker_cancels_the_run_although_a_retry_is_lef
         raise AirflowTaskTimeout("Timeout")
 
     scene.simulator.script(LONG)
-    operator = create(poll_interval=60)
+    operator = create(poll_interval=25)
     before = signal.signal(signal.SIGALRM, time_is_over)
     signal.setitimer(signal.ITIMER_REAL, 0.6)
     try:

@@ -255,7 +255,7 @@ def test_execution_timeout_of_a_replaced_worker_leaves_its_successors_run(
     scene: Scene, create: Make, state: str
 ) -> None:
     scene.simulator.script(LONG)
-    operator = create(poll_interval=60)
+    operator = create(poll_interval=25)
     with execution_timeout(0.5):
         operator.execute(scene.context_of(scene.store, state=state))
     operator.on_kill()
@@ -267,7 +267,7 @@ def test_execution_timeout_of_a_worker_whose_successor_runs_leaves_the_run(
     scene: Scene, create: Make
 ) -> None:
     scene.simulator.script(LONG)
-    operator = create(poll_interval=60)
+    operator = create(poll_interval=25)
     scene.store.fail("set", scene.gone, skip=2)  # the two writes of the create
     with execution_timeout(0.5):
         operator.execute(scene.kept)
@@ -278,7 +278,7 @@ def test_execution_timeout_of_a_worker_whose_successor_runs_leaves_the_run(
 
 def test_execution_timeout_goes_by_cancel_on_timeout(scene: Scene, create: Make) -> None:
     scene.simulator.script(LONG)
-    operator = create(poll_interval=60, cancel_on_timeout=False)
+    operator = create(poll_interval=25, cancel_on_timeout=False)
     lines = scene.log_of(operator)
     with execution_timeout(0.5):
         operator.execute(scene.kept)
@@ -290,7 +290,7 @@ def test_execution_timeout_goes_by_cancel_on_timeout(scene: Scene, create: Make)
 
 def test_a_retry_after_execution_timeout_creates_a_run_of_its_own(scene: Scene, create: Make) -> None:
     scene.simulator.script(LONG)
-    operator = create(poll_interval=60)
+    operator = create(poll_interval=25)
     with execution_timeout(0.5):
         operator.execute(scene.kept)
     scene.simulator.script(Scenario(queued=0.01, in_progress=0.02))
