@@ -191,8 +191,12 @@ class KillHandler:
         except BaseException as error:
             self._end_after(error)
             raise
-        if self._killed_at is not None:
-            self._ended(Cause.KILLED)
+        else:
+            if self._killed_at is not None:
+                self._ended(Cause.KILLED)
+        finally:
+            # Its traceback holds the attempt and its clients, which would hold it in turn.
+            self._raised = None
 
     def _end_after(self, error: BaseException) -> None:
         if error is self._raised:
