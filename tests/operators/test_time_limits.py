@@ -57,7 +57,7 @@ def test_cancel_on_timeout_false_leaves_the_run_and_a_retry_waits_for_it_with_a_
 
 def test_a_run_found_completed_has_won_whatever_the_clock_says(scene: Scene, respond: Make) -> None:
     scene.simulator.script(Scenario(queued=0, in_progress=0.2))
-    found = respond(completion_window=0.25, poll_interval=1).execute(scene.context)
+    found = respond(completion_window=0.25, poll_interval=0.25).execute(scene.context)
 
     assert found["status"] == "completed"
     assert scene.simulator.count("POST", "/cancel$") == 0
