@@ -26,7 +26,7 @@ _SHOWN = 5
 _SECRET_MEMBERS = ("authorization", "headers")
 
 
-def to_xcom(run: Run, *, log: Logger, text_limit: int | None = None) -> dict[str, Any]:
+def to_xcom(run: Run, *, log: Logger, text_limit: int | None) -> dict[str, Any]:
     """
     Return the run as plain JSON under the contract's names.
 

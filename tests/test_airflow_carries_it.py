@@ -159,7 +159,7 @@ def test_whatever_a_response_says_its_result_and_its_errors_are_carried(data: di
     ref = RunRef(kind=RunKind.RESPONSE, id=data["id"], conn_id="c")
     run: Run = wire.retrieve(ref).read(ApiReply(data=data, headers={}))
 
-    pushed(results.to_xcom(run, log=structlog.get_logger()))
+    pushed(results.to_xcom(run, log=structlog.get_logger(), text_limit=None))
     lines = [results.summary(run), describe_calls(run.tool_calls), name_calls(run.tool_calls)]
     lines += [approval_text.subject(run.ref, 1), str(run.ref)]
     lines += [str(error) for ours in (True, False) if (error := error_of_run(run, is_ours=ours))]
@@ -196,7 +196,7 @@ def test_whatever_a_thread_run_says_its_result_and_its_errors_are_carried(
         flow.send(ApiReply(data={"data": steps}))
     run: Run = stop.value.value
 
-    pushed(results.to_xcom(run, log=structlog.get_logger()))
+    pushed(results.to_xcom(run, log=structlog.get_logger(), text_limit=None))
     for line in (results.summary(run), *([str(error)] if (error := error_of_run(run)) else [])):
         logged(line)
 

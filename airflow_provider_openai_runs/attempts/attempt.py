@@ -122,7 +122,7 @@ class Attempt:
             hook = self._show(acquired)
             self._kill_handler.settle()  # from now on it is known to whoever asked for it
             run = acquired.created or hook.retrieve(acquired.run.ref)
-            return Finished(result=results.to_xcom(run, log=self._log))
+            return Finished(result=results.to_xcom(run, log=self._log, text_limit=settings.text_in_xcom))
         return self._go_on(acquired, self._wait(acquired))
 
     def complete(self, event: Any) -> AttemptStep:

@@ -180,4 +180,4 @@ class CancelRunOperator(ExistingRunOperator):
             ref, wait = self.named_run(), checks.seconds("wait", self.wait)
             run = self.hook_of(ref).cancel(ref, wait=wait)
             self.log.info("%s is %s", ref, run.raw_status)
-            return self.returned(context, run)
+            return self.returned(context, run, text_limit=None)

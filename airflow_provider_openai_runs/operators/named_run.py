@@ -48,7 +48,7 @@ class NamedRun:
             )
         return ref
 
-    def returned(self: Any, context: Context, run: Run, *, text_limit: int | None = None) -> dict[str, Any]:
+    def returned(self: Any, context: Context, run: Run, *, text_limit: int | None) -> dict[str, Any]:
         """Return the run's dict, what the next task reads by its name pushed before."""
         values = results.to_xcom(run, log=self.log, text_limit=text_limit)
         # With multiple_outputs Airflow pushes every key of the result.

@@ -93,7 +93,7 @@ KILL_ASK_PAUSE = 0.2
 KILL_NOTICE_SECONDS = 0.25
 #: A trigger's ``on_kill`` is bounded to 30 s: how long Airflow is asked for the task's state, then the
 #: cancel.
-TRIGGER_ASK_SECONDS = 19.0
+TRIGGER_ASK_SECONDS = 14.0
 TRIGGER_KILL_WAIT = 10.0
 #: Between two of those questions.
 TRIGGER_ASK_PAUSE = 1.0

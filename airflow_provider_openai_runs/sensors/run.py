@@ -196,7 +196,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         steps = checks.flag("include_steps", self.include_steps)
         run = self.hook_of(ref).retrieve(ref, include_steps=steps, include=self.included())
         if reached:
-            return PokeReturnValue(is_done=True, xcom_value=self.returned(context, run))
+            return PokeReturnValue(is_done=True, xcom_value=self.returned(context, run, text_limit=None))
         error = error_of_run(run, is_ours=False) or RunEndedError(
             f"{ref} ended as {run.raw_status}, which is none of {list(self._targets())}.", retryable=False
         )

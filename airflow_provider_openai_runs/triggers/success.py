@@ -85,7 +85,8 @@ async def success_event(
 
 
 def _small_values(run: Run, log: Logger) -> dict[str, Any] | None:
-    values = results.to_xcom(run, log=log)
+    # A task that withholds texts has an output_path, and a worker ends it.
+    values = results.to_xcom(run, log=log, text_limit=None)
     return values if size_of(values) <= results.MAX_XCOM_BYTES else None
 
 

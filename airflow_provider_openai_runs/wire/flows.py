@@ -110,20 +110,15 @@ def content(file: RunFile, receiver: Receiver) -> Flow[None]:
 
 def withholding(flow: Flow[T]) -> Flow[T]:
     """Run a flow in which no failure repeats what the server said: it may quote the prompt, or the answer."""
-    advance: Callable[[], ApiRequest[Any] | Sleep] = partial(next, flow)
-    while True:
+
+    def sent(step: ApiRequest[Any] | Sleep) -> Flow[Any]:
         try:
-            step = advance()
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        try:
-            found = yield step
+            return (yield step)
         except ApiRequestFailed as failed:
             withheld = replace(failed.failure, is_withheld=True)
-            advance = partial(flow.throw, ApiRequestFailed(withheld, pays=failed.pays))
-        else:
-            advance = partial(flow.send, found)
+            raise ApiRequestFailed(withheld, pays=failed.pays) from None
+
+    return (yield from _with_each(flow, sent))
 
 
 def single(request: ApiRequest[T]) -> Flow[T]:
@@ -229,7 +224,11 @@ def with_retries(flow: Flow[T], *, budget: float) -> Flow[T]:
     not accept (connect errors, 429, 424, 409 and 503 in the API's own form): a time-out or a 500 may have
     started the run.
     """
-    ends = time.monotonic() + budget
+    return (yield from _with_each(flow, partial(_sent_until, ends=time.monotonic() + budget)))
+
+
+def _with_each(flow: Flow[T], sent: Callable[[ApiRequest[Any] | Sleep], Flow[Any]]) -> Flow[T]:
+    """Run a flow, each of its steps by a flow of its own."""
     advance: Callable[[], ApiRequest[Any] | Sleep] = partial(next, flow)
     while True:
         try:
@@ -238,23 +237,23 @@ def with_retries(flow: Flow[T], *, budget: float) -> Flow[T]:
             result: T = stop.value
             return result
         try:
-            found = (yield step) if isinstance(step, Sleep) else (yield from _sent_until(step, ends))
+            found = yield from sent(step)
         except ApiRequestFailed as failed:
             advance = partial(flow.throw, failed)
         else:
             advance = partial(flow.send, found)
 
 
-def _sent_until(request: ApiRequest[T], ends: float) -> Flow[T]:
-    if request.once:
-        return (yield request)  # type: ignore[no-any-return]  # a flow yields requests of any kind
+def _sent_until(request: ApiRequest[Any] | Sleep, ends: float) -> Flow[Any]:
+    if isinstance(request, Sleep) or request.once:
+        return (yield request)
     tries = 0
     while True:
         left = max(LEAST_REPLY_TIMEOUT, ends - time.monotonic())
         takes_long = request.pays or request.receiver is not None
         timeout = request.timeout or (left if takes_long else min(left, REPLY_TIMEOUT))
         try:
-            found: T = yield replace(request, timeout=timeout)
+            found = yield replace(request, timeout=timeout)
         except ApiRequestFailed as failed:
             failure = failed.failure
             pause = pause_before_retry(failure, tries)
