@@ -105,7 +105,8 @@ class BulkAttempt:
         """Whether every item has its final word in a committed part, or nothing more is to be created."""
         has_more = self.stopped is None and (not self._is_read_whole or self._missed)
         is_busy = self._is_reading or self._polling or self._part is not None or not self._parts.is_empty
-        waits = self.items.runs and self.stopped is not StopReason.DENIED
+        # Of runs that nobody may poll any more the end is not known; a retry goes on with them.
+        waits = len(self._polls) if self.stopped is StopReason.DENIED else self.items.runs
         return not (has_more or is_busy or waits) and self._dispatcher.is_settled
 
     def next(self, now: float) -> list[Command]:
@@ -119,8 +120,12 @@ class BulkAttempt:
         ]
 
     def stop(self, reason: StopReason) -> None:
-        """Create nothing more, and end what is active."""
-        if self.stopped is None:
+        """
+        Create nothing more; what is active is ended, but where only the account is to blame.
+
+        Runs that were created before go on well without a quota, and are paid for.
+        """
+        if self.stopped in {None, StopReason.DENIED}:
             self.stopped = reason
             self._dispatcher.stop()
             self._rows = {row: self._rows[row] for row in self._dispatcher.sending if row in self._rows}
@@ -247,7 +252,7 @@ class BulkAttempt:
             yield Commit(events=events)
 
     def _polls_due(self, now: float) -> Iterator[Poll | Cancel]:
-        if self.stopped is None:
+        if self.stopped in {None, StopReason.DENIED}:
             due = [row for row in self._polls.due(now) if row not in self._polling]
             self._polling.update(due)
             yield from (Poll(run=self.items.runs[row]) for row in due)
@@ -299,7 +304,7 @@ class BulkAttempt:
         self._missed.add(row)
 
     def _on_given_up(self, row: int, done: Done, now: float) -> None:
-        """End what cannot be polled any more: one run that is gone, or all, where the key is refused."""
+        """Decide about a run that is not polled any more: time is over, it is gone, or the key is refused."""
         if done.outcome is WaitOutcome.WINDOW_OVER:
             self.stop(StopReason.WINDOW_OVER)
         elif done.failure is not None and done.failure.kind is FailureKind.NOT_FOUND:

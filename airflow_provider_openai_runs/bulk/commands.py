@@ -14,7 +14,7 @@ from airflow_provider_openai_runs.runs.model import PollResult, Run
 
 
 class StopReason(StrEnum):
-    """Why a task creates nothing more and ends what is active."""
+    """Why a task creates nothing more."""
 
     WINDOW_OVER = "window_over"
     TOO_MANY_FAILED = "too_many_failed"
