@@ -24,7 +24,7 @@ from airflow_provider_openai_runs.bulk.commands import (
     WritePart,
 )
 from airflow_provider_openai_runs.bulk.dispatcher import Dispatcher, Limits
-from airflow_provider_openai_runs.bulk.events import Created, Intended, NewRun, PartWritten, Retried
+from airflow_provider_openai_runs.bulk.events import Created, Event, Intended, NewRun, PartWritten, Retried
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
@@ -82,6 +82,8 @@ class BulkAttempt:
         self._is_read_whole = False
         self._count = 0
         self._pass_began_at = now
+        #: Events that are being committed, or have to be committed again.
+        self._events: tuple[Event, ...] = ()
         self._is_committing = False
         self._commits_again_at = now
         #: A file that is being written, or has to be written again.
@@ -156,7 +158,7 @@ class BulkAttempt:
 
         :param began_at: Unix seconds; from then on a later attempt may have read them.
         """
-        self._is_committing = False
+        self._events, self._is_committing = (), False
         for event in self._dispatcher.on_committed(began_at):
             if isinstance(event, Created):
                 self._polls.add(event.runs, now=began_at)
@@ -245,11 +247,13 @@ class BulkAttempt:
     def _to_commit(self, now: float) -> Iterator[Commit]:
         if self._is_committing or now < self._commits_again_at:
             return
-        events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now))
-        if events:
+        if not self._events:
+            self._events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now)) or ()
+            creates = sum(len(event.rows) for event in self._events if isinstance(event, Intended))
+            self._rate_limit.on_sent(creates)
+        if self._events:
             self._is_committing = True
-            self._rate_limit.on_sent(sum(len(event.rows) for event in events if isinstance(event, Intended)))
-            yield Commit(events=events)
+            yield Commit(events=self._events)
 
     def _polls_due(self, now: float) -> Iterator[Poll | Cancel]:
         if self.stopped in {None, StopReason.DENIED}:

@@ -140,3 +140,11 @@ def test_the_end_of_the_window_ends_what_a_denied_account_has_left() -> None:
     assert task.attempt.stopped is StopReason.WINDOW_OVER
     assert task.attempt.is_over
     assert task.cancelled == ["resp_0"]
+
+
+def test_a_bad_row_that_is_read_again_before_its_part_is_written_has_one_error() -> None:
+    task = Task(None)
+    for _ in range(2):
+        task.attempt.on_rows([Row(number=1, error="no JSON")], is_last=False, now=NOW)
+    parts = [command.part for command in task.attempt.next(NOW + 10) if isinstance(command, WritePart)]
+    assert [part.written.failed for part in parts] == [(1,)]

@@ -235,6 +235,10 @@ class BulkAttemptMachine(RuleBasedStateMachine):
             if luck in {Luck.GOOD, Luck.UNANSWERED}:
                 self._done_for_nobody(command)
         self.world.now += SEND_WITHIN
+        late = [command for command in self.attempt.next(self.world.now) if isinstance(command, Send)]
+        assert not late, "the attempt before, which was only cut off, still sends creates"
+        lost = self.world.items().count(ItemState.INTENDED)
+        assert lost <= self.limits.max_unrecorded, "more creates may be lost than were allowed"
         self._begin()
 
     def _done_for_nobody(self, command: Command) -> None:
@@ -259,6 +263,7 @@ class BulkAttemptMachine(RuleBasedStateMachine):
         for row, times in paid.items():
             allowed = 1 + items.retries(row) + items.resubmits(row)
             assert times <= allowed, f"row {row} was paid for {times} times, {allowed} were allowed"
+            assert items.retries(row) <= self.limits.item_retries
         tokens = Counter(run.token for run in self.world.runs.values())
         assert max(tokens.values(), default=0) <= 1, "a token was used twice"
 
@@ -279,7 +284,8 @@ class BulkAttemptMachine(RuleBasedStateMachine):
         """Without faults it comes to its end, whatever happened before."""
         if not hasattr(self, "world"):
             return
-        self.crash([])
+        if self.attempt.stopped is not None:
+            self.crash([])
         for _ in range(400):
             if self.attempt.is_over:
                 break
