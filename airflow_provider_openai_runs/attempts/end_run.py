@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,7 @@ from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.lost_create import runs_of
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
-from airflow_provider_openai_runs.wire import ApiRequest, flows, wire_of
+from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
 _CALLS_LEFT = "It has ended; nobody answers its calls."
@@ -187,15 +187,16 @@ class RunEnding:
         is_just_created = self.watched.ref is None
         return time.time() + NOT_FOUND_GRACE if is_just_created else self.watched.visible_by
 
-    def _closed(self, close: ApiRequest[None]) -> str:
+    def _closed(self, close: Callable[[], Flow[str | None]]) -> str:
         """Answer the calls of a response with an error; left open they would block its conversation."""
         try:
-            request = replace(close, timeout=KILL_POLL_SECONDS)
-            self.requests.run_flow(flows.single(request), self.watched.conn_id, budget=KILL_POLL_SECONDS)
+            closed = self.requests.run_flow(close(), self.watched.conn_id, budget=KILL_POLL_SECONDS)
         except ApiRequestFailed as failed:
             return f"Its calls are left open in its conversation ({failed.failure})."
         except Exception as error:  # noqa: BLE001 # its connection may be gone
             return f"Its calls are left open in its conversation ({type(error).__name__})."
+        if closed is None:
+            return _CALLS_LEFT
         return "Its calls were answered with an error, so that its conversation can be used again."
 
     # -- Airflow ------------------------------------------------------------------------------------------

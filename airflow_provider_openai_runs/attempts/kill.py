@@ -34,7 +34,7 @@ from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.tool_calls.worker_thread import Job, Worker
-from airflow_provider_openai_runs.wire import ApiRequest
+from airflow_provider_openai_runs.wire import Flow
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -92,11 +92,11 @@ class KillHandler:
         """Build the client that a kill will need."""
         self._requests.prepare(hook.conn_id, hook.get_conn)
 
-    def watch(self, ref: RunRef, *, close: ApiRequest[None] | None = None) -> None:
+    def watch(self, ref: RunRef, *, close: Callable[[], Flow[str | None]] | None = None) -> None:
         """
         Watch over this run from now on.
 
-        :param close: answers the calls that it waits for with an error.
+        :param close: the flow that answers the calls that it waits for with an error.
         """
         watched = self._watched
         if watched is None or watched.ref != ref or close is not None:

@@ -18,7 +18,7 @@ from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.worker_thread import Job
-from airflow_provider_openai_runs.wire import ApiRequest, Flow, flows
+from airflow_provider_openai_runs.wire import Flow, flows
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Watched:
     :param visible_by: until this Unix time a 404 means that the run is not visible yet.
     :param intent: of a create of this attempt.
     :param create: the create under way, or the one that was not answered.
-    :param close: answers the calls that the run waits for with an error, as long as they are not answered.
+    :param close: the flow that answers the calls of the run with an error, as long as they are not answered.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Watched:
     visible_by: float = 0.0
     intent: Record | None = None
     create: Job | None = None
-    close: ApiRequest[None] | None = None
+    close: Callable[[], Flow[str | None]] | None = None
 
 
 @dataclass(kw_only=True)

@@ -135,19 +135,16 @@ def answer(
     return answered
 
 
-def close(ref: RunRef) -> Flow[str | None]:
+def close(ref: RunRef, request: RunRequest | None = None) -> Flow[str | None]:
     """
     Answer with an error the calls of a response that nobody goes on with: they would block its conversation.
 
+    :param request: it created the run, if that is known.
     :return: the conversation that can be used again; None where there is nothing to close.
     """
     wire = wire_of(ref.kind)
-    run: Run = yield wire.retrieve(ref)
-    request = wire.close(run, conversation=None)
-    if request is None:
-        return None
-    yield request
-    return run.ref.thread_id
+    run: Run = yield wire.retrieve(ref, request)
+    return (yield from wire.close(run, conversation=None))
 
 
 def cancel(
