@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs.bulk.rows import Row, of_file, of_items, with_request, with_unique_ids
+from airflow_provider_openai_runs.bulk.rows import (
+    Row,
+    check_form,
+    of_file,
+    of_items,
+    with_bodies,
+    with_request,
+    with_unique_ids,
+)
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
@@ -33,6 +41,7 @@ _PIECE = 1024 * 1024
 _VERSIONS = ("ETag", "etag", "e_tag", "md5Hash", "content_md5")
 
 Request = Callable[[Mapping[str, Any]], Any]
+Body = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,28 +79,32 @@ class BulkInput:
     """
     The rows of a task; threads may read it, each for itself.
 
+    :param source: gives the rows as they stand there, from the first one on.
     :param request: the user's function from a row's values to the arguments that differ.
+    :param body: from the arguments of a row to the body of its create; a RunRequestError is the row's error.
     :param resubmits_lost: whether creates that were lost in an earlier task are among them.
     """
 
     head: InputHead
     source: Callable[[], Iterator[Row]]
     request: Request | None = None
+    body: Body | None = None
     resubmits_lost: bool = False
 
     def rows(self) -> Iterator[Row]:
         """
-        Yield the rows from the first one on, with arguments as their values, without those left out.
+        Yield the rows from the first one on, without those left out; their values are the body of a create.
 
         :raises RunRequestError: if the file cannot be read as what its name says.
         :raises RunStorageError: if the storage does not give it.
         """
         kept = (row for row in self.source() if not self.is_skipped(row))
-        return with_unique_ids(with_request(kept, self.request))
+        rows = with_unique_ids(with_request(kept, self.request))
+        return rows if self.body is None else with_bodies(rows, self.body)
 
     def is_skipped(self, row: Row) -> bool:
-        """Whether a row is left out: its create was lost in an earlier task, and may have been accepted."""
-        return row.lost is not None and not self.resubmits_lost
+        """Whether a row is left out: a run of it was lost sight of in an earlier task, and may be going."""
+        return row.may_have_run and not self.resubmits_lost
 
 
 def open_input(
@@ -99,6 +112,7 @@ def open_input(
     items: object = None,
     input_path: str | None = None,
     request: Request | None = None,
+    body: Body | None = None,
     on_lost_create: OnLostCreate = "fail",
     log: Logger,
 ) -> BulkInput:
@@ -108,6 +122,7 @@ def open_input(
     :param items: texts, or dicts of arguments: a list, or what a mapped task has returned.
     :param input_path: a file that ends in .jsonl, .csv or .parquet, on any storage of Airflow's.
     :param request: from a row's values to the arguments that differ; None where the values are arguments.
+    :param body: from the arguments of a row to the body of its create, or a RunRequestError.
     :raises RunRequestError: if there is none, or it is too large for ``items``; nothing was sent.
     :raises RunStorageError: if the storage does not give it.
     """
@@ -117,7 +132,13 @@ def open_input(
         head, source = _of_path(input_path, log=log)
     else:
         head, source = _of_list(items)
-    return BulkInput(head=head, source=source, request=request, resubmits_lost=on_lost_create == "resubmit")
+    return BulkInput(
+        head=head,
+        source=source,
+        request=request,
+        body=body,
+        resubmits_lost=on_lost_create == "resubmit",
+    )
 
 
 def _of_list(items: object) -> tuple[InputHead, Callable[[], Iterator[Row]]]:
@@ -156,6 +177,7 @@ def _too_large(what: str) -> RunRequestError:
 
 
 def _of_path(path: str, *, log: Logger) -> tuple[InputHead, Callable[[], Iterator[Row]]]:
+    check_form(path)
     store = OutputStore(path, log=log, argument="input_path")
     try:
         info = store.info()
