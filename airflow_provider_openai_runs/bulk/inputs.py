@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,13 @@ from airflow_provider_openai_runs.bulk.rows import (
     check_form,
     of_file,
     of_items,
-    with_bodies,
     with_request,
     with_unique_ids,
 )
 from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError, RunStorageError
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.storage import OutputStore
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ _PIECE = 1024 * 1024
 _VERSIONS = ("ETag", "etag", "e_tag", "md5Hash", "content_md5")
 
 Request = Callable[[Mapping[str, Any]], Any]
-Body = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,26 +81,23 @@ class BulkInput:
 
     :param source: gives the rows as they stand there, from the first one on.
     :param request: the user's function from a row's values to the arguments that differ.
-    :param body: from the arguments of a row to the body of its create; a RunRequestError is the row's error.
     :param resubmits_lost: whether creates that were lost in an earlier task are among them.
     """
 
     head: InputHead
     source: Callable[[], Iterator[Row]]
     request: Request | None = None
-    body: Body | None = None
     resubmits_lost: bool = False
 
     def rows(self) -> Iterator[Row]:
         """
-        Yield the rows from the first one on, without those left out; their values are the body of a create.
+        Yield the rows from the first one on, with arguments as values, without those left out.
 
         :raises RunRequestError: if the file cannot be read as what its name says.
         :raises RunStorageError: if the storage does not give it.
         """
         kept = (row for row in self.source() if not self.is_skipped(row))
-        rows = with_unique_ids(with_request(kept, self.request))
-        return rows if self.body is None else with_bodies(rows, self.body)
+        return with_unique_ids(with_request(kept, self.request))
 
     def is_skipped(self, row: Row) -> bool:
         """Whether a row is left out: a run of it was lost sight of in an earlier task, and may be going."""
@@ -112,7 +109,6 @@ def open_input(
     items: object = None,
     input_path: str | None = None,
     request: Request | None = None,
-    body: Body | None = None,
     on_lost_create: OnLostCreate = "fail",
     log: Logger,
 ) -> BulkInput:
@@ -122,7 +118,6 @@ def open_input(
     :param items: texts, or dicts of arguments: a list, or what a mapped task has returned.
     :param input_path: a file that ends in .jsonl, .csv or .parquet, on any storage of Airflow's.
     :param request: from a row's values to the arguments that differ; None where the values are arguments.
-    :param body: from the arguments of a row to the body of its create, or a RunRequestError.
     :raises RunRequestError: if there is none, or it is too large for ``items``; nothing was sent.
     :raises RunStorageError: if the storage does not give it.
     """
@@ -136,7 +131,6 @@ def open_input(
         head=head,
         source=source,
         request=request,
-        body=body,
         resubmits_lost=on_lost_create == "resubmit",
     )
 
@@ -184,19 +178,35 @@ def _of_path(path: str, *, log: Logger) -> tuple[InputHead, Callable[[], Iterato
     except FileNotFoundError:
         raise checks.invalid("input_path", path, "there is no such file") from None
     found = next((info[name] for name in _VERSIONS if info.get(name)), None)
-    version = str(found) if found is not None else _hash(store)
+    version = str(found) if found is not None else _hash(path, store)
     head = InputHead(path=store.uri(), size=info.get("size"), version=version)
 
     def source() -> Iterator[Row]:
-        with store.open() as file:
+        with _errors(path), store.open() as file:
             yield from of_file(path, file)
 
     return head, source
 
 
-def _hash(store: OutputStore) -> str:
+@contextmanager
+def _errors(path: str) -> Iterator[None]:
+    """Name what whichever library raises in the middle of a file."""
+    shown = checks.shown("input_path", path)
+    try:
+        yield
+    except OpenAIRunError:
+        raise
+    except FileNotFoundError:
+        raise RunRequestError(f"{shown}: the file is gone.") from None
+    except Exception as error:  # noqa: BLE001 # see above
+        raise RunStorageError(
+            f"{shown} could not be read: {message_text(f'{type(error).__name__}: {error}')}."
+        ) from None
+
+
+def _hash(path: str, store: OutputStore) -> str:
     digest = hashlib.sha256()
-    with store.open() as file:
+    with _errors(path), store.open() as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()

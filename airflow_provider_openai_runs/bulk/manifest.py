@@ -145,7 +145,7 @@ class _Rows:
             for row in self._source.source():
                 yield row
                 number = row.number
-        except (FileNotFoundError, RunRequestError) as error:
+        except RunRequestError as error:
             self.error = message_text(error)
         known = max(self._items.end, self._source.head.rows or 0)
         yield from (Row(number=beyond) for beyond in range(number + 1, known))

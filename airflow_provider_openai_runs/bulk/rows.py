@@ -124,22 +124,6 @@ def with_request(rows: Iterable[Row], request: Callable[[Mapping[str, Any]], Any
             yield replace(row, values=None, error=text)
 
 
-def with_bodies(rows: Iterable[Row], body: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Iterator[Row]:
-    """
-    Yield rows whose values are the body of their create.
-
-    :param body: makes it of a row's arguments; its RunRequestError is the row's error.
-    """
-    for row in rows:
-        if row.values is None:
-            yield row
-            continue
-        try:
-            yield replace(row, values=body(row.values))
-        except RunRequestError as error:
-            yield replace(row, values=None, error=str(error))
-
-
 def with_unique_ids(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows; one whose ``custom_id`` an earlier row has gets an error."""
     known: dict[str, int] = {}

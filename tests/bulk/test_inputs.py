@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,10 @@ import pytest
 from airflow_provider_openai_runs.bulk import inputs
 from airflow_provider_openai_runs.bulk.head import TaskHead, begin
 from airflow_provider_openai_runs.bulk.inputs import BulkInput, open_input
-from airflow_provider_openai_runs.bulk.requests import ItemBody
+from airflow_provider_openai_runs.bulk.item_request import ItemRequest
 from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
 from airflow_provider_openai_runs.runs.errors import RunRequestError, RunStorageError
+from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.storage import OutputStore
 
 LOG: Any = logging.getLogger(__name__)
@@ -84,23 +86,15 @@ def test_an_input_that_cannot_be_read_is_an_error_before_anything_is_sent(
         open_input(**arguments, log=LOG)
 
 
-def _body(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _request(values: Mapping[str, Any]) -> RunRequest:
     names = frozenset({"input", "model", "temperature", "metadata"})
-    return ItemBody(arguments={"model": "m", "metadata": {"team": "a"}}, names=names)(values)
+    return ItemRequest(arguments={"model": "m", "metadata": {"team": "a"}}, names=names)(values)
 
 
 def test_the_arguments_of_a_row_take_the_place_of_the_operators() -> None:
-    source = open_input(items=["Why?", {"input": "x", "model": "other"}], body=_body, log=LOG)
-    one, other = [row.values for row in source.rows()]
-    assert one == {
-        "model": "m",
-        "input": "Why?",
-        "metadata": {"team": "a"},
-        "background": True,
-        "store": True,
-    }
-    assert other is not None
-    assert other["model"] == "other"
+    own = {"model": "m", "metadata": {"team": "a"}, "background": True, "store": True}
+    assert _request({"input": "Why?"}).body == {"input": "Why?", **own}
+    assert _request({"input": "x", "model": "other"}).body == {"input": "x", **own, "model": "other"}
 
 
 @pytest.mark.parametrize(
@@ -115,12 +109,11 @@ def test_the_arguments_of_a_row_take_the_place_of_the_operators() -> None:
         ({"model": "m"}, "input=None: is required"),
     ],
 )
-def test_a_row_that_cannot_be_sent_says_why_and_the_others_go_on(row: dict[str, Any], error: str) -> None:
-    bad, good = open_input(items=[row, "y"], body=_body, log=LOG).rows()
-    assert bad.values is None
-    assert bad.error is not None
-    assert error in bad.error
-    assert good.error is None
+def test_a_row_that_cannot_be_sent_is_an_error_that_names_the_argument(
+    row: dict[str, Any], error: str
+) -> None:
+    with pytest.raises(RunRequestError, match=error):
+        _request(row)
 
 
 def test_a_row_that_may_have_a_run_from_an_earlier_task_is_left_out(tmp_path: Path) -> None:
@@ -186,8 +179,26 @@ def test_storage_that_fails_says_so_and_is_not_an_empty_file(
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError("Forbidden")
 
-    monkeypatch.setattr(type(OutputStore(str(tmp_path), log=LOG)._fs), "open", refuse)
-    with pytest.raises(RunStorageError, match="Forbidden"):
+    with monkeypatch.context() as patch:
+        patch.setattr(type(OutputStore(str(tmp_path), log=LOG)._fs), "open", refuse)
+        with pytest.raises(RunStorageError, match="Forbidden"):
+            [*source.rows()]
+    (tmp_path / "in.jsonl").unlink()
+    with pytest.raises(RunRequestError, match="the file is gone"):
+        [*source.rows()]
+
+
+class _Broken(io.BytesIO):
+    def readline(self, *_: Any) -> bytes:
+        raise OSError("Connection reset")
+
+
+def test_a_file_that_breaks_off_in_the_middle_is_a_failure_of_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_input(input_path=_file(tmp_path, '"a"'), log=LOG)
+    monkeypatch.setattr(OutputStore, "open", lambda *_: _Broken())
+    with pytest.raises(RunStorageError, match="Connection reset"):
         [*source.rows()]
 
 

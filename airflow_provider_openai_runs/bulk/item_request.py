@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.response_request import response_request
 
 #: Arguments of a response that continue something else: the order of items is not promised.
@@ -16,9 +17,9 @@ _CONTINUING = frozenset({"conversation"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ItemBody:
+class ItemRequest:
     """
-    Makes the body of an item's create.
+    Makes the request of an item of the arguments of its row.
 
     :param arguments: the operator's own, rendered.
     :param names: of the arguments that a row may have.
@@ -27,9 +28,9 @@ class ItemBody:
     arguments: Mapping[str, Any]
     names: frozenset[str]
 
-    def __call__(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    def __call__(self, values: Mapping[str, Any]) -> RunRequest:
         """
-        Return the body.
+        Return what to create.
 
         :param values: the row's arguments; each takes the place of the operator's.
         :raises RunRequestError: naming the argument and the rule.
@@ -42,4 +43,4 @@ class ItemBody:
             raise RunRequestError(
                 f"{unknown[0]!r} is no argument of a response{meant}. request= makes arguments of a row."
             )
-        return response_request(**{**self.arguments, **values}).body
+        return response_request(**{**self.arguments, **values})
