@@ -33,6 +33,7 @@ class Watched:
     :param intent: of a create of this attempt.
     :param create: the create under way, or the one that was not answered.
     :param close: the flow that answers the calls of the run with an error, as long as they are not answered.
+    :param fate: what became of the run, where the wait for it is over: there is nothing to end, only to say.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Watched:
     intent: Record | None = None
     create: Job | None = None
     close: Callable[[], Flow[str | None]] | None = None
+    fate: str = ""
 
 
 @dataclass(kw_only=True)

@@ -135,11 +135,11 @@ def test_a_call_whose_id_was_used_before_is_open_until_it_has_an_answer_of_its_o
 
 @pytest.mark.parametrize("status", [404, 405, 501])
 def test_calls_are_closed_where_the_server_lists_no_items(status: int) -> None:
-    assert len(closed_with(ITEMS[0][0], status)) == 1
+    assert len(closed_with(CALL, status)) == 1
 
 
 def test_an_old_call_that_is_not_among_the_newest_items_was_answered_long_ago() -> None:
-    assert closed_with(ITEMS[0][0], [{"type": "message", "role": "user"}], has_more=True) == []
+    assert closed_with(CALL, [{"type": "message", "role": "user"}], has_more=True) == []
 
 
 def closed_with(
