@@ -27,7 +27,7 @@ CELERY := .venv-celery/.installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types coverage demo airflow simulator demo-llm chaos-short chaos conformance steady \
+.PHONY: help setup test lint types coverage docs demo airflow simulator demo-llm chaos-short chaos conformance steady \
 	test-s3 test-matrix release-check address actionlint bench-short bench bench-live constraints constraints-next clean
 .SUFFIXES:
 
@@ -72,6 +72,18 @@ types: $(STAMP) ## Check the types of the package, dev/, example_dags/ and tests
 
 coverage: ## Run the tests, and fail if they miss more than one branch in twenty of runs/ and wire/
 	@$(MAKE) --no-print-directory test COVERAGE=yes
+
+DOCS := .venv-docs/.installed
+
+docs: $(DOCS) ## Build the docs site into build/site; fails for a page or link that is not there
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+$(DOCS): constraints/docs.txt
+	@echo "Installing mkdocs into .venv-docs"
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 ##@ See it run
 
