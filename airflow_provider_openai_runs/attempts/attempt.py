@@ -118,9 +118,10 @@ class Attempt:
         if isinstance(acquired, DeferForThread):
             return acquired
         if settings.completion_window is None:
-            hook = self._show(acquired)
-            self._kill_handler.settle()  # from now on it is known to whoever asked for it
-            run = acquired.created or hook.retrieve(acquired.run.ref)
+            hook, ref = self._show(acquired), acquired.run.ref
+            # From now on it is known to whoever asked for it.
+            self._kill_handler.settle(ref, f"{Fate.LEFT_RUNNING.sentence()} (completion_window=None)")
+            run = acquired.created or hook.retrieve(ref)
             return Finished(result=results.to_xcom(run, log=self._log, text_limit=settings.text_in_xcom))
         return self._go_on(acquired, self._wait(acquired))
 
@@ -267,7 +268,7 @@ class Attempt:
         if is_pending:
             self._kill_handler.watch(run.ref)
         else:
-            self._kill_handler.settle()
+            self._kill_handler.settle(run.ref, result.fate.sentence(raw_status=result.raw_status))
         try:
             found = self._parts.finisher(self._hook_of(run.ref)).conclude(
                 result, run.rounds, created=acquired.ended, may_answer=may_answer

@@ -42,7 +42,8 @@ def check_names(operator: type[Any], unknown: Mapping[str, Any]) -> None:
     known = _arguments_of(operator)
     # Airflow hands on arguments of its own, which begin like this.
     for name in (name for name in unknown if name not in known and not name.startswith("_")):
-        raise TypeError(no_argument(operator.__name__, name, known))
+        taker = getattr(operator, "custom_operator_name", operator.__name__)  # a decorator's
+        raise TypeError(no_argument(taker, name, known))
 
 
 def _arguments_of(operator: type[Any]) -> set[str]:

@@ -81,6 +81,8 @@ CONNECTION_BUDGET = 120.0
 CONNECTION_PAUSE = 10.0
 #: Airflow sends SIGTERM, and SIGKILL 5 s later: what an attempt has to end its run, and to say so.
 KILL_SECONDS = 4.8
+#: Of them, what it takes to say so.
+KILL_SAY_SECONDS = 0.1
 #: How long Airflow is asked whether the task goes on. A busy API server takes seconds, and a run that is
 #: cancelled because nobody knows may be the one that another attempt goes on with.
 KILL_ASK_SECONDS = 4.0
