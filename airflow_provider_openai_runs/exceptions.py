@@ -8,8 +8,9 @@ retry would only fail again it is an ``AirflowFailException``, which ends the ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.runs.errors import (
     LostCreateError,
@@ -32,6 +33,12 @@ from airflow_provider_openai_runs.runs.errors import (
     ToolCallsFailedError,
     ToolCallsPendingError,
 )
+from airflow_provider_openai_runs.runs.headline import headline
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_provider_openai_runs.runs.model import RunRef
 
 
 @contextmanager
@@ -43,6 +50,23 @@ def airflow_errors() -> Iterator[None]:
         raise as_airflow(error) from error.__cause__
 
 
+@contextmanager
+def task_errors(log: Logger, *, run: Callable[[], tuple[RunRef | None, str]]) -> Iterator[None]:
+    """
+    Raise the package's errors as Airflow's own kinds, and log each in a line before Airflow's traceback.
+
+    :param run: says which run the task is about, if it knows, and the address of its page.
+    """
+    try:
+        with airflow_errors():
+            yield
+    except OpenAIRunError as error:
+        ref, url = run()
+        error.about(ref=ref.to_json() if ref else None, url=url or None)
+        log.error("%s", headline(error))  # noqa: TRY400 # the traceback is Airflow's next line
+        raise
+
+
 def as_airflow(error: OpenAIRunError) -> OpenAIRunError:
     """Return the same error as one that Airflow understands: retry it, or fail at once."""
     from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException  # noqa: PLC0415
@@ -52,7 +76,7 @@ def as_airflow(error: OpenAIRunError) -> OpenAIRunError:
     kind = AirflowException if error.retryable else AirflowFailException
     ours = type(error)
     combined: type[OpenAIRunError] = type(ours.__name__, (ours, kind), {"__module__": __name__})
-    return combined(str(error), retryable=error.retryable, retry_after=error.retry_after)
+    return error.as_kind(combined, str(error))
 
 
 __all__ = [
@@ -77,4 +101,5 @@ __all__ = [
     "ToolCallsPendingError",
     "airflow_errors",
     "as_airflow",
+    "task_errors",
 ]

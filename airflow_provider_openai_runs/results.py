@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_XCOM_BYTES = 1_000_000
 #: What has a key of its own in XCom, too, where it has a value: ``ask.output["output_text"]`` reads that.
 OWN_KEYS = ("output_text", "output", "status", "usage", "id", "thread_id", "ref")
+#: How an error ends whose task has pushed what is known of its run.
+IN_XCOM = "XCom 'return_value' of this task holds what is known of it."
 _MARK = ', "steps_truncated": true'
 #: Things left out that the log names.
 _SHOWN = 5

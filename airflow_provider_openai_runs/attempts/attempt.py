@@ -54,7 +54,7 @@ class Attempt:
 
     :param settings: what was asked of the task.
     :param context: Airflow's.
-    :param show_page: called with the address of the page that shows the run, or with an empty string.
+    :param show_page: called with the run, and the address of the page that shows it, which may be empty.
     :param page_key: the XCom in which the page is stored as long as the task has not ended.
     """
 
@@ -64,7 +64,7 @@ class Attempt:
         context: Any,
         *,
         log: Logger,
-        show_page: Callable[[str], None],
+        show_page: Callable[[RunRef, str], None],
         page_key: str,
     ) -> None:
         self._settings = settings
@@ -192,7 +192,7 @@ class Attempt:
             ref.conn_id, OpenAIRunsHook(ref.conn_id, existed=True, withholds=self._settings.withholds)
         )
         hook.await_connection(ref.subject)
-        self._show_page(hook.run_url(ref))
+        self._show_page(ref, hook.run_url(ref))
         return hook
 
     def _acquire(self, hook: OpenAIRunsHook, started_at: float) -> Acquired | DeferForThread:
@@ -232,7 +232,7 @@ class Attempt:
         hook = self._watched_hook(run.ref.conn_id)
         self._kill_handler.raise_if_killed()
         url = hook.run_url(run.ref)
-        self._show_page(url)
+        self._show_page(run.ref, url)
         # Without a store, the next worker finds the run by its ref in XCom, and nowhere else.
         if self._settings.push_xcom or not self._store.is_kept:
             self._ti.xcom_push(key="ref", value=run.ref.to_json())
@@ -294,8 +294,8 @@ class Attempt:
         if self._settings.deferrable:
             self._kill_handler.raise_if_ended()
             self._log.info(
-                "The triggerer waits from here. A task that is still deferred long after %s has no "
-                "triggerer: check with 'airflow jobs check --job-type TriggererJob'",
+                "The triggerer waits from here (is there one? airflow jobs check --job-type TriggererJob), "
+                "until %s at the latest",
                 utc(run.deadline),
             )
             return Defer(run=run, besides=self._parts.ledger.totals_without(run.ref))
@@ -328,6 +328,7 @@ class Attempt:
         """Return what an earlier worker has handed over."""
         run = TrackedRun.from_json(stored)
         self._earlier = run.ref.subject
+        self._show_page(run.ref, "")
         self._attempt_deadline = run.attempt_deadline
         return Acquired(run=replace(run, created_at=run.created_at or time.time()))
 

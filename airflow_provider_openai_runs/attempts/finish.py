@@ -21,7 +21,12 @@ from airflow_provider_openai_runs.runs.budgets import (
     NOT_FOUND_GRACE,
     NOT_SHOWN_YET,
 )
-from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run, error_of_wait
+from airflow_provider_openai_runs.runs.error_of_run import (
+    about_run,
+    error_of_answer,
+    error_of_run,
+    error_of_wait,
+)
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError, RunTimeoutError
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
@@ -223,7 +228,7 @@ class RunFinisher:
         """End a run that waits for an answer: it would go on waiting and block its thread."""
         if isinstance(error, RunTimeoutError) and not self.settings.cancel_on_timeout:
             left = "It goes on waiting (cancel_on_timeout=False); a retry answers it in a window of its own."
-            return type(error)(f"{error} {left}", retryable=error.retryable)
+            return error.saying(f"{error} {left}")
         if run.status is RunStatus.COMPLETED:
             return self._closed(run, error) if self._update_record(refused=True) else error
         # Before the cancel: it may be the run of a later attempt by now, which has an answer.
@@ -231,7 +236,7 @@ class RunFinisher:
             became = self._cancel(run.ref)
         else:
             became = f"{run.ref} was left to the attempt that has taken over."
-        return type(error)(f"{error} {became}", retryable=error.retryable)
+        return error.saying(f"{error} {became}")
 
     def _closed(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
         """Answer the calls of a response with an error; one left open would block its conversation."""
@@ -240,12 +245,10 @@ class RunFinisher:
         try:
             name = self.hook.run_flow(flows.with_retries(close, budget=CLOSE_BUDGET))
         except ApiRequestFailed as failed:
-            return type(error)(
+            return error.saying(
                 f"{error} Conversation {run.ref.thread_id or conversation} is left with calls that nobody "
                 f"answered ({failed.failure}), and may refuse every other response. A retry or a clear of "
                 "this task tries again; else add an output for each, or use another conversation.",
-                retryable=error.retryable,
-                retry_after=error.retry_after,
             )
         self._update_record(ended=True)  # and not before: a retry or a clear would leave the calls open
         if name is None:
@@ -253,7 +256,7 @@ class RunFinisher:
         text = (
             f"{error} Its calls were answered with an error in conversation {name}, which can be used again."
         )
-        return type(error)(text, retryable=error.retryable, retry_after=error.retry_after)
+        return error.saying(text)
 
     def _cancel(self, ref: RunRef, *, visible_by: float = 0.0) -> str:
         """End a run, and say what became of it."""
@@ -329,12 +332,10 @@ class RunFinisher:
         """Push what is known of the run, unless nothing is to be pushed; return the error that says so."""
         if self.store.is_behind:
             self._update_record()
+        if run is not None:
+            about_run(error, run)
         if run is None or not self.settings.push_xcom:
             return error
         values = self._values(run)
         results.push(self.context, values, multiple_outputs=self.settings.multiple_outputs)
-        return type(error)(
-            f"{error} XCom 'return_value' of this task holds what is known of it.",
-            retryable=error.retryable,
-            retry_after=error.retry_after,
-        )
+        return error.saying(f"{error} {results.IN_XCOM}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_openai_runs.exceptions import airflow_errors
+from airflow_provider_openai_runs.exceptions import task_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.hidden import revealed, without_values
 from airflow_provider_openai_runs.operators.parse_checks import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.attempts.attempt import Attempt
     from airflow_provider_openai_runs.attempts.settings import CreateSettings
     from airflow_provider_openai_runs.attempts.steps import AttemptStep
+    from airflow_provider_openai_runs.runs.model import RunRef
     from airflow_provider_openai_runs.runs.request import RunRequest
 
 #: The method that Airflow names when a trigger died or timed out.
@@ -166,6 +167,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         self.text_in_xcom = text_in_xcom
         #: The page that shows the run to a person; the link reads it.
         self.run_url = ""
+        self._known_run: RunRef | None = None
         self._attempt: Attempt | None = None
 
     def build_request(self) -> RunRequest:
@@ -245,7 +247,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         from airflow_provider_openai_runs.attempts.attempt import Attempt  # noqa: PLC0415
         from airflow_provider_openai_runs.operators.perform import perform  # noqa: PLC0415
 
-        with airflow_errors():
+        with task_errors(self.log, run=lambda: (self._known_run, self.run_url)):
             settings = self._settings(resumes=resumes)
             self._attempt = Attempt(
                 settings,
@@ -322,5 +324,5 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
             text_in_xcom=self.text_in_xcom,
         )
 
-    def _show_page(self, url: str) -> None:
-        self.run_url = url
+    def _show_page(self, ref: RunRef, url: str) -> None:
+        self.run_url, self._known_run = url, ref

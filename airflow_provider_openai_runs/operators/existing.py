@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.operators.parse_checks import check_names
@@ -66,7 +65,7 @@ class _GetOperator(ExistingRunOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run."""
-        with airflow_errors():
+        with self.task_errors():
             ref, steps = self.named_run(), checks.flag("include_steps", self.include_steps)
             hook, path = self.hook_of(ref), checked_output_path(self.output_path)
             hook.withholds = self.text_in_xcom == 0
@@ -176,7 +175,7 @@ class CancelRunOperator(ExistingRunOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel the run, and read it once it has ended."""
-        with airflow_errors():
+        with self.task_errors():
             ref, wait = self.named_run(), checks.seconds("wait", self.wait)
             run = self.hook_of(ref).cancel(ref, wait=wait)
             self.log.info("%s is %s", ref, run.raw_status)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.exceptions import task_errors
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef
@@ -29,6 +31,7 @@ class NamedRun:
     classes_of_other_kinds: ClassVar[Mapping[str, str]] = {}
     #: The page that shows the run to a person; the link reads it.
     run_url: str = ""
+    _known_run: RunRef | None = None
     _hook: OpenAIRunsHook | None = None
 
     def named_run(self) -> RunRef:
@@ -40,6 +43,7 @@ class NamedRun:
         named = {name: getattr(self, name, None) for name in ("ref", "thread_id", "run_id", "response_id")}
         ref = RunRef.resolve(**named, conn_id=self.conn_id)
         wire_of(ref.kind)  # raises for an unknown kind, before anything is sent
+        self._known_run = ref
         if self.kind is not None and ref.kind != self.kind:
             other = self.classes_of_other_kinds.get(ref.kind)
             raise RunRequestError(
@@ -47,6 +51,10 @@ class NamedRun:
                 f"{f': use {other}' if other else ''}. Nothing was sent. ({ref})"
             )
         return ref
+
+    def task_errors(self: Any) -> AbstractContextManager[None]:
+        """Raise errors as Airflow's own kinds, with what is known of the run, and log them in a line."""
+        return task_errors(self.log, run=lambda: (self._known_run, self.run_url))
 
     def returned(self: Any, context: Context, run: Run, *, text_limit: int | None) -> dict[str, Any]:
         """Return the run's dict, what the next task reads by its name pushed before."""

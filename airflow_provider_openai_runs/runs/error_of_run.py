@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of_run
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
@@ -54,19 +56,26 @@ def error_of_run(
     if accepted and run.status is RunStatus.INCOMPLETE and not run.needs_action:
         return None
     if run.status is RunStatus.CANCELLED and is_ours and is_adopted:
-        return RunCancelledError(
+        text = (
             f"{run.ref.subject} was cancelled{_seconds_of(run)}, perhaps by an earlier attempt of this task. "
-            "A retry starts a new run.",
-            retryable=True,
+            "A retry starts a new run."
         )
+        return about_run(RunCancelledError(text, retryable=True), run)
     kind, what, next_step = _verdict(
         without_text(run, 0) if withholds else run, fails_again=_fails_again(run)
     )
     if kind is None:
         return None
     if not is_ours:
-        return kind(f"{run.ref.subject} {what}. This task only waited for it.", retryable=False)
-    return kind(f"{run.ref.subject} {what}. {next_step}", retryable=False if _fails_again(run) else None)
+        next_step = "This task only waited for it."
+    again = False if not is_ours or _fails_again(run) else None
+    return about_run(kind(f"{run.ref.subject} {what}. {next_step}", retryable=again), run)
+
+
+def about_run(error: OpenAIRunError, run: Run) -> OpenAIRunError:
+    """Return the error with what is known of its run."""
+    usage = None if run.usage is None else asdict(run.usage)
+    return error.about(ref=run.ref.to_json(), status=run.raw_status, usage=usage)
 
 
 def _verdict(run: Run, *, fails_again: bool) -> tuple[type[OpenAIRunError] | None, str, str]:
@@ -170,19 +179,20 @@ def error_of_wait(
             f"Nobody could say for minutes how {ref} is doing: {failure}. "
             f"{fate.sentence(raw_status=raw_status)} Fix the connection; a retry then goes on with the same "
             "run."
-        )
+        ).about(ref=ref.to_json(), status=raw_status)
     last = f" The last request about it failed: {failure}." if failure else ""
     return RunTimeoutError(
         f"{ref.subject} did not end within {limit}{observed}.{last} {fate.sentence(raw_status=raw_status)} "
         f"{after}"
-    )
+    ).about(ref=ref.to_json(), status=raw_status)
 
 
 def error_of_unknown_run(ref: RunRef, failure: RequestFailure) -> OpenAIRunError:
     """Return the error for a run that the server does not know."""
     if failure.kind is FailureKind.NOT_FOUND:
-        return RunNotFoundError(f"The server of connection {ref.conn_id!r} knows no {ref}: {failure}.")
-    return RunUnreachableError(f"Could not poll {ref}: {failure}.")
+        text = f"The server of connection {ref.conn_id!r} knows no {ref}: {failure}."
+        return RunNotFoundError(text).about(ref=ref.to_json())
+    return RunUnreachableError(f"Could not poll {ref}: {failure}.").about(ref=ref.to_json())
 
 
 def _fails_again(run: Run) -> bool:

@@ -22,11 +22,15 @@ What this package raises.
         - ToolCallsFailedError   the calls went wrong too often, took too long, or came without an end
         - RunOutputError         the answer does not fit output_type
 
-Every error says by ``retryable`` whether Airflow's retry can help. The operators raise them as Airflow's own
-kinds besides: ``AirflowException``, or ``AirflowFailException`` where a retry would only fail again.
+Every error says by ``retryable`` whether Airflow's retry can help, and holds what is known of its run:
+``ref``, ``status``, ``usage``, ``url``. The operators raise them as Airflow's own kinds besides:
+``AirflowException``, or ``AirflowFailException`` where a retry would only fail again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
 
 
 class OpenAIRunError(Exception):
@@ -36,6 +40,14 @@ class OpenAIRunError(Exception):
     retryable: bool = True
     #: Seconds that the server asked to wait before the next try, where it said so.
     retry_after: float | None = None
+    #: The run, as in the XCom ``ref``; None where there is none, or none is known.
+    ref: Mapping[str, str] | None = None
+    #: The run's status at the last poll, as its server calls it.
+    status: str | None = None
+    #: What the run has used, under the names of the result's ``usage``.
+    usage: Mapping[str, Any] | None = None
+    #: The page that shows the run, where there is one.
+    url: str | None = None
 
     def __init__(
         self, message: str, *, retryable: bool | None = None, retry_after: float | None = None
@@ -45,6 +57,31 @@ class OpenAIRunError(Exception):
             self.retryable = retryable
         if retry_after is not None:
             self.retry_after = retry_after
+
+    def about(
+        self,
+        *,
+        ref: Mapping[str, str] | None = None,
+        status: str | None = None,
+        usage: Mapping[str, Any] | None = None,
+        url: str | None = None,
+    ) -> Self:
+        """Add what is known of the run; what was said of it before stays."""
+        self.ref = self.ref or ref
+        self.status = self.status or status
+        self.usage = self.usage or usage
+        self.url = self.url or url
+        return self
+
+    def as_kind(self, kind: type[Self], text: str, *, retryable: bool | None = None) -> Self:
+        """Return the same error of a kind and with a text of its own."""
+        retryable = self.retryable if retryable is None else retryable
+        again = kind(text, retryable=retryable, retry_after=self.retry_after)
+        return again.about(ref=self.ref, status=self.status, usage=self.usage, url=self.url)
+
+    def saying(self, text: str, *, retryable: bool | None = None) -> Self:
+        """Return the same error with another text."""
+        return self.as_kind(type(self), text, retryable=retryable)
 
 
 class RunRequestError(OpenAIRunError, ValueError):

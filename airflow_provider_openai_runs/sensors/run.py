@@ -16,7 +16,6 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.operators.parse_checks import check_names, check_targets
@@ -124,7 +123,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Finish after the wait in the triggerer."""
-        with airflow_errors():
+        with self.task_errors():
             result = WaitResult.from_json(event)
             if result.outcome in {Outcome.REACHED, Outcome.ENDED}:
                 return self._finished(
@@ -146,7 +145,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll the run once."""
-        with airflow_errors():
+        with self.task_errors():
             ref = self.named_run()
             waiting = self._waiting_for(context)
             try:

@@ -8,7 +8,11 @@ import pytest
 from airflow_provider_openai_runs.runs import errors
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError, RunRequestError
 
-CLASSES = [item for item in vars(errors).values() if isinstance(item, type) and item is not OpenAIRunError]
+CLASSES = [
+    item
+    for item in vars(errors).values()
+    if isinstance(item, type) and issubclass(item, OpenAIRunError) and item is not OpenAIRunError
+]
 #: For these a retry would meet the same end, or pay twice.
 FINAL = {
     "RunRequestError",
@@ -41,6 +45,14 @@ def test_one_error_may_say_otherwise_without_changing_its_class() -> None:
     assert RunCallError("x", retry_after=3).retry_after == 3
     assert RunCallError("x").retryable
     assert RunCallError("x").retry_after is None
+
+
+def test_what_is_known_of_a_run_stays_with_its_error_whatever_the_text() -> None:
+    error = RunCallError("x", retry_after=3).about(ref={"kind": "response", "id": "resp_1"}, status="failed")
+    again = error.about(status="queued", url="https://x").saying("y", retryable=False)
+
+    assert (str(again), again.retryable, again.retry_after) == ("y", False, 3)
+    assert (again.ref, again.status, again.url, again.usage) == (error.ref, "failed", "https://x", None)
 
 
 def test_a_wrong_argument_is_a_value_error_as_well() -> None:
