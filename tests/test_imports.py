@@ -8,6 +8,7 @@ from importlib import import_module
 import pytest
 
 PUBLIC = {
+    "airflow_provider_openai_runs.decorators": ["openai_response_task", "openai_run_task"],
     "airflow_provider_openai_runs.operators": [
         "CancelRunOperator",
         "CreateResponseOperator",
@@ -40,7 +41,7 @@ PUBLIC = {
     ],
 }
 #: In one process: what an earlier one has imported, a later one would be blamed for as well.
-DAG_FILES_IMPORT = ["exceptions", "links", "triggers", "operators", "sensors"]
+DAG_FILES_IMPORT = ["exceptions", "links", "triggers", "operators", "sensors", "decorators"]
 
 
 @pytest.mark.parametrize("module", PUBLIC)
