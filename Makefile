@@ -57,7 +57,7 @@ MEASURED := --cov=airflow_provider_openai_runs/runs --cov=airflow_provider_opena
 	--cov-fail-under=95 --cov-report=term-missing:skip-covered
 
 test: $(STAMP) ## Run the tests in WORKERS processes (3); ARGS="tests/runs -x" goes to pytest, EXAMPLES=1000 tries more
-	@$(RUN) pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),$(MEASURED)) $(ARGS)
+	@$(RUN) pytest --numprocesses $(WORKERS) --dist worksteal $(if $(COVERAGE),$(MEASURED)) $(ARGS)
 
 lint: $(STAMP) ## Check style and format (ruff), imports between folders (import-linter), words, spelling, workflows
 	@$(RUN) ruff check .

@@ -35,7 +35,7 @@ def end_once_asked(scene: Scene) -> Iterator[Callable[..., None]]:
         watches: list[Future[None]] = []
 
         def watch(method: str, path: str, enough: int) -> None:
-            ends = time.monotonic() + 20
+            ends = time.monotonic() + 60
             while scene.simulator.count(method, path) < enough and time.monotonic() < ends:
                 time.sleep(0.005)
             scene.simulator.advance(100)

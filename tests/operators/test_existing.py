@@ -116,7 +116,8 @@ def test_a_server_that_refuses_to_cancel_is_asked_no_longer_than_the_wait(scene:
     with pytest.raises(RunCallError, match=r"HTTP 409.*may be running and billing"):
         CancelRunOperator(task_id="end", response_id=response["id"], wait=0.6).execute(scene.context)
 
-    assert time.monotonic() - began < 5
+    # The time that a cancel has without a wait is 300 s.
+    assert time.monotonic() - began < 60
 
 
 def test_a_run_that_does_not_end_in_time_is_described_as_running(scene: Scene) -> None:

@@ -17,6 +17,7 @@ from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.operators import SubmitToolOutputsOperator
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.support.scene import Make, Scene
+from tests.support.waiting import until
 
 CALLED: list[str] = []
 
@@ -39,7 +40,7 @@ class Gate:
             """Forecast the weather of a city, some time."""
             CALLED.append(city)
             self.entered.set()
-            assert self.opened.wait(20)
+            assert self.opened.wait(60)
             return "blue"
 
         return wait
@@ -90,13 +91,14 @@ def test_a_task_that_is_marked_failed_while_a_function_runs_ends_its_run(
     scene.simulator.script(calls("Oslo", function="wait"))
     operator = create(functions=[gate.function])
     working = start(operator.execute, scene.context_of(None, state="failed"))
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     began = time.monotonic()
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="The task was killed"):
         working.result(timeout=60)
 
-    assert time.monotonic() - began < 4
+    # On however busy a machine; the function goes on for a minute.
+    assert time.monotonic() - began < 30
     assert scene.simulator.active() == []
     assert scene.simulator.count("POST", "submit_tool_outputs$") == 0
 
@@ -107,7 +109,7 @@ def test_a_worker_that_is_evicted_while_a_function_runs_leaves_the_run_to_the_re
     scene.simulator.script(calls("Oslo", function="wait"))
     operator = create(functions=[gate.function])
     working = start(operator.execute, scene.kept)
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="left to the retry"):
         working.result(timeout=60)
@@ -126,10 +128,7 @@ def test_a_kill_while_the_next_response_is_created_ends_that_one_too(
     scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="slow", delay=0.8, skip=1))
     operator = respond(functions=[weather])
     working = start(operator.execute, scene.context_of(None, state="failed"))
-    ends = time.monotonic() + 10
-    while scene.creates() < 2:
-        assert time.monotonic() < ends
-        time.sleep(0.01)
+    until(lambda: scene.creates() == 2)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match=r"The task was killed\. response .*The run was cancelled"):
         working.result(timeout=60)
@@ -309,7 +308,7 @@ def test_a_worker_that_was_replaced_and_answered_first_does_the_later_one_no_har
     scene.simulator.script(calls("Oslo", function="wait"))
     event = until_called(run_on(functions=[gate.function], deferrable=True), scene.kept)
     later = start(scene.run, run_on(functions=[gate.function]), scene.retry(scene.kept))
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     another = Gate()
     another.opened.set()
     with pytest.raises(TaskDeferred):

@@ -15,8 +15,8 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_provider_openai_runs.attempts import end_run, kill
 from airflow_provider_openai_runs.exceptions import OpenAIRunError
 from airflow_provider_openai_runs.simulator import Fault, Scenario
-from tests.operators.test_unforeseen_ends import until
 from tests.support.scene import FakeTaskInstance, Make, Scene
+from tests.support.waiting import until
 
 LONG = Scenario(queued=0.02, in_progress=500)
 QUICK = Scenario(queued=0.01, in_progress=0.02)

@@ -99,7 +99,8 @@ def test_a_kill_in_the_middle_of_a_question_to_the_supervisor_still_asks_for_the
             operator.execute(context)
 
     assert len(took) == 1
-    assert took[0] < 0.1
+    # A handler that asked would wait for the answer that it has interrupted, for seconds.
+    assert took[0] < 2
     assert "GetTaskStates" in supervisor.asked
     assert bool(scene.simulator.active()) is (state == "running")
 

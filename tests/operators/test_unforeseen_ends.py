@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -24,19 +24,13 @@ from airflow_provider_openai_runs.attempts import end_run
 from airflow_provider_openai_runs.exceptions import OpenAIRunError
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.support.scene import CREATES, FakeTaskInstance, Make, Scene
+from tests.support.waiting import until
 
 LONG = Scenario(queued=0.02, in_progress=500)
 
 
 class StopError(BaseException):
     """Something that ends an attempt."""
-
-
-def until(holds: Callable[[], object]) -> None:
-    ends, pause = time.monotonic() + 10, threading.Event()
-    while not holds():
-        assert time.monotonic() < ends, "it did not happen"
-        pause.wait(0.01)
 
 
 class BrokenPush(FakeTaskInstance):
@@ -61,20 +55,35 @@ def start() -> Iterator[Callable[..., Future[Any]]]:
 
 
 @contextmanager
-def execution_timeout(seconds: float) -> Iterator[None]:
-    """Raise as Airflow does, with a signal of its own on the main thread."""
+def execution_timeout(once: Callable[[], object]) -> Iterator[None]:
+    """Raise as Airflow does, with a signal of its own on the main thread, when something is the case."""
 
     def over(*_: object) -> None:
         raise AirflowTaskTimeout("Timeout")
 
+    def interrupt() -> None:
+        until(once)
+        os.kill(os.getpid(), signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    clock = threading.Thread(target=interrupt)
+    clock.start()
     try:
         with pytest.raises(AirflowTaskTimeout):
             yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        clock.join()
         signal.signal(signal.SIGALRM, before)
+
+
+def timeout_in_the_create(scene: Scene) -> AbstractContextManager[None]:
+    """Let execution_timeout be over while the first create is under way."""
+    return execution_timeout(scene.creates)
+
+
+def timeout_in_the_wait(scene: Scene) -> AbstractContextManager[None]:
+    """Let execution_timeout be over after the run has been recorded."""
+    return execution_timeout(lambda: "ref" in (scene.store.record or {}))
 
 
 # -- exceptions that nobody has foreseen -------------------------------------------------------------------
@@ -256,7 +265,7 @@ def test_execution_timeout_of_a_replaced_worker_leaves_its_successors_run(
 ) -> None:
     scene.simulator.script(LONG)
     operator = create(poll_interval=25)
-    with execution_timeout(0.5):
+    with timeout_in_the_wait(scene):
         operator.execute(scene.context_of(scene.store, state=state))
     operator.on_kill()
 
@@ -269,7 +278,7 @@ def test_execution_timeout_of_a_worker_whose_successor_runs_leaves_the_run(
     scene.simulator.script(LONG)
     operator = create(poll_interval=25)
     scene.store.fail("set", scene.gone, skip=2)  # the two writes of the create
-    with execution_timeout(0.5):
+    with timeout_in_the_wait(scene):
         operator.execute(scene.kept)
     operator.on_kill()
 
@@ -280,7 +289,7 @@ def test_execution_timeout_goes_by_cancel_on_timeout(scene: Scene, create: Make)
     scene.simulator.script(LONG)
     operator = create(poll_interval=25, cancel_on_timeout=False)
     lines = scene.log_of(operator)
-    with execution_timeout(0.5):
+    with timeout_in_the_wait(scene):
         operator.execute(scene.kept)
     operator.on_kill()
 
@@ -291,7 +300,7 @@ def test_execution_timeout_goes_by_cancel_on_timeout(scene: Scene, create: Make)
 def test_a_retry_after_execution_timeout_creates_a_run_of_its_own(scene: Scene, create: Make) -> None:
     scene.simulator.script(LONG)
     operator = create(poll_interval=25)
-    with execution_timeout(0.5):
+    with timeout_in_the_wait(scene):
         operator.execute(scene.kept)
     scene.simulator.script(Scenario(queued=0.01, in_progress=0.02))
 
@@ -309,7 +318,7 @@ def test_execution_timeout_in_the_middle_of_a_create_ends_the_run_when_its_answe
     scene.simulator.script(LONG)
     scene.simulator.fault(Fault(method="POST", path=CREATES, kind="slow", delay=0.6))
     operator = create()
-    with execution_timeout(0.3):
+    with timeout_in_the_create(scene):
         operator.execute(scene.kept)
 
     assert scene.creates() == 1
@@ -325,7 +334,7 @@ def test_a_create_that_is_not_answered_is_named_by_its_token(scene: Scene, respo
     scene.simulator.fault(Fault(method="POST", path=CREATES, kind="slow", delay=2))
     operator = respond()
     lines = scene.log_of(operator)
-    with execution_timeout(0.3):
+    with timeout_in_the_create(scene):
         operator.execute(scene.kept)
 
     token = scene.store.record["token"]
@@ -376,7 +385,7 @@ def test_a_mark_while_a_function_runs_closes_the_conversation(
     def wait(city: str) -> str:
         """Wait."""
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
         return city
 
     rounds = [(FunctionCall(name="wait", arguments={"city": "Oslo"}),)]
@@ -384,7 +393,7 @@ def test_a_mark_while_a_function_runs_closes_the_conversation(
     conversation = scene.post("/conversations")["id"]
     operator = respond(functions=[wait], conversation=conversation)
     working = start(operator, scene.context_of(scene.store, state="failed"))
-    assert entered.wait(10)
+    assert entered.wait(60)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="conversation can be used again"):
         working.result(timeout=60)

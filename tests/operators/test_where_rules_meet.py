@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,11 +16,11 @@ from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.operators.test_unforeseen_ends import (
     LONG,
     StopError,
-    execution_timeout,
-    until,
+    timeout_in_the_create,
     with_broken_push,
 )
 from tests.support.scene import CREATES, Make, Scene
+from tests.support.waiting import until
 
 QUICK = Scenario(queued=0.01, in_progress=0.02)
 CALL = FunctionCall(name="weather", arguments={"city": "Oslo"})
@@ -41,21 +38,6 @@ def fails(city: str) -> str:
 
 
 fails.__name__ = "weather"
-
-
-@contextmanager
-def timeout_in_the_create(scene: Scene) -> Iterator[None]:
-    """Let execution_timeout be over while the first create is under way."""
-
-    def over() -> None:
-        until(scene.creates)
-        os.kill(os.getpid(), signal.SIGALRM)
-
-    timer = threading.Thread(target=over)
-    with execution_timeout(30):
-        timer.start()
-        yield
-    timer.join()
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def http(simulator: Simulator) -> Iterator[httpx2.Client]:
     with httpx2.Client(
         base_url=simulator.base_url,
         headers=headers,
-        timeout=5,
+        timeout=60,
         transport=plain(),
         event_hooks={"response": [_check]},
     ) as opened:

@@ -32,10 +32,10 @@ def test_it_says_where_it_serves_and_ends_cleanly(number: signal.Signals) -> Non
         base_url = process.stdout.readline().strip()
         assert base_url.startswith("http://127.0.0.1:")
         assert base_url.endswith("/api")
-        answer = httpx2.get(f"{base_url}/models", headers={"Authorization": "Bearer sk-right"})
+        answer = httpx2.get(f"{base_url}/models", headers={"Authorization": "Bearer sk-right"}, timeout=60)
         assert answer.status_code == 200
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
 
 

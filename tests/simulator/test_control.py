@@ -120,11 +120,12 @@ def test_stopping_ends_every_wait_without_a_line_in_the_log(caplog: pytest.LogCa
 
 def test_speed_shortens_what_runs_take() -> None:
     with Simulator(speed=1000) as simulator:
+        simulator.script(Scenario(in_progress=200))
         answer = httpx2.post(
             f"{simulator.base_url}/responses",
             json={"model": "gpt-4o", "input": "x"},
             headers={"Authorization": "Bearer k"},
-            timeout=0.5,
+            timeout=50,
         )
         assert answer.json()["status"] == "completed"
     with pytest.raises(ValueError, match="speed must be above 0"):

@@ -38,7 +38,7 @@ class Supervisor:
     def wait_for(self, question: str, times: int = 1) -> None:
         """Wait until a question has arrived so often."""
         with self.arrived:
-            assert self.arrived.wait_for(lambda: self.asked.count(question) >= times, timeout=10)
+            assert self.arrived.wait_for(lambda: self.asked.count(question) >= times, timeout=60)
 
     def _answer(self, body: dict[str, Any]) -> dict[str, Any] | None:
         match body["type"]:
@@ -86,5 +86,5 @@ def channel(supervisor: Supervisor, monkeypatch: Any) -> Iterator[None]:
     finally:
         supervisor.state = supervisor.state or "running"  # so that it comes to an end
         ours.close()
-        thread.join(5)
+        thread.join(60)
         its.close()

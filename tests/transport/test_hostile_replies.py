@@ -31,6 +31,8 @@ from airflow_provider_openai_runs.wire import wire_of
 from tests.support.scene import Scene
 from tests.support.scripted_server import Answer, Asked, ScriptedServer, reply
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 MIB = 1024 * 1024
 LIMIT = 16 * MIB
 REFS = [
@@ -263,7 +265,6 @@ def test_a_wait_goes_on_after_any_answer(
     assert scene.run(operator)["status"] == "completed"
 
 
-@pytest.mark.usefixtures("quick_retries")
 def test_an_event_can_be_encoded_whatever_the_server_says(
     scene: Scene, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

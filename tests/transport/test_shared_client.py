@@ -159,7 +159,7 @@ def test_a_slow_lookup_delays_no_poll_that_has_a_client(
             await client.send(polled)
             monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
             hook.may_read.clear()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 found = [(await client.send(polled)).raw_status for _ in range(3)]
             return found, hook.reads
 
@@ -249,7 +249,7 @@ def test_a_lookup_that_does_not_end_is_a_failure_that_says_so(
     monkeypatch.setattr(shared_client, "_SETTINGS_WITHIN", 0.1)
 
     async def first() -> None:
-        async with asyncio.timeout(10), shared_client.shared(SlowHook("openai_default")) as client:
+        async with asyncio.timeout(60), shared_client.shared(SlowHook("openai_default")) as client:
             await client.send(wire_of(ref.kind).poll(ref))
 
     with pytest.raises(ApiRequestFailed) as caught:
@@ -353,7 +353,7 @@ def test_a_key_that_does_not_come_is_a_call_that_was_not_sent(
     monkeypatch.setenv("AIRFLOW_CONN_SLOW_KEYS", json.dumps(where))
 
     async def first() -> ApiRequestFailed:
-        async with asyncio.timeout(10), shared_client.shared(OpenAIRunsHook("slow_keys")) as client:
+        async with asyncio.timeout(60), shared_client.shared(OpenAIRunsHook("slow_keys")) as client:
             with pytest.raises(ApiRequestFailed) as caught:
                 await client.send(wire_of(ref.kind).poll(ref))
             assert not end.is_set()

@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,12 +26,14 @@ from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.transport.fast_polls import FastPolls
 from airflow_provider_openai_runs.wire import flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiRequest
 from tests.transport.scripted_server import Answer, ScriptedServer, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECONDS = 0.5
+#: What a request is given that does not end.
+SECONDS = 0.3
 REF = RunRef(kind=RunKind.RESPONSE, id="resp_1", conn_id="slow")
 BODY = json.dumps({"id": "resp_1", "status": "in_progress"}).encode()
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
@@ -102,35 +105,41 @@ def polls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Po
 
     if request.param == "async by the SDK":
         monkeypatch.setattr(FastPolls, "can_serve", staticmethod(lambda _client: False))
-    poll = replace(wire_of(REF.kind).poll(REF), timeout=SECONDS)
+    # The first is answered, however busy the machine is.
+    requests = [replace(wire_of(REF.kind).poll(REF), timeout=seconds) for seconds in (30.0, SECONDS)]
 
-    async def twice(send: Callable[[], Awaitable[Any]]) -> list[tuple[Any, float]]:
+    async def twice(send: Callable[[ApiRequest[Any]], Awaitable[Any]]) -> list[tuple[Any, float]]:
         found: list[tuple[Any, float]] = []
-        for _ in range(2):
+        for poll in requests:
             began = time.monotonic()
             try:
-                came: Any = (await send()).raw_status
+                came: Any = (await send(poll)).raw_status
             except ApiRequestFailed as failed:
                 came = failed.failure
             found.append((came, time.monotonic() - began))
         return found
 
-    async def sync_polls(_linger: float) -> list[tuple[Any, float]]:
+    async def sync_polls(_port: int | None) -> list[tuple[Any, float]]:
         hook = OpenAIRunsHook("slow")
 
-        async def send() -> Any:
+        async def send(poll: ApiRequest[Any]) -> Any:
             return hook.run_flow(flows.single(poll))
 
         return await twice(send)
 
-    async def async_polls(linger: float) -> list[tuple[Any, float]]:
+    async def async_polls(port: int | None) -> list[tuple[Any, float]]:
         async with shared(OpenAIRunsHook("slow")) as client:
-            found = await twice(lambda: client.send(poll))
-        await asyncio.sleep(linger)
+            found = await twice(client.send)
+        while port and is_connected(port):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.05)
         return found
 
     poll_twice = sync_polls if request.param == "sync" else async_polls
-    return lambda linger=0.0: asyncio.run(poll_twice(linger))
+    return lambda closes=None: asyncio.run(poll_twice(closes))
+
+
+def is_connected(port: int) -> bool:
+    return any(each.raddr[1:] == (port,) for each in psutil.Process().net_connections())
 
 
 def check(found: list[tuple[Any, float]]) -> None:
@@ -139,7 +148,7 @@ def check(found: list[tuple[Any, float]]) -> None:
     assert (second.kind, second.is_transient) == ("outcome_unknown", True)
     assert "has not ended after" in second.text
     # Generous: a busy machine must not fail it, and without a limit it would be for ever.
-    assert seconds < 6 * SECONDS
+    assert seconds < 30
 
 
 @pytest.mark.parametrize("answer", SLOW, ids=lambda answer: answer.__name__)
@@ -197,7 +206,7 @@ def test_the_limit_holds_over_tls_whose_authority_the_environment_names(
     with serving(GOOD, headers_for_a_while, tls=certificate) as scripted:
         connect(monkeypatch, f"https://127.0.0.1:{scripted.port}/v1")
         # A TLS connection is closed when the server has agreed; until then it would be a warning.
-        check(polls(linger=2.0))
+        check(polls(closes=scripted.port))
         assert scripted.connections == 1
 
 

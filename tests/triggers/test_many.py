@@ -16,6 +16,7 @@ from airflow_provider_openai_runs.simulator import Scenario, Simulator
 from airflow_provider_openai_runs.transport import shared_client
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
 from tests.support.scene import Scene
+from tests.support.waiting import waited_for_the_cpu
 
 if TYPE_CHECKING:
     import pytest
@@ -34,10 +35,11 @@ async def ends(trigger: RunCompletionTrigger) -> Any:
 
 
 async def longest_block(until: asyncio.Future[Any]) -> float:
-    longest, before = 0.0, time.monotonic()
+    """Return for how long the loop was held up, but for what the machine did for others meanwhile."""
+    longest, before = 0.0, time.monotonic() - waited_for_the_cpu()
     while not until.done():
         await asyncio.sleep(0.01)
-        now = time.monotonic()
+        now = time.monotonic() - waited_for_the_cpu()
         longest, before = max(longest, now - before - 0.01), now
     return longest
 
