@@ -15,7 +15,7 @@ except ImportError as error:
         "out: the operators fail at once by themselves where a retry cannot help."
     ) from error
 
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError, ThreadBusyError
 from airflow_provider_openai_runs.runs.failure import bounded_retry_after
 
 if TYPE_CHECKING:
@@ -26,9 +26,16 @@ class OpenAIRunRetryPolicy(RetryPolicy):
     """
     Wait as long as the server asked, retry what is transient, and fail at once otherwise.
 
-    Errors of other kinds follow the task's own ``retries`` and ``retry_delay``.
+    A server that has no room yet (a 429 that says how long to wait, a busy thread) costs no retry from
+    Airflow 3.4 on. Errors of other kinds follow the task's own ``retries`` and ``retry_delay``.
     See https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/tasks.html.
+
+    :param reschedule_timeout: how long a task may wait for room without using a retry, from the first time on
+        (3.4+); None uses retries.
     """
+
+    def __init__(self, *, reschedule_timeout: timedelta | None = timedelta(hours=24)) -> None:
+        self.reschedule_timeout = reschedule_timeout
 
     def evaluate(
         self,
@@ -44,20 +51,31 @@ class OpenAIRunRetryPolicy(RetryPolicy):
         if not exception.retryable:
             return RetryDecision.fail(reason="the same request would fail again")
         seconds = bounded_retry_after(exception.retry_after)
-        if seconds is None:
-            return RetryDecision.default()
-        delay = timedelta(seconds=seconds)
-        return RetryDecision.retry(delay=delay, reason=f"the server asked to wait {delay}")
+        delay = None if seconds is None else timedelta(seconds=seconds)
+        reason = "the thread is busy" if delay is None else f"the server asked to wait {delay}"
+        has_no_room = isinstance(exception, ThreadBusyError) or (
+            isinstance(exception, RunCallError) and delay is not None
+        )
+        reschedule = getattr(RetryDecision, "reschedule", None)  # Airflow 3.4+
+        if has_no_room and reschedule is not None and self.reschedule_timeout is not None:
+            decision: RetryDecision = reschedule(
+                delay=delay, reschedule_timeout=self.reschedule_timeout, reason=reason
+            )
+            return decision
+        return RetryDecision.default() if delay is None else RetryDecision.retry(delay=delay, reason=reason)
 
     def serialize(self) -> dict[str, Any]:
-        """Return nothing: the policy has no settings."""
-        return {}
+        """Return the settings."""
+        timeout = self.reschedule_timeout
+        return {"reschedule_timeout": None if timeout is None else timeout.total_seconds()}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> OpenAIRunRetryPolicy:
-        """Return the policy."""
-        del data
-        return cls()
+        """Return the policy; an older version has stored no settings."""
+        if "reschedule_timeout" not in data:
+            return cls()
+        seconds = data["reschedule_timeout"]
+        return cls(reschedule_timeout=None if seconds is None else timedelta(seconds=seconds))
 
 
 __all__ = ["OpenAIRunRetryPolicy"]

@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ def decide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     def prepare(*, option: str, **entered: Any) -> list[str]:
         from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
         from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
-        from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
+        from airflow.api_fastapi.core_api.routes.public import hitl
+        from airflow.models.dagbag import DBDagBag
         from airflow.models.hitl import HITLDetail
         from airflow.utils.session import create_session
 
@@ -144,7 +146,10 @@ def decide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
                     ti = page.task_instance
                     payload = UpdateHITLDetailPayload(chosen_options=[option], params_input=entered)
                     user = SimpleAuthManagerUser(username="ada", role="admin")
-                    update_hitl_detail(ti.dag_id, ti.run_id, ti.task_id, payload, user, session)
+                    answered: Any = hitl.update_hitl_detail
+                    # Airflow 3.4 resolves the task by its Dag.
+                    more = {"dag_bag": DBDagBag()} if "dag_bag" in signature(answered).parameters else {}
+                    answered(ti.dag_id, ti.run_id, ti.task_id, payload, user, session, **more)
             return True
 
         waits = logging.getLogger("airflow.sdk.definitions.dag")

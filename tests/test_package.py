@@ -24,7 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ADDRESS = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]
 REGISTRY: dict[str, Any] = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text(encoding="utf-8"))
 #: Distributions that are not called as what they bring.
-CALLED = {"pydantic_core": "pydantic-core"}
+CALLED = {"opentelemetry": "opentelemetry-api", "pydantic_core": "pydantic-core"}
 #: Who imports these brings them: pytest loads the fixture, type checkers know _typeshed, Parquet is an extra.
 BROUGHT = {"pytest", "_typeshed", "pyarrow"}
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs import results, tracing
 from airflow_provider_openai_runs.attempts.create import Acquired
 from airflow_provider_openai_runs.attempts.kill import KillHandler
 from airflow_provider_openai_runs.attempts.last_requests import LastRequests
@@ -306,7 +306,10 @@ class Attempt:
             cancel_wait=self._settings.timeouts["delete"],
             note=self._log.log,
         )
-        return hook.run_flow(flow)
+        with tracing.waiting(run.ref) as span:
+            result = hook.run_flow(flow)
+            span.over(result.outcome, result.raw_status)
+        return result
 
     def _answer(self, acquired: Acquired, *, approval: Any = None) -> Acquired | AwaitApproval | None:
         """Answer the calls that the run waits for; None if nobody here can."""

@@ -30,7 +30,7 @@ from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.wire import Answer
 
-_Send = Callable[[], Run | RequestFailure]
+Send = Callable[[], Run | RequestFailure]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class RunCreator:
     window: float | None
     timeouts: Mapping[str, float]
     attempt: int | None = None
-    send_paid: Callable[[Record, _Send], Run | RequestFailure] = lambda _, send: send()
+    send_paid: Callable[[Record, Send], Run | RequestFailure] = lambda _, send: send()
     before_paying: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.time
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs import results, tracing
 from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.output_files import Collected, OutputFiles
 from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore
@@ -284,6 +284,12 @@ class RunFinisher:
         What its create has answered is not asked for again: gateways that ignore ``background`` often keep
         nothing that could be read.
         """
+        with tracing.reading(ref, withholds=self.settings.withholds) as span:
+            found = self._collect(ref, budget, created=created)
+            span.read(found.run)
+        return found
+
+    def _collect(self, ref: RunRef, budget: float, *, created: Run | None) -> Collected:
         request = self.settings.request.that_created(ref)
         if self.output is not None:
             return self.output.collect(self.hook, ref, budget=budget, request=request, created=created)

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs import tracing
 from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
-from airflow_provider_openai_runs.attempts.create import RunCreator
+from airflow_provider_openai_runs.attempts.create import RunCreator, Send
 from airflow_provider_openai_runs.attempts.finish import RunFinisher
 from airflow_provider_openai_runs.attempts.kill import KillHandler
 from airflow_provider_openai_runs.attempts.ledger import Ledger
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+    from airflow_provider_openai_runs.runs.failure import RequestFailure
+    from airflow_provider_openai_runs.runs.model import Run
 
 
 class AttemptParts:
@@ -88,9 +92,24 @@ class AttemptParts:
             attempt=self._ti.try_number,
             window=self._settings.completion_window,
             timeouts=self._settings.timeouts,
-            send_paid=partial(kill_handler.send, request.kind, hook.conn_id),
+            send_paid=self._traced(partial(kill_handler.send, request.kind, hook.conn_id)),
             before_paying=self._check_output,
         )
+
+    def _traced(
+        self, send: Callable[[Record, Send], Run | RequestFailure]
+    ) -> Callable[[Record, Send], Run | RequestFailure]:
+        settings = self._settings
+
+        def traced(intent: Record, request: Send) -> Run | RequestFailure:
+            # A further round asks for something else than the request says.
+            withholds = settings.withholds or bool(intent.rounds.answered)
+            with tracing.creating(settings.request, withholds=withholds) as span:
+                reply = send(intent, request)
+                span.answered(reply)
+            return reply
+
+        return traced
 
     def _check_output(self) -> None:
         if self._output is not None:

@@ -79,8 +79,8 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         a callable ``(name, arguments) -> bool``.
     :param approval_timeout: seconds (or a timedelta) for the person; never beyond the run's own limits.
     :param on_approval_timeout: then ``"reject"`` the calls, or ``"fail"``.
-    :param on_second_approval: Airflow shows one approval page in the life of a task instance; what a further
-        round that needs one gets: ``"reject"``, or ``"fail"``.
+    :param on_second_approval: below 3.4 Airflow shows one approval page in the life of a task instance; what
+        a further round that needs one gets there: ``"reject"``, or ``"fail"``.
     :param end_from_trigger: let the triggerer finish the task of a deferred run that completes, so that a
         worker is used once instead of twice; every other end is a worker's. Without effect where something
         would be lost, which the log says: outlets, ``post_execute``, ``functions``, ``approve``,

@@ -3,8 +3,9 @@
 Asks a person about the calls of a run on Airflow's own human-in-the-loop page (Airflow 3.3+).
 
 Airflow keeps one page for a task instance in a Dag run, through retries and clears. To write it again wipes
-the answer but leaves the first text, and a worker cannot read it (3.3's supervisor refuses the read). So a
-note in the task state store says which calls the page shows, and whether it was answered.
+the answer; 3.4 then shows the new text, 3.3 goes on showing the first one. A worker cannot read the page (the
+supervisor refuses it). So a note in the task state store says which calls the page shows, and whether it was
+answered.
 
 A page stands for exactly the raw calls on it: their hashes are its id. What is decided about it is decided
 about them and no other call, whatever id a server gives to that.
@@ -91,7 +92,7 @@ class ApprovalPage:
         Returns the other page if this task instance has shown other calls.
         """
         note = ApprovalNote.load(self._store)
-        if note is not None and note.page != self._id and note.answered:
+        if note is not None and note.page != self._id and note.answered and not _is_refreshed():
             return OtherPage(is_open=False)
         # Also a page of the past is opened: a pause on an answered one ends at once, and Airflow 3.3 may take
         # the exit of the worker that paused for the end of the task (apache/airflow#67287).
@@ -223,6 +224,18 @@ class ApprovalPage:
             )
         arguments = changed(given[name], shown.editable, shown.arguments)
         return ApprovalDecision(approved=True, comment=comment, arguments=arguments)
+
+
+def _is_refreshed() -> bool:
+    """
+    Tell whether a further page takes the place of the one before (Airflow 3.4+).
+
+    It only spares an older Airflow a page of the past: whose page stands there, its answer to the write says.
+    """
+    from airflow.sdk import __version__  # noqa: PLC0415
+
+    major, minor = __version__.split(".")[:2]
+    return (int(major), int(minor)) >= (1, 4)
 
 
 def _hash(parts: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from airflow_provider_openai_runs import tracing
 from airflow_provider_openai_runs.attempts.task_state import task_state
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
@@ -126,7 +127,9 @@ class RunCompletionTrigger(BaseTrigger):
             cancel_wait=CANCEL_WAIT,
             note=self._note,
         )
-        result = await hook.arun_flow(flow)
+        with tracing.waiting(self.tracked.ref) as span:
+            result = await hook.arun_flow(flow)
+            span.over(result.outcome, result.raw_status)
         success: TaskSuccessEvent | None = None
         if self.task_instance is not None:  # there is none in dag.test(), which has no executor
             if self.end and not self.tracked.rounds.answered:

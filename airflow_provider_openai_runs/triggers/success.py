@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TaskSuccessEvent
 
-from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs import results, tracing
 from airflow_provider_openai_runs.runs.budgets import TRIGGER_READ_BUDGET
 from airflow_provider_openai_runs.runs.cut import size_of
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run
@@ -60,7 +60,9 @@ async def success_event(
         return None
     try:
         flow = flows.with_retries(flows.read(result.ref, steps=True), budget=TRIGGER_READ_BUDGET)
-        run = await hook.arun_flow(flow)
+        with tracing.reading(result.ref) as span:
+            run = await hook.arun_flow(flow)
+            span.read(run)
     except ApiRequestFailed as failed:
         log.warning("Could not read %s, so a worker finishes its task: %s", result.ref, failed.failure)
         return None

@@ -57,9 +57,14 @@ def create(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 class Pages:
-    """What Airflow keeps: the first page of a task instance stays, and to write it again wipes the answer."""
+    """
+    What Airflow keeps: to write the page of a task instance again wipes the answer.
 
-    def __init__(self) -> None:
+    :param refreshes: whether the new page is then shown (Airflow 3.4), or still the first one.
+    """
+
+    def __init__(self, *, refreshes: bool = False) -> None:
+        self.refreshes = refreshes
         self.page: Any = None
         self.answer: dict[str, Any] | None = None
         self.written = 0
@@ -68,7 +73,8 @@ class Pages:
         if msg.type != "CreateHITLDetailPayload":
             return None
         self.written += 1
-        self.page = self.page or msg
+        if self.page is None or self.refreshes:
+            self.page = msg
         self.answer = None
         return self.page
 
@@ -91,6 +97,18 @@ class Pages:
 
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> Pages:
-    found = Pages()
+    """The pages of Airflow 3.3."""
+    return _pages_of(monkeypatch, "1.3.2", refreshes=False)
+
+
+@pytest.fixture
+def refreshed_pages(monkeypatch: pytest.MonkeyPatch) -> Pages:
+    """The pages of Airflow 3.4."""
+    return _pages_of(monkeypatch, "1.4.0b2", refreshes=True)
+
+
+def _pages_of(monkeypatch: pytest.MonkeyPatch, sdk: str, *, refreshes: bool) -> Pages:
+    found = Pages(refreshes=refreshes)
+    monkeypatch.setattr("airflow.sdk.__version__", sdk)
     monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", found, raising=False)
     return found

@@ -216,6 +216,50 @@ def test_a_second_round_that_is_to_fail_fails_and_names_the_way_for_many_rounds(
     assert made == [1.0]
 
 
+def test_on_airflow_3_4_each_round_has_a_page_of_its_own(
+    scene: Scene,
+    create: Make,
+    approval_request: Any,
+    pause: Any,
+    resume: Any,
+    refreshed_pages: Any,
+    made: Any,
+) -> None:
+    from airflow.sdk.exceptions import TaskAwaitingInput  # noqa: PLC0415 # 3.3+, as the store
+
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
+    paused = pause(create(**approval_request))
+    first = refreshed_pages.page.body
+    with pytest.raises(TaskAwaitingInput) as again:
+        resume(create(**approval_request), paused, refreshed_pages.answered())
+    assert made == [1.0]
+    assert refreshed_pages.page.body != first
+
+    found = resume(create(**approval_request), again.value, refreshed_pages.answered())
+    assert found["status"] == "completed"
+    assert (made, refreshed_pages.written) == ([1.0, 2.0], 2)
+
+
+def test_on_airflow_3_4_a_cleared_task_asks_again(
+    scene: Scene,
+    create: Make,
+    approval_request: Any,
+    pause: Any,
+    resume: Any,
+    refreshed_pages: Any,
+    made: Any,
+) -> None:
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]], times=2))
+    pause(create(**approval_request))
+    cleared = scene.clear(scene.kept)
+    cleared["ti"].id = scene.kept["ti"].id
+    again = pause(create(**approval_request), cleared)
+    assert again.timeout != timedelta(seconds=1)
+
+    found = resume(create(**approval_request), again, refreshed_pages.answered(), cleared)
+    assert (found["status"], made) == ("completed", [1.0])
+
+
 def test_a_task_cleared_while_a_person_decides_ends_its_run_and_has_the_old_page_closed_first(
     scene: Scene,
     create: Make,

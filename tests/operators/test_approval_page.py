@@ -376,6 +376,27 @@ def test_a_second_round_is_refused_and_leaves_the_first_answer_alone(
     assert pages.answer == answer
 
 
+def test_on_airflow_3_4_the_answer_to_the_page_before_approves_nothing_of_the_second(
+    page_of: Callable[..., ApprovalPage], refreshed_pages: Any
+) -> None:
+    page_of(REFUND).show()
+    page_of(REFUND).decisions(refreshed_pages.answered())
+
+    assert page_of(MAIL, round_number=2).show() is None
+    assert isinstance(page_of(REFUND).decisions(refreshed_pages.answered()), OtherPage)
+    assert decided(page_of(MAIL, round_number=2), refreshed_pages.answered())["call_2"].approved
+
+
+def test_a_newer_worker_beside_an_older_airflow_shows_no_second_page(
+    page_of: Callable[..., ApprovalPage], refreshed_pages: Any
+) -> None:
+    refreshed_pages.refreshes = False
+    page_of(REFUND).show()
+    page_of(REFUND).decisions(refreshed_pages.answered())
+
+    assert page_of(MAIL).show() == OtherPage(is_open=True)
+
+
 def test_a_page_that_nobody_answered_counts_as_open_until_airflow_has_closed_it(
     page_of: Callable[..., ApprovalPage], pages: Any
 ) -> None:
