@@ -132,6 +132,11 @@ class BulkAttempt:
         return [run for row, run in runs.items() if row not in self._finished]
 
     @property
+    def new_runs(self) -> list[NewRun]:
+        """The runs that are not committed yet."""
+        return [*self._new_runs.values()]
+
+    @property
     def rows_read(self) -> int:
         """How many rows the input has, as far as it is read."""
         return self._rows.count
