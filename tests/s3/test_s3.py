@@ -70,8 +70,8 @@ def test_reply_and_files_are_objects_that_the_next_task_reads(
 def test_a_retry_after_an_outage_writes_the_same_objects(scene: Scene, respond: Make, bucket: str) -> None:
     from airflow.sdk import ObjectStoragePath
 
-    from airflow_provider_openai_runs.attempts.output_store import OutputStore
     from airflow_provider_openai_runs.exceptions import RunStorageError
+    from airflow_provider_openai_runs.storage import OutputStore
 
     produces(scene)
     operator = respond(output_path=f"{bucket}/b")
