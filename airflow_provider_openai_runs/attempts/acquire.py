@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from airflow_provider_openai_runs.attempts.create import Acquired, RunCreator
-from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore
+from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.runs.acquisition import (
     Create,
@@ -37,7 +37,7 @@ from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.ownership import decide
-from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.record import NoLongerOwnerError, Record
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger

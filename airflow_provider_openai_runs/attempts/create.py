@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from airflow_provider_openai_runs.attempts.ledger import Ledger
-from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore, SavedIntent
+from airflow_provider_openai_runs.attempts.record_store import RecordStore, SavedIntent
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.runs.acquisition import Create, NotCreated
 from airflow_provider_openai_runs.runs.budgets import (
@@ -24,7 +24,7 @@ from airflow_provider_openai_runs.runs.error_of_run import error_of_run
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
-from airflow_provider_openai_runs.runs.record import Record, new_token
+from airflow_provider_openai_runs.runs.record import NoLongerOwnerError, Record, new_token
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tracked import TrackedRun

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_openai_runs import results, tracing
 from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.output_files import Collected, OutputFiles
-from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore
+from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
@@ -31,6 +31,7 @@ from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageE
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome
+from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.response_request import conversation_of
 from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
 from airflow_provider_openai_runs.runs.status import RunStatus

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError, RecordStore
+from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.task_state import state_among
 from airflow_provider_openai_runs.runs.end_of_attempt import TaskState
 from airflow_provider_openai_runs.runs.model import RunRef
-from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.record import NoLongerOwnerError, Record
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.worker_thread import Job
 from airflow_provider_openai_runs.wire import Flow, flows

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.record import SPENDING, Record
+from airflow_provider_openai_runs.runs.record import SPENDING, NoLongerOwnerError, Record
 from airflow_provider_openai_runs.runs.spending import Spending
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.wire import wire_of
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
 KEY = "openai_run"
 _NOT_FOUND = 404
-
-
-class NoLongerOwnerError(Exception):
-    """The store no longer knows this attempt: a later one has taken its place."""
 
 
 @dataclass(frozen=True, slots=True)

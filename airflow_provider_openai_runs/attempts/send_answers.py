@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.attempts.create import Acquired, RunCreator
-from airflow_provider_openai_runs.attempts.record_store import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.answers import (
     NotSent,
     after_failed_answer,
@@ -20,6 +19,7 @@ from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.lost_create import runs_of
 from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.answering import Answers
 from airflow_provider_openai_runs.wire import wire_of

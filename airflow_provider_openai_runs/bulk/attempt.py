@@ -10,6 +10,7 @@ values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from airflow_provider_openai_runs.bulk.commands import (
     Cancel,
@@ -18,7 +19,6 @@ from airflow_provider_openai_runs.bulk.commands import (
     Judge,
     Poll,
     Polled,
-    ReadRows,
     Send,
     StopReason,
     WritePart,
@@ -26,20 +26,22 @@ from airflow_provider_openai_runs.bulk.commands import (
 from airflow_provider_openai_runs.bulk.dispatcher import Dispatcher, Limits
 from airflow_provider_openai_runs.bulk.events import Created, Event, Intended, NewRun, PartWritten, Retried
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.one_at_a_time import PAUSE_AFTER_FAILURE, OneAtATime
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
+from airflow_provider_openai_runs.bulk.wanted_rows import WantedRows
 from airflow_provider_openai_runs.runs.budgets import PERMANENT_FAILURE_BUDGET
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.polling import Done
 from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
 
-#: Seconds until storage, Airflow or a cancel is tried again.
-PAUSE_AFTER_FAILURE = 2.0
-#: Seconds between two passes over the input for the rows that are needed again.
-PASS_EVERY = 10.0
+#: Reasons for which the runs that there are come to their end all the same.
+_GOES_ON_POLLING = frozenset({None, StopReason.DENIED})
+#: Reasons that a graver one replaces.
+_REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.LEFT})
 
 
 class BulkAttempt:
@@ -48,6 +50,7 @@ class BulkAttempt:
 
     :param items: what the journal says. A create in it without an answer is lost: an attempt begins only when
         nobody can send it any more.
+    :param found: what an earlier attempt has written down of such creates, and not committed.
     :param token_of: the token of the create of a row, by the number of creates before it.
     :param polls: knows the deadline.
     """
@@ -63,10 +66,13 @@ class BulkAttempt:
         parts: Parts,
         rate_limit: RateLimit,
         now: float,
+        found: Iterable[Event] = (),
     ) -> None:
         self.items = items
         #: Why nothing more is created; None as long as it goes on.
         self.stopped: StopReason | None = None
+        #: When a create was answered last, or a run found ended, in Unix seconds.
+        self.moved_at = now
         self._limits = limits
         self._judge = judge
         self._token_of = token_of
@@ -74,22 +80,11 @@ class BulkAttempt:
         self._parts = parts
         self._rate_limit = rate_limit
         self._dispatcher = Dispatcher(items, limits)
-        #: Rows in hand, until their create is answered.
-        self._rows: dict[int, Row] = {}
-        #: Rows that have to be read once more.
-        self._missed: set[int] = set()
-        self._is_reading = False
-        self._is_read_whole = False
-        self._count = 0
-        self._pass_began_at = now
-        #: Events that are being committed, or have to be committed again.
-        self._events: tuple[Event, ...] = ()
-        self._is_committing = False
-        self._commits_again_at = now
-        #: A file that is being written, or has to be written again.
-        self._part: Part | None = None
-        self._is_writing = False
-        self._writes_again_at = now
+        self._rows = WantedRows(is_new=lambda row: items.state(row) is ItemState.NEW, now=now)
+        #: Runs that are not committed yet.
+        self._new_runs: dict[int, NewRun] = {}
+        self._commit: OneAtATime[tuple[Event, ...]] = OneAtATime()
+        self._part: OneAtATime[Part] = OneAtATime()
         #: Rows whose run is being polled, and those with a final word that is not committed yet.
         self._polling: set[int] = set()
         self._finished: set[int] = set()
@@ -97,59 +92,112 @@ class BulkAttempt:
         self._denied_since: float | None = None
         self._failed = items.count(ItemState.FAILED) + items.count(ItemState.LOST)
         self._polls.add(items.runs.values(), now=now)
+        known = self._dispatcher.on_found(found)
         for row in [*items.rows(ItemState.INTENDED)]:
-            self._on_lost(row, "the attempt that sent its create is gone", now)
+            run = known.get(row)
+            if run is not None:
+                self._new_runs[row] = run
+            elif row in known:
+                self._rows.read_again(row)
+            else:
+                self._on_lost(row, "the attempt that sent its create is gone", now)
 
     # -- what next -----------------------------------------------------------------------------------------
 
     @property
     def is_over(self) -> bool:
         """Whether every item has its final word in a committed part, or nothing more is to be created."""
-        has_more = self.stopped is None and (not self._is_read_whole or self._missed)
-        is_busy = self._is_reading or self._polling or self._part is not None or not self._parts.is_empty
+        has_more = self.stopped is None and self._rows.has_more
+        is_writing = self._part.value is not None or not self._parts.is_empty
+        if self.stopped is StopReason.LEFT:
+            return self._dispatcher.is_settled and not is_writing
         # Of runs that nobody may poll any more the end is not known; a retry goes on with them.
         waits = len(self._polls) if self.stopped is StopReason.DENIED else self.items.runs
+        is_busy = self._rows.is_reading or self._polling or is_writing
         return not (has_more or is_busy or waits) and self._dispatcher.is_settled
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether nothing can be done before a run ends, and the journal tells all that is known."""
+        if self.stopped is not None or self._finished or not self.items.runs:
+            return False
+        if self._dispatcher.has_ready:
+            return self._dispatcher.is_full
+        return self._dispatcher.is_settled and not self._rows.has_more
+
+    @property
+    def active(self) -> list[NewRun]:
+        """The runs that may be active, as far as this attempt knows."""
+        runs = {**self.items.runs, **self._new_runs}
+        return [run for row, run in runs.items() if row not in self._finished]
+
+    @property
+    def new_runs(self) -> list[NewRun]:
+        """The runs that are not committed yet."""
+        return [*self._new_runs.values()]
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows the input has, as far as it is read."""
+        return self._rows.count
+
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether the end of the input has been reached."""
+        return self._rows.is_read_whole
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether items are left that could be created as soon as a slot is free."""
+        return self._dispatcher.has_ready or self._rows.has_more
+
+    @property
+    def failed(self) -> int:
+        """How many items are no success, also those that are not committed yet."""
+        return self._failed
 
     def next(self, now: float) -> list[Command]:
         """Return what can be done now; the outcome of each command has to be reported."""
+        if self._polls.time_is_over(now):
+            self.stop(StopReason.WINDOW_OVER)
+        reading = self._rows.to_read(self._dispatcher.wanted, now)
+        events = self._commit.next(now, partial(self._to_commit, now))
+        part = self._part.next(now, partial(self._part_to_write, now))
+        sendable = self._dispatcher.to_send(now).items()
         return [
-            *self._rows_to_read(now),
-            *self._to_commit(now),
-            *(Send(row=self._rows[row], token=self._token(row)) for row in self._dispatcher.to_send(now)),
+            *([reading] if reading is not None else ()),
+            *([Commit(events=events)] if events is not None else ()),
+            *(Send(row=self._rows[row], token=self._token(row), until=until) for row, until in sendable),
             *self._polls_due(now),
-            *self._part_to_write(now),
+            *([WritePart(part=part)] if part is not None else ()),
         ]
 
     def stop(self, reason: StopReason) -> None:
         """
-        Create nothing more; what is active is ended, but where only the account is to blame.
+        Create nothing more; what is active is ended, but where the account is to blame, or the worker leaves.
 
         Runs that were created before go on well without a quota, and are paid for.
         """
-        if self.stopped in {None, StopReason.DENIED}:
+        if self.stopped in _REPLACEABLE:
             self.stopped = reason
             self._dispatcher.stop()
-            self._rows = {row: self._rows[row] for row in self._dispatcher.sending if row in self._rows}
+            self._rows.forget_all_but(self._dispatcher.sending)
 
     # -- outcomes ------------------------------------------------------------------------------------------
 
     def on_rows(self, rows: Iterable[Row], *, is_last: bool, now: float) -> None:
         """Take rows; those that are past this are skipped."""
-        self._is_reading = False
-        self._is_read_whole = is_last
+        self._rows.on_read(is_last=is_last)
         for row in rows:
             number = row.number
-            self._count = max(self._count, number + 1)
             is_needed = self.items.state(number) is ItemState.NEW and number not in self._finished
-            if self.stopped is not None or not is_needed or number in self._rows:
+            if not self._rows.see(row) or self.stopped is not None or not is_needed:
                 continue
-            self._missed.discard(number)
             if row.values is None:
                 failed = Outcome(row=number, custom_id=row.custom_id, state=ItemState.FAILED, error=row.error)
                 self._final(failed, now)
             else:
-                self._rows[number] = row
+                self._rows.keep(row)
                 self._dispatcher.offer(number, row.custom_id)
 
     def on_committed(self, *, began_at: float) -> None:
@@ -158,31 +206,45 @@ class BulkAttempt:
 
         :param began_at: Unix seconds; from then on a later attempt may have read them.
         """
-        self._events, self._is_committing = (), False
+        self._commit.on_done()
         for event in self._dispatcher.on_committed(began_at):
             if isinstance(event, Created):
-                self._polls.add(event.runs, now=began_at)
+                for run in event.runs:
+                    self._new_runs.pop(run.row, None)
+                waited_for = [run for run in event.runs if run.row not in self._finished]
+                self._polls.add(waited_for, now=began_at)
             elif isinstance(event, (PartWritten, Retried)):
                 self._finished.difference_update(event.rows)
 
     def on_commit_failed(self, now: float) -> None:
         """Commit the same once more, in a while; it may have been committed, and only the answer was lost."""
-        self._is_committing = False
-        self._commits_again_at = now + PAUSE_AFTER_FAILURE
+        self._commit.on_failed(now)
 
     def on_sent(
-        self, row: int, brought: NewRun | RequestFailure, *, now: float, headers: Mapping[str, str]
+        self,
+        row: int,
+        brought: NewRun | RequestFailure,
+        *,
+        now: float,
+        headers: Mapping[str, str],
+        ended: Run | None = None,
     ) -> None:
         """
         Take note of what a create was answered with.
 
         :param headers: of the answer, under lower-case names.
+        :param ended: the run, where it has ended with the answer: gateways that ignore ``background`` often
+            keep nothing that could be read once more, so its slot is free only when its result is durable.
         """
         if isinstance(brought, NewRun):
             self._denied_since = None
+            self.moved_at = now
             self._rate_limit.on_accepted(now, headers)
-            self._rows.pop(row, None)
+            self._rows.forget(row)
+            self._new_runs[row] = brought
             self._dispatcher.on_created(brought)
+            if ended is not None:
+                self._on_ended(row, ended, now, keeps_slot=True)
             return
         match brought.kind:
             case FailureKind.OUTCOME_UNKNOWN:
@@ -221,61 +283,41 @@ class BulkAttempt:
 
     def on_part_written(self) -> None:
         """Take note that the file is there; its items are final once that is committed."""
-        assert self._part is not None  # noqa: S101 # for mypy
-        self._dispatcher.on_part(self._part.written)
-        self._part, self._is_writing = None, False
+        self._dispatcher.on_part(self._part.on_done().written)
 
     def on_part_failed(self, now: float) -> None:
         """Write the same file once more, in a while."""
-        self._is_writing = False
-        self._writes_again_at = now + PAUSE_AFTER_FAILURE
+        self._part.on_failed(now)
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _rows_to_read(self, now: float) -> Iterator[ReadRows]:
-        count = 0 if self._is_reading or self.stopped is not None else self._dispatcher.wanted
-        if not count:
-            return
-        if self._is_read_whole:
-            is_due = now >= self._pass_began_at + PASS_EVERY
-            if not is_due or not any(self.items.state(row) is ItemState.NEW for row in self._missed):
-                return
-            self._pass_began_at = now
-        self._is_reading = True
-        yield ReadRows(count=count, from_start=self._is_read_whole)
-
-    def _to_commit(self, now: float) -> Iterator[Commit]:
-        if self._is_committing or now < self._commits_again_at:
-            return
-        if not self._events:
-            self._events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now)) or ()
-            creates = sum(len(event.rows) for event in self._events if isinstance(event, Intended))
-            self._rate_limit.on_sent(creates)
-        if self._events:
-            self._is_committing = True
-            yield Commit(events=self._events)
+    def _to_commit(self, now: float) -> tuple[Event, ...] | None:
+        events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now))
+        creates = sum(len(event.rows) for event in events or () if isinstance(event, Intended))
+        self._rate_limit.on_sent(creates)
+        return events
 
     def _polls_due(self, now: float) -> Iterator[Poll | Cancel]:
-        if self.stopped in {None, StopReason.DENIED}:
+        if self.stopped in _GOES_ON_POLLING:
             due = [row for row in self._polls.due(now) if row not in self._polling]
             self._polling.update(due)
             yield from (Poll(run=self.items.runs[row]) for row in due)
-            return
-        for row, run in self.items.runs.items():
-            if row not in self._polling and row not in self._finished and now >= self._cancels_again_at:
-                self._polling.add(row)
-                yield Cancel(run=run)
+        elif self.stopped is not StopReason.LEFT and now >= self._cancels_again_at:
+            for run in self.active:
+                if run.row not in self._polling:
+                    self._polling.add(run.row)
+                    yield Cancel(run=run)
 
-    def _part_to_write(self, now: float) -> Iterator[WritePart]:
-        if self._is_writing or now < self._writes_again_at:
-            return
-        if self._part is None:
-            due_at = self._parts.due_at()
-            if due_at is None or (now < due_at and self.stopped is None):
-                return
-            self._part = self._parts.close()
-        self._is_writing = True
-        yield WritePart(part=self._part)
+    def _part_to_write(self, now: float) -> Part | None:
+        due_at = self._parts.due_at()
+        is_due = due_at is not None and (now >= due_at or self.stopped is not None or self._is_at_the_end)
+        return self._parts.close() if is_due else None
+
+    @property
+    def _is_at_the_end(self) -> bool:
+        """Whether no further result is to be waited for."""
+        waits = len(self._polls) or self._new_runs
+        return not (waits or self._rows.has_more or self._dispatcher.is_creating)
 
     def _token(self, row: int) -> str:
         return self._token_of(row, self.items.retries(row) + self.items.resubmits(row))
@@ -289,23 +331,23 @@ class BulkAttempt:
 
     def _on_lost(self, row: int, reason: str, now: float) -> None:
         if self._dispatcher.on_lost(row):
-            self._rows.pop(row, None)
-            self._missed.add(row)
+            self._rows.read_again(row)
             return
         error = (
             f"Nobody knows whether its create was accepted: {reason}. A run of it may be going and billing."
         )
         self._final(self._outcome(row, ItemState.LOST, error=error, token=self._token(row)), now)
 
-    def _on_ended(self, row: int, run: Run, now: float) -> None:
+    def _on_ended(self, row: int, run: Run, now: float, *, keeps_slot: bool = False) -> None:
+        self.moved_at = now
         verdict = self._judge(row, self._custom_id(row), run)
         has_succeeded = verdict.outcome.state is ItemState.SUCCEEDED
         if has_succeeded or not self._dispatcher.on_failed(row, retryable=verdict.retryable):
-            self._final(verdict.outcome, now)
+            self._final(verdict.outcome, now, keeps_slot=keeps_slot)
             return
         self._polls.forget(row)
         self._finished.add(row)
-        self._missed.add(row)
+        self._rows.read_again(row)
 
     def _on_given_up(self, row: int, done: Done, now: float) -> None:
         """Decide about a run that is not polled any more: time is over, it is gone, or the key is refused."""
@@ -318,11 +360,12 @@ class BulkAttempt:
         else:
             self.stop(StopReason.DENIED)
 
-    def _final(self, outcome: Outcome, now: float) -> None:
+    def _final(self, outcome: Outcome, now: float, *, keeps_slot: bool = False) -> None:
         row = outcome.row
-        self._dispatcher.on_ended(row)
+        if not keeps_slot:
+            self._dispatcher.on_ended(row)
         self._polls.forget(row)
-        self._rows.pop(row, None)
+        self._rows.forget(row)
         self._finished.add(row)
         self._parts.add(outcome, now=now)
         if outcome.state is not ItemState.SUCCEEDED:
@@ -334,5 +377,5 @@ class BulkAttempt:
         limit = self._limits.max_failed
         if isinstance(limit, float):
             # A share of what is not counted yet says nothing.
-            return self._is_read_whole and self._failed > limit * self._count
+            return self._rows.is_read_whole and self._failed > limit * self._rows.count
         return limit is not None and self._failed > limit

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from airflow_provider_openai_runs.bulk.events import Event, NewRun
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part
 from airflow_provider_openai_runs.bulk.rows import Row
+from airflow_provider_openai_runs.runs.end_of_attempt import TaskState
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run
 
 
@@ -22,6 +25,8 @@ class StopReason(StrEnum):
     DENIED = "denied"
     #: The user, or Airflow.
     KILLED = "killed"
+    #: The worker goes away; a retry goes on with the runs.
+    LEFT = "left"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +51,15 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """Send the create of an item, once."""
+    """
+    Send the create of an item, once.
+
+    :param until: Unix seconds by which the request has to leave; later it must not.
+    """
 
     row: Row
     token: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +109,53 @@ class Verdict:
 
     outcome: Outcome
     retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """
+    What a create was answered with.
+
+    :param headers: of the answer, under lower-case names.
+    :param ended: the run, where it has ended with the answer.
+    """
+
+    brought: NewRun | RequestFailure
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ended: Run | None = None
+
+
+class BulkIO(Protocol):
+    """What a driver needs to execute commands; nothing of it blocks the event loop."""
+
+    async def read_rows(self, command: ReadRows) -> tuple[list[Row], bool]:
+        """Return the next rows of the input, and whether they are the last ones."""
+
+    async def commit(self, events: tuple[Event, ...]) -> None:
+        """
+        Commit events to the journal.
+
+        :raises NoLongerOwnerError: if a later attempt has taken over.
+        """
+
+    async def create(self, command: Send) -> Sent:
+        """Send a create, once, if it still may leave."""
+
+    async def poll(self, run: NewRun) -> Polled | RequestFailure:
+        """Poll a run, and read it if it has ended."""
+
+    async def cancel(self, run: NewRun) -> Run | RequestFailure:
+        """End a run, and read it."""
+
+    async def write_part(self, part: Part) -> None:
+        """Write a file of results."""
+
+    async def task_state(self) -> TaskState:
+        """
+        Ask Airflow for the state of the task instance.
+
+        Whatever it raises means that nobody knows.
+        """
 
 
 #: Says what a run that ended is worth, by its row and label.

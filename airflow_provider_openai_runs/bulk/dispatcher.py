@@ -95,6 +95,44 @@ class Dispatcher:
         """Whether nothing is under way or waits for a commit: the journal tells all that is known."""
         return not (self._ready or self._sendable or self._sending or self._pending or self._committing)
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether rows wait to be created."""
+        return bool(self._ready)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing but the limit of active runs keeps rows from being created."""
+        is_busy = self._sendable or self._sending or self._pending or self._committing
+        return not is_busy and len(self._open) >= self._limits.max_active
+
+    @property
+    def is_creating(self) -> bool:
+        """Whether rows wait for their create, or it is under way."""
+        return bool(self._ready or self._sendable or self._sending)
+
+    def on_found(self, events: Iterable[Event]) -> dict[int, NewRun | None]:
+        """
+        Take what an earlier attempt has written down of its creates, and not committed.
+
+        Its intents do not count: it has not sent them.
+
+        :return: the rows whose create was answered, with their run; None where it was not accepted.
+        """
+        found: dict[int, NewRun | None] = {}
+        for event in events:
+            if isinstance(event, Created):
+                found |= {run.row: run for run in event.runs}
+            elif isinstance(event, NotAccepted):
+                found |= dict.fromkeys(event.rows)
+        found = {row: run for row, run in found.items() if self.items.state(row) is ItemState.INTENDED}
+        runs = tuple(run for run in found.values() if run is not None)
+        self._open.update(run.row for run in runs)
+        self._pending += [Created(runs=runs)] if runs else []
+        refused = tuple(row for row, run in found.items() if run is None)
+        self._pending += [NotAccepted(rows=refused)] if refused else []
+        return found
+
     def offer(self, row: int, custom_id: str | None = None) -> None:
         """
         Take a row that is to be created.
@@ -107,25 +145,23 @@ class Dispatcher:
         if custom_id is not None:
             self._custom_ids[row] = custom_id
 
-    def to_send(self, now: float) -> list[int]:
-        """Return the rows whose creates are to be sent now; report what became of each."""
-        rows = []
+    def to_send(self, now: float) -> dict[int, float]:
+        """Return the rows whose creates are to be sent now, and until when; report what became of each."""
+        rows = {}
         while self._sendable:
             row, until = self._sendable.popleft()
             if now < until:
-                rows.append(row)
+                rows[row] = until
             else:
                 self._take_back(row)
         self._sending.update(rows)
         return rows
 
-    def on_created(self, run: NewRun, *, has_ended: bool = False) -> None:
+    def on_created(self, run: NewRun) -> None:
         """Take note of the run that a create was answered with."""
         self._sending.remove(run.row)
         self._custom_ids.pop(run.row, None)
         self._pending.append(Created(runs=(run,)))
-        if has_ended:
-            self._open.discard(run.row)
 
     def on_not_accepted(self, row: int, *, again: bool) -> None:
         """

@@ -124,6 +124,21 @@ class Journal:
         self._head = head
         return [*self._events(head.writers)]
 
+    def uncommitted(self) -> list[Event]:
+        """
+        Return what the last attempt before this one has written and not committed, as far as it can be read.
+
+        Its creates were sent; of what they were answered with, this may be the only trace.
+        """
+        assert self._head is not None  # noqa: S101 # for mypy: it is loaded first
+        last = self._head.writers[-1] if self._head.writers else None
+        if last is None or last.id == self.writer:
+            return []
+        try:
+            return from_lines(self.folder.read(*_segment(last.id, last.segments + 1)))
+        except (FileNotFoundError, JournalError):
+            return []
+
     def commit(self, events: Iterable[Event]) -> None:
         """
         Write events as the next segment, and commit it; after a failure the same events may be given again.

@@ -53,6 +53,10 @@ class Polls:
             first = max(now, run.created_at + 1) + position / self._per_second
             heapq.heappush(self._due, (first, run.row))
 
+    def time_is_over(self, now: float) -> bool:
+        """Whether the deadline has passed."""
+        return self._deadline is not None and now >= self._deadline
+
     def next_at(self) -> float | None:
         """Return when the next poll is due, in Unix seconds; None if nothing is waited for."""
         while self._due and self._due[0][1] not in self._policies:

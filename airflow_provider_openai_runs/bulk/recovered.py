@@ -12,7 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from airflow_provider_openai_runs.bulk.events import Created, Event, JournalError, NewRun, from_lines
+from airflow_provider_openai_runs.bulk.events import (
+    Created,
+    Event,
+    JournalError,
+    NewRun,
+    PartWritten,
+    Retried,
+    from_lines,
+)
 from airflow_provider_openai_runs.bulk.items import Items
 from airflow_provider_openai_runs.bulk.storage import JOURNAL, StorageFolder
 
@@ -25,7 +33,8 @@ class Recovered:
     """
     The items of a task.
 
-    :param others: runs that only segments without a commit name.
+    :param others: runs that may be going, too, and that the items do not know of: an attempt has named them
+        in a segment without a commit.
     """
 
     items: Items
@@ -54,25 +63,39 @@ def recover(writers: Sequence[Segments]) -> Recovered:
     for count in range(len(tails) + 1):
         for left_out in combinations(tails, count):
             try:
-                items = Items.of(_events(writers, set(left_out)))
+                items = Items.of(_events(writers, left_out))
             except JournalError as error:
                 wrong = error
                 continue
-            known = _runs(_events(writers, set(left_out)))
-            missed = _runs(event for number in left_out for event in writers[number][-1])
-            others = tuple(run for run_id, run in missed.items() if run_id not in known)
+            known = {run.id for run in items.runs.values()}
+            others = tuple(run for run in _active(_events(writers)) if run.id not in known)
             return Recovered(items=items, others=others)
     raise wrong
 
 
-def _events(writers: Sequence[Segments], left_out: set[int]) -> Iterator[Event]:
+def _events(writers: Sequence[Segments], left_out: Iterable[int] = ()) -> Iterator[Event]:
     for number, segments in enumerate(writers):
         for segment in segments[:-1] if number in left_out else segments:
             yield from segment
 
 
-def _runs(events: Iterable[Event]) -> dict[str, NewRun]:
-    return {run.id: run for event in events if isinstance(event, Created) for run in event.runs}
+def _active(events: Iterable[Event]) -> list[NewRun]:
+    """Return every run whose end no event tells, also where two attempts have not known of each other."""
+    runs: dict[str, NewRun] = {}
+    latest: dict[int, str] = {}
+    ended: set[str] = set()
+    for event in events:
+        match event:
+            case Created():
+                runs |= {run.id: run for run in event.runs}
+                latest |= {run.row: run.id for run in event.runs}
+            case Retried():
+                # The one that its attempt knew; two attempts may say it of the same run.
+                ended.update(latest[row] for row in event.rows if row in latest)
+            case PartWritten():
+                rows = (*event.succeeded, *event.failed)
+                ended.update(latest[row] for row in rows if row in latest)
+    return [run for run in runs.values() if run.id not in ended]
 
 
 def _segments(folder: StorageFolder, writer: str) -> Iterator[list[Event]]:

@@ -163,6 +163,10 @@ def _text(value: object) -> str | None:
     return str(value) if value else None
 
 
+class NoLongerOwnerError(Exception):
+    """The store no longer knows this attempt: a later one has taken its place."""
+
+
 def new_token(identity: tuple[object, ...], *, random_part: str) -> str:
     """
     Return the token of one intent: a hash of the task instance and its generation, then something random.

@@ -19,7 +19,7 @@ from airflow_provider_openai_runs.bulk.commands import (
     WritePart,
 )
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
-from airflow_provider_openai_runs.bulk.events import Created, Event, Intended, NewRun
+from airflow_provider_openai_runs.bulk.events import Created, Event, Intended, NewRun, NotAccepted
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.parts import Outcome, Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
@@ -148,3 +148,68 @@ def test_a_bad_row_that_is_read_again_before_its_part_is_written_has_one_error()
         task.attempt.on_rows([Row(number=1, error="no JSON")], is_last=False, now=NOW)
     parts = [command.part for command in task.attempt.next(NOW + 10) if isinstance(command, WritePart)]
     assert [part.written.failed for part in parts] == [(1,)]
+
+
+def test_a_run_that_ended_with_its_create_keeps_its_slot_until_its_result_is_committed() -> None:
+    task = Task(None)
+    attempt = task.attempt
+    attempt.on_rows([Row(number=1, values={"input": "x"})], is_last=True, now=NOW)
+    attempt.next(NOW)
+    attempt.on_committed(began_at=NOW)
+    assert [send.row.number for send in attempt.next(NOW) if isinstance(send, Send)] == [1]
+    created = NewRun(row=1, id="resp_1", created_at=NOW)
+    attempt.on_sent(1, created, now=NOW, headers={}, ended=_run(RunStatus.COMPLETED))
+    assert attempt._dispatcher.active == 2
+    task.work(10)
+    assert attempt._dispatcher.active == 1
+    assert attempt.items.state(1) is ItemState.SUCCEEDED
+
+
+def test_an_attempt_that_leaves_ends_nothing_and_a_kill_ends_what_it_has_left() -> None:
+    task = Task(None)
+    task.attempt.stop(StopReason.LEFT)
+    task.work(10)
+    assert task.attempt.is_over
+    assert task.cancelled == []
+    task.attempt.stop(StopReason.KILLED)
+    task.work(10)
+    assert task.cancelled == ["resp_0"]
+
+
+def test_a_run_that_is_not_committed_yet_is_ended_with_the_others() -> None:
+    task = Task(None)
+    attempt = task.attempt
+    attempt.on_rows([Row(number=1, values={"input": "x"})], is_last=True, now=NOW)
+    attempt.next(NOW)
+    attempt.on_committed(began_at=NOW)
+    attempt.next(NOW)
+    attempt.on_sent(1, NewRun(row=1, id="resp_1", created_at=NOW), now=NOW, headers={})
+    attempt.stop(StopReason.KILLED)
+    ended = [command.run.id for command in attempt.next(NOW) if isinstance(command, Cancel)]
+    assert ended == ["resp_0", "resp_1"]
+
+
+def test_a_run_that_was_written_down_and_not_committed_belongs_to_the_next_attempt() -> None:
+    items = Items.of([Intended(rows=(0, 1, 2))])
+    found: list[Event] = [
+        Created(runs=(NewRun(row=0, id="resp_0", created_at=NOW),)),
+        NotAccepted(rows=(1,)),
+        Intended(rows=(7,)),
+    ]
+    attempt = BulkAttempt(
+        items,
+        limits=Limits(),
+        judge=_judged,
+        token_of=lambda row, number: f"{row}.{number}",
+        polls=Polls(per_second=100, deadline=NOW + WINDOW),
+        parts=Parts(writer="ti-2"),
+        rate_limit=RateLimit(),
+        now=NOW,
+        found=found,
+    )
+    attempt.next(NOW)
+    attempt.on_committed(began_at=NOW)
+    part = next(command.part for command in attempt.next(NOW + 60) if isinstance(command, WritePart))
+    assert [run.id for run in items.runs.values()] == ["resp_0"]
+    assert items.state(1) is ItemState.NEW
+    assert part.written.lost == (2,)

@@ -167,7 +167,7 @@ def test_a_segment_that_a_later_attempt_has_not_known_of_counts_for_its_runs_alo
 ) -> None:
     one, other = task.created(), task.created()
     task.journal(1, Intended(rows=(0, 1)))
-    task.journal(2, Created(runs=(one, other)), task.results(FIRST, 0))  # not committed, so written again
+    task.journal(2, Created(runs=(one, other)))  # not committed
     third = NewRun(row=0, id=task.created().id, created_at=0.0)
     task.journal(1, Created(runs=(other,)), Intended(rows=(0,)), writer=SECOND)
     task.journal(2, Created(runs=(third,)), writer=SECOND)

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Executes the commands of a bulk attempt on an event loop, all at the same time, until it is over.
+
+It decides nothing about items: that is ``BulkAttempt``. What it knows besides is how an attempt ends before
+its items do: a kill, a mark that the fence finds, a later attempt that has taken over, a bug.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, assert_never
+
+from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
+from airflow_provider_openai_runs.bulk.commands import (
+    BulkIO,
+    Cancel,
+    Command,
+    Commit,
+    Poll,
+    ReadRows,
+    Send,
+    StopReason,
+    WritePart,
+)
+from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
+from airflow_provider_openai_runs.bulk.events import Created, Event, NewRun
+from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT
+from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
+from airflow_provider_openai_runs.runs.text import message_text
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+#: Between two questions for what to do next: what the answers of so long bring is decided together.
+TICK = 0.05
+#: Between two questions for the task's state while creates are sent: a mark does not stop a writer.
+FENCE_EVERY = 5.0
+#: Airflow sends SIGKILL 5 s after SIGTERM.
+KILL_SECONDS = 4.5
+#: Of these, how long Airflow is asked whether the task goes on.
+KILL_ASK_SECONDS = 1.5
+#: Cancels at once.
+CANCELS_AT_ONCE = 100
+#: A worker that has had nothing to do but to wait for so long hands the wait over: that costs about 12 s.
+DEFERS_AFTER = 60.0
+_RUNNING = "running"
+#: Between two lines of progress.
+PROGRESS_EVERY = 30.0
+
+
+class DriveEnd(StrEnum):
+    """Why the driver has stopped."""
+
+    #: The attempt is over.
+    OVER = "over"
+    #: All that is left is to wait for runs.
+    WAITS = "waits"
+    #: The worker goes away, or the task has been ended.
+    KILLED = "killed"
+    #: A later attempt goes on with the items.
+    REPLACED = "replaced"
+
+
+@dataclass(kw_only=True)
+class BulkDriver:
+    """
+    Drives one attempt.
+
+    :param io: does what commands ask for.
+    :param cancels: by cause of an early end, whether the user wants active runs cancelled.
+    :param retry_left: whether Airflow tries again after this attempt.
+    :param may_defer: whether a long wait is handed over.
+    :param on_progress: called now and then; it must return at once.
+    :param clock: Unix seconds.
+    """
+
+    attempt: BulkAttempt
+    io: BulkIO
+    log: Logger
+    cancels: Mapping[Cause, bool]
+    retry_left: bool = True
+    may_defer: bool = False
+    on_progress: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.time
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    #: Creates, and cancels of runs that no journal names: an end waits for them.
+    _paid: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _cause: Cause | None = field(default=None, init=False)
+    _ends_by: float = field(default=float("inf"), init=False)
+    _is_decided: bool = field(default=False, init=False)
+    _is_replaced: bool = field(default=False, init=False)
+    _error: BaseException | None = field(default=None, init=False)
+    #: When this attempt was last proven to be the current one, in Unix seconds.
+    _owner_at: float = field(default=0.0, init=False)
+    #: What fails at present; it is logged once.
+    _failing: set[str] = field(default_factory=set, init=False)
+
+    async def run(self) -> DriveEnd:
+        """
+        Drive the attempt to its end.
+
+        :raises OpenAIRunError: if the input cannot be read.
+        """
+        self._owner_at = self.clock()
+        self._cancels_gate = asyncio.Semaphore(CANCELS_AT_ONCE)
+        self._start(self._fence())
+        self._start(self._progress())
+        try:
+            while (end := self._end()) is None:
+                for command in self.attempt.next(self.clock()):
+                    self._execute(command)
+                await asyncio.sleep(TICK)
+        finally:
+            left = [*self._tasks]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+        if self._error is not None:
+            raise self._error
+        return end
+
+    def end_early(self, cause: Cause, *, may_retry: bool = True) -> None:
+        """Create nothing more, and end what is active, or leave it to a retry; call it on the event loop."""
+        seconds = KILL_SECONDS if cause is Cause.KILLED else CANCEL_WAIT
+        self._ends_by = min(self._ends_by, self.clock() + seconds)
+        if self._cause is None:
+            self._cause = cause
+            self.attempt.stop(StopReason.LEFT)
+            self._start(self._end_or_leave(cause, retry_left=self.retry_left and may_retry))
+
+    # -- its end -------------------------------------------------------------------------------------------
+
+    def _end(self) -> DriveEnd | None:
+        now = self.clock()
+        if self._is_replaced:
+            return DriveEnd.REPLACED if now >= self._ends_by or not self._paid else None
+        if self._cause is not None:
+            is_over = self._is_decided and self.attempt.is_over
+            return DriveEnd.KILLED if now >= self._ends_by or is_over else None
+        if self.attempt.is_over:
+            return DriveEnd.OVER
+        is_quiet = self.may_defer and now >= self.attempt.moved_at + DEFERS_AFTER
+        return DriveEnd.WAITS if is_quiet and self.attempt.only_waits else None
+
+    async def _end_or_leave(self, cause: Cause, *, retry_left: bool) -> None:
+        if self.cancels[cause]:
+            state = await self._asked_for(KILL_ASK_SECONDS)
+            ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
+            if ending in {Ending.CANCEL, Ending.CANCEL_IF_OURS}:
+                self.attempt.stop(StopReason.KILLED)
+        self._is_decided = True
+
+    async def _asked_for(self, seconds: float) -> TaskState:
+        try:
+            return await asyncio.wait_for(self.io.task_state(), seconds)
+        except Exception as error:  # noqa: BLE001 # in whatever state Airflow's channel is
+            self.log.warning("Airflow does not say whether the task goes on: %s", message_text(error))
+            return UNKNOWN
+
+    async def _fence(self) -> None:
+        """End early once the task is no longer running: the store refuses a writer only after a retry."""
+        was_running = False
+        while True:
+            try:
+                state = await self.io.task_state()
+            except Exception:  # noqa: BLE001 # no answer is no mark
+                state = UNKNOWN
+            is_running = state.known and state.name == _RUNNING
+            if was_running and state.known and not is_running:
+                self.log.warning("The task is %s: nothing more is created", state.name or "cleared")
+                self.end_early(Cause.KILLED)
+                return
+            was_running = was_running or is_running
+            await asyncio.sleep(FENCE_EVERY)
+
+    async def _progress(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_EVERY)
+            self.on_progress()
+
+    # -- commands ------------------------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _start_paid(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._start(work)
+        self._paid.add(task)
+        task.add_done_callback(self._paid.discard)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and self._error is None:
+            self._error = error
+            self.end_early(Cause.FAILED, may_retry=getattr(error, "retryable", True))
+
+    def _execute(self, command: Command) -> None:
+        match command:
+            case ReadRows():
+                self._start(self._read_rows(command))
+            case Commit():
+                self._start(self._commit(command.events))
+            case Send():
+                self._start_paid(self._send(command))
+            case Poll():
+                self._start(self._poll(command.run))
+            case Cancel():
+                self._start(self._cancel(command.run))
+            case WritePart():
+                self._start(self._write_part(command))
+            case _:
+                assert_never(command)
+
+    async def _read_rows(self, command: ReadRows) -> None:
+        rows, is_last = await self.io.read_rows(command)
+        self.attempt.on_rows(rows, is_last=is_last, now=self.clock())
+
+    async def _commit(self, events: tuple[Event, ...]) -> None:
+        began_at = self.clock()
+        try:
+            await self.io.commit(events)
+        except NoLongerOwnerError:
+            self._on_replaced(events)
+        except Exception as error:  # noqa: BLE001 # of storage, of Airflow: without a commit nothing is sent
+            self._say_failing("The journal", error)
+            self.attempt.on_commit_failed(self.clock())
+        else:
+            self._say_works("The journal")
+            self._owner_at = began_at
+            self.attempt.on_committed(began_at=began_at)
+
+    async def _send(self, command: Send) -> None:
+        row = command.row.number
+        sent = await self.io.create(command)
+        self.attempt.on_sent(row, sent.brought, now=self.clock(), headers=sent.headers, ended=sent.ended)
+        if self._is_replaced and isinstance(sent.brought, NewRun) and sent.ended is None:
+            await self._end_unknown(sent.brought)
+
+    async def _poll(self, run: NewRun) -> None:
+        self.attempt.on_polled(run.row, await self.io.poll(run), now=self.clock())
+
+    async def _cancel(self, run: NewRun) -> None:
+        async with self._cancels_gate:
+            ended = await self.io.cancel(run)
+        self.attempt.on_cancelled(run.row, ended, now=self.clock())
+
+    async def _write_part(self, command: WritePart) -> None:
+        try:
+            await self.io.write_part(command.part)
+        except Exception as error:  # noqa: BLE001 # of whichever storage
+            self._say_failing("A file of results", error)
+            self.attempt.on_part_failed(self.clock())
+        else:
+            self._say_works("A file of results")
+            self.attempt.on_part_written()
+
+    # -- a later attempt -----------------------------------------------------------------------------------
+
+    def _on_replaced(self, events: tuple[Event, ...]) -> None:
+        """
+        End the runs that the later attempt cannot know of.
+
+        It reads what this one has written down, ``SEND_WITHIN`` after its own start and not before; so what
+        was written within that time since the last commit belongs to it.
+        """
+        self.log.error("A later attempt has taken over; this one creates nothing more")
+        self._is_replaced = True
+        self._ends_by = min(self._ends_by, self.clock() + CANCEL_WAIT)
+        self.attempt.stop(StopReason.LEFT)
+        is_read = self.clock() <= self._owner_at + SEND_WITHIN
+        handed_over = {run.id for event in events if isinstance(event, Created) for run in event.runs}
+        for run in self.attempt.new_runs:
+            if not is_read or run.id not in handed_over:
+                self._start_paid(self._end_unknown(run))
+
+    async def _end_unknown(self, run: NewRun) -> None:
+        async with self._cancels_gate:
+            ended = await self.io.cancel(run)
+        if isinstance(ended, RequestFailure):
+            self.log.error("Row %d: run %s may be running and billing: %s", run.row, run.id, ended)
+        else:
+            self.log.warning(
+                "Row %d: run %s, of which the later attempt does not know, has ended as %s",
+                run.row,
+                run.id,
+                ended.raw_status,
+            )
+
+    # -- the log -------------------------------------------------------------------------------------------
+
+    def _say_failing(self, what: str, error: Exception) -> None:
+        if what not in self._failing:
+            self._failing.add(what)
+            self.log.warning("%s could not be written, trying again: %s", what, message_text(error))
+
+    def _say_works(self, what: str) -> None:
+        if what in self._failing:
+            self._failing.discard(what)
+            self.log.info("%s can be written again", what)
