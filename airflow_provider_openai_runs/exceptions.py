@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from airflow_provider_openai_runs.runs.errors import (
+    CeilingReachedError,
     LostCreateError,
     OpenAIRunError,
     RunCallError,
@@ -56,6 +57,7 @@ def as_airflow(error: OpenAIRunError) -> OpenAIRunError:
 
 
 __all__ = [
+    "CeilingReachedError",
     "LostCreateError",
     "OpenAIRunError",
     "RunCallError",

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.cut import cut_steps
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Usage, as_text
 from airflow_provider_openai_runs.runs.withheld import without_text
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def summary(run: Run) -> str:
     """Return the line for the log of a run that has ended."""
     ended = run.completed_at or run.failed_at or run.cancelled_at
     seconds = f" after {ended - run.created_at} s" if ended and run.created_at else ""
-    tokens = f", {run.usage.total_tokens} tokens" if run.usage else ""
+    tokens = f", {_tokens(run.usage, run.cost)}" if run.usage else ""
     return f"Finished: {run.ref} is {run.raw_status}{seconds}{tokens}{_in_all(run)}"
 
 
@@ -94,7 +96,11 @@ def _in_all(run: Run) -> str:
     totals = run.totals
     if totals is None or (totals.usage == run.usage and not totals.silent):
         return ""
-    tokens = totals.usage.total_tokens if totals.usage else 0
+    tokens = _tokens(totals.usage, totals.cost) if totals.usage else "0 tokens"
     runs = "1 run" if totals.silent == 1 else f"{totals.silent} runs"
     silent = f", and {runs} that did not say theirs" if totals.silent else ""
-    return f"; over all attempts of the task {tokens} tokens{silent}"
+    return f"; over all attempts of the task {tokens}{silent}"
+
+
+def _tokens(usage: Usage, cost: Decimal | None) -> str:
+    return f"{usage.total_tokens} tokens{'' if cost is None else f' (cost {as_text(cost)})'}"

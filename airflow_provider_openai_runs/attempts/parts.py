@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.attempts.send_answers import AnswerSender
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.acquisition import OwnershipPolicy
+from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import Record, token_prefix
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.answering import NeedsApproval, ToolCallAnswerer
@@ -38,9 +40,18 @@ class AttemptParts:
     The parts that one attempt works with.
 
     :param context: Airflow's.
+    :param prices_of: reads the prices of a connection.
     """
 
-    def __init__(self, settings: CreateSettings, context: Any, *, store: RecordStore, log: Logger) -> None:
+    def __init__(
+        self,
+        settings: CreateSettings,
+        context: Any,
+        *,
+        store: RecordStore,
+        prices_of: Callable[[str], Prices],
+        log: Logger,
+    ) -> None:
         self._settings = settings
         self._context = context
         self._ti: Any = context["ti"]
@@ -48,7 +59,14 @@ class AttemptParts:
         self._log = log
         self._identity = (self._ti.dag_id, self._ti.run_id, self._ti.task_id, self._ti.map_index)
         self._functions: FunctionCaller | None = None
-        self.ledger = Ledger(store=store, generation=self._ti.max_tries, log=log)
+        self.ledger = Ledger(
+            store=store,
+            generation=self._ti.max_tries,
+            request=settings.request,
+            prices_of=prices_of,
+            ceiling=settings.ceiling,
+            log=log,
+        )
         self._token_prefix = token_prefix((*self._identity, self._ti.max_tries))
 
     def acquirer(self, hook: OpenAIRunsHook, kill_handler: KillHandler) -> RunAcquirer:

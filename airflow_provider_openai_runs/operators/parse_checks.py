@@ -14,7 +14,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from airflow import sdk
+
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.ceiling import OUTPUT_CEILINGS, check_bounded, check_ceilings
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.policies import check_policies
 from airflow_provider_openai_runs.runs.request import checked_timeouts
@@ -111,6 +114,7 @@ def check_create(operator: Any, *, unanswered: Unanswered) -> None:
             "task does not wait for the run, so that nobody would be there. Nothing was sent."
         )
     check_calls(operator)
+    _check_ceilings(operator)
     if unanswered != "allow":
         _check_answered(operator, is_refused=unanswered == "refuse")
 
@@ -170,6 +174,22 @@ def _check_answered(operator: Any, *, is_refused: bool) -> None:
     if is_refused:
         raise RunRequestError(f"{text} Nothing was sent.")
     warnings.warn(f"{operator.task_id}: {text}", UserWarning, stacklevel=2)
+
+
+def _check_ceilings(operator: Any) -> None:
+    ceiling = check_ceilings(max_total_tokens=operator.max_total_tokens, max_cost=operator.max_cost)
+    if not ceiling.is_set:
+        return
+    if not hasattr(sdk, "NEVER_EXPIRE"):
+        raise RunRequestError(
+            f"{ceiling.names}: needs Airflow 3.3 or newer, which keeps what was spent from one attempt "
+            "to the next. Nothing was sent."
+        )
+    more = getattr(operator, "extra_body", None)
+    given = [getattr(operator, name, None) for name in (*OUTPUT_CEILINGS, "max_tokens")]
+    is_open = more is not None and (not isinstance(more, Mapping) or bool(set(OUTPUT_CEILINGS) & set(more)))
+    if not is_open and all(value is None for value in given):
+        check_bounded({}, ceiling)
 
 
 def _literal(operator: Any, name: str) -> Any:

@@ -16,6 +16,7 @@ FINAL = {
     "RunNotFoundError",
     "ThreadsNotServedError",
     "LostCreateError",
+    "CeilingReachedError",
     "RunCancelledError",
     "RunIncompleteError",
     "ToolCallsPendingError",
