@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_openai_runs.runs.cut import cut_steps
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.text import message_text
-from airflow_provider_openai_runs.runs.usage import Usage, as_text
+from airflow_provider_openai_runs.runs.usage import as_text
 from airflow_provider_openai_runs.runs.withheld import without_text
 
 if TYPE_CHECKING:
@@ -28,16 +28,19 @@ _SHOWN = 5
 _SECRET_MEMBERS = ("authorization", "headers")
 
 
-def to_xcom(run: Run, *, log: Logger, text_limit: int | None) -> dict[str, Any]:
+def to_xcom(run: Run, *, log: Logger | None, text_limit: int | None) -> dict[str, Any]:
     """
     Return the run as plain JSON under the contract's names.
 
+    :param log: what is left out is named there; None where nobody could read a line for each run.
     :param text_limit: bytes of a text that may be in there; None is no limit.
     """
     run = without_text(run, text_limit)
     values = replace(run, tools=tuple(without_secrets(tool) for tool in run.tools)).to_xcom()
     if left_out := cut_steps(values, limit=MAX_XCOM_BYTES - len(_MARK)):
         values["steps_truncated"] = True
+        if log is None:
+            return values
         shown = "; ".join(message_text(item) for item in left_out[:_SHOWN])
         log.warning(
             "The result of %s is larger than %d bytes. Not in XCom (steps_truncated=True): %s%s; the hook's "
@@ -87,7 +90,11 @@ def summary(run: Run) -> str:
     """Return the line for the log of a run that has ended."""
     ended = run.completed_at or run.failed_at or run.cancelled_at
     seconds = f" after {ended - run.created_at} s" if ended and run.created_at else ""
-    tokens = f", {_tokens(run.usage, run.cost)}" if run.usage else ""
+    tokens = ""
+    if (used := run.usage) is not None:
+        cached = "" if used.cached_tokens is None else f" ({used.cached_tokens} cached)"
+        tokens = f", {used.prompt_tokens} prompt{cached} and {used.completion_tokens} completion tokens"
+        tokens += _cost(run.cost)
     return f"Finished: {run.ref} is {run.raw_status}{seconds}{tokens}{_in_all(run)}"
 
 
@@ -96,11 +103,11 @@ def _in_all(run: Run) -> str:
     totals = run.totals
     if totals is None or (totals.usage == run.usage and not totals.silent):
         return ""
-    tokens = _tokens(totals.usage, totals.cost) if totals.usage else "0 tokens"
+    tokens = f"{totals.usage.total_tokens} tokens{_cost(totals.cost)}" if totals.usage else "0 tokens"
     runs = "1 run" if totals.silent == 1 else f"{totals.silent} runs"
     silent = f", and {runs} that did not say theirs" if totals.silent else ""
     return f"; over all attempts of the task {tokens}{silent}"
 
 
-def _tokens(usage: Usage, cost: Decimal | None) -> str:
-    return f"{usage.total_tokens} tokens{'' if cost is None else f' (cost {as_text(cost)})'}"
+def _cost(cost: Decimal | None) -> str:
+    return "" if cost is None else f" (cost {as_text(cost)})"

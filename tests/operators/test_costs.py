@@ -98,7 +98,10 @@ def test_lines_and_errors_say_the_cost(scene: Scene, respond: Make) -> None:
         scene.run(operator, scene.retry(scene.kept))
 
     finished = next(line for line in lines if line.startswith("Finished"))
-    assert ", 220 tokens (cost 2400); over all attempts of the task 330 tokens (cost 3600)" in finished
+    assert (
+        " and 20 completion tokens (cost 2400); over all attempts of the task 330 tokens (cost 3600)"
+        in finished
+    )
 
 
 @pytest.mark.usefixtures("prices")
