@@ -40,6 +40,7 @@ class CreateSettings:
     :param outputs: answers to calls that are given, by call id.
     :param text_in_xcom: bytes of a text that may be in XCom; None is no limit.
     :param ceiling: what may be spent from one clear to the next.
+    :param provider_metadata: name Dag, task and Dag run in the metadata of runs.
     """
 
     request: RunRequest
@@ -71,6 +72,7 @@ class CreateSettings:
     output_path: str | None = None
     text_in_xcom: int | None = None
     ceiling: Ceiling = field(default_factory=Ceiling)
+    provider_metadata: bool = False
 
     def __post_init__(self) -> None:
         """

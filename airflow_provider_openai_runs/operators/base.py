@@ -97,6 +97,8 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         (Airflow 3.3+), checked before each request that pays; it needs a ceiling of what a run writes.
     :param max_cost: the same of what they cost, by the prices in the connection; text with a point, a
         Decimal or a number.
+    :param provider_metadata: name Dag, task and Dag run in the metadata of each run, ``airflow_dag_id``,
+        ``airflow_task_id`` and ``airflow_run_id``, as far as ``metadata`` leaves room for them.
     """
 
     operator_extra_links = (OpenAIRunLink(),)
@@ -132,6 +134,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         text_in_xcom: int | None = None,
         max_total_tokens: int | None = None,
         max_cost: Decimal | float | str | None = None,
+        provider_metadata: bool = False,
         **kwargs: Any,
     ) -> None:
         check_no_stream(kwargs)
@@ -174,6 +177,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         self.text_in_xcom = text_in_xcom
         self.max_total_tokens = max_total_tokens
         self.max_cost = max_cost
+        self.provider_metadata = provider_metadata
         #: The page that shows the run to a person; the link reads it.
         self.run_url = ""
         self._attempt: Attempt | None = None
@@ -330,6 +334,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
             multiple_outputs=self.multiple_outputs,
             output_path=checked_output_path(self.output_path),
             text_in_xcom=self.text_in_xcom,
+            provider_metadata=self.provider_metadata,
             ceiling=check_ceilings(max_total_tokens=self.max_total_tokens, max_cost=self.max_cost),
         )
 

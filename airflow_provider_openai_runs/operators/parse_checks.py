@@ -91,7 +91,7 @@ def check_create(operator: Any, *, unanswered: Unanswered) -> None:
     :param unanswered: what to do about function tools, if nobody here has an answer to their calls.
     :raises RunRequestError: naming argument, value and rule.
     """
-    window, interval = _literal(operator, "completion_window"), _literal(operator, "poll_interval")
+    window, interval = literal(operator, "completion_window"), literal(operator, "poll_interval")
     window = None if window is None else checks.completion_window(window)
     interval = None if interval is None else checks.seconds("poll_interval", interval)
     if window is not None and interval is not None and interval > window:
@@ -100,7 +100,7 @@ def check_create(operator: Any, *, unanswered: Unanswered) -> None:
             operator.poll_interval,
             f"is longer than completion_window={window:g} s: the run would be polled once at most",
         )
-    checked_timeouts(_literal(operator, "timeouts"))
+    checked_timeouts(literal(operator, "timeouts"))
     check_policies(operator)
     check_functions(operator.functions)
     check_approval(operator.approve)
@@ -133,13 +133,23 @@ def check_calls(operator: Any) -> None:
     )
 
 
+def waits_of(operator: Any) -> dict[str, float | None]:
+    """Return after how many seconds a task cancels its run, by the argument; None where it does not."""
+    window, execution_timeout = literal(operator, "completion_window"), operator.execution_timeout
+    cancels = execution_timeout is not None and operator.cancel_on_timeout
+    return {
+        "completion_window": None if window is None else checks.completion_window(window),
+        "execution_timeout": execution_timeout.total_seconds() if cancels else None,
+    }
+
+
 def check_targets(operator: Any) -> None:
     """
     Check the statuses that a sensor waits for; one that only a server may know is a warning.
 
     :raises RunRequestError: for what is nearly one of the API's.
     """
-    statuses = _literal(operator, "target_statuses")
+    statuses = literal(operator, "target_statuses")
     if statuses is None:
         return
     known = [status.value for status in RunStatus if status is not RunStatus.UNKNOWN]
@@ -191,7 +201,7 @@ def _check_ceilings(operator: Any) -> None:
         check_bounded({}, ceiling)
 
 
-def _literal(operator: Any, name: str) -> Any:
+def literal(operator: Any, name: str) -> Any:
     """Return the value of an argument; None if Airflow renders it later."""
     value = getattr(operator, name)
     return None if name in operator.template_fields and _is_open(value) else value

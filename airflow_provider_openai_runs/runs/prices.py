@@ -13,10 +13,9 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.checks import did_you_mean, shown
 from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.runs.processing import WINDOWS, window_of
 from airflow_provider_openai_runs.runs.usage import Usage, as_text
 
-#: The API's own windows (``background_options``), by which a response is cheaper.
-WINDOWS = ("2h", "8h")
 _MILLION = Decimal(1_000_000)
 _ONE = Decimal(1)
 #: What an entry may say; the first two are required.
@@ -165,10 +164,8 @@ class Tariff:
 
 
 def _processing_of(body: Mapping[str, Any]) -> str | None:
-    options = body.get("background_options")
-    window = options.get("completion_window") if isinstance(options, Mapping) else None
-    if window in WINDOWS:
-        return str(window)
+    if (window := window_of(body)) is not None:
+        return window
     tier = body.get("service_tier")
     return tier if isinstance(tier, str) and tier not in _STANDARD - {"default"} else None
 
