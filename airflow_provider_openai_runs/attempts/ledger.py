@@ -15,7 +15,7 @@ from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.prices import Prices, Tariff
 from airflow_provider_openai_runs.runs.request import RunRequest
-from airflow_provider_openai_runs.runs.spending import OpenRun
+from airflow_provider_openai_runs.runs.spending import OpenRun, Spending
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
 from airflow_provider_openai_runs.wire import Answer, wire_of
@@ -121,7 +121,8 @@ class Ledger:
         refused = self.ceiling.refusal(used=spending.used, reserved=spending.reserved, more=more)
         if refused:
             raise CeilingReachedError(
-                f"{refused}. Nothing was sent for it. Raise the ceiling, or clear the task to spend it again."
+                f"{refused}. Nothing was sent for it.{_may_be_running(spending)} Raise the ceiling, or clear "
+                "the task to spend it again."
             )
         return more
 
@@ -210,3 +211,9 @@ class Ledger:
             self.log.warning("Could not read what the task has spent before: %s", message_text(error))
             return False
         return True
+
+
+def _may_be_running(spending: Spending) -> str:
+    """Name the creates that were lost: nobody else does, once no further one may be sent."""
+    lost = [repr(run.token) for run in spending.open if run.ref is None]
+    return f" Runs with metadata tokens {', '.join(lost)} may be running and billing." if lost else ""

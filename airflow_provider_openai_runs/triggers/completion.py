@@ -98,7 +98,7 @@ class RunCompletionTrigger(BaseTrigger):
         self.target_statuses = list(target_statuses)
         self.end = end
         self.withholds = withholds
-        self.besides, self.tariff = besides or {}, tariff or {}
+        self.besides, self.tariff = besides or None, tariff or None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""

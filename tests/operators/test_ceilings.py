@@ -101,10 +101,12 @@ def test_a_create_that_was_lost_stays_reserved(scene: Scene, respond: Make) -> N
     scene.monkeypatch.setattr("airflow_provider_openai_runs.runs.lost_create.RESUBMIT_PAUSE", 0.05)
     scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="lost"))
     operator = respond(on_lost_create="resubmit", max_output_tokens=300, max_total_tokens=800)
-    with pytest.raises(CeilingReachedError, match="may be by runs that have not said theirs"):
+    with pytest.raises(CeilingReachedError, match="may be by runs that have not said theirs") as caught:
         scene.run(operator, scene.kept)
 
     assert scene.creates() == 1
+    token = scene.simulator.runs()[0]["metadata"]["airflow_token"]
+    assert f"Runs with metadata tokens '{token}' may be running and billing." in str(caught.value)
 
 
 @pytest.mark.usefixtures("quick_retries")
