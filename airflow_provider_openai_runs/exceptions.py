@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.runs.errors import (
+    CeilingReachedError,
     LostCreateError,
     OpenAIRunError,
     RunCallError,
@@ -80,6 +81,7 @@ def as_airflow(error: OpenAIRunError) -> OpenAIRunError:
 
 
 __all__ = [
+    "CeilingReachedError",
     "LostCreateError",
     "OpenAIRunError",
     "RunCallError",

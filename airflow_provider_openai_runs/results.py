@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.cut import cut_steps
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import as_text
 from airflow_provider_openai_runs.runs.withheld import without_text
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def summary(run: Run) -> str:
     if (used := run.usage) is not None:
         cached = "" if used.cached_tokens is None else f" ({used.cached_tokens} cached)"
         tokens = f", {used.prompt_tokens} prompt{cached} and {used.completion_tokens} completion tokens"
+        tokens += _cost(run.cost)
     return f"Finished: {run.ref} is {run.raw_status}{seconds}{tokens}{_in_all(run)}"
 
 
@@ -102,7 +105,11 @@ def _in_all(run: Run) -> str:
     totals = run.totals
     if totals is None or (totals.usage == run.usage and not totals.silent):
         return ""
-    tokens = totals.usage.total_tokens if totals.usage else 0
+    tokens = f"{totals.usage.total_tokens} tokens{_cost(totals.cost)}" if totals.usage else "0 tokens"
     runs = "1 run" if totals.silent == 1 else f"{totals.silent} runs"
     silent = f", and {runs} that did not say theirs" if totals.silent else ""
-    return f"; over all attempts of the task {tokens} tokens{silent}"
+    return f"; over all attempts of the task {tokens}{silent}"
+
+
+def _cost(cost: Decimal | None) -> str:
+    return "" if cost is None else f" (cost {as_text(cost)})"

@@ -67,7 +67,7 @@ RESPONSE_ARGUMENTS: dict[str, list[Any]] = {
         {"format": {"type": "text"}},
         {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": False}},
     ],
-    "background_options": [{"completion_window": "2h"}],
+    "background_options": [{"completion_window": "soonest", "continuation_id": "one-of-several"}],
     "service_tier": ["flex"],
     "include": [["reasoning.encrypted_content"]],
     "background": [True, False],

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs import results, tracing
@@ -33,6 +34,7 @@ from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome, WaitLimits
+from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import TERMINAL
 from airflow_provider_openai_runs.runs.times import utc
@@ -72,8 +74,11 @@ class Attempt:
         self._log = log
         self._show_page = show_page
         self._page_key = page_key
+        self._hooks: dict[str, OpenAIRunsHook] = {}
         self._store = RecordStore(context.get("task_state_store"), log=log)
-        self._parts = AttemptParts(settings, context, store=self._store, log=log)
+        self._parts = AttemptParts(
+            settings, context, store=self._store, prices_of=partial(_prices_of, self._hooks), log=log
+        )
         self._kill_handler = KillHandler(
             requests=LastRequests(ti=self._ti, store=self._store, withholds=settings.withholds),
             cancels={
@@ -83,7 +88,6 @@ class Attempt:
             },
             log=log,
         )
-        self._hooks: dict[str, OpenAIRunsHook] = {}
         self._is_watched = False
         #: The run of an earlier attempt or worker, as people read it: its connection has existed.
         self._earlier: str | None = None
@@ -122,8 +126,7 @@ class Attempt:
             # From now on it is known to whoever asked for it.
             self._kill_handler.settle(ref, f"{Fate.LEFT_RUNNING.sentence()} (completion_window=None)")
             run = acquired.created or hook.retrieve(ref)
-            self._parts.ledger.settle(run)
-            run = self._parts.ledger.shown(run)
+            run = self._parts.ledger.shown(self._parts.ledger.settle(run))
             return Finished(result=results.to_xcom(run, log=self._log, text_limit=settings.text_in_xcom))
         return self._go_on(acquired, self._wait(acquired))
 
@@ -298,7 +301,8 @@ class Attempt:
                 "until %s at the latest",
                 utc(run.deadline),
             )
-            return Defer(run=run, besides=self._parts.ledger.totals_without(run.ref))
+            ledger = self._parts.ledger
+            return Defer(run=run, besides=ledger.totals_without(run.ref), tariff=ledger.tariff_after(run.ref))
         flow = wait(
             run.ref,
             WaitLimits.of(run, poll_interval=self._settings.poll_interval),
@@ -345,6 +349,10 @@ class Attempt:
             return None
         ref = RunRef.from_json(pushed)
         return record.back_at(ref) if record is not None else TrackedRun(ref=ref)
+
+
+def _prices_of(hooks: Mapping[str, OpenAIRunsHook], conn_id: str) -> Prices:
+    return (hooks.get(conn_id) or OpenAIRunsHook(conn_id, existed=True)).prices
 
 
 def _ended_as(acquired: Acquired, outcome: Outcome) -> WaitResult:

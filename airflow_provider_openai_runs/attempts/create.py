@@ -93,6 +93,7 @@ class RunCreator:
             return self._taken_over(self.request.answers)
         budget = min(LAST_READ_BUDGET, max(LEAST_REPLY_TIMEOUT, (gives_up_at - self.clock()) / 2))
         self.ledger.settle_ended(lambda ref: self.api.retrieve(ref, budget=budget))
+        self.ledger.check(self.api.conn_id)
         # The thread is on record before a run on it is paid for.
         thread_id = self.request.thread_id or step.thread_id or self._new_thread()
 
@@ -102,6 +103,7 @@ class RunCreator:
 
         doing = f"create a {self.request.noun}"
         intent = self._intent(thread_id=thread_id, token=step.token, lost=step.lost)
+        self.ledger.open(intent.token, self.api.conn_id)
         return self._send(intent, send, before=before, doing=doing)
 
     def answer(
@@ -130,6 +132,7 @@ class RunCreator:
             timeout = max(LEAST_REPLY_TIMEOUT, gives_up_at - self.clock())
             return self.api.answer(saved, parent, outputs, request, timeout=timeout)
 
+        self.ledger.open_answer(intent.token, parent, outputs)
         return self._send(intent, send, before=before, doing=f"answer the calls of {parent.ref}")
 
     def _intent(
@@ -153,7 +156,6 @@ class RunCreator:
         before: Record | None,
         doing: str,
     ) -> Acquired | NotCreated:
-        self.ledger.open(intent.token)
         saved = self._saved(intent, before)
         reply = self.send_paid(intent, partial(send, saved))
         if not isinstance(reply, RequestFailure):

@@ -147,10 +147,8 @@ class RunFinisher:
 
     def _as_one(self, earlier: Sequence[Collected], last: Run) -> Run:
         """Count what was paid for, and return a chain of runs as one, with what its task has paid in all."""
-        chain = [one.run for one in earlier]
-        for run in (*chain, last):
-            self.ledger.settle(run)
-        return self.ledger.shown(as_one(chain, last))
+        *chain, end = [self.ledger.settle(run) for run in (*(one.run for one in earlier), last)]
+        return self.ledger.shown(as_one(chain, end))
 
     def _result(self, run: Run, unwritten: RunStorageError | None) -> dict[str, Any]:
         """

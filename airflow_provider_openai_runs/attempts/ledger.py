@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
-from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.ceiling import Amount, Ceiling, estimate, output_ceiling, prompt_bound
+from airflow_provider_openai_runs.runs.errors import CeilingReachedError, RunRequestError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
-from airflow_provider_openai_runs.runs.spending import OpenRun
+from airflow_provider_openai_runs.runs.prices import Prices, Tariff
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.spending import OpenRun, Spending
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
+from airflow_provider_openai_runs.wire import Answer, wire_of
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -26,16 +30,112 @@ class Ledger:
     The account of one attempt; what it changes is written with the next record, in one request.
 
     :param generation: of this attempt.
+    :param request: what the runs are created with.
+    :param prices_of: reads the prices of a connection.
+    :param ceiling: what may be spent from one clear to the next.
     """
 
     store: RecordStore
     generation: int
+    request: RunRequest
     log: Logger
+    prices_of: Callable[[str], Prices] = lambda _: Prices()
+    ceiling: Ceiling = field(default_factory=Ceiling)
     _asked: set[str] = field(default_factory=set)
+    _warned: bool = False
 
-    def open(self, token: str) -> None:
-        """Add a run that is about to be created."""
-        self.store.spend(self.store.spending.of(self.generation).opened(token))
+    # -- before a run is paid for -------------------------------------------------------------------------
+
+    def check(self, conn_id: str) -> None:
+        """
+        Refuse what would pass a ceiling, before anything is done for it.
+
+        :raises OpenAIRunError: if the run may not be created, or the prices are wrong.
+        """
+        self.tariff(conn_id)
+        self._reserve(conn_id, prompt=self._prompt(self.request))
+
+    def open(self, token: str, conn_id: str) -> None:
+        """
+        Add a run that is about to be created.
+
+        :raises OpenAIRunError: if it would pass a ceiling.
+        """
+        prompt = self._prompt(self.request)
+        reserved = self._reserve(conn_id, prompt=prompt)
+        self._opened(token, reserved, context=prompt + self._completion if reserved.tokens else 0)
+
+    def check_answer(self, run: Run) -> None:
+        """
+        Refuse an answer to calls that would pass a ceiling, before a function is called for it.
+
+        :raises CeilingReachedError: if it would.
+        """
+        if self.ceiling.is_set:
+            self.settle(run)  # of a response that has ended with calls, the tokens are known
+            self._answer(run, {})
+
+    def open_answer(self, token: str, run: Run, outputs: Mapping[str, Answer]) -> None:
+        """
+        Add the run that is about to answer the calls of another one.
+
+        :raises CeilingReachedError: if it would pass a ceiling.
+        """
+        self._opened(token, self._answer(run, outputs)[0])
+
+    def extend(self, run: Run, outputs: Mapping[str, Answer]) -> None:
+        """
+        Reserve more for a run that goes on itself once its calls are answered.
+
+        :raises CeilingReachedError: if it would pass a ceiling.
+        """
+        if self.ceiling.is_set:
+            more, context = self._answer(run, outputs)
+            self.store.spend(self.store.spending.of(self.generation).extended(run.ref, more, context=context))
+
+    def _answer(self, run: Run, outputs: Mapping[str, Answer]) -> tuple[Amount, int]:
+        """Return what the answer to calls may take: the model reads again what it has read and written."""
+        entry = self.store.spending.open_run(run.ref)
+        if wire_of(run.ref.kind).answers_in_place:
+            context = (entry.context if entry else 0) + prompt_bound(outputs)
+            return self._reserve(run.ref.conn_id, prompt=context, completion=0), context
+        known = run.usage is not None and run.usage.is_known
+        read = run.usage.total_tokens if run.usage and known else entry.reserved.tokens if entry else 0
+        context = read + prompt_bound(outputs)
+        return self._reserve(run.ref.conn_id, prompt=context + self._prompt(self.request)), context
+
+    def _reserve(self, conn_id: str, *, prompt: int, completion: int | None = None) -> Amount:
+        """Return what is to be reserved; nothing where there is no ceiling."""
+        if not self.ceiling.is_set:
+            return Amount()
+        tariff = Tariff() if self.ceiling.cost is None else self.tariff(conn_id)
+        more = estimate(
+            tariff, prompt=prompt, completion=self._completion if completion is None else completion
+        )
+        if self.ceiling.cost is not None and more.cost is None:
+            raise RunRequestError(
+                f"max_cost: connection {conn_id!r} has no price for model {tariff.model!r} in its extra "
+                "'prices', so nobody knows what a run costs. Nothing was sent."
+            )
+        spending = self.store.spending.of(self.generation)
+        refused = self.ceiling.refusal(used=spending.used, reserved=spending.reserved, more=more)
+        if refused:
+            raise CeilingReachedError(
+                f"{refused}. Nothing was sent for it.{_may_be_running(spending)} Raise the ceiling, or clear "
+                "the task to spend it again."
+            )
+        return more
+
+    def _opened(self, token: str, reserved: Amount, *, context: int = 0) -> None:
+        spending = self.store.spending.of(self.generation)
+        self.store.spend(spending.opened(token, reserved, context=context))
+
+    def _prompt(self, request: RunRequest) -> int:
+        return prompt_bound(request.body, request.thread) if self.ceiling.is_set else 0
+
+    @property
+    def _completion(self) -> int:
+        return output_ceiling(self.request.body) or 0
 
     def release(self, token: str) -> None:
         """Take back a run that was certainly not created."""
@@ -45,18 +145,44 @@ class Ledger:
         """Note which run it is that was created with a token."""
         self.store.spend(self.store.spending.named(token, ref))
 
-    def settle(self, run: Run) -> None:
-        """Count the tokens of a run; of one that was read before, nothing."""
+    def tariff(self, conn_id: str) -> Tariff:
+        """
+        Return what the runs cost that are created with a connection.
+
+        :raises OpenAIRunError: if its prices are wrong.
+        """
+        return Tariff.of(self.prices_of(conn_id), self.request.body)
+
+    # -- once it has ended --------------------------------------------------------------------------------
+
+    def priced(self, run: Run) -> Run:
+        """Return a run with its cost."""
+        return replace(run, cost=self.tariff_after(run.ref).cost_of(run))
+
+    def tariff_after(self, ref: RunRef) -> Tariff:
+        """Return what a run costs that is paid for; prices that are wrong meanwhile are only a warning."""
+        try:
+            return self.tariff(ref.conn_id)
+        except Exception as error:  # noqa: BLE001 # its connection may be gone
+            if not self._warned:
+                self.log.warning("There are no costs: %s", message_text(error))
+                self._warned = True
+            return Tariff()
+
+    def settle(self, run: Run) -> Run:
+        """Count the tokens of a run, unless they are counted; return it with its cost."""
+        run = self.priced(run)
         if not self._can_be_read():
-            return
+            return run
         if not self.store.is_kept and run.ref.id not in self._asked:
             # Nobody but this worker knows of it.
             self._asked.add(run.ref.id)
-            mine = OpenRun(token="", ref=run.ref)
             spending = self.store.spending.of(self.generation)
             if not spending.knows(run.ref):
+                mine = OpenRun(token="", ref=run.ref)
                 self.store.spend(replace(spending, open=(*spending.open, mine)))
-        self.store.spend(self.store.spending.settled(run))
+        self.store.spend(self.store.spending.settled(run, run.cost))
+        return run
 
     def settle_ended(self, read: Callable[[RunRef], Run | RequestFailure]) -> None:
         """Read what another run takes the place of, if nobody has read it since it has ended."""
@@ -73,7 +199,8 @@ class Ledger:
 
     def shown(self, run: Run) -> Run:
         """Return a run with what its task has paid for in all."""
-        totals = self.totals_without(run.ref) if self._can_be_read() else Totals().plus(run.usage)
+        is_known = self._can_be_read()
+        totals = self.totals_without(run.ref) if is_known else Totals().plus(run.usage, run.cost)
         return replace(run, totals=totals)
 
     def _can_be_read(self) -> bool:
@@ -84,3 +211,9 @@ class Ledger:
             self.log.warning("Could not read what the task has spent before: %s", message_text(error))
             return False
         return True
+
+
+def _may_be_running(spending: Spending) -> str:
+    """Name the creates that were lost: nobody else does, once no further one may be sent."""
+    lost = [repr(run.token) for run in spending.open if run.ref is None]
+    return f" Runs with metadata tokens {', '.join(lost)} may be running and billing." if lost else ""

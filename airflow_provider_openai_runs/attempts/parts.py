@@ -19,7 +19,10 @@ from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.attempts.send_answers import AnswerSender
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.acquisition import OwnershipPolicy
+from airflow_provider_openai_runs.runs.checks import MAX_METADATA_VALUE
+from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import Record, token_prefix
+from airflow_provider_openai_runs.runs.text import encodable
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.answering import NeedsApproval, ToolCallAnswerer
 from airflow_provider_openai_runs.tool_calls.approval import calls_to_approve
@@ -42,9 +45,18 @@ class AttemptParts:
     The parts that one attempt works with.
 
     :param context: Airflow's.
+    :param prices_of: reads the prices of a connection.
     """
 
-    def __init__(self, settings: CreateSettings, context: Any, *, store: RecordStore, log: Logger) -> None:
+    def __init__(
+        self,
+        settings: CreateSettings,
+        context: Any,
+        *,
+        store: RecordStore,
+        prices_of: Callable[[str], Prices],
+        log: Logger,
+    ) -> None:
         self._settings = settings
         self._context = context
         self._ti: Any = context["ti"]
@@ -52,7 +64,18 @@ class AttemptParts:
         self._log = log
         self._identity = (self._ti.dag_id, self._ti.run_id, self._ti.task_id, self._ti.map_index)
         self._functions: FunctionCaller | None = None
-        self.ledger = Ledger(store=store, generation=self._ti.max_tries, log=log)
+        self._request = settings.request.of_task(
+            names=_names_of(self._ti) if settings.provider_metadata else {},
+            continuation_id=token_prefix(self._identity).rstrip("/"),
+        )
+        self.ledger = Ledger(
+            store=store,
+            generation=self._ti.max_tries,
+            request=settings.request,
+            prices_of=prices_of,
+            ceiling=settings.ceiling,
+            log=log,
+        )
         self._token_prefix = token_prefix((*self._identity, self._ti.max_tries))
 
     def acquirer(self, hook: OpenAIRunsHook, kill_handler: KillHandler) -> RunAcquirer:
@@ -68,7 +91,7 @@ class AttemptParts:
                 create_budget=settings.timeouts["create"],
                 cancel_budget=settings.timeouts["delete"],
                 token_prefix=self._token_prefix,
-                fingerprint=settings.request.fingerprint(),
+                fingerprint=self._request.fingerprint(),
                 resubmits=settings.resubmits,
                 on_incomplete=settings.on_incomplete,
                 on_active_run=settings.on_active_run,
@@ -81,7 +104,7 @@ class AttemptParts:
 
     def creator(self, hook: OpenAIRunsHook, kill_handler: KillHandler) -> RunCreator:
         """Return what creates runs."""
-        request = self._settings.request
+        request = self._request
         return RunCreator(
             api=RunsApi(hook=hook, request=request),
             request=request,
@@ -205,3 +228,9 @@ class AttemptParts:
             # Of another task: it may have been answered by the attempt before.
             run=TrackedRun(ref=request.answers) if request.answers else None,
         )
+
+
+def _names_of(ti: Any) -> dict[str, str]:
+    """Return what names a task instance to people, the most telling first."""
+    names = {"airflow_dag_id": ti.dag_id, "airflow_task_id": ti.task_id, "airflow_run_id": ti.run_id}
+    return {name: encodable(str(value))[:MAX_METADATA_VALUE] for name, value in names.items()}

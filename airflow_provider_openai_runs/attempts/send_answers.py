@@ -47,6 +47,7 @@ class AnswerSender:
 
         :param deadline: of the run, in Unix seconds.
         :raises RunCallError: if a later attempt has taken over.
+        :raises CeilingReachedError: if they would pass a ceiling; nothing was sent.
         """
         self.creator.api.sleep(0)  # which goes no further once the task is killed
         until = answers.until
@@ -64,6 +65,7 @@ class AnswerSender:
     def _to_the_run(self, answers: Answers, deadline: float | None, gives_up_at: float) -> Acquired | NotSent:
         """Submit until the run no longer waits: it takes the outputs of a call only once."""
         run, api, tries = answers.run, self.creator.api, 0
+        self._reserve(answers)
         while True:
             timeout = max(LEAST_REPLY_TIMEOUT, gives_up_at - self.clock())
             reply = api.answer(None, run, answers.outputs, self.creator.request, timeout=timeout)
@@ -92,6 +94,13 @@ class AnswerSender:
         if record is not None and record.run is not None:
             self.creator.store.save(replace(record, run=replace(record.run, rounds=answers.rounds)))
         return Acquired(run=tracked)
+
+    def _reserve(self, answers: Answers) -> None:
+        """Write down what the answer may take, where there is a ceiling, before it is sent."""
+        store = self.creator.store
+        self.creator.ledger.extend(answers.run, answers.outputs)
+        if store.is_behind:
+            store.save(store.current())
 
     def _still_waits(self, run: Run) -> bool:
         """

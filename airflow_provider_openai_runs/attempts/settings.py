@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from airflow_provider_openai_runs.runs.ceiling import Ceiling, check_bounded
 from airflow_provider_openai_runs.runs.policies import (
     OnActiveRun,
     OnApproval,
@@ -38,6 +39,8 @@ class CreateSettings:
     :param push_xcom: whether anything of the run may go to XCom.
     :param outputs: answers to calls that are given, by call id.
     :param text_in_xcom: bytes of a text that may be in XCom; None is no limit.
+    :param ceiling: what may be spent from one clear to the next.
+    :param provider_metadata: name Dag, task and Dag run in the metadata of runs.
     """
 
     request: RunRequest
@@ -68,6 +71,8 @@ class CreateSettings:
     multiple_outputs: bool = False
     output_path: str | None = None
     text_in_xcom: int | None = None
+    ceiling: Ceiling = field(default_factory=Ceiling)
+    provider_metadata: bool = False
 
     def __post_init__(self) -> None:
         """
@@ -76,6 +81,8 @@ class CreateSettings:
         :raises RunRequestError: for a value that is no choice, and for calls that could not be answered.
         """
         check_policies(self)
+        if self.request.body and self.ceiling.is_set:
+            check_bounded(self.request.body, self.ceiling)
         # Without a body nothing is going to be asked for: the task resumes only to finish.
         answers_calls = self.request.body and (self.functions or self.approve)
         if answers_calls and not wire_of(self.request.kind).answers_in_place:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.prices import Tariff
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.runs.usage import Totals
 
@@ -25,10 +26,12 @@ class Defer:
     The triggerer waits for the end of the run, or for its next calls.
 
     :param besides: what the task has paid for besides this run.
+    :param tariff: what this run costs.
     """
 
     run: TrackedRun
     besides: Totals = field(default_factory=Totals)
+    tariff: Tariff = field(default_factory=Tariff)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.attempts.steps import AwaitApproval
 from airflow_provider_openai_runs.runs.answers import NotSent
 from airflow_provider_openai_runs.runs.budgets import NOT_SHOWN_YET
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.response_request import conversation_of
 from airflow_provider_openai_runs.runs.tools import name_calls
@@ -70,6 +70,8 @@ class ToolCallRound:
         close = partial(wire_of(run.ref.kind).close, run, conversation=conversation)
         self.kill_handler.watch(run.ref, close=close)
         limits = self.settings.limits(deadline=tracked.deadline, attempt_deadline=self.attempt_deadline)
+        if run.needs_action:
+            self._check_ceiling(run, tracked)
         answerer = self.parts.answerer(self.kill_handler, after_approval=bool(approval))
         answering = answerer.answer(run, tracked.rounds, limits)
         if isinstance(answering, NeedsApproval):
@@ -98,9 +100,12 @@ class ToolCallRound:
             case GivesUp():
                 raise self._given_up(answering.run, answering.error, tracked)
             case Answers():
-                sent = self.parts.sender(self.hook, self.kill_handler).send(
-                    answering, deadline=tracked.deadline
-                )
+                try:
+                    sent = self.parts.sender(self.hook, self.kill_handler).send(
+                        answering, deadline=tracked.deadline
+                    )
+                except CeilingReachedError as error:
+                    raise self._given_up(answering.run, error, tracked) from None
                 if isinstance(sent, NotSent):
                     raise self._not_sent(sent, answering, tracked)
                 answered = answering.run
@@ -113,6 +118,13 @@ class ToolCallRound:
                 raise AssertionError(answering)
             case _:
                 assert_never(answering)
+
+    def _check_ceiling(self, run: Run, tracked: TrackedRun) -> None:
+        """Give up before a function is called, or a person asked, for an answer that may not be sent."""
+        try:
+            self.parts.ledger.check_answer(run)
+        except OpenAIRunError as error:
+            raise self._given_up(run, error, tracked) from None
 
     def _not_sent(self, sent: NotSent, answers: Answers, tracked: TrackedRun) -> OpenAIRunError:
         match sent.reason:

@@ -25,6 +25,7 @@ from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.transport import download, driver, sdk
 from airflow_provider_openai_runs.transport.api_key import in_a_thread, key_provider
@@ -46,7 +47,7 @@ class ConnectionHook(OpenAIHook):
     The official hook, and flows run on its clients.
 
     :param conn_id: the connection; its form is that of the official provider. Extra may also hold
-        ``run_url_template`` and ``api_key_provider``.
+        ``run_url_template``, ``api_key_provider`` and ``prices``.
     :param sleep: how to pause between tries; operators pass one that a kill interrupts.
     :param existed: a run was created with this connection. Not to find it is then a failure that may pass:
         Airflow says the same when its database is away.
@@ -113,6 +114,16 @@ class ConnectionHook(OpenAIHook):
         with airflow_errors(), _connection_errors(self.conn_id, existed=self.existed):
             connection = self.get_connection(self.conn_id)
             return connection, connection.extra_dejson
+
+    @property
+    def prices(self) -> Prices:
+        """
+        What the deployment says of prices, in the extra ``prices``; no client gets to see it.
+
+        :raises RunConnectionError: if the table is wrong; it names the entry.
+        """
+        with airflow_errors(), _connection_errors(self.conn_id):
+            return Prices.from_json(self._connection[1].get("prices"))
 
     def get_conn(self) -> openai.OpenAI:
         """Build a client of its own; ``conn`` is the one that this hook keeps."""

@@ -11,8 +11,10 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.status import RunKind, noun_of
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.wire import Flow, flows, reading, wire_of
@@ -46,6 +48,10 @@ class Hook(Protocol):
     @property
     def conn(self) -> Any:
         """The client, which is made of the connection."""
+
+    @property
+    def prices(self) -> Prices:
+        """What the connection says of prices."""
 
     def run_flow(self, flow: Flow[T]) -> T:
         """Run a flow to its result."""
@@ -89,6 +95,7 @@ def diagnose(hook: Hook, *, models: Collection[str] = (), today: date | None = N
     except Exception as error:  # noqa: BLE001 # whatever is wrong with it, it says so
         yield Finding(about="connection", level=Level.FAILED, text=message_text(error))
         return
+    yield from _about_prices(hook)
     host = f"{base_url.scheme}://{base_url.hostname}{f':{base_url.port}' if base_url.port else ''}"
     where = message_text(f"{host}{base_url.path}").rstrip("/")
     listed = _ask(hook, _models())
@@ -105,6 +112,17 @@ def diagnose(hook: Hook, *, models: Collection[str] = (), today: date | None = N
         yield _about_kind(kind, kind in known)
     for name in models:
         yield _about_model(hook, name, listed, today or datetime.now(UTC).date())
+
+
+def _about_prices(hook: Hook) -> Iterator[Finding]:
+    try:
+        prices = hook.prices
+    except OpenAIRunError as error:
+        yield Finding(about="prices", level=Level.FAILED, text=f"{error} No task creates a run with them.")
+        return
+    if prices.by_pattern:
+        patterns = ", ".join(map(message_text, prices.by_pattern))
+        yield Finding(about="prices", level=Level.OK, text=f"There are prices for {patterns}.")
 
 
 def _ask(hook: Hook, request: ApiRequest[T]) -> T | RequestFailure:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
@@ -23,6 +24,7 @@ from airflow_provider_openai_runs.operators.parse_checks import (
 from airflow_provider_openai_runs.operators.text_templates import RenderedAsText
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.arguments import check_no_stream
+from airflow_provider_openai_runs.runs.ceiling import check_ceilings
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.output_arguments import check_text_in_xcom, checked_output_path
 from airflow_provider_openai_runs.runs.policies import (
@@ -92,6 +94,12 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         ``ObjectStoragePath`` takes, with its connection: ``"s3://my_aws@bucket/folder"``.
     :param text_in_xcom: bytes of a text of the model that may be in XCom; a longer one is in ``output_path``
         only. None is no limit. With 0 no word of prompt or answer is in Airflow's database or logs.
+    :param max_total_tokens: ceiling of the tokens of all runs, rounds and attempts from one clear to the next
+        (Airflow 3.3+), checked before each request that pays; it needs a ceiling of what a run writes.
+    :param max_cost: the same of what they cost, by the prices in the connection; text with a point, a
+        Decimal or a number.
+    :param provider_metadata: name Dag, task and Dag run in the metadata of each run, ``airflow_dag_id``,
+        ``airflow_task_id`` and ``airflow_run_id``, as far as ``metadata`` leaves room for them.
     """
 
     operator_extra_links = (OpenAIRunLink(),)
@@ -125,6 +133,9 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         end_from_trigger: bool = False,
         output_path: str | None = None,
         text_in_xcom: int | None = None,
+        max_total_tokens: int | None = None,
+        max_cost: Decimal | float | str | None = None,
+        provider_metadata: bool = False,
         **kwargs: Any,
     ) -> None:
         check_no_stream(kwargs)
@@ -165,6 +176,9 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         self.end_from_trigger = end_from_trigger
         self.output_path = output_path
         self.text_in_xcom = text_in_xcom
+        self.max_total_tokens = max_total_tokens
+        self.max_cost = max_cost
+        self.provider_metadata = provider_metadata
         #: The page that shows the run to a person; the link reads it.
         self.run_url = ""
         self._known_run: RunRef | None = None
@@ -322,6 +336,8 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
             multiple_outputs=self.multiple_outputs,
             output_path=checked_output_path(self.output_path),
             text_in_xcom=self.text_in_xcom,
+            provider_metadata=self.provider_metadata,
+            ceiling=check_ceilings(max_total_tokens=self.max_total_tokens, max_cost=self.max_cost),
         )
 
     def _show_page(self, ref: RunRef, url: str) -> None:

@@ -14,7 +14,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from airflow import sdk
+
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.ceiling import OUTPUT_CEILINGS, check_bounded, check_ceilings
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.names import no_argument
 from airflow_provider_openai_runs.runs.policies import check_policies
@@ -64,7 +67,7 @@ def check_create(operator: Any, *, unanswered: Unanswered) -> None:
     :param unanswered: what to do about function tools, if nobody here has an answer to their calls.
     :raises RunRequestError: naming argument, value and rule.
     """
-    window, interval = _literal(operator, "completion_window"), _literal(operator, "poll_interval")
+    window, interval = literal(operator, "completion_window"), literal(operator, "poll_interval")
     window = None if window is None else checks.completion_window(window)
     interval = None if interval is None else checks.seconds("poll_interval", interval)
     if window is not None and interval is not None and interval > window:
@@ -73,7 +76,7 @@ def check_create(operator: Any, *, unanswered: Unanswered) -> None:
             operator.poll_interval,
             f"is longer than completion_window={window:g} s: the run would be polled once at most",
         )
-    checked_timeouts(_literal(operator, "timeouts"))
+    checked_timeouts(literal(operator, "timeouts"))
     check_policies(operator)
     check_functions(operator.functions)
     check_approval(operator.approve)
@@ -86,6 +89,7 @@ def check_create(operator: Any, *, unanswered: Unanswered) -> None:
             "task does not wait for the run, so that nobody would be there. Nothing was sent."
         )
     check_calls(operator)
+    _check_ceilings(operator)
     if unanswered != "allow":
         _check_answered(operator, is_refused=unanswered == "refuse")
 
@@ -105,13 +109,23 @@ def check_calls(operator: Any) -> None:
     )
 
 
+def waits_of(operator: Any) -> dict[str, float | None]:
+    """Return after how many seconds a task cancels its run, by the argument; None where it does not."""
+    window, execution_timeout = literal(operator, "completion_window"), operator.execution_timeout
+    cancels = execution_timeout is not None and operator.cancel_on_timeout
+    return {
+        "completion_window": None if window is None else checks.completion_window(window),
+        "execution_timeout": execution_timeout.total_seconds() if cancels else None,
+    }
+
+
 def check_targets(operator: Any) -> None:
     """
     Check the statuses that a sensor waits for; one that only a server may know is a warning.
 
     :raises RunRequestError: for what is nearly one of the API's.
     """
-    statuses = _literal(operator, "target_statuses")
+    statuses = literal(operator, "target_statuses")
     if statuses is None:
         return
     known = [status.value for status in RunStatus if status is not RunStatus.UNKNOWN]
@@ -147,7 +161,23 @@ def _check_answered(operator: Any, *, is_refused: bool) -> None:
     warnings.warn(f"{operator.task_id}: {text}", UserWarning, stacklevel=2)
 
 
-def _literal(operator: Any, name: str) -> Any:
+def _check_ceilings(operator: Any) -> None:
+    ceiling = check_ceilings(max_total_tokens=operator.max_total_tokens, max_cost=operator.max_cost)
+    if not ceiling.is_set:
+        return
+    if not hasattr(sdk, "NEVER_EXPIRE"):
+        raise RunRequestError(
+            f"{ceiling.names}: needs Airflow 3.3 or newer, which keeps what was spent from one attempt "
+            "to the next. Nothing was sent."
+        )
+    more = getattr(operator, "extra_body", None)
+    given = [getattr(operator, name, None) for name in (*OUTPUT_CEILINGS, "max_tokens")]
+    is_open = more is not None and (not isinstance(more, Mapping) or bool(set(OUTPUT_CEILINGS) & set(more)))
+    if not is_open and all(value is None for value in given):
+        check_bounded({}, ceiling)
+
+
+def literal(operator: Any, name: str) -> Any:
     """Return the value of an argument; None if Airflow renders it later."""
     value = getattr(operator, name)
     return None if name in operator.template_fields and _is_open(value) else value

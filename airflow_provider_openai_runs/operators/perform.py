@@ -65,6 +65,7 @@ def _defer(operator: BaseOperator, step: Defer, settings: CreateSettings) -> Non
         ),
         withholds=settings.withholds,
         besides=step.besides.to_json(),
+        tariff=step.tariff.to_json(),
     )
     # No timeout here: Airflow's would kill the task and the server would not know.
     operator.defer(trigger=trigger, method_name="execute_complete", timeout=None)

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
+from airflow_provider_openai_runs.operators.parse_checks import literal, waits_of
 from airflow_provider_openai_runs.runs.create_arguments import ResponseArguments
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.processing import Processing, background_options, check_window
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.response_request import (
     check_can_be_answered,
@@ -57,6 +61,9 @@ class CreateResponseOperator(BaseCreateOperator):
     :param access_programs: programs of the API that the request takes part in.
     :param user: the older word for ``safety_identifier`` and ``prompt_cache_key``.
     :param include: what else to include in the answer.
+    :param processing: ``"2h"`` or ``"8h"`` is cheaper, and may take as long (``background_options``);
+        ``completion_window`` has to be 1.25 times as long, or None. It counts for the answers to calls, too.
+        None and ``"standard"`` send nothing.
     :param background: sent as true unless given.
     :param store: sent as true unless given: without it some projects delete the answer early.
     :param extra_body: further parameters of the API, by name.
@@ -107,6 +114,7 @@ class CreateResponseOperator(BaseCreateOperator):
         access_programs: Mapping[str, Any] | None = None,
         user: str | None = None,
         include: Sequence[str] | None = None,
+        processing: Processing | None = None,
         background: bool = True,
         store: bool = True,
         extra_body: Mapping[str, Any] | None = None,
@@ -136,6 +144,7 @@ class CreateResponseOperator(BaseCreateOperator):
         self.truncation = truncation
         self.context_management = context_management
         self.background_options = background_options
+        self.processing = processing
         self.service_tier = service_tier
         self.prompt_cache_key = prompt_cache_key
         self.prompt_cache_options = prompt_cache_options
@@ -149,6 +158,7 @@ class CreateResponseOperator(BaseCreateOperator):
         self.store = store
         self.extra_body = extra_body
         self.check_arguments()
+        self._check_processing()
         if self.functions or self.approve:
             check_can_be_answered(store=store, conversation=conversation)
         check_response_presence(
@@ -163,6 +173,29 @@ class CreateResponseOperator(BaseCreateOperator):
         """Check the rendered arguments."""
         given = {name: getattr(self, name) for name in _FIELDS}
         given["tools"] = self.tools_with_functions()
+        if (options := background_options(self.processing)) is not None:
+            given["background_options"] = options
         if self.output_type is not None:
             given["text"] = {**(self.text or {}), "format": self.output_format(RunKind.RESPONSE)}
-        return response_request(**given)
+        request = response_request(**given)
+        if options is not None:
+            check_window(request.body, waits=waits_of(self))
+        return replace(request, continues=options is not None)
+
+    def _check_processing(self) -> None:
+        """Check while the Dag is parsed that the task waits as long as the response may take."""
+        options = background_options(self.processing)
+        more = self.extra_body if isinstance(self.extra_body, Mapping) else {}
+        own = more.get("background_options", self.background_options)
+        if self.processing is not None and own is not None:
+            raise RunRequestError("processing sets background_options; give one of them. Nothing was sent.")
+        known = {"service_tier": literal(self, "service_tier"), "background": self.background, **more}
+        body, waits = {**known, "background_options": options or own}, waits_of(self)
+        if options is not None:
+            check_window(body, waits=waits)
+            return
+        try:
+            check_window(body, waits=waits, name="background_options['completion_window']")
+        except RunRequestError as error:
+            text = str(error).removesuffix(" Nothing was sent.")
+            warnings.warn(f"{self.task_id}: {text} This will be an error.", FutureWarning, stacklevel=2)

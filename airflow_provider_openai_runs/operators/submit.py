@@ -105,6 +105,11 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
                     f"{given[0]} cannot be given: a thread run goes on with what it was created with. "
                     "Nothing was sent."
                 )
+            if self.max_total_tokens is not None or self.max_cost is not None:
+                raise RunRequestError(
+                    "max_total_tokens and max_cost cannot be given here: a thread run goes on with what it "
+                    "was created with. Give them to the task that creates it. Nothing was sent."
+                )
             return RunRequest(kind=ref.kind, body={}, thread_id=ref.thread_id, answers=ref)
         again["tools"] = self.tools_with_functions()
         if self.output_type is not None:

@@ -27,6 +27,7 @@ from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.runs.tools import describe_calls
+from airflow_provider_openai_runs.runs.usage import as_text
 from airflow_provider_openai_runs.runs.withheld import without_text
 
 _OUTPUT_CEILINGS = ("max_output_tokens", "max_completion_tokens")
@@ -222,7 +223,10 @@ def _reason(run: Run) -> str:
 def _used(run: Run) -> str:
     if run.usage is None:
         return ""
-    return f"; used {run.usage.prompt_tokens} prompt and {run.usage.completion_tokens} completion tokens"
+    cost = "" if run.cost is None else f", which cost {as_text(run.cost)}"
+    return (
+        f"; used {run.usage.prompt_tokens} prompt and {run.usage.completion_tokens} completion tokens{cost}"
+    )
 
 
 def _seconds_of(run: Run) -> str:

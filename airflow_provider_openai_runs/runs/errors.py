@@ -10,6 +10,7 @@ What this package raises.
         - ThreadsNotServedError  the server has no Assistants API (OpenAI since 2026-08-26)
         - ThreadBusyError        another run is active on the thread, another response in the conversation
     x LostCreateError            a create may or may not have been accepted; it was not sent again
+    x CeilingReachedError        max_total_tokens or max_cost would be passed; nothing was sent for it
     x RunUnreachableError        the run was left alone after five minutes without an answer about it
     x RunStorageError            the run has ended, and its files could not be written to output_path
     x RunTimeoutError            the completion window, or execution_timeout, is over
@@ -118,6 +119,12 @@ class ThreadBusyError(RunCallError):
 
 class LostCreateError(OpenAIRunError):
     """A create may or may not have been accepted; sending it again could pay twice."""
+
+    retryable = False
+
+
+class CeilingReachedError(OpenAIRunError):
+    """``max_total_tokens`` or ``max_cost`` would be passed; a clear may spend it again."""
 
     retryable = False
 

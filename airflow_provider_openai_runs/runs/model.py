@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from airflow_provider_openai_runs.runs.citations import Citation
@@ -16,7 +17,7 @@ from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus, noun_of
 from airflow_provider_openai_runs.runs.text import encodable, is_id, message_text
-from airflow_provider_openai_runs.runs.usage import Totals, Usage
+from airflow_provider_openai_runs.runs.usage import Totals, Usage, as_text
 
 #: JSON nested deeper than this is cut in XCom; Python's own JSON gives up at some hundreds.
 MAX_DEPTH = 100
@@ -216,6 +217,8 @@ class Run:
     tools: tuple[dict[str, Any], ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     usage: Usage | None = None
+    #: Of these tokens; None where nobody says a price.
+    cost: Decimal | None = None
     service_tier: str | None = None
     file_ids: tuple[str, ...] = ()
     #: All that the run has produced.
@@ -263,7 +266,7 @@ class Run:
         """Return the dict that a task pushes: plain JSON under the contract's names."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         for internal in (
-            *("raw_status", "limits", "ref", "final_text", "is_empty", "may_wait", "body", "totals"),
+            *("raw_status", "limits", "ref", "final_text", "is_empty", "may_wait", "body", "totals", "cost"),
         ):
             del values[internal]
         values["id"] = self.ref.id
@@ -279,8 +282,17 @@ class Run:
         if not self.raw:
             del values["raw"]
         if self.totals is not None:
-            values |= {"usage_total": self.totals.usage, "runs_without_usage": self.totals.silent}
+            values |= {
+                "cost": _text_of(self.cost),
+                "usage_total": self.totals.usage,
+                "cost_total": _text_of(self.totals.cost if self.totals.usage else None),
+                "runs_without_usage": self.totals.silent,
+            }
         return {key: plain(value) for key, value in values.items()}
+
+
+def _text_of(cost: Decimal | None) -> str | None:
+    return None if cost is None else as_text(cost)
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
@@ -25,6 +25,7 @@ class RunRequest:
     :param thread: the thread to create first, in place of ``thread_id``.
     :param warnings: what a user should know about the arguments, for the log.
     :param answers: the run whose calls are to be answered, in place of creating one.
+    :param continues: all responses of a task tell the API that they belong together, for its queue.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class RunRequest:
     thread: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     answers: RunRef | None = None
+    continues: bool = False
 
     @property
     def include(self) -> tuple[str, ...]:
@@ -48,6 +50,26 @@ class RunRequest:
     def that_created(self, ref: RunRef) -> RunRequest | None:
         """Return this request, unless ``ref`` is the run that it answers: another one created that."""
         return None if ref == self.answers else self
+
+    def of_task(self, *, names: Mapping[str, str], continuation_id: str) -> RunRequest:
+        """
+        Return the request as a task instance sends it.
+
+        :param names: metadata that a person reads; left out where the user's own needs the pairs.
+        :param continuation_id: the same for all responses of the task.
+        """
+        body = dict(self.body)
+        if body and names:
+            own = body.get("metadata", {})
+            room = checks.MAX_METADATA_PAIRS - len(own)
+            added = [(name, value) for name, value in names.items() if name not in own][: max(0, room)]
+            body["metadata"] = {**dict(added), **own}
+        if self.continues:
+            body["background_options"] = {
+                "continuation_id": continuation_id,
+                **body.get("background_options", {}),
+            }
+        return replace(self, body=body)
 
     def fingerprint(self) -> dict[str, str]:
         """Return a short hash of each argument."""

@@ -14,7 +14,7 @@ from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.files import each_once
 from airflow_provider_openai_runs.runs.model import Run, RunRef, ToolCall
-from airflow_provider_openai_runs.runs.usage import sum_of
+from airflow_provider_openai_runs.runs.usage import sum_of, sum_of_costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +110,7 @@ def as_one(earlier: Sequence[Run], last: Run) -> Run:
         last,
         created_at=earlier[0].created_at,
         usage=sum_of(run.usage for run in chain),
+        cost=sum_of_costs(run.cost for run in chain if run.usage is not None),
         steps=tuple(step for of_run in steps for step in of_run) if last.steps is not None else None,
         file_ids=tuple(dict.fromkeys(file for run in chain for file in run.file_ids)),
         files=each_once(file for run in chain for file in run.files),

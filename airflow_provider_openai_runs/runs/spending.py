@@ -12,12 +12,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import reduce
 from typing import Any
 
+from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record
-from airflow_provider_openai_runs.runs.usage import Totals, Usage, sum_of
+from airflow_provider_openai_runs.runs.usage import (
+    Totals,
+    Usage,
+    amount_of,
+    as_text,
+    is_count,
+    sum_of,
+    sum_of_costs,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +39,15 @@ class OpenRun:
     :param token: that its create was sent with.
     :param ref: None as long as its create is not answered.
     :param is_silent: it has ended, and its server tells no tokens.
+    :param reserved: what it may take at most; kept, if it tells none.
+    :param context: of a run that goes on itself: what its model may read again once calls are answered.
     """
 
     token: str
     ref: RunRef | None = None
     is_silent: bool = False
+    reserved: Amount = field(default_factory=Amount)
+    context: int = 0
 
     def is_run(self, ref: RunRef) -> bool:
         """Tell whether it is that run; a ref may have learned its conversation meanwhile."""
@@ -40,7 +55,13 @@ class OpenRun:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored."""
-        values = {"token": self.token, "ref": self.ref and self.ref.to_json(), "silent": self.is_silent}
+        values = {
+            "token": self.token,
+            "ref": self.ref and self.ref.to_json(),
+            "silent": self.is_silent,
+            **_amount_to_json(self.reserved),
+            "context": self.context,
+        }
         return {name: value for name, value in values.items() if value}
 
 
@@ -52,12 +73,14 @@ class Spending:
     :param generation: of which ``usage`` and ``open`` are.
     :param before: the runs of earlier generations: a clear begins a new one.
     :param usage: the tokens of the runs of this generation, as far as they were said.
+    :param cost: of these tokens; None where nobody knows a price of some of them.
     :param open: its other runs.
     """
 
     generation: int | None = None
     before: Totals = field(default_factory=Totals)
     usage: Usage | None = None
+    cost: Decimal | None = Decimal(0)
     open: tuple[OpenRun, ...] = ()
 
     def totals(self, *, but: RunRef | None = None) -> Totals:
@@ -67,7 +90,11 @@ class Spending:
         :param but: a run that is not counted: it may be active.
         """
         silent = sum(1 for run in self.open if run.is_silent or but is None or not run.is_run(but))
-        return Totals(usage=sum_of([self.before.usage, self.usage]), silent=self.before.silent + silent)
+        return Totals(
+            usage=sum_of([self.before.usage, self.usage]),
+            cost=sum_of_costs([self.before.cost, self.cost]),
+            silent=self.before.silent + silent,
+        )
 
     def of(self, generation: int) -> Spending:
         """Begin a generation, unless it is the present one."""
@@ -75,9 +102,41 @@ class Spending:
             return self
         return Spending(generation=generation, before=self.totals())
 
-    def opened(self, token: str) -> Spending:
-        """Add a run that is about to be created."""
-        return replace(self, open=(*self.released(token).open, OpenRun(token=token)))
+    @property
+    def used(self) -> Amount:
+        """What the runs of this generation have used, as far as they were said."""
+        return Amount(tokens=self.usage.total_tokens if self.usage else 0, cost=self.cost)
+
+    @property
+    def reserved(self) -> Amount:
+        """What its other runs may have used, or may still use."""
+        return reduce(Amount.plus, (run.reserved for run in self.open), Amount())
+
+    def opened(self, token: str, reserved: Amount | None = None, *, context: int = 0) -> Spending:
+        """
+        Add a run that is about to be created.
+
+        :param reserved: what it may take at most.
+        :param context: of a run that goes on itself: what its model may read again.
+        """
+        run = OpenRun(token=token, reserved=reserved or Amount(), context=context)
+        return replace(self, open=(*self.released(token).open, run))
+
+    def extended(self, ref: RunRef, reserved: Amount, *, context: int) -> Spending:
+        """Reserve more for a run whose calls are about to be answered, and which then goes on itself."""
+        return replace(
+            self,
+            open=tuple(
+                replace(run, reserved=run.reserved.plus(reserved), context=context)
+                if run.is_run(ref)
+                else run
+                for run in self.open
+            ),
+        )
+
+    def open_run(self, ref: RunRef) -> OpenRun | None:
+        """Return the entry of a run."""
+        return next((run for run in self.open if run.is_run(ref)), None)
 
     def released(self, token: str) -> Spending:
         """Take back a run that was certainly not created."""
@@ -98,14 +157,19 @@ class Spending:
         """Tell whether the tokens of a run are still to come."""
         return any(run.is_run(ref) for run in self.open)
 
-    def settled(self, run: Run) -> Spending:
-        """Add the tokens that a run tells; a run that is not open counts no more."""
+    def settled(self, run: Run, cost: Decimal | None = None) -> Spending:
+        """
+        Add the tokens that a run tells; a run that is not open counts no more.
+
+        :param cost: of its tokens.
+        """
         usage = run.usage if run.usage is not None and run.usage.is_known else None
         if not self.knows(run.ref) or (usage is None and not run.status.is_terminal):
             return self
         others = tuple(entry for entry in self.open if not entry.is_run(run.ref))
         if usage is not None:
-            return replace(self, usage=sum_of([self.usage, usage]), open=others)
+            sums = Totals(usage=self.usage, cost=self.cost).plus(usage, cost)
+            return replace(self, usage=sums.usage, cost=sums.cost, open=others)
         mine = (replace(entry, is_silent=True) for entry in self.open if entry.is_run(run.ref))
         return replace(self, open=(*others, *mine))
 
@@ -123,7 +187,7 @@ class Spending:
         """Return the form that is stored; empty if nothing was paid for."""
         values = {
             "before": self.before.to_json(),
-            "usage": self.usage and self.usage.to_json(),
+            **Totals(usage=self.usage, cost=self.cost).to_json(),
             "open": [run.to_json() for run in self.open],
         }
         found = {name: value for name, value in values.items() if value}
@@ -142,10 +206,12 @@ class Spending:
             run = OpenRun(token=record.token, ref=record.run.ref)
             return cls(generation=record.generation, open=(run,))
         generation, entries = value.get("generation"), value.get("open")
+        sums = Totals.from_json(value)
         return cls(
             generation=generation if isinstance(generation, int) else None,
             before=Totals.from_json(value.get("before")),
-            usage=Usage.from_json(value.get("usage")),
+            usage=sums.usage,
+            cost=sums.cost,
             open=tuple(_readable(entries)) if isinstance(entries, list) else (),
         )
 
@@ -156,4 +222,22 @@ def _readable(entries: list[object]) -> Iterator[OpenRun]:
             ref = None
             with suppress(RunRequestError):
                 ref = RunRef.from_json(entry.get("ref")) if entry.get("ref") else None
-            yield OpenRun(token=str(entry.get("token") or ""), ref=ref, is_silent=bool(entry.get("silent")))
+            yield OpenRun(
+                token=str(entry.get("token") or ""),
+                ref=ref,
+                is_silent=bool(entry.get("silent")),
+                reserved=_amount_from_json(entry),
+                context=entry["context"] if is_count(entry.get("context")) else 0,
+            )
+
+
+def _amount_to_json(amount: Amount) -> dict[str, Any]:
+    return {
+        "tokens": amount.tokens,
+        "cost": as_text(amount.cost) if amount.tokens and amount.cost is not None else None,
+    }
+
+
+def _amount_from_json(value: dict[str, Any]) -> Amount:
+    tokens = value["tokens"] if is_count(value.get("tokens")) else 0
+    return Amount(tokens=tokens, cost=amount_of(value.get("cost")) if tokens else Decimal(0))

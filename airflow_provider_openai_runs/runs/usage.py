@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens that were billed: of one run, of several that count as one, and of all runs of a task."""
+"""Tokens that were billed, and what they cost: of one run, of several as one, of all runs of a task."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeGuard
 
 #: No run has used as many; a server that says so says nothing, and Airflow would not carry the sum.
 _MAX_TOKENS = 2**53
+_MOST_COST = Decimal("1e18")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class Usage:
         if not isinstance(value, dict):
             return None
         counts: dict[str, Any] = {
-            item.name: count for item in fields(cls) if _is_count(count := value.get(item.name))
+            item.name: count for item in fields(cls) if is_count(count := value.get(item.name))
         }
         return cls(**counts) if counts else None
 
@@ -55,22 +57,26 @@ class Totals:
     What a task instance is known to have paid for, over all of its attempts and clears: a lower bound.
 
     :param usage: the tokens of its runs, as far as they were said.
+    :param cost: of these tokens; None where nobody knows a price of some of them.
     :param silent: how many of its runs have ended without saying any, or may have been started by a create
         that was not answered.
     """
 
     usage: Usage | None = None
+    cost: Decimal | None = Decimal(0)
     silent: int = 0
 
-    def plus(self, usage: Usage | None) -> Totals:
-        """Add a run that has ended."""
+    def plus(self, usage: Usage | None, cost: Decimal | None) -> Totals:
+        """Add a run that has ended; one that tells no tokens is only counted."""
         if usage is None or not usage.is_known:
-            return Totals(usage=self.usage, silent=self.silent + 1)
-        return Totals(usage=sum_of([self.usage, usage]), silent=self.silent)
+            return replace(self, silent=self.silent + 1)
+        return replace(self, usage=sum_of([self.usage, usage]), cost=sum_of_costs([self.cost, cost]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored; what says nothing is left out."""
-        values = {"usage": self.usage and self.usage.to_json(), "silent": self.silent}
+        usage = self.usage and self.usage.to_json()
+        cost = as_text(self.cost) if usage and self.cost is not None else None
+        values = {"usage": usage, "cost": cost, "silent": self.silent}
         return {name: value for name, value in values.items() if value}
 
     @classmethod
@@ -78,8 +84,9 @@ class Totals:
         """Read the stored form; whatever else it is says that nothing was paid for."""
         if not isinstance(value, dict):
             return cls()
-        silent = value.get("silent")
-        return cls(usage=Usage.from_json(value.get("usage")), silent=silent if _is_count(silent) else 0)
+        silent, usage = value.get("silent"), Usage.from_json(value.get("usage"))
+        cost = amount_of(value.get("cost")) if usage else Decimal(0)
+        return cls(usage=usage, cost=cost, silent=silent if is_count(silent) else 0)
 
 
 def sum_of(usages: Iterable[Usage | None]) -> Usage | None:
@@ -97,10 +104,35 @@ def sum_of(usages: Iterable[Usage | None]) -> Usage | None:
     )
 
 
+def sum_of_costs(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Add up costs; None if one of them is not known."""
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
+def as_text(amount: Decimal) -> str:
+    """Return an amount as decimal text, without an exponent and without zeros at its end."""
+    return format(amount.normalize(), "f") if amount else "0"
+
+
+def amount_of(value: object) -> Decimal | None:
+    """Read a stored amount; whatever else it is says nothing."""
+    try:
+        found = Decimal(value) if isinstance(value, str) else None
+    except InvalidOperation:
+        return None
+    return found if found is not None and found.is_finite() and 0 <= found <= _MOST_COST else None
+
+
 def _sum(counts: Iterable[int | None]) -> int | None:
     said = [count for count in counts if count is not None]
     return sum(said) if said else None
 
 
-def _is_count(value: object) -> TypeGuard[int]:
+def is_count(value: object) -> TypeGuard[int]:
+    """Tell whether a stored value is a number of something."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

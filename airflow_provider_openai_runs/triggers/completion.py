@@ -24,6 +24,7 @@ from airflow_provider_openai_runs.runs.budgets import (
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.polling import WaitLimits
+from airflow_provider_openai_runs.runs.prices import Tariff
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.runs.usage import Totals
@@ -60,6 +61,7 @@ class RunCompletionTrigger(BaseTrigger):
     :param end: ``{"push", "multiple_outputs"}``: finish the task here if the run completes and needs nothing
         from a worker, and push its dict. None lets a worker finish it.
     :param besides: with ``end``: what the task has paid for besides this run.
+    :param tariff: with ``end``: what the run costs, where the connection has prices.
     :param withholds: repeat nothing that the server says of an error: it may quote a prompt or an answer.
     """
 
@@ -79,6 +81,7 @@ class RunCompletionTrigger(BaseTrigger):
         end: dict[str, bool] | None = None,
         withholds: bool = False,
         besides: dict[str, Any] | None = None,
+        tariff: dict[str, Any] | None = None,
         **_of_a_later_version: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it untyped
@@ -96,7 +99,7 @@ class RunCompletionTrigger(BaseTrigger):
         self.target_statuses = list(target_statuses)
         self.end = end
         self.withholds = withholds
-        self.besides = besides or {}
+        self.besides, self.tariff = besides or None, tariff or None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""
@@ -112,6 +115,7 @@ class RunCompletionTrigger(BaseTrigger):
                 **({"end": self.end} if self.end else {}),
                 **({"withholds": True} if self.withholds else {}),
                 **({"besides": self.besides} if self.end and self.besides else {}),
+                **({"tariff": self.tariff} if self.end and self.tariff else {}),
             },
         )
 
@@ -138,6 +142,7 @@ class RunCompletionTrigger(BaseTrigger):
                     result,
                     task_instance=self.task_instance,
                     besides=Totals.from_json(self.besides),
+                    tariff=Tariff.from_json(self.tariff),
                     log=self.log,
                     **self.end,
                 )

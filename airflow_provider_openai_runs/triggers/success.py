@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.runs.budgets import TRIGGER_READ_BUDGET
 from airflow_provider_openai_runs.runs.cut import size_of
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run
 from airflow_provider_openai_runs.runs.polling import Outcome
+from airflow_provider_openai_runs.runs.prices import Tariff
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
@@ -41,6 +42,7 @@ async def success_event(
     push: bool,
     multiple_outputs: bool,
     besides: Totals,
+    tariff: Tariff,
     log: Logger,
 ) -> TaskSuccessEvent | None:
     """
@@ -52,6 +54,7 @@ async def success_event(
     :param push: whether the task pushes its result at all.
     :param multiple_outputs: push each value under its own name, too.
     :param besides: what the task has paid for besides this run.
+    :param tariff: what this run costs.
     """
     if (
         result.outcome is not Outcome.ENDED
@@ -68,7 +71,8 @@ async def success_event(
         return None
     if run.status is not RunStatus.COMPLETED or run.may_wait or error_of_run(run) is not None:
         return None
-    run = replace(run, totals=besides.plus(run.usage))
+    cost = tariff.cost_of(run)
+    run = replace(run, cost=cost, totals=besides.plus(run.usage, cost))
     if not push:
         return TaskSuccessEvent()
     # Beside the event loop, which other waits need: the result may be large.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dev.chaos import cluster_faults, task_faults
+from dev.chaos.ceiling_rows import CAPPED, kill_around_a_create, stays_below
 from dev.chaos.cluster import Cluster
 from dev.chaos.file_rows import WRITING, all_is_whole, kill_while_writing, name_output
 from dev.chaos.hostile_rows import HOSTILE_ROW
@@ -291,6 +292,14 @@ ROWS = [
         check=all_is_whole,
         trial=WRITING,
         at_most=3,
+    ),
+    Row(
+        name="kill -9 around a create near the ceiling",
+        fault=kill_around_a_create,
+        results=FAILED,
+        runs=None,
+        check=stays_below,
+        trial=CAPPED,
     ),
     *(Row(runs=None, check=was_paid_for_once, trial=CALLS, **row) for row in TOOL_ROWS),
 ]

@@ -23,6 +23,7 @@ from airflow_provider_openai_runs.attempts.create import Acquired, RunCreator
 from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.runs.acquisition import OwnershipPolicy
+from airflow_provider_openai_runs.runs.ceiling import Ceiling, prompt_bound
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.record import Record, token_prefix
@@ -37,6 +38,10 @@ SLOW, SLOWEST = 20.0, 590.0
 LOST = FailureKind.OUTCOME_UNKNOWN
 #: A reply that is too large is that of a run that has ended, and no create's.
 FAILURES = [kind for kind in FailureKind if kind is not FailureKind.TOO_LARGE]
+REQUEST = RunRequest(
+    kind=RunKind.THREAD_RUN, body={"model": "m", "max_completion_tokens": 100}, thread_id="thread_1"
+)
+NO_CEILING = Ceiling()
 IDENTITY = ("a_dag", "manual__1", "ask", -1)
 
 lucks = st.builds(
@@ -63,7 +68,9 @@ class Warnings(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def acquirer(world: World, *, generation: int, log: Any, **policy: Any) -> RunAcquirer:
+def acquirer(
+    world: World, *, generation: int, log: Any, ceiling: Ceiling = NO_CEILING, **policy: Any
+) -> RunAcquirer:
     """Put the production driver together as an attempt does, with the toys at its edges."""
     api: Any = ToyApi(world)
     store = RecordStore(ToyStore(world), log=log)
@@ -73,9 +80,9 @@ def acquirer(world: World, *, generation: int, log: Any, **policy: Any) -> RunAc
 
     creator = RunCreator(
         api=api,
-        request=RunRequest(kind=RunKind.THREAD_RUN, body={"model": "m"}, thread_id="thread_1"),
+        request=REQUEST,
         store=store,
-        ledger=Ledger(store=store, generation=generation, log=log),
+        ledger=Ledger(store=store, generation=generation, request=REQUEST, log=log, ceiling=ceiling),
         identity=IDENTITY,
         generation=generation,
         window=3600,
@@ -100,6 +107,12 @@ def acquirer(world: World, *, generation: int, log: Any, **policy: Any) -> RunAc
 
 
 class Ownership(RuleBasedStateMachine):
+    ceiling = NO_CEILING
+
+    def tokens_of(self, number: int) -> int:
+        """Let a sum of tokens say by its digits which runs are in it."""
+        return int(4**number)
+
     @initialize(
         has_list=st.booleans(),
         one_run_a_thread=st.booleans(),
@@ -118,6 +131,7 @@ class Ownership(RuleBasedStateMachine):
             one_run_a_thread=one_run_a_thread,
             check=self.check,
             check_create=self.check_create,
+            tokens_of=self.tokens_of,
         )
         self.policy = policy
         self.generation, self.prefix = 0, token_prefix((*IDENTITY, 0))
@@ -132,7 +146,9 @@ class Ownership(RuleBasedStateMachine):
         self.generation += cleared
         self.prefix = token_prefix((*IDENTITY, self.generation))
         self.world.luck, self.world.calls, self.tracked = luck, 0, None
-        driver = acquirer(self.world, generation=self.generation, log=self.log, **self.policy)
+        driver = acquirer(
+            self.world, generation=self.generation, log=self.log, ceiling=self.ceiling, **self.policy
+        )
         try:
             found = driver.acquire()
         except CrashError:
@@ -260,6 +276,25 @@ class Ownership(RuleBasedStateMachine):
                 run.is_named |= named and "may be running and billing" in text
 
 
+class Ceilings(Ownership):
+    """The same with a ceiling of two runs, each of which uses all that it may, or a third now and then."""
+
+    reserved = prompt_bound(REQUEST.body) + 100
+    ceiling = Ceiling(tokens=2 * reserved)
+
+    def tokens_of(self, number: int) -> int:
+        return self.reserved // (1, 1, 3)[number % 3]
+
+    def check_account(self) -> None:
+        """Whatever is lost, silent, cancelled or never read: what this generation may be billed is below."""
+        assert self.ceiling.tokens is not None
+        assert sum(run.tokens for run in self.of_this_generation()) <= self.ceiling.tokens
+
+
+Ceilings.TestCase.settings = settings(
+    max_examples=settings().max_examples, stateful_step_count=30, deadline=None
+)
+test_no_generation_is_billed_more_than_its_ceiling = Ceilings.TestCase
 Ownership.TestCase.settings = settings(
     max_examples=2 * settings().max_examples, stateful_step_count=30, deadline=None
 )

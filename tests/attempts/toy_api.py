@@ -76,6 +76,8 @@ class World:
     check: Callable[[], None] = lambda: None
     #: Called when a create is sent.
     check_create: Callable[[str], None] = lambda _: None
+    #: What the run of a number uses, and tells at its end.
+    tokens_of: Callable[[int], int] = lambda number: 4**number
     #: What a worker has asked of the outside, for comparing two of them.
     trace: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -195,7 +197,7 @@ class ToyApi:
             kind = luck.creates.pop(0) if luck.creates else None
             if kind is None or (luck.accepted and kind is FailureKind.OUTCOME_UNKNOWN):
                 run = ToyRun(id=f"run{len(world.runs)}", token=intent.record.token, accepted_at=world.now)
-                run.tokens = 4 ** len(world.runs)
+                run.tokens = world.tokens_of(len(world.runs))
                 world.runs.append(run)
                 if kind is None:
                     return as_run(run, self._ref(run))

@@ -20,6 +20,7 @@ FINAL = {
     "RunNotFoundError",
     "ThreadsNotServedError",
     "LostCreateError",
+    "CeilingReachedError",
     "RunCancelledError",
     "RunIncompleteError",
     "ToolCallsPendingError",

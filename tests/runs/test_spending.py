@@ -123,4 +123,4 @@ def test_whatever_is_stored_is_read(value: Any) -> None:
 
 def test_a_server_that_counts_what_no_run_can_have_used_has_said_nothing() -> None:
     for tokens in (0, -5, 10**30):
-        assert Totals().plus(Usage(prompt_tokens=tokens, total_tokens=tokens)) == Totals(silent=1)
+        assert Totals().plus(Usage(prompt_tokens=tokens, total_tokens=tokens), None) == Totals(silent=1)

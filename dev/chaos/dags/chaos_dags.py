@@ -12,6 +12,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator, Context
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from dev.chaos.ceiling_rows import CEILING, MAX_WRITTEN
 from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
 from dev.chaos.hostile_rows import INNOCENT, INNOCENTS
 from dev.chaos.hostile_server import PLACES
@@ -84,6 +85,9 @@ for waits in ("deferred", "worker"):
         dag(f"{kind}_{waits}_calls", create, deferrable=deferrable, functions=[look_up, take_time])
         output = "{{ dag_run.conf['output'] }}"
         dag(f"{kind}_{waits}_files", create, deferrable=deferrable, output_path=output)
+        written = "max_output_tokens" if kind == "response" else "max_completion_tokens"
+        capped: dict[str, Any] = {"max_total_tokens": CEILING, written: MAX_WRITTEN}
+        dag(f"{kind}_{waits}_capped", create, deferrable=deferrable, **capped)
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
         persistent: dict[str, Any] = {"retries": 12, "retry_delay": timedelta(seconds=20)}
         dag(f"{kind}_{waits}_persistent", create, deferrable=deferrable, **persistent)
