@@ -151,9 +151,9 @@ class Attempt:
         if run is None:
             return None
         self._kill_handler.watch(run.ref)
-        finisher = self._parts.finisher(self._hook_of(run.ref))
+        finisher = self._parts.finisher(self._hook_of(run.ref), run)
         is_last_try = self._ti.try_number > self._ti.max_tries
-        outcome = finisher.after_the_triggers_death(run, is_last_try=is_last_try)
+        outcome = finisher.after_the_triggers_death(is_last_try=is_last_try)
         self._kill_handler.settle()
         if outcome is None:
             return None
@@ -271,8 +271,8 @@ class Attempt:
         else:
             self._kill_handler.settle(run.ref, result.fate.sentence(raw_status=result.raw_status))
         try:
-            found = self._parts.finisher(self._hook_of(run.ref)).conclude(
-                result, run.rounds, created=acquired.ended, may_answer=may_answer
+            found = self._parts.finisher(self._hook_of(run.ref), run).conclude(
+                result, created=acquired.ended, may_answer=may_answer
             )
         except OpenAIRunError:
             self._kill_handler.settle()  # the error says what became of it

@@ -22,11 +22,11 @@ from airflow_provider_openai_runs.runs.budgets import (
 )
 from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run, error_of_wait
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError, RunTimeoutError
-from airflow_provider_openai_runs.runs.fate import Fate
+from airflow_provider_openai_runs.runs.fate import CancelResult, Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.response_request import conversation_of
-from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
+from airflow_provider_openai_runs.runs.rounds import as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
@@ -53,11 +53,13 @@ class RunFinisher:
     Ends one attempt of a task.
 
     :param hook: of the run's connection.
+    :param run: the run of this task, and the rounds of calls that were answered.
     :param context: Airflow's.
     :param output: writes what runs have brought; None where nothing is to be written.
     """
 
     hook: OpenAIRunsHook
+    run: TrackedRun
     settings: CreateSettings
     context: Any
     store: RecordStore
@@ -67,18 +69,17 @@ class RunFinisher:
     # -- with a result ------------------------------------------------------------------------------------
 
     def conclude(
-        self, result: WaitResult, rounds: Rounds, *, created: Run | None = None, may_answer: bool = False
+        self, result: WaitResult, *, created: Run | None = None, may_answer: bool = False
     ) -> dict[str, Any] | None:
         """
         Return the run's dict, or fail; None if it waits for calls that may be answered after all.
 
-        :param rounds: the rounds of calls that were answered.
         :param created: the answer to its create, if the run had ended by then.
         :param may_answer: whether somebody may answer calls that the wait has not seen.
         :raises OpenAIRunError: if the run is no success, or its time was over.
         """
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
-            return self._finish(result.ref, created, rounds, may_answer=may_answer)
+            return self._finish(result.ref, created, may_answer=may_answer)
         if result.fate is not Fate.LEFT_RUNNING:
             has_ended = result.fate in {Fate.CANCELLED, Fate.GONE}
             self._update_record(ended_by_us=True, **({"ended": True} if has_ended else {}))
@@ -92,9 +93,7 @@ class RunFinisher:
         )
         raise self._pushed(error, self._read_once_more(result.ref))
 
-    def _finish(
-        self, ref: RunRef, created: Run | None, rounds: Rounds, *, may_answer: bool
-    ) -> dict[str, Any] | None:
+    def _finish(self, ref: RunRef, created: Run | None, *, may_answer: bool) -> dict[str, Any] | None:
         try:
             collected = self._read(ref, self.settings.timeouts["read"], created=created)
             for _ in range(_READS_OF_NOTHING if created is None and collected.run.is_empty else 0):
@@ -108,7 +107,7 @@ class RunFinisher:
             raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
         if may_answer and collected.run.needs_action:
             return None
-        earlier = self._earlier(rounds)
+        earlier = self._earlier()
         run = as_one([one.run for one in earlier], collected.run)
         self.log.info("%s", results.summary(run))
         error = error_of_run(
@@ -178,18 +177,18 @@ class RunFinisher:
 
     # -- without one --------------------------------------------------------------------------------------
 
-    def give_up(self, run: Run, error: OpenAIRunError, rounds: Rounds) -> OpenAIRunError:
+    def give_up(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
         """End a run whose calls are not going to be answered, and return the error that says so."""
         error = self._without_answer(run, error)
         if self.output is None:
             run = self._last_read(self._completed(run), f"the steps of {run.ref}") or run
         else:
             run = self._read_once_more(run.ref) or run
-        return self._pushed(error, as_one([one.run for one in self._earlier(rounds)], run))
+        return self._pushed(error, as_one([one.run for one in self._earlier()], run))
 
-    def after_the_triggers_death(self, tracked: TrackedRun, *, is_last_try: bool) -> Outcome | None:
+    def after_the_triggers_death(self, *, is_last_try: bool) -> Outcome | None:
         """Poll the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
-        ref = tracked.ref
+        ref = self.run.ref
         polled = self._last_read(flows.single(wire_of(ref.kind).poll(ref)), f"{ref}, whose trigger died")
         if polled is not None:
             if polled.needs_action:
@@ -197,8 +196,11 @@ class RunFinisher:
             if polled.status.is_terminal:
                 return Outcome.ENDED
         if is_last_try and self.settings.cancel_on_kill:
-            became = self._cancel(ref, visible_by=(tracked.created_at or 0.0) + NOT_FOUND_GRACE)
+            ended = self._cancel(ref, visible_by=(self.run.created_at or 0.0) + NOT_FOUND_GRACE)
+            if ended.came_too_late and ended.polled is not None:
+                return Outcome.NEEDS_ACTION if ended.polled.needs_action else Outcome.ENDED
             self._update_record(ended_by_us=True)
+            became = ended.fate.sentence(raw_status=ended.raw_status)
             self.log.warning("The trigger of %s died and no retry is left. %s", ref, became)
         else:
             self.log.warning("The trigger of %s died. %s", ref, Fate.LEFT_RUNNING.sentence())
@@ -213,7 +215,8 @@ class RunFinisher:
             return self._closed(run, error) if self._update_record(refused=True) else error
         # Before the cancel: it may be the run of a later attempt by now, which has an answer.
         if self._update_record(ended_by_us=True):
-            became = self._cancel(run.ref)
+            ended = self._cancel(run.ref)
+            became = ended.fate.sentence(raw_status=ended.raw_status)
         else:
             became = f"{run.ref} was left to the attempt that has taken over."
         return type(error)(f"{error} {became}", retryable=error.retryable)
@@ -240,16 +243,14 @@ class RunFinisher:
         )
         return type(error)(text, retryable=error.retryable, retry_after=error.retry_after)
 
-    def _cancel(self, ref: RunRef, *, visible_by: float = 0.0) -> str:
-        """End a run, and say what became of it."""
-        ended = self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT, visible_by=visible_by))
-        return ended.fate.sentence(raw_status=ended.raw_status)
+    def _cancel(self, ref: RunRef, *, visible_by: float = 0.0) -> CancelResult:
+        return self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT, visible_by=visible_by))
 
     # -- shared -------------------------------------------------------------------------------------------
 
-    def _earlier(self, rounds: Rounds) -> list[Collected]:
+    def _earlier(self) -> list[Collected]:
         """Read the runs before the last one, which count as the same run; not one of another task."""
-        own = (ref for ref in rounds.earlier if ref != self.settings.request.answers)
+        own = (ref for ref in self.run.rounds.earlier if ref != self.settings.request.answers)
         found = (
             self._tried(
                 partial(self._read, ref, LAST_READ_BUDGET),
@@ -302,6 +303,8 @@ class RunFinisher:
         try:
             record = self.store.current()
             if record is not None and not record.unreadable:
+                if record.run is None and self.run.ref not in record.rounds.earlier:
+                    record = record.with_run(self.run)  # the write after the create had failed
                 self.store.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
         except NoLongerOwnerError:
             self.log.warning("A later attempt has taken over; its record is left as it is")

@@ -93,10 +93,11 @@ class AttemptParts:
         if self._output is not None:
             self._output.check()
 
-    def finisher(self, hook: OpenAIRunsHook) -> RunFinisher:
+    def finisher(self, hook: OpenAIRunsHook, run: TrackedRun) -> RunFinisher:
         """Return what ends the attempt."""
         return RunFinisher(
             hook=hook,
+            run=run,
             settings=self._settings,
             context=self._context,
             store=self._store,

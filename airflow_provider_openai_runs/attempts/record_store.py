@@ -55,12 +55,13 @@ class RecordStore:
         names a kind of run that this version does not know, is ``unreadable``.
         """
         record = Record.from_json(self._store.get(KEY)) if self.is_kept else None
-        if record is not None and record.run is not None:
+        if record is not None and (kind := record.ref.kind if record.ref else record.kind):
             try:
-                wire_of(record.run.ref.kind)
+                wire_of(kind)
             except RunRequestError:
-                unknown = f"it names {record.run.ref}, of a kind that this version does not know"
-                record = replace(record, run=None, unreadable=message_text(unknown))
+                named = record.ref or "a create"
+                unknown = f"it names {named}, of a kind ({kind}) that this version does not know"
+                record = replace(record, run=None, kind="", unreadable=message_text(unknown))
         self._know(record)
         return record
 

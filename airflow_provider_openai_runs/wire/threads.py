@@ -124,8 +124,8 @@ class ThreadRunsWire:
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
         """Search the thread's runs, newest first."""
         if thread_id is None:
-            # The thread would have been created with the run, so nobody else can have run on it.
-            return SearchResult(ref=None, conclusive=True)
+            # Every intent names its thread; whose name is lost may have a run on any.
+            return SearchResult(ref=None, conclusive=False)
         runs = yield from _pages(_runs(thread_id), {"order": "desc"})
         nameless = False
         ours: dict[str, int] = {}
