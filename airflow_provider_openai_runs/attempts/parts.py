@@ -121,7 +121,8 @@ class AttemptParts:
         :param after_approval: whether a person has been asked, whatever the Dag says now.
         """
         settings = self._settings
-        asks = after_approval or settings.approve
+        # An attempt before may have asked, though the Dag was edited since: a person's no holds.
+        asks = after_approval or settings.approve or (self._ti.try_number > 1 and self._store.is_kept)
         note = ApprovalNote.load(self._context["task_state_store"]) if asks else None
         asked = note.calls if note else ()
         if settings.functions and self._functions is None:
