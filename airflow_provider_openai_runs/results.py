@@ -26,16 +26,19 @@ _SHOWN = 5
 _SECRET_MEMBERS = ("authorization", "headers")
 
 
-def to_xcom(run: Run, *, log: Logger, text_limit: int | None) -> dict[str, Any]:
+def to_xcom(run: Run, *, log: Logger | None, text_limit: int | None) -> dict[str, Any]:
     """
     Return the run as plain JSON under the contract's names.
 
+    :param log: what is left out is named there; None where nobody could read a line for each run.
     :param text_limit: bytes of a text that may be in there; None is no limit.
     """
     run = without_text(run, text_limit)
     values = replace(run, tools=tuple(without_secrets(tool) for tool in run.tools)).to_xcom()
     if left_out := cut_steps(values, limit=MAX_XCOM_BYTES - len(_MARK)):
         values["steps_truncated"] = True
+        if log is None:
+            return values
         shown = "; ".join(message_text(item) for item in left_out[:_SHOWN])
         log.warning(
             "The result of %s is larger than %d bytes. Not in XCom (steps_truncated=True): %s%s; the hook's "
@@ -85,5 +88,8 @@ def summary(run: Run) -> str:
     """Return the line for the log of a run that has ended."""
     ended = run.completed_at or run.failed_at or run.cancelled_at
     seconds = f" after {ended - run.created_at} s" if ended and run.created_at else ""
-    tokens = f", {run.usage.total_tokens} tokens" if run.usage else ""
+    tokens = ""
+    if (used := run.usage) is not None:
+        cached = "" if used.cached_tokens is None else f" ({used.cached_tokens} cached)"
+        tokens = f", {used.prompt_tokens} prompt{cached} and {used.completion_tokens} completion tokens"
     return f"Finished: {run.ref} is {run.raw_status}{seconds}{tokens}"

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs.attempts.output_store import OutputStore
 from airflow_provider_openai_runs.runs.errors import RunStorageError
 from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.kept_text import without_kept_texts
@@ -23,6 +22,7 @@ from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.output_paths import file_segments, segment, task_segments
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.withheld import is_too_long
+from airflow_provider_openai_runs.storage import OutputStore
 from airflow_provider_openai_runs.transport.spool import FileSpool, ReplySpool
 from airflow_provider_openai_runs.wire import flows
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed

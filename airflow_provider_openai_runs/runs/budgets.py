@@ -32,6 +32,9 @@ SERVER_HINT_BOUNDS = (1.0, 120.0)
 RETRY_AFTER_BOUNDS = (1.0, 3600.0)
 #: Bounds of the interval that grows with the run's age.
 INTERVAL_BOUNDS = (1.0, 30.0)
+#: When the log of a long wait says that it goes on: first, and then again and again.
+FIRST_REMINDER = 600.0
+NEXT_REMINDER = 3600.0
 #: Until a server is asked again that does not show yet what it has taken.
 NOT_SHOWN_YET = 2.0
 

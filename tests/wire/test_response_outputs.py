@@ -33,7 +33,7 @@ from tests.wire.test_response_calls import REF as RESPONSE
 
 SEARCH = {"type": "tool_search_call", "call_id": "call_1", "execution": "client", "arguments": {}}
 SHOT = {"type": "computer_screenshot", "image_url": "https://example.com/a.png"}
-ITEMS = [
+ITEMS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (SHELL, {"type": "shell_call_output", "call_id": "call_1", "output": []}),
     (PATCH, {"type": "apply_patch_call_output", "call_id": "call_1", "status": "completed"}),
     (COMPUTER, {"type": "computer_call_output", "call_id": "call_1", "output": SHOT}),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The storage that ``output_path`` names: a folder, or a bucket behind a connection of Airflow's.
+The storage that a user names by a path: a folder, or a bucket behind a connection of Airflow's.
 
 A file is there whole or not at all, also when the worker is killed: in a folder it is written under another
 name first, to an object store it is sent as one object. To do it again writes the same file.
@@ -9,13 +9,14 @@ name first, to an object store it is sent as one object. To do it again writes t
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError, RunStorageError
 from airflow_provider_openai_runs.runs.text import message_text
@@ -31,20 +32,24 @@ _RENAMING = frozenset({"sftp", "ssh", "hdfs", "webhdfs", "smb", "ftp", "dbfs"})
 #: How much of a file that it sends a file system may hold in memory, where it has such an option.
 _UPLOAD = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 1}
 _PART = ".part"
+#: Bytes that are read at once.
+_READ_AHEAD = 1024 * 1024
 
 
 class OutputStore:
     """
-    Writes files below a path.
+    Writes and reads files below a path; threads may share it.
 
     :param path: any that Airflow's ``ObjectStoragePath`` takes, with its connection if it needs one:
         ``s3://my_aws@bucket/folder``.
+    :param argument: the operator's, for errors.
     :raises RunRequestError: if there is no such storage, or no such connection.
     """
 
-    def __init__(self, path: str, *, log: Logger) -> None:
+    def __init__(self, path: str, *, log: Logger, argument: str = "output_path") -> None:
         self._path = path
         self._log = log
+        self._argument = argument
         self._root, self._fs = self._opened()
 
     def _opened(self) -> tuple[ObjectStoragePath, Any]:
@@ -64,7 +69,7 @@ class OutputStore:
         return opened
 
     def _refused(self, why: str) -> RunRequestError:
-        return RunRequestError(f"output_path={self._shown!r}: {why}. Nothing was sent.")
+        return RunRequestError(f"{self._argument}={self._shown!r}: {why}. Nothing was sent.")
 
     @property
     def _shown(self) -> str:
@@ -100,8 +105,9 @@ class OutputStore:
             raise self._refused(f"there is no {bucket!r}: {_text(error)}") from None
         except Exception as error:  # noqa: BLE001 # a key may be allowed to write and nothing else
             self._log.info(
-                "Could not check output_path before the run is created (%s); it is created all the same, and "
+                "Could not check %s before the run is created (%s); it is created all the same, and "
                 "a retry of this task would write its files",
+                self._argument,
                 _text(error),
             )
 
@@ -123,6 +129,80 @@ class OutputStore:
                 self._fs.put_file(str(local), target.path, **self._upload_settings())
         return str(target)
 
+    def write(self, content: bytes, *names: str) -> str:
+        """
+        Write a small file, whole or not at all, in place of one that is there, and return its URI.
+
+        :raises RunStorageError: if the storage does not take it; the same may be written again.
+        """
+        target = self._root.joinpath(*names)
+        with self._errors("written to", "The same is written again"):
+            if self._is_folder:
+                _write(content, Path(target.path))
+            elif self._root.protocol in _RENAMING:
+                folder, _, name = target.path.rpartition("/")
+                part = f"{folder}/.{name[:100]}.{secrets.token_hex(4)}{_PART}"
+                self._fs.makedirs(folder, exist_ok=True)
+                self._fs.pipe_file(part, content)
+                self._move(part, target.path)
+            else:
+                self._fs.pipe_file(target.path, content)
+        return str(target)
+
+    def read(self, *names: str) -> bytes:
+        """
+        Read a file.
+
+        :raises FileNotFoundError: if there is none.
+        :raises RunStorageError: if the storage does not give it.
+        """
+        with self._reading():
+            found: bytes = self._fs.cat_file(self._root.joinpath(*names).path)
+        return found
+
+    def open(self, *names: str) -> IO[bytes]:
+        """
+        Open a file to read it in pieces; without names, the path itself.
+
+        :raises FileNotFoundError: if there is none.
+        :raises RunStorageError: if the storage does not give it.
+        """
+        path = self._root.joinpath(*names).path
+        with self._reading():
+            self._fs.invalidate_cache(path.rpartition("/")[0])
+            opened = self._fs.open(path, "rb")
+        # Not every file system's file reads lines of at most so many bytes.
+        return io.BufferedReader(opened, _READ_AHEAD)
+
+    def info(self, *names: str) -> dict[str, Any]:
+        """
+        Return what the storage says of a file as it is now, not as a listing knew it.
+
+        :raises FileNotFoundError: if there is none.
+        :raises RunStorageError: if the storage does not say it.
+        """
+        path = self._root.joinpath(*names).path
+        with self._reading():
+            self._fs.invalidate_cache(path.rpartition("/")[0])
+            return dict(self._fs.info(path))
+
+    def names(self, *names: str) -> list[str]:
+        """
+        Return the names in a folder, in their order; none of one that is not there.
+
+        :raises RunStorageError: if the storage does not give them.
+        """
+        path = self._root.joinpath(*names).path
+        with suppress(FileNotFoundError), self._reading():
+            self._fs.invalidate_cache(path)
+            found = self._fs.ls(path, detail=False)
+            return sorted(str(entry).rstrip("/").rpartition("/")[2] for entry in found)
+        return []
+
+    def uri(self, *names: str) -> str:
+        """Return the URI of a file, with the id of its connection."""
+        return str(self._root.joinpath(*names))
+
     def _upload_settings(self) -> dict[str, Any]:
         known = inspect.signature(getattr(self._fs, "_put_file", self._fs.put_file)).parameters
         return {name: value for name, value in _UPLOAD.items() if name in known}
@@ -132,9 +212,23 @@ class OutputStore:
         part = f"{folder}/.{name[:100]}.{secrets.token_hex(4)}{_PART}"
         self._fs.makedirs(folder, exist_ok=True)
         self._fs.put_file(str(local), part)
+        self._move(part, target)
+
+    def _move(self, part: str, target: str) -> None:
         with suppress(FileNotFoundError):
             self._fs.rm_file(target)  # not every one of them renames onto a name that is taken
         self._fs.mv(part, target)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        missing = None
+        with self._errors("read", "A retry reads it again"):
+            try:
+                yield
+            except FileNotFoundError as error:
+                missing = error
+        if missing is not None:
+            raise FileNotFoundError(message_text(missing)) from None
 
     @contextmanager
     def _errors(self, doing: str, next_step: str) -> Iterator[None]:
@@ -165,11 +259,34 @@ def _copy(source: Path, target: Path) -> None:
     for path in left_behind:
         if path.suffix == _PART:
             path.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
+    _sync(target.parent)
+
+
+def _write(content: bytes, target: Path) -> None:
+    """Write a file beside its place, make sure that it is on the disk, and move it there."""
+    if not target.parent.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sync(target.parent.parent)
+    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}{_PART}")
     try:
-        os.fsync(folder)
+        with part.open("xb") as written:
+            written.write(content)
+            written.flush()
+            os.fsync(written.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _sync(target.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make sure that the names in a folder are on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def _text(error: Exception) -> str:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a generation of a bulk task began with; every later attempt has to begin with the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from airflow_provider_openai_runs.bulk.inputs import InputHead
+from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskHead:
+    """
+    What is known before the first create.
+
+    :param conn_id: by which the runs are created, and ended.
+    :param began_at: Unix seconds, of the generation's first attempt.
+    :param fingerprint: a short hash of each of the operator's arguments, by name.
+    """
+
+    conn_id: str
+    input: InputHead
+    began_at: float
+    fingerprint: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """Return the form that is stored."""
+        values = {
+            "conn_id": self.conn_id,
+            "began_at": self.began_at,
+            "input": self.input.to_json(),
+            "fingerprint": dict(self.fingerprint),
+        }
+        return json.dumps(values, indent=1).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> TaskHead:
+        """
+        Read the stored form.
+
+        :raises ValueError: if it is none.
+        """
+        try:
+            value = json.loads(content)
+            return cls(
+                conn_id=str(value["conn_id"]),
+                began_at=float(value["began_at"]),
+                input=InputHead.from_json(value["input"]),
+                fingerprint=dict(value["fingerprint"]),
+            )
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def begin(folder: StorageFolder, head: TaskHead) -> TaskHead:
+    """
+    Write what a generation begins with, or return what an earlier attempt of it has begun with.
+
+    :param head: of this attempt.
+    :return: the one that counts; where its fingerprint differs, the operator was changed in between.
+    :raises RunRequestError: if the input is another one by now; nothing was sent by this attempt.
+    :raises RunStorageError: if the storage does not give or take it.
+    """
+    try:
+        content = folder.read(HEAD)
+    except FileNotFoundError:
+        folder.write(head.to_bytes(), HEAD)
+        return head
+    try:
+        kept = TaskHead.from_bytes(content)
+    except ValueError as error:
+        raise RunRequestError(
+            f"{folder.uri_of(HEAD)} cannot be read ({error}), so nobody can tell whether the input is the "
+            "same. This attempt has sent nothing; what earlier ones have created goes on. "
+            "Clear the task to begin anew."
+        ) from None
+    if kept.input != head.input:
+        raise RunRequestError(
+            f"The input has changed since the first attempt ({_differences(kept.input, head.input)}), so its "
+            "rows may be others. This attempt has sent nothing; what earlier ones have created goes on. "
+            "Clear the task: that ends them, and begins anew with the input as it is."
+        )
+    return kept
+
+
+def _differences(before: InputHead, now: InputHead) -> str:
+    one, other = before.to_json(), now.to_json()
+    return ", ".join(f"{name} was {one[name]}, is {other[name]}" for name in one if one[name] != other[name])
