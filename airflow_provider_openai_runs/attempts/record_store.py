@@ -59,8 +59,8 @@ class RecordStore:
             try:
                 wire_of(kind)
             except RunRequestError:
-                named = record.ref or "a create"
-                unknown = f"it names {named}, of a kind ({kind}) that this version does not know"
+                named = record.ref or f"a create ({kind})"
+                unknown = f"it names {named}, of a kind that this version does not know"
                 record = replace(record, run=None, kind="", unreadable=message_text(unknown))
         self._know(record)
         return record

@@ -274,7 +274,7 @@ class ToyApi:
         run, kind = self._run(ref), self.world.luck.fails
         # A server that says 404 after the first minute tells the truth: the run is gone.
         if kind is FailureKind.NOT_FOUND and self.world.now > run.accepted_at + HIDDEN:
-            run.status = RunStatus.EXPIRED
+            run.status, run.has_calls = RunStatus.EXPIRED, False
         if kind is not None:
             return RequestFailure(kind=kind, text="no luck")
         return _polled(run)
