@@ -46,7 +46,10 @@ def test_a_stored_trigger_loads_and_is_stored_the_same(case: dict[str, Any]) -> 
     assert json.loads(json.dumps(kwargs)) == case["kwargs"]
 
 
-@pytest.mark.parametrize("case", [*stored("records"), *stored("records_of_ends")])
+RECORDS = [*stored("records"), *stored("records_of_ends"), *stored("records_of_intents")]
+
+
+@pytest.mark.parametrize("case", RECORDS)
 def test_a_stored_record_loads_and_is_stored_the_same(case: dict[str, Any]) -> None:
     record = Record.from_json(case["record"])
 

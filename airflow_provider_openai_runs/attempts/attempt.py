@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs import results, tracing
+from airflow_provider_openai_runs.attempts.busy_thread import acquire_when_free
 from airflow_provider_openai_runs.attempts.create import Acquired
+from airflow_provider_openai_runs.attempts.hooks import AttemptHooks
 from airflow_provider_openai_runs.attempts.kill import KillHandler
 from airflow_provider_openai_runs.attempts.last_requests import LastRequests
 from airflow_provider_openai_runs.attempts.page import push_page
@@ -27,16 +28,12 @@ from airflow_provider_openai_runs.attempts.steps import (
 )
 from airflow_provider_openai_runs.attempts.tool_call_round import ToolCallRound
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.runs.acquisition import WaitForThread
-from airflow_provider_openai_runs.runs.budgets import BUSY_PAUSE
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome, WaitLimits
-from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import Record
-from airflow_provider_openai_runs.runs.status import TERMINAL
 from airflow_provider_openai_runs.runs.times import utc
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.wire.wait import WaitResult, wait
@@ -74,11 +71,7 @@ class Attempt:
         self._log = log
         self._show_page = show_page
         self._page_key = page_key
-        self._hooks: dict[str, OpenAIRunsHook] = {}
         self._store = RecordStore(context.get("task_state_store"), log=log)
-        self._parts = AttemptParts(
-            settings, context, store=self._store, prices_of=partial(_prices_of, self._hooks), log=log
-        )
         self._kill_handler = KillHandler(
             requests=LastRequests(ti=self._ti, store=self._store, withholds=settings.withholds),
             cancels={
@@ -88,9 +81,10 @@ class Attempt:
             },
             log=log,
         )
-        self._is_watched = False
-        #: The run of an earlier attempt or worker, as people read it: its connection has existed.
-        self._earlier: str | None = None
+        self._hooks = AttemptHooks(self._kill_handler, withholds=settings.withholds)
+        self._parts = AttemptParts(
+            settings, context, store=self._store, prices_of=self._hooks.prices_of, log=log
+        )
         #: Unix seconds at which execution_timeout is over.
         self._attempt_deadline: float | None = None
 
@@ -110,12 +104,15 @@ class Attempt:
         if settings.execution_timeout:
             self._attempt_deadline = started_at + settings.execution_timeout.total_seconds()
         if (record := self._store.current()) is not None:
-            self._earlier = record.ref.subject if record.ref else "The run of an earlier attempt"
+            self._hooks.earlier = record.ref.subject if record.ref else "The run of an earlier attempt"
             if record.ref and not record.ended:
                 self._kill_handler.watch(record.ref)  # nobody else ends it after a mark
-        hook = self._watched_hook(settings.conn_id)
+        hook = self._hooks.watched(settings.conn_id)
         try:
-            acquired = self._acquire(hook, started_at)
+            acquirer = self._parts.acquirer(hook, self._kill_handler)
+            acquired = acquire_when_free(
+                acquirer, hook=hook, settings=settings, started_at=started_at, log=self._log
+            )
         except OpenAIRunError:
             self._kill_handler.settle()  # the error says what became of it
             raise
@@ -155,9 +152,9 @@ class Attempt:
         if run is None:
             return None
         self._kill_handler.watch(run.ref)
-        finisher = self._parts.finisher(self._hook_of(run.ref))
+        finisher = self._parts.finisher(self._hook_of(run.ref), run)
         is_last_try = self._ti.try_number > self._ti.max_tries
-        outcome = finisher.after_the_triggers_death(run, is_last_try=is_last_try)
+        outcome = finisher.after_the_triggers_death(is_last_try=is_last_try)
         self._kill_handler.settle()
         if outcome is None:
             return None
@@ -174,65 +171,17 @@ class Attempt:
 
     # -- before the wait ----------------------------------------------------------------------------------
 
-    def _watched_hook(self, conn_id: str) -> OpenAIRunsHook:
-        """Return a hook that a kill interrupts, one for each connection."""
-        if not self._is_watched:
-            self._hooks.clear()  # those that were only to read with
-            self._is_watched = True
-        if conn_id not in self._hooks:
-            existed = self._earlier is not None
-            hook = OpenAIRunsHook(
-                conn_id, sleep=self._kill_handler.sleep, existed=existed, withholds=self._settings.withholds
-            )
-            hook.await_connection(self._earlier)
-            self._hooks[conn_id] = hook
-        self._kill_handler.prepare(self._hooks[conn_id])
-        return self._hooks[conn_id]
-
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         """Return a hook to read a run with, and make the run's page known."""
-        hook = self._hooks.setdefault(
-            ref.conn_id, OpenAIRunsHook(ref.conn_id, existed=True, withholds=self._settings.withholds)
-        )
-        hook.await_connection(ref.subject)
+        hook = self._hooks.of(ref)
         self._show_page(ref, hook.run_url(ref))
         return hook
-
-    def _acquire(self, hook: OpenAIRunsHook, started_at: float) -> Acquired | DeferForThread:
-        """Acquire a run, waiting where the thread is busy and the user wants it."""
-        settings = self._settings
-        window = settings.completion_window
-        until = started_at + (settings.timeouts["create"] if window is None else window)
-        acquirer = self._parts.acquirer(hook, self._kill_handler)
-        while isinstance(found := acquirer.acquire(), WaitForThread):
-            if time.time() >= until:
-                raise found.error
-            self._log.info("Waiting until it is free: %s", found.error)
-            if settings.deferrable:
-                return DeferForThread(ref=found.ref, until=until, waiting_since=started_at)
-            self._wait_for_thread(hook, found.ref, until)
-        return found
-
-    def _wait_for_thread(self, hook: OpenAIRunsHook, ref: RunRef | None, until: float) -> None:
-        """Wait in the worker for somebody else's run, which is never cancelled."""
-        now = time.time()
-        if ref is not None:
-            limits = WaitLimits.of(
-                TrackedRun(ref=ref, created_at=now, deadline=until),
-                poll_interval=self._settings.poll_interval,
-                targets=frozenset(TERMINAL),
-            )
-            flow = wait(ref, limits, cancel_on_timeout=False, cancel_wait=0, note=self._log.log)
-            if hook.run_flow(flow).outcome is not Outcome.UNREACHABLE:
-                return
-        # Nobody can say when it ends, so the create itself has to ask.
-        hook.sleep(min(BUSY_PAUSE, max(0.0, until - time.time())))
 
     def _show(self, acquired: Acquired) -> OpenAIRunsHook:
         """Make the run known: to a kill, to XCom, to the link and to whoever reads the log."""
         run = acquired.run
         self._kill_handler.watch(run.ref)
-        hook = self._watched_hook(run.ref.conn_id)
+        hook = self._hooks.watched(run.ref.conn_id)
         self._kill_handler.raise_if_killed()
         url = hook.run_url(run.ref)
         self._show_page(run.ref, url)
@@ -275,8 +224,8 @@ class Attempt:
         else:
             self._kill_handler.settle(run.ref, result.fate.sentence(raw_status=result.raw_status))
         try:
-            found = self._parts.finisher(self._hook_of(run.ref)).conclude(
-                result, run.rounds, created=acquired.ended, may_answer=may_answer
+            found = self._parts.finisher(self._hook_of(run.ref), run).conclude(
+                result, created=acquired.ended, may_answer=may_answer
             )
         except OpenAIRunError:
             self._kill_handler.settle()  # the error says what became of it
@@ -318,7 +267,7 @@ class Attempt:
     def _answer(self, acquired: Acquired, *, approval: Any = None) -> Acquired | AwaitApproval | None:
         """Answer the calls that the run waits for; None if nobody here can."""
         self._kill_handler.watch(acquired.run.ref)
-        hook = self._watched_hook(acquired.run.ref.conn_id)
+        hook = self._hooks.watched(acquired.run.ref.conn_id)
         calls = ToolCallRound(
             hook=hook,
             settings=self._settings,
@@ -334,7 +283,7 @@ class Attempt:
     def _resumed(self, stored: Mapping[str, Any]) -> Acquired:
         """Return what an earlier worker has handed over."""
         run = TrackedRun.from_json(stored)
-        self._earlier = run.ref.subject
+        self._hooks.earlier = run.ref.subject
         self._show_page(run.ref, "")
         self._attempt_deadline = run.attempt_deadline
         return Acquired(run=replace(run, created_at=run.created_at or time.time()))
@@ -349,10 +298,6 @@ class Attempt:
             return None
         ref = RunRef.from_json(pushed)
         return record.back_at(ref) if record is not None else TrackedRun(ref=ref)
-
-
-def _prices_of(hooks: Mapping[str, OpenAIRunsHook], conn_id: str) -> Prices:
-    return (hooks.get(conn_id) or OpenAIRunsHook(conn_id, existed=True)).prices
 
 
 def _ended_as(acquired: Acquired, outcome: Outcome) -> WaitResult:

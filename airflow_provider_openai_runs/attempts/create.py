@@ -124,7 +124,8 @@ class RunCreator:
         :param lost: the tokens of the creates of this generation that were not answered.
         """
         self.ledger.settle(parent)
-        intent = replace(self._intent(thread_id=None, lost=lost), rounds=rounds, deadline=deadline)
+        intent = self._intent(thread_id=None, lost=lost)
+        intent = replace(intent, kind=parent.ref.kind, rounds=rounds, deadline=deadline)
         is_first_of_another = self.request.answers is not None and rounds.answered == 1
         request = self.request if is_first_of_another else _free_to_answer(self.request)
 
@@ -142,6 +143,8 @@ class RunCreator:
             generation=self.generation,
             token=token or new_token((*self.identity, self.generation), random_part=secrets.token_hex(8)),
             intent_at=self.clock(),
+            kind=self.request.kind,
+            conn_id=self.api.conn_id,
             thread_id=thread_id,
             fingerprint=self.request.fingerprint(),
             attempt=self.attempt,

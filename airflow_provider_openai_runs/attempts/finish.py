@@ -4,22 +4,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs import results, tracing
+from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.output_files import Collected, OutputFiles
+from airflow_provider_openai_runs.attempts.read_run import RunReader
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
-    LAST_READ_BUDGET,
     NOT_FOUND_GRACE,
-    NOT_SHOWN_YET,
 )
 from airflow_provider_openai_runs.runs.error_of_run import (
     about_run,
@@ -28,18 +27,18 @@ from airflow_provider_openai_runs.runs.error_of_run import (
     error_of_wait,
 )
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError, RunTimeoutError
-from airflow_provider_openai_runs.runs.fate import Fate
+from airflow_provider_openai_runs.runs.fate import CancelResult, Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.response_request import conversation_of
-from airflow_provider_openai_runs.runs.rounds import Rounds, as_one
+from airflow_provider_openai_runs.runs.rounds import as_one
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.runs.withheld import is_too_long
 from airflow_provider_openai_runs.typed.output import OutputType
-from airflow_provider_openai_runs.wire import Flow, flows, wire_of
+from airflow_provider_openai_runs.wire import flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.wait import WaitResult
 
@@ -48,11 +47,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 
-T = TypeVar("T")
-
-#: How often a run that has ended without any answer is read again.
-_READS_OF_NOTHING = 2
-
 
 @dataclass(kw_only=True)
 class RunFinisher:
@@ -60,12 +54,14 @@ class RunFinisher:
     Ends one attempt of a task.
 
     :param hook: of the run's connection.
+    :param run: the run of this task, and the rounds of calls that were answered.
     :param ledger: keeps account of what was paid for.
     :param context: Airflow's.
     :param output: writes what runs have brought; None where nothing is to be written.
     """
 
     hook: OpenAIRunsHook
+    run: TrackedRun
     settings: CreateSettings
     context: Any
     store: RecordStore
@@ -73,21 +69,24 @@ class RunFinisher:
     log: Logger
     output: OutputFiles | None = None
 
+    @cached_property
+    def _reader(self) -> RunReader:
+        return RunReader(hook=self.hook, settings=self.settings, log=self.log, output=self.output)
+
     # -- with a result ------------------------------------------------------------------------------------
 
     def conclude(
-        self, result: WaitResult, rounds: Rounds, *, created: Run | None = None, may_answer: bool = False
+        self, result: WaitResult, *, created: Run | None = None, may_answer: bool = False
     ) -> dict[str, Any] | None:
         """
         Return the run's dict, or fail; None if it waits for calls that may be answered after all.
 
-        :param rounds: the rounds of calls that were answered.
         :param created: the answer to its create, if the run had ended by then.
         :param may_answer: whether somebody may answer calls that the wait has not seen.
         :raises OpenAIRunError: if the run is no success, or its time was over.
         """
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
-            return self._finish(result.ref, created, rounds, may_answer=may_answer)
+            return self._finish(result.ref, created, may_answer=may_answer)
         if result.fate is not Fate.LEFT_RUNNING:
             has_ended = result.fate in {Fate.CANCELLED, Fate.GONE}
             self._update_record(ended_by_us=True, **({"ended": True} if has_ended else {}))
@@ -99,16 +98,14 @@ class RunFinisher:
             raw_status=result.raw_status,
             failure=result.failure,
         )
-        run = self._read_once_more(result.ref)
+        run = self._reader.once_more(result.ref)
         raise self._pushed(error, run and self._as_one((), run))
 
-    def _finish(
-        self, ref: RunRef, created: Run | None, rounds: Rounds, *, may_answer: bool
-    ) -> dict[str, Any] | None:
-        collected = self._read_at_its_end(ref, created)
+    def _finish(self, ref: RunRef, created: Run | None, *, may_answer: bool) -> dict[str, Any] | None:
+        collected = self._reader.at_its_end(ref, created)
         if may_answer and collected.run.needs_action:
             return None
-        earlier = self._earlier(rounds)
+        earlier = self._reader.earlier(self.run.rounds)
         run = self._as_one(earlier, collected.run)
         self.log.info("%s", results.summary(run))
         error = error_of_run(
@@ -130,20 +127,6 @@ class RunFinisher:
         elif run.status.is_terminal:
             self._update_record(ended=True, **({"refused": True} if run.is_empty else {}))
         raise self._pushed(error, run)
-
-    def _read_at_its_end(self, ref: RunRef, created: Run | None) -> Collected:
-        try:
-            collected = self._read(ref, self.settings.timeouts["read"], created=created)
-            for _ in range(_READS_OF_NOTHING if created is None and collected.run.is_empty else 0):
-                # Some servers say that a run has ended before they show what it wrote.
-                self.hook.sleep(NOT_SHOWN_YET)
-                again = self._tried(lambda: self._read(ref, LAST_READ_BUDGET), f"{ref} once more")
-                collected = again or collected
-                if not collected.run.is_empty:
-                    break
-        except ApiRequestFailed as failed:
-            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
-        return collected
 
     def _as_one(self, earlier: Sequence[Collected], last: Run) -> Run:
         """Count what was paid for, and return a chain of runs as one, with what its task has paid in all."""
@@ -197,27 +180,28 @@ class RunFinisher:
 
     # -- without one --------------------------------------------------------------------------------------
 
-    def give_up(self, run: Run, error: OpenAIRunError, rounds: Rounds) -> OpenAIRunError:
+    def give_up(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
         """End a run whose calls are not going to be answered, and return the error that says so."""
         error = self._without_answer(run, error)
-        if self.output is None:
-            run = self._last_read(self._completed(run), f"the steps of {run.ref}") or run
-        else:
-            run = self._read_once_more(run.ref) or run
-        return self._pushed(error, self._as_one(self._earlier(rounds), run))
+        reader = self._reader
+        found = reader.with_steps(run) if self.output is None else reader.once_more(run.ref)
+        return self._pushed(error, self._as_one(reader.earlier(self.run.rounds), found or run))
 
-    def after_the_triggers_death(self, tracked: TrackedRun, *, is_last_try: bool) -> Outcome | None:
+    def after_the_triggers_death(self, *, is_last_try: bool) -> Outcome | None:
         """Poll the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
-        ref = tracked.ref
-        polled = self._last_read(flows.single(wire_of(ref.kind).poll(ref)), f"{ref}, whose trigger died")
+        ref = self.run.ref
+        polled = self._reader.last(flows.single(wire_of(ref.kind).poll(ref)), f"{ref}, whose trigger died")
         if polled is not None:
             if polled.needs_action:
                 return Outcome.NEEDS_ACTION
             if polled.status.is_terminal:
                 return Outcome.ENDED
         if is_last_try and self.settings.cancel_on_kill:
-            became = self._cancel(ref, visible_by=(tracked.created_at or 0.0) + NOT_FOUND_GRACE)
+            ended = self._cancel(ref, visible_by=(self.run.created_at or 0.0) + NOT_FOUND_GRACE)
+            if ended.came_too_late and ended.polled is not None:
+                return Outcome.NEEDS_ACTION if ended.polled.needs_action else Outcome.ENDED
             self._update_record(ended_by_us=True)
+            became = ended.fate.sentence(raw_status=ended.raw_status)
             self.log.warning("The trigger of %s died and no retry is left. %s", ref, became)
         else:
             self.log.warning("The trigger of %s died. %s", ref, Fate.LEFT_RUNNING.sentence())
@@ -232,7 +216,8 @@ class RunFinisher:
             return self._closed(run, error) if self._update_record(refused=True) else error
         # Before the cancel: it may be the run of a later attempt by now, which has an answer.
         if self._update_record(ended_by_us=True):
-            became = self._cancel(run.ref)
+            ended = self._cancel(run.ref)
+            became = ended.fate.sentence(raw_status=ended.raw_status)
         else:
             became = f"{run.ref} was left to the attempt that has taken over."
         return error.saying(f"{error} {became}")
@@ -257,74 +242,18 @@ class RunFinisher:
         )
         return error.saying(text)
 
-    def _cancel(self, ref: RunRef, *, visible_by: float = 0.0) -> str:
-        """End a run, and say what became of it."""
-        ended = self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT, visible_by=visible_by))
-        return ended.fate.sentence(raw_status=ended.raw_status)
+    def _cancel(self, ref: RunRef, *, visible_by: float = 0.0) -> CancelResult:
+        return self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT, visible_by=visible_by))
 
     # -- shared -------------------------------------------------------------------------------------------
-
-    def _earlier(self, rounds: Rounds) -> list[Collected]:
-        """Read the runs before the last one, which count as the same run; not one of another task."""
-        own = (ref for ref in rounds.earlier if ref != self.settings.request.answers)
-        found = (
-            self._tried(
-                partial(self._read, ref, LAST_READ_BUDGET),
-                f"{ref}, whose tokens and steps the result lacks",
-            )
-            for ref in own
-        )
-        return [one for one in found if one is not None]
-
-    def _read(self, ref: RunRef, budget: float, *, created: Run | None = None) -> Collected:
-        """
-        Read a run with all that it says, and write what it has brought if that is wanted.
-
-        What its create has answered is not asked for again: gateways that ignore ``background`` often keep
-        nothing that could be read.
-        """
-        with tracing.reading(ref, withholds=self.settings.withholds) as span:
-            found = self._collect(ref, budget, created=created)
-            span.read(found.run)
-        return found
-
-    def _collect(self, ref: RunRef, budget: float, *, created: Run | None) -> Collected:
-        request = self.settings.request.that_created(ref)
-        if self.output is not None:
-            return self.output.collect(self.hook, ref, budget=budget, request=request, created=created)
-        flow = (
-            self._completed(created) if created is not None else flows.read(ref, steps=True, request=request)
-        )
-        return Collected(run=self.hook.run_flow(flows.with_retries(flow, budget=budget)))
-
-    def _read_once_more(self, ref: RunRef) -> Run | None:
-        """Read a run that is no success; what cannot be written of it does not matter more than that."""
-        found = self._tried(partial(self._read, ref, LAST_READ_BUDGET), f"{ref} once more")
-        if found is not None and found.error is not None:
-            self.log.warning("%s", found.error)
-        return found.run if found is not None else None
-
-    def _completed(self, run: Run) -> Flow[Run]:
-        request = self.settings.request.that_created(run.ref)
-        return flows.complete(run, steps=True, include=request.include if request else ())
-
-    def _last_read(self, flow: Flow[T], what: str) -> T | None:
-        return self._tried(
-            lambda: self.hook.run_flow(flows.with_retries(flow, budget=LAST_READ_BUDGET)), what
-        )
-
-    def _tried(self, read: Callable[[], T], what: str) -> T | None:
-        try:
-            return read()
-        except ApiRequestFailed as failed:
-            self.log.warning("Could not read %s: %s", what, failed.failure)
-            return None
 
     def _update_record(self, **changes: bool) -> bool:
         """Change the record of the run; return False if it is another attempt's by now."""
         try:
             record = self.store.current()
             if record is not None and not record.unreadable:
+                if record.run is None and self.run.ref not in record.rounds.earlier:
+                    record = record.with_run(self.run)  # the write after the create had failed
                 self.store.save(replace(record, **changes))  # type: ignore[arg-type]  # flags only
         except NoLongerOwnerError:
             self.log.warning("A later attempt has taken over; its record is left as it is")

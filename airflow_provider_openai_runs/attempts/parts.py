@@ -138,10 +138,11 @@ class AttemptParts:
         if self._output is not None:
             self._output.check()
 
-    def finisher(self, hook: OpenAIRunsHook) -> RunFinisher:
+    def finisher(self, hook: OpenAIRunsHook, run: TrackedRun) -> RunFinisher:
         """Return what ends the attempt."""
         return RunFinisher(
             hook=hook,
+            run=run,
             settings=self._settings,
             context=self._context,
             store=self._store,
@@ -166,7 +167,8 @@ class AttemptParts:
         :param after_approval: whether a person has been asked, whatever the Dag says now.
         """
         settings = self._settings
-        asks = after_approval or settings.approve
+        # An attempt before may have asked, though the Dag was edited since: a person's no holds.
+        asks = after_approval or settings.approve or (self._ti.try_number > 1 and self._store.is_kept)
         note = ApprovalNote.load(self._context["task_state_store"]) if asks else None
         asked = note.calls if note else ()
         if settings.functions and self._functions is None:

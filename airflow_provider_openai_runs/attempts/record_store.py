@@ -56,12 +56,13 @@ class RecordStore:
         """
         stored = self._store.get(KEY) if self.is_kept else None
         record = Record.from_json(stored)
-        if record is not None and record.run is not None:
+        if record is not None and (kind := record.ref.kind if record.ref else record.kind):
             try:
-                wire_of(record.run.ref.kind)
+                wire_of(kind)
             except RunRequestError:
-                unknown = f"it names {record.run.ref}, of a kind that this version does not know"
-                record = replace(record, run=None, unreadable=message_text(unknown))
+                named = record.ref or f"a create ({kind})"
+                unknown = f"it names {named}, of a kind that this version does not know"
+                record = replace(record, run=None, kind="", unreadable=message_text(unknown))
         if self.is_kept:
             spent = stored.get(SPENDING) if isinstance(stored, dict) else None
             self._spending, self.is_behind = Spending.from_json(spent, record=record), False

@@ -49,28 +49,29 @@ class RunsApi:
     def poll(self, ref: RunRef) -> PollResult | RequestFailure:
         """Ask how a run is doing."""
         flow = flows.single(wire_of(ref.kind).poll(ref))
-        return _tried(self._hook_of(ref), flows.with_retries(flow, budget=ADOPT_BUDGET))
+        return _tried(self._hook_for(ref.conn_id), flows.with_retries(flow, budget=ADOPT_BUDGET))
 
     def retrieve(self, ref: RunRef, *, budget: float) -> Run | RequestFailure:
         """Read a run, without what its API keeps elsewhere."""
         flow = flows.single(wire_of(ref.kind).retrieve(ref, self.request.that_created(ref)))
-        return _tried(self._hook_of(ref), flows.with_retries(flow, budget=budget))
+        return _tried(self._hook_for(ref.conn_id), flows.with_retries(flow, budget=budget))
 
     def search(self, intent: Record) -> SearchResult | RequestFailure:
-        """Search once for the run of an intent."""
-        flow = self.wire.search(
-            thread_id=intent.thread_id, token=intent.token, since=intent.intent_at, conn_id=self.conn_id
+        """Search once for the run of an intent, where its create was sent, whatever the Dag says now."""
+        wire, conn_id = wire_of(intent.kind or self.request.kind), intent.conn_id or self.conn_id
+        flow = wire.search(
+            thread_id=intent.thread_id, token=intent.token, since=intent.intent_at, conn_id=conn_id
         )
-        return _tried(self.hook, flows.with_retries(flow, budget=ADOPT_BUDGET))
+        return _tried(self._hook_for(conn_id), flows.with_retries(flow, budget=ADOPT_BUDGET))
 
     def cancel(self, ref: RunRef, *, wait: float, visible_by: float = 0.0) -> CancelResult:
         """End a run and wait up to ``wait`` seconds for its end."""
-        return self._hook_of(ref).run_flow(flows.cancel(ref, wait=wait, visible_by=visible_by))
+        return self._hook_for(ref.conn_id).run_flow(flows.cancel(ref, wait=wait, visible_by=visible_by))
 
     def close(self, ref: RunRef) -> str | RequestFailure | None:
         """Answer the calls of an ended run with an error, and return the conversation that is free again."""
         flow = flows.close(ref, self.request.that_created(ref))
-        return _tried(self._hook_of(ref), flows.with_retries(flow, budget=CLOSE_BUDGET))
+        return _tried(self._hook_for(ref.conn_id), flows.with_retries(flow, budget=CLOSE_BUDGET))
 
     def create_thread(self, *, budget: float) -> str | RequestFailure | None:
         """Create the thread that the request brings, and return its id; None if it brings none."""
@@ -105,8 +106,8 @@ class RunsApi:
     def _once(self, request: ApiRequest[T], timeout: float) -> T | RequestFailure:
         return _tried(self.hook, flows.single(replace(request, timeout=timeout)))
 
-    def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
-        return self.hook if ref.conn_id == self.conn_id else self.hook.for_connection(ref.conn_id)
+    def _hook_for(self, conn_id: str) -> OpenAIRunsHook:
+        return self.hook if conn_id == self.conn_id else self.hook.for_connection(conn_id)
 
 
 def _tried(hook: OpenAIRunsHook, flow: Flow[T]) -> T | RequestFailure:

@@ -140,7 +140,7 @@ class ToolCallRound:
                 assert_never(sent.reason)
 
     def _given_up(self, run: Run, error: OpenAIRunError, tracked: TrackedRun) -> OpenAIRunError:
-        described = self.parts.finisher(self.hook).give_up(run, error, tracked.rounds)
+        described = self.parts.finisher(self.hook, tracked).give_up(run, error)
         self.kill_handler.settle()
         return described
 

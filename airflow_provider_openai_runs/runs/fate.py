@@ -63,6 +63,13 @@ class CancelResult:
         return self.is_gone or (self.polled is not None and self.polled.status.is_terminal)
 
     @property
+    def came_too_late(self) -> bool:
+        """Whether the run had ended by itself: it is judged as if nobody had wanted its end."""
+        status = self.polled.status if self.polled else None
+        cancelled = status is RunStatus.CANCELLED and self.asked
+        return status is not None and status.is_terminal and not cancelled
+
+    @property
     def raw_status(self) -> str | None:
         """The run's last known status, as its server calls it."""
         return self.polled.raw_status if self.polled else None

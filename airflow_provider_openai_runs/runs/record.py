@@ -31,6 +31,8 @@ class Record:
     :param token: sent in the run's metadata, to find a run whose create was never answered; empty where it
         cannot be read.
     :param intent_at: written before the paid request.
+    :param kind: of an intent: the kind of run that its create asks for; earlier versions did not say.
+    :param conn_id: of an intent: the connection that it is sent with; a Dag may name another one by now.
     :param thread_id: the thread the run was to be created on; where to search for it.
     :param fingerprint: a short hash of each argument, to name the ones that changed between attempts.
     :param attempt: the task's try number that created the run; None where it is not known.
@@ -48,6 +50,8 @@ class Record:
     generation: int | None
     token: str
     intent_at: float
+    kind: str = ""
+    conn_id: str = ""
     thread_id: str | None = None
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     attempt: int | None = None
@@ -73,7 +77,12 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored; what says nothing is left out."""
-        planned = {"deadline": self.deadline, "rounds": self.rounds.to_json() or None}
+        planned = {
+            "kind": self.kind or None,
+            "conn_id": self.conn_id or None,
+            "deadline": self.deadline,
+            "rounds": self.rounds.to_json() or None,
+        }
         values = {
             "cycle": self.generation,
             "token": self.token,
@@ -116,6 +125,8 @@ class Record:
             generation=generation,
             token=token if isinstance(token, str) else "",
             intent_at=seconds(stored.get("intent_at")) or 0.0,
+            kind=(not run and _text(stored.get("kind"))) or "",
+            conn_id=(not run and _text(stored.get("conn_id"))) or "",
             thread_id=_text(stored.get("thread_id")),
             fingerprint=fingerprint if isinstance(fingerprint, dict) else {},
             attempt=_integer(stored.get("attempt")),
@@ -133,7 +144,7 @@ class Record:
     def with_run(self, run: TrackedRun) -> Record:
         """Return the record of the same intent, now that its run is known."""
         run = replace(run, attempt_deadline=None)
-        return replace(self, run=run, deadline=None, rounds=Rounds(), failure=None)
+        return replace(self, run=run, kind="", conn_id="", deadline=None, rounds=Rounds(), failure=None)
 
     def back_at(self, ref: RunRef) -> TrackedRun:
         """Return what is known of ``ref``: the recorded run, one that was found, or an earlier round's."""

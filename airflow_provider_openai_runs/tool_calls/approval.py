@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import ToolCall
-from airflow_provider_openai_runs.tool_calls.approval_form import arguments_of
+from airflow_provider_openai_runs.tool_calls.approval_form import arguments_of, is_exact
 
 #: Types of calls, as the API names them.
 FUNCTION = "function"
@@ -31,8 +31,8 @@ def calls_to_approve(
     """
     Return the calls that a person is to see, in their order.
 
-    A callable is not asked about arguments that are no JSON object: a person sees them at once. What it
-    raises is raised.
+    A callable is not asked about arguments that are no JSON object, or that programs read differently: a
+    person sees them at once. What it raises is raised.
 
     :param asked: the digests of calls that were put before a person already. They stay with that person, even
         where a callable, or an edited Dag, would ask nobody now: the person may have said no.
@@ -46,7 +46,7 @@ def calls_to_approve(
         if not callable(approve):
             return call.name in approve
         arguments = arguments_of(call)
-        return arguments is None or bool(approve(call.name, arguments))
+        return arguments is None or not is_exact(call.arguments) or bool(approve(call.name, arguments))
 
     return [call for call in calls if is_needed(call)]
 

@@ -94,7 +94,9 @@ def _check_asks(tool: Mapping[str, Any], approve: object, wanted: Collection[str
     never = require.get("never") if isinstance(require, Mapping) else require == "never"
     if not never:
         return
-    names = _tool_names(never) if isinstance(never, Mapping) else None
+    # Of a server that asks about nothing, each of its tools; which they are, allowed_tools may say.
+    allowed = never if isinstance(never, Mapping) else tool.get("allowed_tools")
+    names = _tool_names(allowed) if isinstance(allowed, Mapping) else _texts(allowed)
     if approve is True:
         about = "every call"
     elif found := sorted(set(wanted or ()) & (names or set())):

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from airflow_provider_openai_runs.runs.model import ToolCall
+from airflow_provider_openai_runs.runs.model import MAX_DEPTH, ToolCall
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any] | None:
@@ -17,6 +18,34 @@ def arguments_of(call: ToolCall) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def is_exact(text: str) -> bool:
+    """Whether what Python reads of a JSON text is all that stands there, and the only way to read it."""
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found) != len(dict(found)):
+            raise ValueError("a name stands twice")
+        return dict(found)
+
+    def decimal(literal: str) -> float:
+        if Decimal(literal) != Decimal(repr(float(literal))):
+            raise ValueError("no float")
+        return float(literal)
+
+    def constant(literal: str) -> float:
+        raise ValueError(literal)
+
+    try:
+        read = json.loads(text, object_pairs_hook=pairs, parse_float=decimal, parse_constant=constant)
+    except (ValueError, ArithmeticError, RecursionError):
+        return False
+    return not _is_deeper_than(read, MAX_DEPTH)
+
+
+def _is_deeper_than(value: Any, levels: int) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper_than(part, levels - 1) for part in parts)
 
 
 def entered(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,14 +13,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from airflow.providers.common.compat.sdk import redact
 
-from airflow_provider_openai_runs.runs.model import MAX_DEPTH, ToolCall, plain
+from airflow_provider_openai_runs.runs.model import ToolCall, plain
 from airflow_provider_openai_runs.tool_calls.approval import FUNCTION, MCP_APPROVAL
-from airflow_provider_openai_runs.tool_calls.approval_form import arguments_of
+from airflow_provider_openai_runs.tool_calls.approval_form import arguments_of, is_exact
 
 #: Longer arguments are shown, cut, but cannot be edited.
 _MAX_EDITABLE = 64 * 1024
@@ -55,17 +54,17 @@ class ShownCall:
     def of(cls, call: ToolCall) -> ShownCall:
         """Read a call."""
         arguments = arguments_of(call)
-        is_exact = arguments is not None and _is_exact(call.arguments)
-        whole: Any = arguments if is_exact else call.arguments
+        is_one_way = arguments is not None and is_exact(call.arguments)
+        whole: Any = arguments if is_one_way else call.arguments
         masked = redact(whole)
-        written = json.dumps(masked, indent=2, ensure_ascii=False) if is_exact else str(masked)
-        editable = _for_the_form(masked) if is_exact and call.type == FUNCTION else None
+        written = json.dumps(masked, indent=2, ensure_ascii=False) if is_one_way else str(masked)
+        editable = _for_the_form(masked) if is_one_way and call.type == FUNCTION else None
         notes = []
         if call.type == MCP_APPROVAL:
             notes.append("The server itself makes this call, of an MCP tool; it cannot be changed here.")
         elif arguments is None:
             notes.append("The arguments are no JSON object, so that they cannot be changed here.")
-        elif not is_exact:
+        elif not is_one_way:
             notes.append(
                 "The arguments are shown as the model wrote them, since programs may read them differently: "
                 "a name stands twice, a number is beyond a float, or they are very deep. They cannot be "
@@ -84,7 +83,7 @@ class ShownCall:
             call=call,
             arguments=arguments,
             text=shown_text(written),
-            is_json=is_exact,
+            is_json=is_one_way,
             editable=editable,
             notes=notes,
         )
@@ -98,34 +97,6 @@ def shown_text(text: str) -> str:
         else ascii(char)[1:-1]
         for char in text
     )
-
-
-def _is_exact(text: str) -> bool:
-    """Whether what Python reads of a JSON text is all that stands there, and the only way to read it."""
-
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found) != len(dict(found)):
-            raise ValueError("a name stands twice")
-        return dict(found)
-
-    def decimal(literal: str) -> float:
-        if Decimal(literal) != Decimal(repr(float(literal))):
-            raise ValueError("no float")
-        return float(literal)
-
-    def constant(literal: str) -> float:
-        raise ValueError(literal)
-
-    try:
-        read = json.loads(text, object_pairs_hook=pairs, parse_float=decimal, parse_constant=constant)
-    except (ValueError, ArithmeticError, RecursionError):
-        return False
-    return not _is_deeper_than(read, MAX_DEPTH)
-
-
-def _is_deeper_than(value: Any, levels: int) -> bool:
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_is_deeper_than(part, levels - 1) for part in parts)
 
 
 def _for_the_form(arguments: Any) -> dict[str, Any] | None:

@@ -9,8 +9,7 @@ hostile server could fill a worker's memory, or keep a poll of the triggerer wai
 from __future__ import annotations
 
 import contextlib
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,6 +17,7 @@ import httpx2
 import openai
 
 from airflow_provider_openai_runs.transport import time_limit
+from airflow_provider_openai_runs.transport.codings import ACCEPT_ENCODING, Unpacker, unpackers_of
 from airflow_provider_openai_runs.transport.heads import HEAD_BYTES, says_ended
 from airflow_provider_openai_runs.transport.long_strings import LongStrings
 
@@ -27,14 +27,6 @@ MAX_BODY = 16 * 1024 * 1024
 MAX_ENDED = 512 * 1024 * 1024
 #: Bytes that are read of an error; the rest is left unread, so that its status still counts.
 MAX_ERROR = 64 * 1024
-#: What is asked for, and all that is unpacked.
-ACCEPT_ENCODING = "gzip, deflate"
-_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
-#: More than one is unusual, and each of them costs.
-_MAX_CODINGS = 3
-_HEADER_BYTES = 2
-_GZIP_MAGIC = b"\x1f\x8b"
-_ANY_HEADER = 32 + zlib.MAX_WBITS
 _ERROR = 400
 #: Bytes of an answer that is kept as it comes.
 _limit: ContextVar[int | None] = ContextVar("limit", default=None)
@@ -118,47 +110,6 @@ async def _abound(response: httpx2.Response) -> None:
     _bound(response)
 
 
-class _Unpacker:
-    """Takes one coding off: gzip of one or several members, deflate with or without the header of zlib."""
-
-    def __init__(self) -> None:
-        self._window = _ANY_HEADER
-        self._zlib: Any = zlib.decompressobj(self._window)
-        #: The first bytes, until they show the form.
-        self._head: bytes | None = b""
-        self._left_over = 0
-
-    def take(self, received: bytes, room: Callable[[], int]) -> Iterator[bytes]:
-        """
-        Give what arrived, unpacked, never more at once than there is room for, however small it was packed.
-
-        :raises httpx2.DecodingError: when it cannot be unpacked.
-        """
-        while received:
-            if self._zlib.eof:
-                if self._left_over or not received.startswith(_GZIP_MAGIC[: len(received)]):
-                    # No part of it, as the SDK's own client reads it; but it may not go on for ever.
-                    self._left_over += len(received)
-                    if self._left_over > MAX_ERROR:
-                        raise httpx2.DecodingError("more came after its packed end")
-                    return
-                self._zlib = zlib.decompressobj(self._window)
-            try:
-                found = self._zlib.decompress(received, max(1, room()))
-            except zlib.error as error:
-                if self._head is None:
-                    raise httpx2.DecodingError(f"it cannot be unpacked: {error}") from error
-                # Some servers call deflate what is deflated only, without the header of zlib.
-                self._window, received, self._head = -zlib.MAX_WBITS, self._head + received, None
-                self._zlib = zlib.decompressobj(self._window)
-                continue
-            if self._head is not None:
-                is_known = found or len(self._head) + len(received) >= _HEADER_BYTES
-                self._head = None if is_known else self._head + received
-            received = self._zlib.unused_data if self._zlib.eof else self._zlib.unconsumed_tail
-            yield found
-
-
 class Intake:
     """
     Takes what arrives of one body, and gives what it says, within limits.
@@ -179,14 +130,7 @@ class Intake:
         #: What has been given, as long as that may be needed: whoever reads it holds it, too.
         self._given: list[bytes] = []
         self._ended: _Ended | None = None
-        #: The last coding was applied last, and is taken off first.
-        names = [name.strip().lower() for name in (coding or "").split(",")][::-1]
-        if unknown := [name for name in names if name not in _PACKED and name not in {"identity", ""}]:
-            raise httpx2.DecodingError(f"it is packed as {unknown[0][:50]!r}, which was not asked for")
-        packed = [name for name in names if name in _PACKED]
-        if len(packed) > _MAX_CODINGS:
-            raise httpx2.DecodingError(f"it is packed {len(packed)} times")
-        self._unpackers = [_Unpacker() for _ in packed]
+        self._unpackers = unpackers_of(coding)
 
     def take(self, received: bytes) -> Iterator[bytes]:
         """
@@ -199,7 +143,7 @@ class Intake:
                 return
             yield self._within(found)
 
-    def _unpacked(self, received: bytes, unpackers: list[_Unpacker]) -> Iterator[bytes]:
+    def _unpacked(self, received: bytes, unpackers: list[Unpacker]) -> Iterator[bytes]:
         if not unpackers:
             yield received
             return

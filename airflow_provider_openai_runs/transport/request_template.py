@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from airflow_provider_openai_runs.transport.limits import ACCEPT_ENCODING
+from airflow_provider_openai_runs.transport.codings import ACCEPT_ENCODING
 
 if TYPE_CHECKING:
     import openai

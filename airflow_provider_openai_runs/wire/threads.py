@@ -18,10 +18,10 @@ from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.files import files_of_step, ids_with
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow, Receiver
 from airflow_provider_openai_runs.wire.thread_answer import own_messages, read_answer
+from airflow_provider_openai_runs.wire.thread_pages import HEADERS, pages
 from airflow_provider_openai_runs.wire.thread_replies import (
     read_created,
     read_poll,
@@ -29,11 +29,6 @@ from airflow_provider_openai_runs.wire.thread_replies import (
     read_step,
 )
 
-_HEADERS = {"OpenAI-Beta": "assistants=v2"}
-_PAGE_SIZE = 100
-#: A list that never ends is a broken server.
-_MAX_PAGES = 100
-_QUERY_REFUSED = frozenset({400, 422})
 #: Clocks differ, and created_at has whole seconds.
 _CLOCK_SLACK = 120.0
 #: Statuses by which a server says that it has no such route.
@@ -75,7 +70,7 @@ class ThreadRunsWire:
             path=_runs(thread_id),
             body=body,
             query=query,
-            headers=_HEADERS,
+            headers=HEADERS,
             read=read,
             pays=True,
         )
@@ -83,7 +78,7 @@ class ThreadRunsWire:
     def poll(self, ref: RunRef) -> ApiRequest[PollResult]:
         """Ask how the run is doing."""
         return ApiRequest(
-            method="GET", path=_run_path(ref), headers=_HEADERS, read=read_poll, head_is_enough=True
+            method="GET", path=_run_path(ref), headers=HEADERS, read=read_poll, head_is_enough=True
         )
 
     def retrieve(
@@ -95,7 +90,7 @@ class ThreadRunsWire:
         def read(reply: ApiReply) -> Run:
             return read_run(reply.data, ref=ref)
 
-        return ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=read)
+        return ApiRequest(method="GET", path=_run_path(ref), headers=HEADERS, read=read)
 
     def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
@@ -107,7 +102,7 @@ class ThreadRunsWire:
     ) -> Flow[Run]:
         """Read run, messages and steps; together they are the whole reply."""
         del request
-        asked = ApiRequest(method="GET", path=_run_path(ref), headers=_HEADERS, read=lambda reply: reply)
+        asked = ApiRequest(method="GET", path=_run_path(ref), headers=HEADERS, read=lambda reply: reply)
         reply: ApiReply = yield asked
         run = read_run(reply.data, ref=ref)
         messages = yield from _messages(ref)
@@ -119,14 +114,14 @@ class ThreadRunsWire:
 
     def cancel(self, ref: RunRef) -> ApiRequest[PollResult]:
         """End the run."""
-        return ApiRequest(method="POST", path=f"{_run_path(ref)}/cancel", headers=_HEADERS, read=read_poll)
+        return ApiRequest(method="POST", path=f"{_run_path(ref)}/cancel", headers=HEADERS, read=read_poll)
 
     def search(self, *, thread_id: str | None, token: str, since: float, conn_id: str) -> Flow[SearchResult]:
         """Search the thread's runs, newest first."""
         if thread_id is None:
-            # The thread would have been created with the run, so nobody else can have run on it.
-            return SearchResult(ref=None, conclusive=True)
-        runs = yield from _pages(_runs(thread_id), {"order": "desc"})
+            # Every intent names its thread; whose name is lost may have a run on any.
+            return SearchResult(ref=None, conclusive=False)
+        runs = yield from pages(_runs(thread_id), {"order": "desc"})
         nameless = False
         ours: dict[str, int] = {}
         for run in runs:
@@ -162,7 +157,7 @@ class ThreadRunsWire:
         texts = {call: out if isinstance(out, str) else json.dumps(out) for call, out in outputs.items()}
         body = {"tool_outputs": [{"tool_call_id": call, "output": out} for call, out in texts.items()]}
         path = f"{_run_path(run.ref)}/submit_tool_outputs"
-        return ApiRequest(method="POST", path=path, body=body, headers=_HEADERS, read=read, pays=True)
+        return ApiRequest(method="POST", path=path, body=body, headers=HEADERS, read=read, pays=True)
 
     def close(self, run: Run, *, conversation: str | None) -> Flow[str | None]:
         """Do nothing: a cancel frees the thread."""
@@ -201,14 +196,14 @@ class ThreadRunsWire:
             method="POST",
             path="/threads",
             body=dict(thread),
-            headers=_HEADERS,
+            headers=HEADERS,
             read=lambda reply: reading.run_id(reply.data),
         )
 
 
 def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list[Run]]:
     """List every run of a thread; one whose id cannot be used is left out, nobody could ask for it."""
-    runs = yield from _pages(_runs(thread_id), {"order": order})
+    runs = yield from pages(_runs(thread_id), {"order": order})
     return [
         read_created(run, thread_id=thread_id, conn_id=conn_id)
         for run in runs
@@ -218,12 +213,12 @@ def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list
 
 def _messages(ref: RunRef) -> Flow[list[dict[str, Any]]]:
     thread = quote(ref.thread_id or "", safe="")
-    return (yield from _pages(f"/threads/{thread}/messages", {"run_id": ref.id, "order": "asc"}))
+    return (yield from pages(f"/threads/{thread}/messages", {"run_id": ref.id, "order": "asc"}))
 
 
 def _steps(ref: RunRef, include: Sequence[str]) -> Flow[list[dict[str, Any]]]:
     query = {"order": "asc", **({"include": list(include)} if include else {})}
-    return (yield from _pages(f"{_run_path(ref)}/steps", query))
+    return (yield from pages(f"{_run_path(ref)}/steps", query))
 
 
 def _completed(run: Run, messages: list[dict[str, Any]], listed: list[dict[str, Any]] | None) -> Run:
@@ -259,46 +254,6 @@ def _runs(thread_id: str) -> str:
 
 def _run_path(ref: RunRef) -> str:
     return f"{_runs(ref.thread_id or '')}/{quote(ref.id, safe='')}"
-
-
-def _pages(path: str, query: Mapping[str, Any]) -> Flow[list[dict[str, Any]]]:
-    """
-    Read every page; a server without the route has nothing to list.
-
-    One that refuses the query (a smaller page, no order) is asked without it, and its answer put in order.
-    """
-    found: dict[str | tuple[int, int], dict[str, Any]] = {}
-    after: str | None = None
-    for number in range(_MAX_PAGES):
-        asked = {**query, "limit": _PAGE_SIZE} if query else {}
-        page_query = {**asked, **({"after": after} if after else {})}
-        try:
-            page: ApiReply = yield ApiRequest(
-                method="GET", path=path, query=page_query, headers=_HEADERS, read=lambda reply: reply
-            )
-        except ApiRequestFailed as failed:
-            if failed.failure.http_status in {404, 405, 501} and not path.endswith("/runs"):
-                break
-            if failed.failure.http_status in _QUERY_REFUSED and query and not found:
-                items = sorted((yield from _pages(path, {})), key=_age)
-                return items[::-1] if query.get("order") == "desc" else items
-            raise
-        items = reading.objects_of(page.data.get("data"))
-        known = len(found)
-        # By id, since some servers repeat items from page to page, or ignore ``after`` and start again.
-        found |= {
-            reading.identifier(item.get("id")) or (number, place): item for place, item in enumerate(items)
-        }
-        named = (page.data.get("last_id"), *(item.get("id") for item in reversed(items)))
-        last = next(filter(None, map(reading.optional_id, named)), None)
-        if not page.data.get("has_more") or last in {None, after} or len(found) == known:
-            break
-        after = last
-    return list(found.values())
-
-
-def _age(item: Mapping[str, Any]) -> int:
-    return reading.unix_time(item.get("created_at")) or 0
 
 
 WIRE = ThreadRunsWire()

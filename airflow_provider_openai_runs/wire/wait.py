@@ -12,7 +12,6 @@ from airflow_provider_openai_runs.runs.budgets import POLL_TIMEOUT
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import PollResult, RunRef, plain
 from airflow_provider_openai_runs.runs.polling import Done, Outcome, PollAgain, PollPolicy, WaitLimits
-from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import MAX_MESSAGE, MAX_STATUS, message_text
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -120,8 +119,7 @@ def _end(
 ) -> Flow[WaitResult]:
     ended = yield from flows.cancel(result.ref, wait=cancel_wait, visible_by=visible_by, polled=polled)
     now = ended.polled
-    if now is not None and now.status.is_terminal and not (now.status is RunStatus.CANCELLED and ended.asked):
-        # The cancel came too late: the run had ended by itself, and is judged as if it had done so in time.
+    if now is not None and ended.came_too_late:
         outcome = Outcome.NEEDS_ACTION if now.needs_action else Outcome.ENDED
         return replace(result, outcome=outcome, fate=Fate.ENDED, raw_status=now.raw_status, failure=None)
     return replace(

@@ -3,9 +3,11 @@
 Drives the production driver of ownership, ``RunAcquirer``, against a toy server and a toy store.
 
 Attempts, lost creates, a crash right before or right after each call to the outside, clears, retries, long
-pauses, records that are damaged, runs that cannot be ended: whatever happens, at most one paid run is alive,
-each has an owner or a named fate, no success is paid for again, and no more creates are lost than the user
-allows. What the task says to have spent is what its runs tell, each once, and no run is missing.
+pauses, records that are damaged or rewritten by an older version, a store that fails or refuses, clocks that
+differ, a Dag that is edited, runs that cannot be ended or wait for calls: whatever happens, at most one paid
+run is alive, each has an owner or a named fate, no success is paid for again, no more creates are lost than
+the user allows, and none is sent into a conversation that waits for the answer to a call. What the task says
+to have spent is what its runs tell, each once, and no run is missing.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from airflow_provider_openai_runs.runs.record import Record, token_prefix
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.spending import Spending
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from tests.attempts.toy_api import CrashError, Luck, ToyApi, ToyRun, ToyStore, World, as_run
 
 ENDS = [RunStatus.COMPLETED, RunStatus.INCOMPLETE, *(status for status in RunStatus if status.is_terminal)]
@@ -44,6 +47,8 @@ REQUEST = RunRequest(
 NO_CEILING = Ceiling()
 IDENTITY = ("a_dag", "manual__1", "ask", -1)
 
+WRITES = ["written", "fails", "answer lost", "refused"]
+
 lucks = st.builds(
     Luck,
     accepted=st.sampled_from([True, True, True, False]),
@@ -54,6 +59,17 @@ lucks = st.builds(
     fails=st.sampled_from([*[None] * 8, *FAILURES]),
     crash_at=st.none() | st.none() | st.integers(min_value=1, max_value=12),
     crash_after=st.booleans(),
+    writes=st.just([]) | st.lists(st.sampled_from(WRITES), max_size=4),
+    skew=st.sampled_from([0.0, 0.0, -10.0, 10.0]),
+)
+policies = st.fixed_dictionaries(
+    {
+        "resubmits": st.sampled_from([0, 0, 1, 2]),
+        "on_active_run": st.sampled_from(["fail", "wait", "cancel"]),
+        "on_incomplete": st.sampled_from(["fail", "accept"]),
+        "on_unendable": st.sampled_from(["give_up", "fail"]),
+        "window": st.sampled_from([3600.0, 3600.0, 3600.0, None]),
+    }
 )
 
 
@@ -76,7 +92,7 @@ def acquirer(
     store = RecordStore(ToyStore(world), log=log)
 
     def clock() -> float:
-        return world.now
+        return world.now + world.luck.skew
 
     creator = RunCreator(
         api=api,
@@ -85,7 +101,7 @@ def acquirer(
         ledger=Ledger(store=store, generation=generation, request=REQUEST, log=log, ceiling=ceiling),
         identity=IDENTITY,
         generation=generation,
-        window=3600,
+        window=policy.get("window", 3600),
         timeouts={"create": 600.0, "read": 300.0, "delete": 300.0},
         clock=clock,
     )
@@ -116,14 +132,7 @@ class Ownership(RuleBasedStateMachine):
     @initialize(
         has_list=st.booleans(),
         one_run_a_thread=st.booleans(),
-        policy=st.fixed_dictionaries(
-            {
-                "resubmits": st.sampled_from([0, 0, 1, 2]),
-                "on_active_run": st.sampled_from(["fail", "wait", "cancel"]),
-                "on_incomplete": st.sampled_from(["fail", "accept"]),
-                "on_unendable": st.sampled_from(["give_up", "fail"]),
-            }
-        ),
+        policy=policies,
     )
     def begin(self, *, has_list: bool, one_run_a_thread: bool, policy: dict[str, Any]) -> None:
         self.world = World(
@@ -134,6 +143,8 @@ class Ownership(RuleBasedStateMachine):
             tokens_of=self.tokens_of,
         )
         self.policy = policy
+        #: As many creates of this generation may be lost, and whether the record says all of them.
+        self.may_be_lost, self.is_damaged = 1 + policy["resubmits"], False
         self.generation, self.prefix = 0, token_prefix((*IDENTITY, 0))
         self.tracked: ToyRun | None = None
         self.log = logging.Logger("ownership")  # noqa: LOG001 # one for each machine, without handlers of others
@@ -144,6 +155,8 @@ class Ownership(RuleBasedStateMachine):
     def attempt(self, luck: Luck, *, cleared: bool) -> None:
         """One attempt acquires its run, until it has one, gives up, or dies."""
         self.generation += cleared
+        if cleared:
+            self.may_be_lost = 1 + self.policy["resubmits"]
         self.prefix = token_prefix((*IDENTITY, self.generation))
         self.world.luck, self.world.calls, self.tracked = luck, 0, None
         driver = acquirer(
@@ -151,7 +164,7 @@ class Ownership(RuleBasedStateMachine):
         )
         try:
             found = driver.acquire()
-        except CrashError:
+        except (CrashError, ConnectionError):
             return
         except OpenAIRunError as error:
             self.name_in(str(error))
@@ -159,20 +172,26 @@ class Ownership(RuleBasedStateMachine):
             return
         if isinstance(found, Acquired):
             self.tracked = next(run for run in self.world.runs if run.id == found.run.ref.id)
-            self.tracked.is_known = True
-            assert not found.finished or self.is_success(self.tracked)
             record = self.world.record()
             assert record is not None
-            assert found.finished or record.ref == found.run.ref
+            is_on_record = record.ref == found.run.ref
+            self.tracked.is_known |= is_on_record
+            assert found.finished or is_on_record or luck.skipped_writes
+            assert not found.finished or self.is_success(self.tracked) or self.policy["window"] is None
 
     @precondition(lambda self: self.tracked is not None)
     @rule(marks=st.sampled_from(["first", "after", "never"]), completes=st.booleans(), refuses=st.booleans())
     def the_attempt_gives_its_run_up(self, *, marks: str, completes: bool, refuses: bool) -> None:
         """The wait is over: cancel and note it, in either order, or refuse the answer."""
         run, record = self.tracked, self.world.record()
-        if run is None or record is None:
+        if run is None or record is None or self.policy["window"] is None:
             return
         self.tracked = None
+        if record.run is None:  # its write had failed
+            record, run.is_known = record.with_run(TrackedRun(ref=ToyApi(self.world).ref(run))), True
+        if run.called:
+            self.nobody_answers(run, record, marks=marks)
+            return
         if completes and run.status.is_active:
             run.status = RunStatus.COMPLETED
         if self.is_success(run):
@@ -185,6 +204,28 @@ class Ownership(RuleBasedStateMachine):
             if marks == "after":
                 self.note(record, ended_by_us=True, ended=True)
 
+    def nobody_answers(self, run: ToyRun, record: Record, *, marks: str) -> None:
+        """Refuse the run, answer its calls with an error, note that: the worker may die in between."""
+        run.is_refused = True
+        self.note(record, refused=True)
+        run.has_calls = marks == "never"
+        if marks == "after":
+            self.note(record, refused=True, ended=True)
+
+    @precondition(lambda self: self.world.runs)
+    @rule(policy=policies)
+    def the_dag_is_edited(self, policy: dict[str, Any]) -> None:
+        self.policy = policy
+        self.may_be_lost = max(self.may_be_lost, 1 + policy["resubmits"])
+
+    @precondition(lambda self: self.world.stored)
+    @rule()
+    def an_older_version_rewrites_the_record(self) -> None:
+        """It keeps what it knows; ARCHITECTURE says what follows from the rest."""
+        for name in ("lost", "failure", "ended", "attempt", "kind", "conn_id"):
+            self.may_be_lost += len(self.world.stored["openai_run"].pop(name, ())) if name == "lost" else 0
+            self.world.stored["openai_run"].pop(name, None)
+
     @precondition(lambda self: self.world.alive())
     @rule(
         lacks=st.sets(
@@ -195,6 +236,7 @@ class Ownership(RuleBasedStateMachine):
     def the_record_is_damaged(self, lacks: set[str], garbage: Any) -> None:
         """Somebody has edited it, or another version has written it."""
         stored = self.world.stored.get("openai_run")
+        self.is_damaged = True
         if stored is not None:
             for name in lacks & set(stored):
                 stored[name] = garbage
@@ -218,6 +260,14 @@ class Ownership(RuleBasedStateMachine):
             elif run.status.is_active:
                 run.status = end
 
+    @precondition(lambda self: self.tracked is not None and self.tracked.status.is_active)
+    @rule()
+    def the_model_calls(self) -> None:
+        """As a response does, which ends with that."""
+        for run in self.world.runs:
+            if run.status.is_active:
+                run.status, run.called, run.has_calls = RunStatus.COMPLETED, True, True
+
     @invariant()
     def check(self) -> None:
         self.name_in(*self.warnings.lines)
@@ -231,7 +281,7 @@ class Ownership(RuleBasedStateMachine):
             assert has_owner or record.unreadable
         self.check_account()
         lost = [run for run in self.of_this_generation() if not run.is_known]
-        assert len(lost) <= 1 + self.policy["resubmits"], "more creates were lost than the user allows"
+        assert len(lost) <= self.may_be_lost, "more creates were lost than the user allows"
 
     def check_account(self) -> None:
         """Each run counts once, by the digit of its tokens, or is known to be missing."""
@@ -250,13 +300,17 @@ class Ownership(RuleBasedStateMachine):
         assert token.startswith(self.prefix)
         done = [run for run in self.of_this_generation() if self.is_success(run)]
         assert not [run for run in done if run.is_known and not run.is_refused], "a success is paid for again"
+        known = [run for run in self.world.runs if run.is_known and not run.is_named]
+        waits = [run for run in known if run.has_calls]
+        assert self.is_damaged or not waits, "the server refuses this create"
 
     def of_this_generation(self) -> list[ToyRun]:
         return [run for run in self.world.runs if run.token.startswith(self.prefix)]
 
     def is_success(self, run: ToyRun) -> bool:
         accepts = self.policy["on_incomplete"] == "accept"
-        return run.status is RunStatus.COMPLETED or (accepts and run.status is RunStatus.INCOMPLETE)
+        completed = run.status is RunStatus.COMPLETED and not run.called
+        return completed or (accepts and run.status is RunStatus.INCOMPLETE)
 
     def note(self, record: Record, **changes: Any) -> None:
         """Write the record, as the end of an attempt does; one that cannot be read stays as it is."""

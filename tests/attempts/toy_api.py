@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from airflow_provider_openai_runs.attempts.record_store import SavedIntent
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
@@ -30,6 +30,13 @@ class CrashError(BaseException):
     """The worker is gone; nothing of it may catch this."""
 
 
+class RefusedError(Exception):
+    """Airflow's answer to a write of an attempt that a later one has replaced."""
+
+    class error:  # noqa: N801 # as Airflow names it
+        detail: ClassVar[dict[str, int]] = {"status_code": 404}
+
+
 @dataclass
 class ToyRun:
     id: str
@@ -42,6 +49,10 @@ class ToyRun:
     is_known: bool = False
     #: It completed, and its answer was refused.
     is_refused: bool = False
+    #: It completed with calls, as a response does, and nobody has answered them: its conversation is blocked.
+    has_calls: bool = False
+    #: It shows its calls for ever.
+    called: bool = False
     #: What it tells to have used, once it has ended.
     tokens: int = 0
 
@@ -59,6 +70,13 @@ class Luck:
     #: After so many calls to the outside the worker dies: before the call, or after it.
     crash_at: int | None = None
     crash_after: bool = False
+    #: What becomes of the first writes to the store of an attempt: written, not written, or written and the
+    #: answer lost; refused, since a later attempt has taken over.
+    writes: list[Literal["written", "fails", "answer lost", "refused"]] = field(default_factory=list)
+    #: Whether one of them was not written.
+    skipped_writes: bool = False
+    #: By how many seconds the clock of the worker differs.
+    skew: float = 0.0
 
 
 @dataclass
@@ -114,7 +132,19 @@ class ToyStore:
 
     def set(self, key: str, value: Any, **_: Any) -> None:
         written = {name: item for name, item in value.items() if name not in {"token", "intent_at"}}
-        self.world.outside("save", lambda: self.world.stored.update({key: copy.deepcopy(value)}), written)
+        luck = self.world.luck.writes.pop(0) if self.world.luck.writes else "written"
+
+        def write() -> None:
+            if luck in {"written", "answer lost"}:
+                self.world.stored[key] = copy.deepcopy(value)
+            else:
+                self.world.luck.skipped_writes = True
+
+        self.world.outside("save", write, written)
+        if luck == "refused":
+            raise RefusedError
+        if luck != "written":
+            raise ConnectionError("Airflow's API is away")
 
     def delete(self, key: str) -> None:
         self.world.outside("forget", lambda: self.world.stored.pop(key, None))
@@ -156,7 +186,7 @@ class ToyApi:
                 for run in self.world.runs
                 if run.token.startswith(intent.token) and run.accepted_at + HIDDEN <= self.world.now
             ]
-            ref = self._ref(listed[-1]) if listed and self.world.has_list else None
+            ref = self.ref(listed[-1]) if listed and self.world.has_list else None
             return SearchResult(ref=ref, conclusive=self.world.has_list)
 
         found: SearchResult | RequestFailure = self.world.outside("search", look_up)
@@ -189,6 +219,9 @@ class ToyApi:
         def send() -> Run | RequestFailure:
             world, luck = self.world, self.world.luck
             world.check_create(intent.record.token)
+            if any(run.has_calls for run in world.runs):
+                text = "No tool output found for function call call_1."
+                return RequestFailure(kind=FailureKind.REJECTED, text=text, http_status=400)
             active = [run for run in world.runs if run.status.is_active]
             if world.one_run_a_thread and active:
                 text = BUSY.format(id=active[-1].id)
@@ -200,12 +233,24 @@ class ToyApi:
                 run.tokens = world.tokens_of(len(world.runs))
                 world.runs.append(run)
                 if kind is None:
-                    return as_run(run, self._ref(run))
+                    return as_run(run, self.ref(run))
             return RequestFailure(kind=kind, text="no luck")
 
         found: Run | RequestFailure = self.world.outside("create", send, thread_id)
         if isinstance(found, Run):
-            self._run(found.ref).is_known = True
+            # Without its write nobody else will know of it.
+            self._run(found.ref).is_known = self.world.luck.writes[:1] in ([], ["written"])
+        return found
+
+    def close(self, ref: RunRef) -> str | RequestFailure | None:
+        def answer() -> str | None:
+            run = self._run(ref)
+            if not run.has_calls:
+                return None
+            run.has_calls = False
+            return "conv_1"
+
+        found: str | None = self.world.outside("close", answer, ref.id)
         return found
 
     def answer(
@@ -228,21 +273,21 @@ class ToyApi:
     def _run(self, ref: RunRef) -> ToyRun:
         return next(run for run in self.world.runs if run.id == ref.id)
 
-    def _ref(self, run: ToyRun) -> RunRef:
+    def ref(self, run: ToyRun) -> RunRef:
         return RunRef(kind=RunKind.THREAD_RUN, id=run.id, thread_id="thread_1", conn_id=self.conn_id)
 
     def _polled(self, ref: RunRef) -> PollResult | RequestFailure:
         run, kind = self._run(ref), self.world.luck.fails
         # A server that says 404 after the first minute tells the truth: the run is gone.
         if kind is FailureKind.NOT_FOUND and self.world.now > run.accepted_at + HIDDEN:
-            run.status = RunStatus.EXPIRED
+            run.status, run.has_calls = RunStatus.EXPIRED, False
         if kind is not None:
             return RequestFailure(kind=kind, text="no luck")
         return _polled(run)
 
 
 def _polled(run: ToyRun) -> PollResult:
-    return PollResult(status=run.status, raw_status=run.status.value)
+    return PollResult(status=run.status, raw_status=run.status.value, needs_action=run.called)
 
 
 def as_run(run: ToyRun, ref: RunRef) -> Run:

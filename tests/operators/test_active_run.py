@@ -91,7 +91,7 @@ def test_a_busy_run_that_nobody_can_see_does_not_make_creates_follow_at_once(
     scene: Scene, run_on: Make, busy_for: Callable[[float], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.NOT_FOUND_GRACE", -1.0)
-    monkeypatch.setattr("airflow_provider_openai_runs.attempts.attempt.BUSY_PAUSE", 0.5)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.busy_thread.BUSY_PAUSE", 0.5)
     other = busy_for(60)
     scene.simulator.fault(Fault(method="GET", status=404, times=None))
     before = scene.simulator.count("POST", "/runs$")
@@ -147,7 +147,7 @@ def test_the_other_run_is_cancelled_first_where_that_is_wanted(
 def test_a_locked_conversation_is_waited_for(
     scene: Scene, respond: Make, monkeypatch: pytest.MonkeyPatch, end_once_asked: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.attempts.attempt.BUSY_PAUSE", 0.05)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.busy_thread.BUSY_PAUSE", 0.05)
     scene.simulator.script(Scenario(queued=0, in_progress=60), Scenario(queued=0, in_progress=0.1))
     conversation = scene.post("/conversations")["id"]
     scene.post("/responses", model="m", input="first", background=True, conversation=conversation)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.exceptions import RunRequestError, ToolCallsPendingError
-from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
+from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunRequestError, ToolCallsPendingError
+from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.support.scene import Make, Scene
 
 QUICK: dict[str, Any] = {"queued": 0.02, "in_progress": 0.05}
@@ -325,6 +325,33 @@ def test_a_rejection_holds_though_nobody_would_be_asked_now(
     paused = pause(create(**approval_request))
 
     resume(create(**{**approval_request, "approve": now}), paused, pages.answered("Reject"))
+    assert made == []
+
+
+def test_a_rejection_holds_for_a_retry_whose_dag_asks_nobody_any_more(
+    scene: Scene, create: Make, approval_request: Any, pause: Any, resume: Any, pages: Any, made: Any
+) -> None:
+    """The worker is lost after the person's no, and before that could be sent."""
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]]))
+    paused = pause(create(**approval_request))
+    scene.simulator.fault(Fault(method="POST", path=r"/(submit_tool_outputs|responses)$", status=401))
+    with pytest.raises(OpenAIRunError):
+        resume(create(**approval_request), paused, pages.answered("Reject"))
+    retry = scene.retry(scene.kept)
+    retry["ti"].id = uuid.uuid4()
+
+    pause(create(**{**approval_request, "approve": None}), retry)
+    assert made == []
+
+
+@pytest.mark.parametrize("arguments", ['{"amount": 5, "amount": 5000}', '{"amount": 1e999}', "5"], ids=str)
+def test_a_callable_is_not_asked_about_arguments_that_programs_read_differently(
+    scene: Scene, create: Make, approval_request: Any, pause: Any, made: Any, arguments: str
+) -> None:
+    call = FunctionCall(name="refund_order", arguments=arguments)
+    scene.simulator.script(Scenario(**QUICK, function_calls=[[call]]))
+
+    pause(create(**{**approval_request, "approve": lambda *_: False}))
     assert made == []
 
 

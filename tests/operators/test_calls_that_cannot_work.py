@@ -125,6 +125,17 @@ def test_an_approval_that_may_ask_somebody_is_accepted(respond: Make, given: dic
         ),
         ({"approve": ["roll"], "tools": [{**MCP, "require_approval": "never"}]}, ["no function 'roll'"]),
         (
+            # The first server may bring it, and asks; the second one brings it, and asks nobody.
+            {
+                "approve": ["roll"],
+                "tools": [
+                    {**MCP, "server_label": "t"},
+                    {**MCP, "require_approval": "never", "allowed_tools": ["roll"]},
+                ],
+            },
+            ["the calls of 'roll'", "'s'"],
+        ),
+        (
             {
                 "approve": ["roll"],
                 "tools": [{**MCP, "require_approval": {"never": {"tool_names": ["roll"]}}}],

@@ -127,3 +127,22 @@ def test_a_clear_after_a_lost_create_of_a_response_starts_anew_with_a_warning(
     assert found["status"] == "completed"
     assert [line for line in lines if "may be running and billing" in line]
     assert scene.creates() == 2
+
+
+def test_a_clear_does_not_need_for_ever_the_connection_of_a_run_whose_end_is_not_on_record(
+    scene: Scene, create: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after ``end_from_trigger``: a triggerer cannot reach the record."""
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire.END_PAUSE", 0.1)
+    monkeypatch.setenv("AIRFLOW_CONN_RETIRED", scene.simulator.connection_json)
+    scene.simulator.script(QUICK, QUICK)
+    with pytest.raises(TaskDeferred):
+        create(conn_id="retired", deferrable=True).execute(scene.kept)
+    old = scene.store.record["ref"]["id"]
+    monkeypatch.delenv("AIRFLOW_CONN_RETIRED")
+    operator = create(timeouts={"delete": 0.4})
+    lines = scene.log_of(operator)
+
+    assert scene.run(operator, scene.clear(scene.kept))["status"] == "completed"
+    (named,) = [line for line in lines if old in line and "may be running and billing" in line]
+    assert "'retired'" in named

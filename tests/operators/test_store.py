@@ -63,6 +63,22 @@ def test_a_store_that_fails_after_the_create_does_not_end_the_task(scene: Scene,
     assert scene.creates() == 1
 
 
+def test_a_run_that_could_not_be_written_down_is_on_record_once_its_end_is(
+    scene: Scene, create: Make
+) -> None:
+    """The worker that finishes from it is lost as well; its retry pays nothing."""
+    scene.simulator.script(QUICK, QUICK)
+    operator = create(deferrable=True)
+    scene.store.fail("set", DOWN, skip=1)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(scene.kept)
+    scene.store.recover()
+    first = create(deferrable=True).execute_complete(scene.kept, scene.fire(deferred.value.trigger))
+
+    assert scene.run(create(), scene.retry(scene.kept))["id"] == first["id"]
+    assert scene.creates() == 1
+
+
 @pytest.mark.parametrize("method", ["get", "set"])
 def test_nothing_is_created_when_the_store_cannot_be_read_or_the_intent_not_be_written(
     scene: Scene, create: Make, method: str

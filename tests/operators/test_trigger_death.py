@@ -77,6 +77,16 @@ def test_cancel_on_kill_false_leaves_the_run_of_a_dead_trigger_too(
     assert len(scene.simulator.active()) == 1
 
 
+def test_a_run_that_completes_before_the_cancel_comes_finishes_the_task(scene: Scene, create: Make) -> None:
+    context = scene.context_of(scene.store, try_number=3)
+    scene.simulator.script(Scenario(queued=0.02, in_progress=1))
+    with pytest.raises(TaskDeferred):
+        create(deferrable=True).execute(context)
+    scene.simulator.fault(Fault(method="POST", path="/cancel$", status=409, times=None))
+
+    assert create().resume_execution("__fail__", FAILURE, context)["status"] == "completed"
+
+
 def test_a_run_that_cannot_be_polled_does_not_hide_that_its_trigger_died(
     scene: Scene, deferred_in: Callable[..., tuple[Any, dict[str, Any]]]
 ) -> None:

@@ -67,7 +67,7 @@ def test_an_answer_that_is_shown_late_is_waited_for(scene: Scene, scripted: Scri
 def test_a_run_that_answered_nothing_fails(
     scene: Scene, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.attempts.finish.NOT_SHOWN_YET", 0.01)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.read_run.NOT_SHOWN_YET", 0.01)
     scripted.play(ends_with([]))
     with pytest.raises(RunEndedError, match="without any answer") as caught:
         ask(deferrable=False).execute(scene.context)

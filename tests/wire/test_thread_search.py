@@ -86,8 +86,8 @@ def test_a_run_of_ours_without_an_id_proves_nothing(search: Search, run_id: obje
     assert result == SearchResult(ref=None, conclusive=False)
 
 
-def test_a_thread_that_was_never_known_holds_no_run(search: Search) -> None:
-    assert found_id(search("hash/abc", thread_id=None)) is None
+def test_without_a_thread_nothing_is_proven(search: Search) -> None:
+    assert search("hash/abc", thread_id=None) == SearchResult(ref=None, conclusive=False)
 
 
 def test_a_search_that_fails_says_so(search: Search) -> None:
