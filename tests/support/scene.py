@@ -180,7 +180,7 @@ class Scene:
             lines.append(text % arguments if arguments else text)
 
         # Not by getLogger: what set up logging since may have disabled one of the same name.
-        logger = logging.Logger("captured")
+        logger = logging.Logger("captured")  # noqa: LOG001 # see above
         logger.setLevel(logging.INFO)
         self.monkeypatch.setattr(logger, "_log", write)
         self.monkeypatch.setattr(owner, "_cached_logger", logger, raising=False)
