@@ -184,6 +184,7 @@ bench-short: $(STAMP) ## What a thousand waits in one process cost, in a minute
 
 bench: $(STAMP) ## What imports and ten thousand waits cost, beside the official provider (45 minutes)
 	@$(RUN) dev.benchmarks.imports
+	@$(RUN) dev.benchmarks.xcom
 	@$(RUN) dev.benchmarks.waits $(ARGS)
 
 bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on a live Airflow (half an hour)

@@ -13,6 +13,7 @@ import time
 import unicodedata
 from collections.abc import Mapping
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from airflow_provider_openai_runs.runs.text import is_id, message_text
 from airflow_provider_openai_runs.runs.tools import describe_calls, name_calls
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls import approval_text
+from airflow_provider_openai_runs.tool_calls.approval_shown import ShownCall
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger
 from airflow_provider_openai_runs.typed.output import OutputType
 from airflow_provider_openai_runs.wire import wire_of
@@ -161,7 +163,10 @@ def test_whatever_a_response_says_its_result_and_its_errors_are_carried(data: di
 
     pushed(results.to_xcom(run, log=structlog.get_logger(), text_limit=None))
     lines = [results.summary(run), describe_calls(run.tool_calls), name_calls(run.tool_calls)]
-    lines += [approval_text.subject(run.ref, 1), str(run.ref)]
+    calls, ti = [ShownCall.of(call) for call in run.tool_calls], SimpleNamespace(dag_id="d", task_id="t")
+    if calls:
+        lines.append(approval_text.subject(None, ti=ti, calls=calls, deadline=None))
+    lines.append(str(run.ref))
     lines += [str(error) for ours in (True, False) if (error := error_of_run(run, is_ours=ours))]
     for line in lines:
         logged(line)

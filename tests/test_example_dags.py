@@ -134,8 +134,13 @@ def decide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         from airflow.api_fastapi.core_api.routes.public import hitl
         from airflow.models.dagbag import DBDagBag
         from airflow.models.hitl import HITLDetail
+        from airflow.sdk.execution_time import supervisor
         from airflow.utils.session import create_session
 
+        class Answered(supervisor.InProcessSupervisorComms):
+            """By its name the task sees that it runs in dag.test(), where nobody answers but a test."""
+
+        monkeypatch.setattr(supervisor, "InProcessSupervisorComms", Answered)
         asked: list[str] = []
 
         def answer(_: logging.LogRecord) -> bool:
@@ -205,6 +210,18 @@ def test_the_agent_looks_up_asks_and_refunds_what_a_person_approves(
     assert '"refunded":0' in looked_up
     assert refunded == "Refunded."
     assert len(scene.simulator.runs()) == 4
+
+
+@pytest.mark.usefixtures("airflow_db")
+def test_the_agent_ends_with_a_sentence_where_dag_test_could_ask_nobody(
+    scene: Scene, ask_agent: Callable[[], tuple[Any, list[Any]]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    skip_unless_a_person_can_be_asked()
+    run, refunds = ask_agent()
+
+    assert (run.state, refunds) == ("failed", [])
+    assert "dag.test() has no page for it and would wait for ever" in "".join(capfd.readouterr())
+    assert scene.simulator.active() == []
 
 
 @pytest.mark.usefixtures("airflow_db")

@@ -264,10 +264,10 @@ class RunFinisher:
 
     def _pushed(self, error: OpenAIRunError, run: Run | None) -> OpenAIRunError:
         """Push what is known of the run, unless nothing is to be pushed; return the error that says so."""
-        if self.store.is_behind:
-            self._update_record()
         if run is not None:
             about_run(error, run)
+        if self.store.is_behind:
+            self._update_record()
         if run is None or not self.settings.push_xcom:
             return error
         values = self._values(run)

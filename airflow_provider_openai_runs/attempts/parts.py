@@ -200,6 +200,8 @@ class AttemptParts:
                 round_number=needed.round_number,
                 store=store,
                 log=self._log,
+                words=needed.run.output_text,
+                subject=settings.approval_subject,
             ),
             needed=needed,
             timeout=settings.approval_timeout,

@@ -64,6 +64,7 @@ class CreateSettings:
     on_tool_calls: OnToolCalls = "fail"
     approve: Approve = None
     approval_timeout: float | None = None
+    approval_subject: str | None = None
     on_approval_timeout: OnApproval = "reject"
     on_second_approval: OnApproval = "reject"
     output_type: Any = None

@@ -102,7 +102,7 @@ class OpenAIRunsHook(ConnectionHook):
         """
         run = self._ref(ref)
         flow = flows.read(run, steps=include_steps, include=include)
-        return self._at(run)._sync(flow, "read", f"read {run}", run.kind)  # noqa: SLF001 # our own class
+        return self._at(run)._sync(flow, "read", f"read {run}", run)  # noqa: SLF001 # our own class
 
     async def aretrieve(
         self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False, include: Sequence[str] = ()
@@ -110,7 +110,7 @@ class OpenAIRunsHook(ConnectionHook):
         """Read a run with its output."""
         run = self._ref(ref)
         flow = flows.read(run, steps=include_steps, include=include)
-        return await self._at(run)._async(flow, "read", f"read {run}", run.kind)  # noqa: SLF001 # the same
+        return await self._at(run)._async(flow, "read", f"read {run}", run)  # noqa: SLF001 # the same
 
     def steps(self, ref: RunRef | Mapping[str, Any]) -> tuple[Step, ...]:
         """Read every step of a run; of a response, its output items."""
@@ -180,14 +180,14 @@ class OpenAIRunsHook(ConnectionHook):
         :param tools: of a response: the tools to offer again, which the API does not carry over.
         """
         flow, doing = _answer(run, outputs, tools), f"answer {run.ref}"
-        return self._at(run.ref)._sync(flow, "create", doing, run.ref.kind)  # noqa: SLF001 # our own class
+        return self._at(run.ref)._sync(flow, "create", doing, run.ref)  # noqa: SLF001 # our own class
 
     async def asubmit_tool_outputs(
         self, run: Run, outputs: Mapping[str, Answer], *, tools: Any = None
     ) -> Run:
         """Answer all pending calls of a run in one request."""
         flow, doing = _answer(run, outputs, tools), f"answer {run.ref}"
-        return await self._at(run.ref)._async(flow, "create", doing, run.ref.kind)  # noqa: SLF001 # the same
+        return await self._at(run.ref)._async(flow, "create", doing, run.ref)  # noqa: SLF001 # the same
 
     # -- inner --------------------------------------------------------------------------------------------
 
@@ -213,32 +213,36 @@ class OpenAIRunsHook(ConnectionHook):
         flow = flows.create(request, token=None, conn_id=self.conn_id)
         return await self._async(flow, "create", f"create a {request.noun}", request.kind)
 
-    def _sync(self, flow: Flow[T], action: str, doing: str, kind: str) -> T:
+    def _sync(self, flow: Flow[T], action: str, doing: str, about: RunRef | str) -> T:
         with airflow_errors():
             try:
                 return self.run_flow(flows.with_retries(flow, budget=DEFAULT_TIMEOUTS[action]))
             except ApiRequestFailed as failed:
-                raise self._error(failed, doing, kind) from None
+                raise self._error(failed, doing, about) from None
 
-    async def _async(self, flow: Flow[T], action: str, doing: str, kind: str) -> T:
+    async def _async(self, flow: Flow[T], action: str, doing: str, about: RunRef | str) -> T:
         with airflow_errors():
             try:
                 return await self.arun_flow(flows.with_retries(flow, budget=DEFAULT_TIMEOUTS[action]))
             except ApiRequestFailed as failed:
-                raise self._error(failed, doing, kind) from None
+                raise self._error(failed, doing, about) from None
 
-    def _error(self, failed: ApiRequestFailed, doing: str, kind: str) -> OpenAIRunError:
+    def _error(self, failed: ApiRequestFailed, doing: str, about: RunRef | str) -> OpenAIRunError:
+        """Return the error about a run, or, where there is none yet, about a kind of run."""
+        if isinstance(about, RunRef):
+            return self._error(failed, doing, about.kind).about(ref=about.to_json())
         if failed.pays and failed.failure.kind is FailureKind.OUTCOME_UNKNOWN:
             return LostCreateError(
                 f"Could not {doing} (connection {self.conn_id!r}): {failed.failure}. It may have been "
                 "accepted, and a run may be going on and billing; it was not sent again."
             )
-        return self.error_of(failed.failure, doing=doing, kind=kind)
+        return self.error_of(failed.failure, doing=doing, kind=about)
 
     def _check_cancelled(self, ref: RunRef, ended: CancelResult) -> None:
         if ended.is_gone and ended.failure is not None:
             with airflow_errors():
-                raise self._at(ref).error_of(ended.failure, doing=f"cancel {ref}", kind=ref.kind)
+                error = self._at(ref).error_of(ended.failure, doing=f"cancel {ref}", kind=ref.kind)
+                raise error.about(ref=ref.to_json())
         if not ended.has_ended:
             raw_status = ended.raw_status or "unknown"
             why = ended.failure or "it did not end in time"
@@ -246,7 +250,7 @@ class OpenAIRunsHook(ConnectionHook):
             with airflow_errors():
                 raise RunCallError(
                     f"{done} {why} (status {raw_status}). It may be running and billing; try again."
-                )
+                ).about(ref=ref.to_json(), status=ended.raw_status)
 
 
 def _known(arguments: Mapping[str, Any], names: type[Any]) -> dict[str, Any]:

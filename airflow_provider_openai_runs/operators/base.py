@@ -80,6 +80,8 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
     :param approve: calls that a person has to approve first (Airflow 3.3+): True for all, a list of names, or
         a callable ``(name, arguments) -> bool``.
     :param approval_timeout: seconds (or a timedelta) for the person; never beyond the run's own limits.
+    :param approval_subject: the title of the page, with ``{function}``, ``{task}``, ``{dag}``, ``{count}``,
+        ``{deadline}`` and the arguments of a single call by their names.
     :param on_approval_timeout: then ``"reject"`` the calls, or ``"fail"``.
     :param on_second_approval: below 3.4 Airflow shows one approval page in the life of a task instance; what
         a further round that needs one gets there: ``"reject"``, or ``"fail"``.
@@ -127,6 +129,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         on_tool_calls: OnToolCalls = "fail",
         approve: bool | Sequence[str] | Callable[..., bool] | None = None,
         approval_timeout: float | timedelta | None = None,
+        approval_subject: str | None = None,
         on_approval_timeout: OnApproval = "reject",
         on_second_approval: OnApproval = "reject",
         output_type: Any = None,
@@ -170,6 +173,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         self.approval_timeout = (
             None if approval_timeout is None else checks.seconds("approval_timeout", approval_timeout)
         )
+        self.approval_subject = approval_subject
         self.on_approval_timeout = on_approval_timeout
         self.on_second_approval = on_second_approval
         self.output_type = output_type
@@ -329,6 +333,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
             on_tool_calls=self.on_tool_calls,
             approve=self.approve,
             approval_timeout=self.approval_timeout,
+            approval_subject=self.approval_subject,
             on_approval_timeout=self.on_approval_timeout,
             on_second_approval=self.on_second_approval,
             output_type=self.output_type,

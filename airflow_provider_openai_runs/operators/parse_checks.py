@@ -80,6 +80,8 @@ def check_create(operator: Any, *, unanswered: Unanswered) -> None:
     check_policies(operator)
     check_functions(operator.functions)
     check_approval(operator.approve)
+    if operator.approval_subject is not None:
+        checks.text("approval_subject", operator.approval_subject)
     if operator.output_type is not None:
         check_output_type(operator.output_type)
     checked = operator.output_type is not None or operator.output_path is not None

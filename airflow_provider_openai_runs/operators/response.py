@@ -69,7 +69,13 @@ class CreateResponseOperator(BaseCreateOperator):
     :param extra_body: further parameters of the API, by name.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "completion_window", "output_path", *_FIELDS)
+    template_fields: Sequence[str] = (
+        "conn_id",
+        "completion_window",
+        "output_path",
+        "approval_subject",
+        *_FIELDS,
+    )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "prompt": "json",
         "tools": "json",

@@ -44,6 +44,7 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
         "conn_id",
         "completion_window",
         "output_path",
+        "approval_subject",
         "ref",
         "outputs",
         *_AGAIN,

@@ -25,6 +25,7 @@ TEXT_FIELDS = frozenset(
     {
         "additional_instructions",
         "additional_messages",
+        "approval_subject",
         "assistant_id",
         "conn_id",
         "conversation",

@@ -124,6 +124,8 @@ def _content(name: str, value: Any, *, from_the_model: bool) -> None:
     for index, part in enumerate(value if isinstance(value, list) else ()):
         where = f"{name}[{index}]"
         v.tagged(where, part, _PARTS)
+        if "text" in _PARTS[part["type"]]:
+            v.string(f"{where}.text", part["text"])
         if from_the_model:
             v.one_of(*_FROM_THE_MODEL)(where, part["type"])
         elif part["type"] in _FROM_THE_MODEL:

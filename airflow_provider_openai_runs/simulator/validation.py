@@ -152,6 +152,8 @@ def schema_format(name: str, value: Any, required: tuple[str, ...]) -> None:
 def model(name: str, value: Any) -> None:
     """Accept any model, except those that are called `no-such-...` so that a test can ask for a wrong one."""
     string(name, value)
+    if not value:
+        raise missing(name)
     if value.startswith("no-such-"):
         raise no_such_model(value)
 

@@ -66,13 +66,24 @@ class ApprovalPage:
     :param calls: all that the page is to show, in order.
     :param round_number: which one of the run it is.
     :param store: ``context["task_state_store"]``.
+    :param words: what the model has written beside its calls.
+    :param subject: a template of the page's title; see ``approval_text.subject``.
     """
 
     #: How long to wait for the scheduler to close a page of the past.
     CLOSING_TIMEOUT = timedelta(seconds=1)
 
     def __init__(
-        self, *, ti: Any, ref: RunRef, calls: Sequence[ToolCall], round_number: int, store: Any, log: Logger
+        self,
+        *,
+        ti: Any,
+        ref: RunRef,
+        calls: Sequence[ToolCall],
+        round_number: int,
+        store: Any,
+        log: Logger,
+        words: str | None = None,
+        subject: str | None = None,
     ) -> None:
         self._ti = ti
         self._ref = ref
@@ -80,23 +91,36 @@ class ApprovalPage:
         self._shown = [ShownCall.of(call) for call in self._calls]
         self._store = store
         self._log = log
+        self._words = words
+        self._subject = subject
         self._digests = tuple(map(digest, self._calls))
         self._id = _hash([ref.id, str(round_number), *self._digests])
         #: By this an older version knows the page: by the ids of its calls only.
         self._older_id = _hash([ref.id, *(call.id for call in self._calls)])[:16]
 
-    def show(self) -> OtherPage | None:
+    @staticmethod
+    def can_be_shown() -> bool:
+        """Whether there is an Airflow to show it: ``dag.test()`` would wait for ever."""
+        from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+
+        comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+        return type(comms).__name__ != "InProcessSupervisorComms"
+
+    def show(self, *, deadline: float | None = None, afterwards: str = "") -> OtherPage | None:
         """
         Write the page, so that it waits for an answer. One that shows these calls already is opened again.
 
         Returns the other page if this task instance has shown other calls.
+
+        :param deadline: Unix seconds until which a person may decide.
+        :param afterwards: what happens then, for the person.
         """
         note = ApprovalNote.load(self._store)
         if note is not None and note.page != self._id and note.answered and not _is_refreshed():
             return OtherPage(is_open=False)
         # Also a page of the past is opened: a pause on an answered one ends at once, and Airflow 3.3 may take
         # the exit of the worker that paused for the end of the task (apache/airflow#67287).
-        is_ours = self._write()
+        is_ours = self._write(deadline=deadline, afterwards=afterwards)
         shown = self._id if is_ours else _UNKNOWN
         calls = self._digests if is_ours else note.calls if note else ()
         ApprovalNote(page=shown, answered=False, calls=calls).save(self._store)
@@ -162,17 +186,26 @@ class ApprovalPage:
             describe_calls(approved) if approved else "none",
         )
 
-    def _write(self) -> bool:
+    def _write(self, *, deadline: float | None, afterwards: str) -> bool:
         """Write the page; return whether it is ours that stands there."""
         from airflow.sdk.execution_time.comms import CreateHITLDetailPayload  # noqa: PLC0415
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS  # noqa: PLC0415
 
-        body = approval_text.body(ti=self._ti, ref=self._ref, calls=self._shown, page=self._id)
+        body = approval_text.body(
+            ti=self._ti,
+            ref=self._ref,
+            calls=self._shown,
+            page=self._id,
+            words=self._words,
+            deadline=deadline,
+            afterwards=afterwards,
+        )
+        subject = approval_text.subject(self._subject, ti=self._ti, calls=self._shown, deadline=deadline)
         stored = SUPERVISOR_COMMS.send(
             msg=CreateHITLDetailPayload(
                 ti_id=self._ti.id,
                 options=[APPROVE, REJECT],
-                subject=approval_text.subject(self._ref, len(self._calls)),
+                subject=subject,
                 body=body,
                 # With it the scheduler answers a page whose time is over, and none is left open.
                 defaults=[REJECT],

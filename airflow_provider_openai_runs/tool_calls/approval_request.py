@@ -13,6 +13,7 @@ from airflow_provider_openai_runs.runs.budgets import APPROVAL_NOTICE
 from airflow_provider_openai_runs.runs.errors import ToolCallsPendingError
 from airflow_provider_openai_runs.runs.model import ToolCall
 from airflow_provider_openai_runs.runs.policies import OnApproval
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.tool_calls.answering import GivesUp, NeedsApproval
 from airflow_provider_openai_runs.tool_calls.approval import ApprovalDecision
 from airflow_provider_openai_runs.tool_calls.approval_page import ApprovalPage, OtherPage
@@ -42,13 +43,23 @@ class ApprovalRequest:
 
     def ask(self) -> AwaitPerson | dict[ToolCall, ApprovalDecision] | GivesUp:
         """Show the page and wait for a person; where nobody can be asked, reject the calls or give up."""
-        other = self.page.show()
-        if other is not None:
-            return AwaitPerson(self.page.CLOSING_TIMEOUT) if other.is_open else self._nobody_can(other)
-        ends = [] if self.needed.until is None else [self.needed.until - APPROVAL_NOTICE - self.clock()]
+        if not self.page.can_be_shown():
+            return self._gives_up(
+                f"waits for calls that need a person's approval ({self._names()}), and dag.test() has no "
+                "page for it and would wait for ever. Run the Dag in Airflow, or test it with approve=None."
+            )
+        now = self.clock()
+        ends = [] if self.needed.until is None else [self.needed.until - APPROVAL_NOTICE - now]
         if self.timeout is not None:
             ends.append(self.timeout)
-        return AwaitPerson(timedelta(seconds=max(1.0, min(ends))) if ends else None)
+        seconds = max(1.0, min(ends)) if ends else None
+        other = self.page.show(
+            deadline=None if seconds is None else now + seconds,
+            afterwards="then the task fails" if self.on_timeout == "fail" else "then no call is made",
+        )
+        if other is not None:
+            return AwaitPerson(self.page.CLOSING_TIMEOUT) if other.is_open else self._nobody_can(other)
+        return AwaitPerson(None if seconds is None else timedelta(seconds=seconds))
 
     def decisions(self, event: Mapping[str, Any]) -> dict[ToolCall, ApprovalDecision] | GivesUp:
         """
@@ -60,10 +71,9 @@ class ApprovalRequest:
         if isinstance(decided, OtherPage):
             return self._nobody_can(decided)
         if self.page.is_timeout(event) and self.on_timeout == "fail":
-            names = ", ".join(call.name for call in self.needed.calls)
             return self._gives_up(
-                f"waits for calls that need a person's approval ({names}), and nobody decided in time "
-                "(approval_timeout, completion_window or the run's own end)."
+                f"waits for calls that need a person's approval ({self._names()}), and nobody decided in "
+                "time (approval_timeout, completion_window or the run's own end)."
             )
         return decided
 
@@ -75,6 +85,9 @@ class ApprovalRequest:
             )
         why = "The call was not made: it needs a person's approval, and nobody can be asked a second time."
         return dict.fromkeys(self.needed.calls, ApprovalDecision(approved=False, reason=why))
+
+    def _names(self) -> str:
+        return message_text(", ".join(call.name for call in self.needed.calls))
 
     def _gives_up(self, what: str) -> GivesUp:
         run = self.needed.run

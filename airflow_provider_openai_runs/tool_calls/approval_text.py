@@ -8,35 +8,77 @@ that they cannot close, and what cannot be seen (such as marks that turn the dir
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.text import message_text
-from airflow_provider_openai_runs.tool_calls.approval_shown import ShownCall
+from airflow_provider_openai_runs.runs.times import utc
+from airflow_provider_openai_runs.tool_calls.approval_shown import ShownCall, shown_text
 
 #: Characters of arguments that a page shows; its calls share them, for MySQL takes 64 KiB of text.
 MAX_SHOWN = 8_000
 MAX_NAME = 100
+#: Characters of a subject, and of an argument in it.
+MAX_SUBJECT = 200
+MAX_VALUE = 60
+#: The last characters of what the model wrote beside its calls.
+MAX_WORDS = 1_000
 _WAYS = (
     "**Approve** makes what the form below says. **Reject** makes no call, and the model reads that, with "
     "your comment."
 )
+_PLACE = re.compile(r"\{(\w+)\}")
 _BACKTICKS = re.compile("`+")
 
 
-def subject(ref: RunRef, count: int) -> str:
-    """Return the page's title, of one line."""
-    calls = "1 call" if count == 1 else f"{count} calls"
-    return f"Approve {calls} of {ref.noun} {one_line(ref.id)}?"
+def subject(template: str | None, *, ti: Any, calls: Sequence[ShownCall], deadline: float | None) -> str:
+    """
+    Return the page's title, of one line.
+
+    :param template: with ``{function}``, ``{task}``, ``{dag}``, ``{count}``, ``{deadline}``, and the names of
+        the arguments of a single call; any other name stays as it stands.
+    """
+    arguments = _arguments_of(calls[0]) if len(calls) == 1 else {}
+    names = ", ".join(dict.fromkeys(shown.call.name for shown in calls))
+    values = {
+        **arguments,
+        "function": names,
+        "task": ti.task_id,
+        "dag": ti.dag_id,
+        "count": len(calls),
+        "deadline": utc(deadline),
+    }
+    if template is None:
+        given = ", ".join(f"{name} {value}" for name, value in arguments.items())
+        one = f"{names} of task {ti.task_id}{given and f': {given}'}"
+        text = one if len(calls) == 1 else f"{len(calls)} calls of task {ti.task_id}: {names}"
+    else:
+        text = _filled(template, values)
+    return shown_text(message_text(text, limit=MAX_SUBJECT))
 
 
-def body(*, ti: Any, ref: RunRef, calls: Sequence[ShownCall], page: str) -> str:
+def body(
+    *,
+    ti: Any,
+    ref: RunRef,
+    calls: Sequence[ShownCall],
+    page: str,
+    words: str | None,
+    deadline: float | None,
+    afterwards: str,
+) -> str:
     """
     Return the page's text.
 
     :param page: an id, by which ``is_page`` knows this text again.
+    :param words: what the model has written beside its calls.
+    :param deadline: Unix seconds until which a person may decide.
+    :param afterwards: what happens then.
     """
     where = f" of thread {_code(ref.thread_id)}" if ref.thread_id else ""
     count = "a call" if len(calls) == 1 else f"{len(calls)} calls"
@@ -44,6 +86,8 @@ def body(*, ti: Any, ref: RunRef, calls: Sequence[ShownCall], page: str) -> str:
     task = f"task {_code(ti.task_id)} of Dag {_code(ti.dag_id)}"
     parts = [
         f"The model of {ref.noun} {_code(ref.id)}{where} asks {task} for {count}.",
+        *([] if deadline is None else [f"Decide until **{utc(deadline)}**: {afterwards}."]),
+        *([_words(words)] if words and words.strip() else []),
         *(_section(place, shown, limit=limit) for place, shown in enumerate(calls, 1)),
         _WAYS,
         _mark(page),
@@ -53,7 +97,8 @@ def body(*, ti: Any, ref: RunRef, calls: Sequence[ShownCall], page: str) -> str:
 
 def is_page(text: object, page: str) -> bool:
     """Whether this is the text of a page."""
-    return isinstance(text, str) and text.endswith(_mark(page))
+    # The second one is how an earlier version has marked it.
+    return isinstance(text, str) and text.endswith((_mark(page), f"Page `{page}`"))
 
 
 def one_line(text: str) -> str:
@@ -67,11 +112,34 @@ def _section(place: int, shown: ShownCall, *, limit: int) -> str:
         rest = "the rest cannot be seen here" if shown.editable is None else "the form below holds all"
         notes.append(f"Only the first {limit:,} of {len(text):,} characters are shown; {rest}.")
         text = text[:limit]
-    fence = "`" * max(3, _longest_run(text) + 1)
-    block = f"{fence}{'json' if shown.is_json else 'text'}\n{text}\n{fence}"
+    block = _block(text, "json" if shown.is_json else "text")
     length = f" ({len(name):,} characters)" if len(name) > MAX_NAME else ""
     server = f" of the MCP server {_code(shown.call.server)}" if shown.call.server else ""
     return "\n\n".join([f"### {place}. {_code(name)}{length}{server}", block, *notes])
+
+
+def _words(text: str) -> str:
+    shown = shown_text(str(redact(text.strip())))
+    if len(shown) > MAX_WORDS:
+        shown = f"… {shown[-MAX_WORDS:]}"
+    return f"It wrote before it asked:\n\n{_block(shown, 'text')}"
+
+
+def _block(text: str, language: str) -> str:
+    fence = "`" * max(3, _longest_run(text) + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _arguments_of(shown: ShownCall) -> dict[str, Any]:
+    """Return plain arguments as the page shows them, secrets masked."""
+    found = json.loads(shown.text) if shown.is_json else {}
+    plain = {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
+    return {one_line(name): message_text(value, limit=MAX_VALUE) for name, value in plain.items()}
+
+
+def _filled(template: str, values: Mapping[str, Any]) -> str:
+    # No format string: that would reach into what the values are.
+    return _PLACE.sub(lambda place: str(values.get(place[1], place[0])), template)
 
 
 def _code(text: str) -> str:
@@ -86,4 +154,5 @@ def _longest_run(text: str) -> int:
 
 
 def _mark(page: str) -> str:
-    return f"Page `{page}`"
+    """Return a link's definition, of which no page shows anything."""
+    return f"[page]: #{page}"

@@ -64,6 +64,7 @@ def test_the_arguments_of_the_hook_are_those_that_the_operator_renders(
         "conn_id",
         "completion_window",
         "output_path",
+        "approval_subject",
     }
 
 

@@ -40,10 +40,10 @@ def page_of(scene: Scene, pages: Any) -> Callable[..., ApprovalPage]:
     """Make a page about calls, as each worker does anew."""
     ti = SimpleNamespace(id="01936d3e-0000-7000-8000-000000000001", dag_id="shop", task_id="ask")
 
-    def make(*calls: ToolCall, ref: RunRef = RUN, round_number: int = 1) -> ApprovalPage:
+    def make(*calls: ToolCall, ref: RunRef = RUN, round_number: int = 1, **texts: str | None) -> ApprovalPage:
         log: Any = logging.getLogger()
         return ApprovalPage(
-            ti=ti, ref=ref, calls=calls, round_number=round_number, store=scene.store, log=log
+            ti=ti, ref=ref, calls=calls, round_number=round_number, store=scene.store, log=log, **texts
         )
 
     return make
@@ -104,11 +104,44 @@ def test_the_page_shows_run_task_functions_and_arguments(
 ) -> None:
     page_of(REFUND, MAIL).show()
 
-    assert pages.page.subject == "Approve 2 calls of thread run run_1?"
+    assert pages.page.subject == "2 calls of task ask: refund, send_mail"
     assert pages.page.options == ["Approve", "Reject"]
     assert pages.page.defaults == ["Reject"]
     for shown in ("`run_1`", "`thread_1`", "`ask`", "`shop`", "`refund`", '"order": "A-17"', "`send_mail`"):
         assert shown in pages.page.body
+
+
+@pytest.mark.parametrize(
+    ("template", "subject"),
+    [
+        (None, "refund of task ask: order A-17, amount 12.5"),
+        ("{function} of {dag}.{task}: order {order}, {amount}", "refund of shop.ask: order A-17, 12.5"),
+        ("{count} until {deadline}, {nothing} {order.__class__}", "1 until {}, {nothing} {order.__class__}"),
+    ],
+)
+def test_the_subject_says_function_task_and_arguments_by_a_template_of_ones_own(
+    page_of: Callable[..., ApprovalPage], pages: Any, template: str | None, subject: str
+) -> None:
+    page_of(REFUND, subject=template).show(deadline=1_700_000_000.0)
+    assert pages.page.subject == subject.replace("{}", "2023-11-14 22:13:20 UTC")
+
+
+def test_the_page_has_the_models_last_words_the_deadline_and_no_number_of_its_own(
+    page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    words = f"{'long ago ' * 500}Ann's cup came broken, so I refund it."
+    page_of(REFUND, words=words).show(deadline=1_700_000_000.0, afterwards="then no call is made")
+
+    read = MarkdownIt("commonmark").render(pages.page.body)
+    assert "came broken, so I refund it." in read
+    assert len(read) < 2_500
+    assert "Decide until <strong>2023-11-14 22:13:20 UTC</strong>: then no call is made." in read
+    assert "[page]" not in read
+
+
+def test_a_page_that_an_earlier_version_has_written_is_known_again() -> None:
+    assert approval_text.is_page("What to do?\n\nPage `abc`", "abc")
+    assert not approval_text.is_page("What to do?\n\nPage `abd`", "abc")
 
 
 def test_the_form_holds_arguments_to_edit_a_choice_for_each_of_several_calls_and_a_comment(
@@ -146,16 +179,25 @@ WORDS = st.text(st.sampled_from("`~#\n\r\t []()!<>*_\\|\"'ab\u2028\u202e\0"), ma
 def test_what_the_model_writes_cannot_leave_its_code(name: str, text: str, as_json: bool) -> None:
     shown = ShownCall.of(ToolCall(id="c", name=name, arguments=json.dumps({text: text}) if as_json else text))
     ti = SimpleNamespace(dag_id="shop", task_id="ask")
-    found = approval_text.body(ti=ti, ref=RUN, calls=[shown], page="abc")
+    found = approval_text.body(
+        ti=ti,
+        ref=RUN,
+        calls=[shown],
+        page="abc",
+        words=f"a{text}a",
+        deadline=0.0,
+        afterwards="then none is made",
+    )
 
     blocks = MarkdownIt("commonmark").parse(found)
+    assert "abc" not in MarkdownIt("commonmark").render(found)
+    assert approval_text.is_page(found, "abc")
     inline = [child.type for block in blocks for child in block.children or []]
     assert [block.tag for block in blocks if block.type == "heading_open"] == ["h3"]
-    assert [block.type for block in blocks if block.type in {"fence", "code_block", "html_block"}] == [
-        "fence"
-    ]
+    code = [block.type for block in blocks if block.type in {"fence", "code_block", "html_block"}]
+    assert code == ["fence", "fence"]
     assert set(inline) <= {"text", "code_inline", "strong_open", "strong_close"}
-    assert inline.count("code_inline") == 6  # run, thread, task, Dag, function, page
+    assert inline.count("code_inline") == 5  # run, thread, task, Dag, function
     assert not {"\u202e", "\u2028", "\0"} & set(found)
 
 

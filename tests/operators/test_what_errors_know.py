@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from airflow_provider_openai_runs.exceptions import (
     RunNotFoundError,
     RunTimeoutError,
 )
+from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.operators import GetResponseOperator
 from airflow_provider_openai_runs.sensors import ResponseSensor
 from airflow_provider_openai_runs.simulator import Fault, Scenario
@@ -79,6 +83,16 @@ def test_the_error_of_a_read_or_a_sensor_names_the_run(scene: Scene) -> None:
         assert error.url == "https://runs.example/resp_unknown"
 
 
+@pytest.mark.parametrize("twin", ["", "a"])
+@pytest.mark.parametrize("method", ["retrieve", "cancel"])
+def test_the_error_of_a_hooks_call_names_the_run_too(scene: Scene, method: str, twin: str) -> None:
+    ref = {"kind": "response", "id": "resp_unknown", "conn_id": "openai_default"}
+    call = getattr(OpenAIRunsHook(), f"{twin}{method}")
+    with pytest.raises(RunNotFoundError) as raised:
+        asyncio.run(call(ref)) if twin else call(ref)
+    assert raised.value.ref == ref
+
+
 # -- the log -------------------------------------------------------------------------------------------------
 
 
@@ -104,6 +118,27 @@ def test_the_line_of_a_timeout_tells_the_fate_within_what_is_seen(scene: Scene, 
 
     assert "did not end within completion_window=0.2" in lines[-1][:SEEN]
     assert "The run was cancelled." in lines[-1][:SEEN]
+
+
+def test_failed_polls_are_warnings_and_the_error_of_the_timeout_has_the_last_one(
+    scene: Scene, create: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=500))
+    broken = Fault(method="GET", status=500, message="The disk is full.", times=None)
+    scene.simulator.fault(replace(broken, path="^/responses/"), replace(broken, path="/runs/"))
+    operator = create(completion_window=1, timeouts={"delete": 0.1})
+    scene.log_of(operator)
+    lines: list[tuple[int, str]] = []
+
+    def write(level: int, text: str, arguments: tuple[Any, ...], **_: Any) -> None:
+        lines.append((level, text % arguments if arguments else text))
+
+    monkeypatch.setattr(operator.log, "_log", write)
+    error = caught(scene, operator, RunTimeoutError)
+
+    (level,) = {level for level, text in lines if "Could not poll the run, going on: HTTP 500" in text}
+    assert level == logging.WARNING
+    assert "HTTP 500: The disk is full" in str(error)
 
 
 def test_the_line_of_a_deferral_shows_the_command_that_finds_a_missing_triggerer(

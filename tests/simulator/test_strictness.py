@@ -92,6 +92,12 @@ def test_every_type_of_item_and_tool_of_the_sdk_is_known() -> None:
             "missing_required_parameter",
         ),
         (
+            message("user", {"type": "input_text", "text": 5}),
+            "Invalid type for 'input[0].content[0].text': expected a string, but got an integer instead.",
+            "input[0].content[0].text",
+            "invalid_type",
+        ),
+        (
             message("user", "x"),
             "Invalid type for 'input[0].content[0]': expected an object, but got a string instead.",
             "input[0].content[0]",
@@ -140,6 +146,9 @@ def test_an_unknown_type_of_item_is_refused(http: httpx2.Client) -> None:
 @pytest.mark.parametrize(
     ("change", "param", "code"),
     [
+        ({"model": ""}, "model", "missing_required_parameter"),
+        ({"input": ""}, "input", "missing_required_parameter"),
+        ({"input": []}, "input", "missing_required_parameter"),
         ({"tools": [{"type": "magic"}]}, "tools[0].type", "invalid_value"),
         ({"tools": [{"type": "code_interpreter"}]}, "tools[0].container", "missing_required_parameter"),
         ({"tools": [{"type": "file_search"}]}, "tools[0].vector_store_ids", "missing_required_parameter"),
