@@ -223,11 +223,13 @@ def test_a_log_has_a_line_for_each_change_and_none_for_each_poll(
     waits = trigger(deadline=time.time() + 5000)
     lines = scene.log_of(waits)
 
+    def go_on_after(polls: int) -> None:
+        until(lambda: scene.simulator.count("GET", "^/responses/") >= polls)
+        scene.simulator.advance(600)
+
     def go_on() -> None:
-        for _ in range(2):
-            enough = scene.simulator.count("GET", "^/responses/") + 3
-            until(lambda enough=enough: scene.simulator.count("GET", "^/responses/") >= enough)
-            scene.simulator.advance(600)
+        go_on_after(3)
+        go_on_after(6)
 
     clock = threading.Thread(target=go_on)
     clock.start()
