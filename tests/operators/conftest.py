@@ -8,8 +8,29 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_openai_runs.attempts import end_run, kill
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from tests.support.scene import Scene
+
+#: How long a kill asks, polls and waits (``runs/budgets.py``).
+_KILL_SECONDS = [
+    *("KILL_SECONDS", "KILL_ASK_SECONDS", "KILL_ASK_ON_LAST_TRY", "KILL_POLL_SECONDS", "KILL_RECORD_SECONDS"),
+]
+
+
+@pytest.fixture
+def kill_seconds() -> None:
+    """Keep the seconds that a kill has, for tests about them."""
+
+
+@pytest.fixture(autouse=True)
+def _kills_take_their_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a killed attempt the time that its end takes on a busy machine, but in tests of that time."""
+    if "kill_seconds" in request.fixturenames:
+        return
+    for module in (end_run, kill):
+        for name in (name for name in _KILL_SECONDS if hasattr(module, name)):
+            monkeypatch.setattr(module, name, 10 * getattr(module, name))
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def until_called(scene: Scene) -> Callable[..., Any]:
     """Begin a deferred task, and return the event with which its worker is to answer the calls."""
 
     def begin(operator: Any, context: dict[str, Any]) -> Any:
-        with pytest.raises(TaskDeferred) as deferred:
+        with scene.time_stands_still(), pytest.raises(TaskDeferred) as deferred:
             operator.execute(context)
         return scene.fire(deferred.value.trigger)
 
@@ -180,13 +180,14 @@ def test_the_deadline_of_the_first_round_is_that_of_all(scene: Scene, create: Ma
     scene.simulator.script(calls("Oslo", "Rome", "Lima"))
     operator = create(functions=[weather], deferrable=True, completion_window=77)
     deadlines = []
-    with pytest.raises(TaskDeferred) as deferred:
+    with scene.time_stands_still(), pytest.raises(TaskDeferred) as deferred:
         operator.execute(scene.context)
     for _ in range(3):
         trigger = deferred.value.trigger
         deadlines.append(trigger.serialize()[1]["deadline"])
-        with pytest.raises(TaskDeferred) as deferred:
-            operator.execute_complete(scene.context, scene.fire(trigger))
+        event = scene.fire(trigger)
+        with scene.time_stands_still(), pytest.raises(TaskDeferred) as deferred:
+            operator.execute_complete(scene.context, event)
     trigger = deferred.value.trigger
     deadlines.append(trigger.serialize()[1]["deadline"])
     found = operator.execute_complete(scene.context, scene.fire(trigger))

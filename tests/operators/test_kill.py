@@ -163,6 +163,7 @@ def test_cancel_on_kill_false_leaves_the_run(
     assert len(scene.simulator.active()) == 1
 
 
+@pytest.mark.usefixtures("kill_seconds")
 def test_a_server_that_does_not_answer_does_not_hold_the_kill_up(
     scene: Scene, respond: Make, start: Callable[..., Future[Any]]
 ) -> None:

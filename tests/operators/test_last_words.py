@@ -18,6 +18,8 @@ from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.support.scene import FakeTaskInstance, Make, Scene
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.usefixtures("kill_seconds")
+
 LONG = Scenario(queued=0.02, in_progress=500)
 QUICK = Scenario(queued=0.01, in_progress=0.02)
 #: The run itself, and what is read of it besides.

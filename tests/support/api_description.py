@@ -214,7 +214,10 @@ DESCRIPTION: dict[str, Any] = {
     "paths": {
         "/assistants": {"post": _operation(fields(["model"], model=ID, name=TEXT, instructions=TEXT))},
         "/conversations": {"post": _operation(fields(items=items(_INPUT_ITEM), metadata=METADATA))},
-        "/conversations/{conversation_id}/items": {"post": _operation(fields(items=items(_INPUT_ITEM)))},
+        "/conversations/{conversation_id}/items": {
+            "post": _operation(fields(items=items(_INPUT_ITEM))),
+            "get": _operation(after=ID, limit=_PAGE["limit"], order=_PAGE["order"], include=items(TEXT)),
+        },
         "/responses": {"post": _operation(CREATE_RESPONSE)},
         "/responses/{response_id}": {"get": _operation(include=items(TEXT)), "delete": _operation()},
         "/responses/{response_id}/cancel": {"post": _operation()},

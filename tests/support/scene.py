@@ -13,7 +13,8 @@ import asyncio
 import copy
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -223,6 +224,15 @@ class Scene:
                 step = partial(resume, deferred.method_name, kwargs, context)
 
     # -- the simulator, past the package
+
+    @contextmanager
+    def time_stands_still(self) -> Iterator[None]:
+        """Keep the simulator's runs as they are, however slow a worker is; only ``advance`` moves them."""
+        clock = self.simulator._store.clock
+        now = clock.now() - clock._skipped
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(clock, "now", lambda: now + clock._skipped)
+            yield
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         """Send a request to the simulator's API as somebody else."""

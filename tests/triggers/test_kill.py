@@ -28,6 +28,7 @@ def killed(scene: Scene, mocker: MockerFixture) -> Callable[..., list[str]]:
         map_index: int = -1,
         asked: str | None = None,
         thread_id: str | None = None,
+        ask_seconds: float = 60.0,
         **arguments: Any,
     ) -> list[str]:
         if asked is None:
@@ -46,7 +47,7 @@ def killed(scene: Scene, mocker: MockerFixture) -> Callable[..., list[str]]:
         # The last answer comes again and again.
         asend = mocker.AsyncMock(side_effect=itertools.chain(answers, itertools.repeat(answers[-1])))
         mocker.patch.object(task_state, "TRIGGER_ASK_PAUSE", 0.02)
-        mocker.patch.object(completion, "TRIGGER_ASK_SECONDS", 0.1)
+        mocker.patch.object(completion, "TRIGGER_ASK_SECONDS", ask_seconds)
         mocker.patch(
             "airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS",
             # Airflow below 3.3 masks secrets through it, too.
@@ -159,7 +160,7 @@ def test_airflow_is_asked_again_until_it_can_say(scene: Scene, killed: Callable[
 def test_a_run_of_whose_task_airflow_says_nothing_is_left_and_named(
     scene: Scene, killed: Callable[..., list[str]]
 ) -> None:
-    lines = killed(RuntimeError("Airflow does not answer"))
+    lines = killed(RuntimeError("Airflow does not answer"), ask_seconds=0.1)
 
     (run,) = scene.simulator.active()
     assert any(run["id"] in line and "left running and billing" in line for line in lines)
@@ -172,7 +173,7 @@ def test_an_airflow_that_never_answers_does_not_hold_the_trigger(
         await asyncio.Event().wait()
 
     mocker.patch.object(task_state, "_asked", never)
-    lines = killed({"ask": "failed"})
+    lines = killed({"ask": "failed"}, ask_seconds=0.1)
 
     assert len(scene.simulator.active()) == 1
     assert "did not say" in lines[-1]
