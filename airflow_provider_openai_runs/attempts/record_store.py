@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError, Record
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.task_store import TaskStore
 from airflow_provider_openai_runs.wire import wire_of
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
 KEY = "openai_run"
-_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RecordStore:
     """
 
     def __init__(self, store: Any, *, log: Logger) -> None:
-        self._store = store
+        self._store = None if store is None else TaskStore(store=store, key=KEY)
         self._log = log
         self._is_known = False
         self._known: Record | None = None
@@ -50,7 +50,7 @@ class RecordStore:
         A store that cannot be read is an error: not to know may pay twice. A record that cannot be read, or
         names a kind of run that this version does not know, is ``unreadable``.
         """
-        record = Record.from_json(self._store.get(KEY)) if self.is_kept else None
+        record = Record.from_json(self._store.load()) if self._store is not None else None
         if record is not None and record.run is not None:
             try:
                 wire_of(record.run.ref.kind)
@@ -70,14 +70,9 @@ class RecordStore:
 
         :raises NoLongerOwnerError: if a later attempt has taken over.
         """
-        if self.is_kept:
-            try:
-                self._set(record)
-                self._know(record)
-            except Exception as error:
-                if _status_of(error) == _NOT_FOUND:
-                    raise NoLongerOwnerError from error
-                raise
+        if self._store is not None:
+            self._store.save(record.to_json())
+            self._know(record)
         return SavedIntent(record)
 
     def save(self, record: Record | None) -> None:
@@ -88,34 +83,20 @@ class RecordStore:
 
         :raises NoLongerOwnerError: if a later attempt has taken over.
         """
-        if not self.is_kept:
+        if self._store is None:
             return
         self._know(record)
         try:
             if record is None:
-                self._store.delete(KEY)
+                self._store.delete()
             else:
-                self._set(record)
-        except Exception as error:
-            if record is not None and _status_of(error) == _NOT_FOUND:
-                raise NoLongerOwnerError from error
+                self._store.save(record.to_json())
+        except NoLongerOwnerError:
+            raise
+        except Exception as error:  # noqa: BLE001 # of Airflow, whatever it is
             self._log.warning(
                 "Could not write the record of the run; a retry may not find it: %s", message_text(error)
             )
 
     def _know(self, record: Record | None) -> None:
         self._is_known, self._known = True, record
-
-    def _set(self, record: Record) -> None:
-        self._store.set(KEY, record.to_json(), **_never_expires())
-
-
-def _never_expires() -> dict[str, Any]:
-    from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # noqa: PLC0415 # 3.3+, as the store
-
-    return {"retention": NEVER_EXPIRE}
-
-
-def _status_of(error: Exception) -> object:
-    detail = getattr(getattr(error, "error", None), "detail", None)
-    return detail.get("status_code") if isinstance(detail, dict) else None

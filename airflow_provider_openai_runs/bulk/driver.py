@@ -46,8 +46,6 @@ FENCE_EVERY = 5.0
 KILL_SECONDS = 4.5
 #: Of these, how long Airflow is asked whether the task goes on.
 KILL_ASK_SECONDS = 1.5
-#: Cancels at once.
-CANCELS_AT_ONCE = 100
 #: A worker that has had nothing to do but to wait for so long hands the wait over: that costs about 12 s.
 DEFERS_AFTER = 60.0
 _RUNNING = "running"
@@ -109,7 +107,6 @@ class BulkDriver:
         :raises OpenAIRunError: if the input cannot be read.
         """
         self._owner_at = self.clock()
-        self._cancels_gate = asyncio.Semaphore(CANCELS_AT_ONCE)
         self._start(self._fence())
         self._start(self._progress())
         try:
@@ -250,8 +247,7 @@ class BulkDriver:
         self.attempt.on_polled(run.row, await self.io.poll(run), now=self.clock())
 
     async def _cancel(self, run: NewRun) -> None:
-        async with self._cancels_gate:
-            ended = await self.io.cancel(run)
+        ended = await self.io.cancel(run)
         self.attempt.on_cancelled(run.row, ended, now=self.clock())
 
     async def _write_part(self, command: WritePart) -> None:
@@ -284,8 +280,7 @@ class BulkDriver:
                 self._start_paid(self._end_unknown(run))
 
     async def _end_unknown(self, run: NewRun) -> None:
-        async with self._cancels_gate:
-            ended = await self.io.cancel(run)
+        ended = await self.io.cancel(run)
         if isinstance(ended, RequestFailure):
             self.log.error("Row %d: run %s may be running and billing: %s", run.row, run.id, ended)
         else:

@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import httpx2
 
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.transport import driver, sdk
 from airflow_provider_openai_runs.transport.failures import (
     UseSdkInsteadError,
@@ -77,15 +78,24 @@ class Client:
     A client of the SDK, and the fast way for its polls as long as there is one.
 
     :param name: the connection, for the log.
+    :param beside_polls: how many other requests may be under way at once.
     """
 
-    def __init__(self, client: openai.AsyncOpenAI, fast: FastPolls | None, *, log: Any, name: str) -> None:
+    def __init__(
+        self,
+        client: openai.AsyncOpenAI,
+        fast: FastPolls | None,
+        *,
+        log: Any,
+        name: str,
+        beside_polls: int = _CONNECTIONS_BESIDE_POLLS,
+    ) -> None:
         self._sdk = client
         self._fast = fast
         self._uses_fast = fast is not None
         self._log = log
         self._name = name
-        self._gate = asyncio.Semaphore(_CONNECTIONS_BESIDE_POLLS if fast else _CONNECTIONS)
+        self._gate = asyncio.Semaphore(beside_polls if fast else _CONNECTIONS)
         self._calls = 0
         self._retired = False
 
@@ -103,6 +113,7 @@ class Client:
                 except UseSdkInsteadError:
                     self._use_sdk_from_now_on()
             async with self._gate:
+                _check_in_time(request)
                 return await sdk.asend(self._sdk, request)
         finally:
             self._calls -= 1
@@ -134,6 +145,12 @@ class Client:
             await self._sdk.close()
 
 
+def _check_in_time(request: ApiRequest[Any]) -> None:
+    if request.leave_by is not None and time.monotonic() >= request.leave_by:
+        late = RequestFailure(kind=FailureKind.NOT_SENT, text="It could not leave in time, and was not sent")
+        raise ApiRequestFailed(late, pays=request.pays)
+
+
 async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
     """
     Send a GET request past the SDK's client, as that would have sent it.
@@ -160,11 +177,16 @@ async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
 
 
 class SharedClient:
-    """The client of one connection on one event loop, and the waits that use it."""
+    """
+    The client of one connection on one event loop, and the waits that use it.
 
-    def __init__(self, owner: ClientOwner) -> None:
+    :param beside_polls: how many requests that are no polls may be under way at once.
+    """
+
+    def __init__(self, owner: ClientOwner, *, beside_polls: int = _CONNECTIONS_BESIDE_POLLS) -> None:
         self.users = 0
         self._owner = owner
+        self._beside_polls = beside_polls
         self._source: Any = None
         self._read_at = 0.0
         #: Whether its key was refused since.
@@ -271,14 +293,21 @@ class SharedClient:
         http_client = BoundedAsyncClient(limits=limits, verify=tls)
         client = self._owner.build_async_client(connection, extras, http_client)
         fast = FastPolls(client, tls=tls) if FastPolls.can_serve(client) else None
-        return Client(client, fast, log=self._owner.log, name=self._owner.conn_id)
+        name, beside_polls = self._owner.conn_id, self._beside_polls
+        return Client(client, fast, log=self._owner.log, name=name, beside_polls=beside_polls)
 
 
 @asynccontextmanager
-async def shared(owner: ClientOwner) -> AsyncIterator[SharedClient]:
-    """Use the connection's client of the running event loop; the last one to leave closes it."""
+async def shared(
+    owner: ClientOwner, *, beside_polls: int = _CONNECTIONS_BESIDE_POLLS
+) -> AsyncIterator[SharedClient]:
+    """
+    Use the connection's client of the running event loop; the last one to leave closes it.
+
+    :param beside_polls: of the first one, how many requests that are no polls may be under way at once.
+    """
     of_loop = _clients.setdefault(asyncio.get_running_loop(), {})
-    client = of_loop.setdefault(owner.conn_id, SharedClient(owner))
+    client = of_loop.setdefault(owner.conn_id, SharedClient(owner, beside_polls=beside_polls))
     client.users += 1
     try:
         yield client
