@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from airflow_provider_openai_runs.bulk.inputs import InputHead
 from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
@@ -20,12 +21,24 @@ class TaskHead:
     :param conn_id: by which the runs are created, and ended.
     :param began_at: Unix seconds, of the generation's first attempt.
     :param fingerprint: a short hash of each of the operator's arguments, by name.
+    :param task: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :param token_prefix: what the tokens of all its creates begin with.
     """
 
     conn_id: str
     input: InputHead
     began_at: float
     fingerprint: Mapping[str, str]
+    task: Mapping[str, Any] = field(default_factory=dict)
+    token_prefix: str = ""
+
+    def token_of(self, row: int, creates: int) -> str:
+        """
+        Return the token of a create, which its run has in its metadata.
+
+        :param creates: how many creates of the row there were before.
+        """
+        return f"{self.token_prefix}{row}.{creates}"
 
     def to_bytes(self) -> bytes:
         """Return the form that is stored."""
@@ -34,6 +47,8 @@ class TaskHead:
             "began_at": self.began_at,
             "input": self.input.to_json(),
             "fingerprint": dict(self.fingerprint),
+            "task": dict(self.task),
+            "token_prefix": self.token_prefix,
         }
         return json.dumps(values, indent=1).encode()
 
@@ -51,6 +66,8 @@ class TaskHead:
                 began_at=float(value["began_at"]),
                 input=InputHead.from_json(value["input"]),
                 fingerprint=dict(value["fingerprint"]),
+                task=dict(value["task"]),
+                token_prefix=str(value["token_prefix"]),
             )
         except (LookupError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None

@@ -11,13 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs.bulk.rows import Row, of_file, of_items, with_request, with_unique_ids
+from airflow_provider_openai_runs.bulk.rows import (
+    Row,
+    check_form,
+    of_file,
+    of_items,
+    with_request,
+    with_unique_ids,
+)
 from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError, RunStorageError
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.storage import OutputStore
 
 if TYPE_CHECKING:
@@ -70,6 +79,7 @@ class BulkInput:
     """
     The rows of a task; threads may read it, each for itself.
 
+    :param source: gives the rows as they stand there, from the first one on.
     :param request: the user's function from a row's values to the arguments that differ.
     :param resubmits_lost: whether creates that were lost in an earlier task are among them.
     """
@@ -81,7 +91,7 @@ class BulkInput:
 
     def rows(self) -> Iterator[Row]:
         """
-        Yield the rows from the first one on, with arguments as their values, without those left out.
+        Yield the rows from the first one on, with arguments as values, without those left out.
 
         :raises RunRequestError: if the file cannot be read as what its name says.
         :raises RunStorageError: if the storage does not give it.
@@ -90,8 +100,8 @@ class BulkInput:
         return with_unique_ids(with_request(kept, self.request))
 
     def is_skipped(self, row: Row) -> bool:
-        """Whether a row is left out: its create was lost in an earlier task, and may have been accepted."""
-        return row.lost is not None and not self.resubmits_lost
+        """Whether a row is left out: a run of it was lost sight of in an earlier task, and may be going."""
+        return row.may_have_run and not self.resubmits_lost
 
 
 def open_input(
@@ -117,7 +127,12 @@ def open_input(
         head, source = _of_path(input_path, log=log)
     else:
         head, source = _of_list(items)
-    return BulkInput(head=head, source=source, request=request, resubmits_lost=on_lost_create == "resubmit")
+    return BulkInput(
+        head=head,
+        source=source,
+        request=request,
+        resubmits_lost=on_lost_create == "resubmit",
+    )
 
 
 def _of_list(items: object) -> tuple[InputHead, Callable[[], Iterator[Row]]]:
@@ -156,25 +171,42 @@ def _too_large(what: str) -> RunRequestError:
 
 
 def _of_path(path: str, *, log: Logger) -> tuple[InputHead, Callable[[], Iterator[Row]]]:
+    check_form(path)
     store = OutputStore(path, log=log, argument="input_path")
     try:
         info = store.info()
     except FileNotFoundError:
         raise checks.invalid("input_path", path, "there is no such file") from None
     found = next((info[name] for name in _VERSIONS if info.get(name)), None)
-    version = str(found) if found is not None else _hash(store)
+    version = str(found) if found is not None else _hash(path, store)
     head = InputHead(path=store.uri(), size=info.get("size"), version=version)
 
     def source() -> Iterator[Row]:
-        with store.open() as file:
+        with _errors(path), store.open() as file:
             yield from of_file(path, file)
 
     return head, source
 
 
-def _hash(store: OutputStore) -> str:
+@contextmanager
+def _errors(path: str) -> Iterator[None]:
+    """Name what whichever library raises in the middle of a file."""
+    shown = checks.shown("input_path", path)
+    try:
+        yield
+    except OpenAIRunError:
+        raise
+    except FileNotFoundError:
+        raise RunRequestError(f"{shown}: the file is gone.") from None
+    except Exception as error:  # noqa: BLE001 # see above
+        raise RunStorageError(
+            f"{shown} could not be read: {message_text(f'{type(error).__name__}: {error}')}."
+        ) from None
+
+
+def _hash(path: str, store: OutputStore) -> str:
     digest = hashlib.sha256()
-    with store.open() as file:
+    with _errors(path), store.open() as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()

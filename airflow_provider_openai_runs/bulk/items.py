@@ -105,6 +105,11 @@ class Items:
         """Return how many items stand there, of those that the journal names."""
         return self._states.count(state)
 
+    @property
+    def end(self) -> int:
+        """The number after the last row that the journal names."""
+        return len(bytes(self._states).rstrip(b"\0"))
+
     def rows(self, state: ItemState) -> Iterator[int]:
         """Yield the rows of the items that stand there, of those that the journal names."""
         row = self._states.find(state)

@@ -5,109 +5,150 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_openai_runs.bulk import table
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
-from airflow_provider_openai_runs.bulk.reading import VERSION
+from airflow_provider_openai_runs.bulk.reading import VERSION, lines_of, results_of
 from airflow_provider_openai_runs.bulk.rows import Row
-from airflow_provider_openai_runs.bulk.storage import FAILED, MANIFEST, RESULTS, StorageFolder
+from airflow_provider_openai_runs.bulk.storage import FAILED, MANIFEST, PARQUET, RESULTS, StorageFolder
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.text import message_text
+
+#: What may have become of an item; every item is in one of these counts.
+FATES = ("succeeded", "failed", "lost", "skipped", "active", "not_created")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """
-    What became of the items of a task.
+    What became of the items of a task. Paths are relative to the manifest's folder.
 
-    :param rows: in the input; ``succeeded``, ``failed``, ``lost``, ``skipped``, ``active`` and
-        ``not_created`` sum to it.
-    :param skipped: left out: their create was lost in an earlier task.
-    :param active: with a run that may be going and billing.
-    :param not_created: without a final word and without a run.
-    :param usage: sums of tokens.
+    :param counts: items by fate, all of ``FATES``. ``skipped`` were left out, since an earlier task may have
+        created a run; ``active`` may be going and billing; ``not_created`` cost nothing.
+    :param usage: sums of tokens, by the name in a result's ``usage``.
     :param seconds: since the generation began.
-    :param parts: files of results, below the manifest's folder.
+    :param parts: files of results.
     :param stopped: why nothing more was created; None where all was.
+    :param failed: the items without a success, as an input; None where there is none.
+    :param parquet: all items as one table; None without pyarrow.
+    :param input_error: why the input could not be read once more; ``failed`` then lacks what was asked for.
     """
 
-    rows: int
-    succeeded: int
-    failed: int
-    lost: int
-    skipped: int
-    active: int
-    not_created: int
+    counts: Mapping[str, int]
     seconds: float
     parts: tuple[str, ...]
     usage: Mapping[str, int] = field(default_factory=dict)
     stopped: str | None = None
-    failed_path: str | None = None
-    parquet_path: str | None = None
+    failed: str | None = None
+    parquet: str | None = None
+    input_error: str | None = None
 
     @property
-    def counts(self) -> dict[str, int]:
-        """The counts by their names; all but the first sum to the first."""
-        names = ("rows", "succeeded", "failed", "lost", "skipped", "active", "not_created")
-        return {name: getattr(self, name) for name in names}
+    def rows(self) -> int:
+        """How many items the input has."""
+        return sum(self.counts.values())
 
     def to_bytes(self) -> bytes:
         """Return the form that is stored."""
         values = {
             "version": VERSION,
-            "counts": self.counts,
+            "rows": self.rows,
+            "counts": dict(self.counts),
             "usage": dict(self.usage),
             "seconds": self.seconds,
             "stopped": self.stopped,
-            "failed": self.failed_path,
-            "parquet": self.parquet_path,
+            "failed": self.failed,
+            "parquet": self.parquet,
+            "input_error": self.input_error,
             "parts": self.parts,
         }
         return json.dumps(values, indent=1).encode()
 
 
 def conclude(
-    folder: StorageFolder, source: BulkInput, items: Items, *, seconds: float, stopped: str | None = None
+    folder: StorageFolder,
+    source: BulkInput,
+    items: Items,
+    *,
+    seconds: float,
+    stopped: str | None = None,
+    token_of: Callable[[int], str] | None = None,
+    as_table: bool | None = None,
 ) -> Manifest:
     """
-    Write ``failed.jsonl`` and the manifest, which comes last: where it is, all is.
+    Write ``failed.jsonl``, the table and the manifest, which comes last: where it is, all is.
+
+    It takes one pass over the input, and one over the results.
 
     :param items: as the journal tells them.
     :param seconds: since the generation began.
     :param stopped: why nothing more was created.
+    :param token_of: of a row whose create may have been sent and has no answer.
+    :param as_table: whether to write a Parquet file; None writes one where pyarrow is installed.
     :raises RunStorageError: if the storage does not take it; to do it again writes the same.
+    :raises RunRequestError: if a table is asked for, and there is no pyarrow.
     """
-    counts: Counter[str] = Counter()
+    rows = _Rows(source, items)
+    counts = dict.fromkeys(FATES, 0)
     errors = _errors(folder, items)
     with tempfile.NamedTemporaryFile() as file:
-        for row in source.source():
+        for row in rows:
             fate = _fate(source, items, row)
             counts[fate] += 1
-            if fate not in {"succeeded", "skipped"}:
-                file.write(_failed_line(row, fate, *errors.get(row.number, (None, None))))
-        file.flush()
+            if fate != "succeeded":
+                found = errors.get(row.number, {})
+                file.write(row.to_failed_line(_failure(items, row, fate, found, token_of)))
         has_failed = file.tell() > 0
         if has_failed:
+            file.flush()
             folder.put(Path(file.name), FAILED)
+    parts = tuple(f"{RESULTS}/{part.name}" for part in items.parts)
+    has_table = table.is_possible() if as_table is None else as_table
+    if has_table:
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+            table.write(Path(file.name), results_of(folder, parts, failed=True))
+            folder.put(Path(file.name), PARQUET)
     manifest = Manifest(
-        rows=counts.total(),
-        succeeded=counts["succeeded"],
-        failed=counts["failed"],
-        lost=counts["lost"],
-        skipped=counts["skipped"],
-        active=counts["active"],
-        not_created=counts["not_created"],
+        counts=counts,
         seconds=round(seconds, 3),
-        parts=tuple(f"{RESULTS}/{part.name}" for part in items.parts),
+        parts=parts,
         usage=dict(items.usage),
         stopped=stopped,
-        failed_path=FAILED if has_failed else None,
+        failed=FAILED if has_failed else None,
+        parquet=PARQUET if has_table else None,
+        input_error=rows.error,
     )
     folder.write(manifest.to_bytes(), MANIFEST)
     return manifest
+
+
+class _Rows:
+    """
+    The rows of an input, and those beyond it that the journal knows.
+
+    :ivar error: why the input could not be read to its end. What was paid for is listed all the same.
+    """
+
+    def __init__(self, source: BulkInput, items: Items) -> None:
+        self._source = source
+        self._items = items
+        self.error: str | None = None
+
+    def __iter__(self) -> Iterator[Row]:
+        number = -1
+        try:
+            for row in self._source.source():
+                yield row
+                number = row.number
+        except RunRequestError as error:
+            self.error = message_text(error)
+        known = max(self._items.end, self._source.head.rows or 0)
+        yield from (Row(number=beyond) for beyond in range(number + 1, known))
 
 
 def _fate(source: BulkInput, items: Items, row: Row) -> str:
@@ -120,24 +161,27 @@ def _fate(source: BulkInput, items: Items, row: Row) -> str:
             return state.name.lower()
 
 
-def _errors(folder: StorageFolder, items: Items) -> dict[int, tuple[str | None, str | None]]:
-    """Return error and token of the items without a success, from the parts that have some."""
+def _errors(folder: StorageFolder, items: Items) -> dict[int, dict[str, str]]:
+    """Return error and token of the items that failed, from the parts that have some."""
     return {
-        value["row"]: (value.get("error"), value.get("token"))
+        value["row"]: {name: value[name] for name in ("error", "token") if name in value}
         for part in items.parts
         if part.failed or part.lost
-        for value in _lines(folder.read(RESULTS, part.name))
+        for value in lines_of(folder, f"{RESULTS}/{part.name}")
         if value["state"] != "succeeded"
     }
 
 
-def _lines(content: bytes) -> Iterator[dict[str, Any]]:
-    return map(json.loads, content.splitlines())
-
-
-def _failed_line(row: Row, fate: str, error: str | None, token: str | None) -> bytes:
-    error = error or row.error or fate
-    lost = {"lost": {"token": token, "reason": error}} if fate == "lost" else {}
-    label = {} if row.custom_id is None else {"custom_id": row.custom_id}
-    line = {**(row.values or {}), **label, "row": row.number, "error": error, **lost}
-    return json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
+def _failure(
+    items: Items, row: Row, fate: str, found: Mapping[str, str], token_of: Callable[[int], str] | None
+) -> dict[str, Any]:
+    """Return what ``failed.jsonl`` says of an item."""
+    about: dict[str, Any] = {"row": row.number}
+    if fate == "skipped":
+        return {**(row.failure or {}), **about}
+    if (run := items.runs.get(row.number)) is not None:
+        return {**about, "error": "Its run may be going and billing.", "run": run.id}
+    if fate == "active":
+        token = {} if token_of is None else {"token": token_of(row.number)}
+        return {**about, "error": "Its create may have been accepted; its answer never came.", **token}
+    return {**about, "error": row.error or "No create was sent.", **found}

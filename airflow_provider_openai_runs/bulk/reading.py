@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from airflow_provider_openai_runs.bulk.storage import StorageFolder
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.storage import OutputStore
 
@@ -30,13 +31,31 @@ def read_results(manifest: object, *, failed: bool = False) -> Iterator[dict[str
         manifest = manifest.get("manifest")
     path, _, name = str(manifest).rpartition("/")
     log: Any = logging.getLogger(__name__)
-    folder = OutputStore(path, log=log, argument="manifest")
-    for part in _parts(folder.read(name), str(manifest)):
-        with folder.open(*part.split("/")) as file:
-            for line in file:
-                value = json.loads(line)
-                if failed or value["state"] == "succeeded":
-                    yield _flat(value)
+    folder = StorageFolder(OutputStore(path, log=log, argument="manifest"))
+    yield from results_of(folder, _parts(folder.read(name), str(manifest)), failed=failed)
+
+
+def results_of(folder: StorageFolder, parts: Iterable[str], *, failed: bool) -> Iterator[dict[str, Any]]:
+    """
+    Yield the results in files, as ``read_results`` does.
+
+    :param parts: as a manifest names them.
+    """
+    for part in parts:
+        for value in lines_of(folder, part):
+            if failed or value["state"] == "succeeded":
+                yield _flat(value)
+
+
+def lines_of(folder: StorageFolder, part: str) -> Iterator[dict[str, Any]]:
+    """
+    Yield the lines of a file of results.
+
+    :param part: as the manifest names it.
+    :raises FileNotFoundError: if it is not there.
+    """
+    with folder.open(*part.split("/")) as file:
+        yield from map(json.loads, file)
 
 
 def _parts(content: bytes, path: str) -> list[str]:

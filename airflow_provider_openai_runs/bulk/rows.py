@@ -23,8 +23,10 @@ from airflow_provider_openai_runs.runs.text import message_text
 MAX_ROW_BYTES = 16 * 1024 * 1024
 #: The path of the API that a line of a batch file may name.
 _ENDPOINT = "/v1/responses"
-#: Keys of a line in ``failed.jsonl`` that are no arguments.
-_ABOUT_FAILURE = frozenset({"row", "error", "lost"})
+#: Rows and bytes of a Parquet file that are read at once.
+_PARQUET_ROWS, _PARQUET_PIECE = 200, 1024 * 1024
+#: The key of a line in ``failed.jsonl`` that says why the item is in there. Stored, so it stays.
+FAILURE = "_failure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +38,30 @@ class Row:
     :param custom_id: the label that the input gives it.
     :param values: as the input has them: the columns of a table, or the keys of an object.
     :param error: why it cannot be sent.
-    :param lost: of a row of ``failed.jsonl`` whose create may have been accepted: the token and the reason.
+    :param failure: of a row of ``failed.jsonl``: why the item is in there.
     """
 
     number: int
     custom_id: str | None = None
     values: Mapping[str, Any] | None = None
     error: str | None = None
-    lost: Mapping[str, Any] | None = None
+    failure: Mapping[str, Any] | None = None
+
+    @property
+    def may_have_run(self) -> bool:
+        """Whether an earlier task may have created a run for it, whose end nobody knows."""
+        return self.failure is not None and bool(self.failure.get("token") or self.failure.get("run"))
+
+    def to_failed_line(self, failure: Mapping[str, Any]) -> bytes:
+        """
+        Return its line in ``failed.jsonl``.
+
+        :param failure: ``row`` and ``error``; ``token`` of a create, or id of a ``run``, that may be going.
+        """
+        label = {} if self.custom_id is None else {"custom_id": self.custom_id}
+        unread = {"unread": True} if self.values is None else {}
+        line = {**(self.values or {}), **label, FAILURE: {**failure, **unread}}
+        return json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
 
 
 def of_items(items: Iterable[Any]) -> Iterator[Row]:
@@ -55,6 +73,18 @@ def of_items(items: Iterable[Any]) -> Iterator[Row]:
             yield _of_object(number, item)
 
 
+def check_form(name: str) -> None:
+    """
+    See whether a file is of a form that can be read here, before anything is paid for.
+
+    :raises RunRequestError: if not.
+    """
+    if _ending(name) not in _READERS:
+        raise checks.invalid("input_path", name, "must end in .jsonl, .csv or .parquet")
+    if _ending(name) == "parquet":
+        parquet_module()
+
+
 def of_file(name: str, file: IO[bytes]) -> Iterator[Row]:
     """
     Yield the rows of a file.
@@ -62,38 +92,31 @@ def of_file(name: str, file: IO[bytes]) -> Iterator[Row]:
     :param name: whose ending says the form: ``.jsonl`` (also of the Batch API), ``.csv`` or ``.parquet``.
     :raises RunRequestError: for another ending, and for a table that cannot be read at all.
     """
-    ending = name.lower().rpartition(".")[2]
-    readers: dict[str, Callable[[IO[bytes]], Iterator[Row]]] = {
-        "jsonl": _of_jsonl,
-        "ndjson": _of_jsonl,
-        "csv": _of_csv,
-        "parquet": _of_parquet,
-    }
-    if ending not in readers:
-        raise checks.invalid("input_path", name, "must end in .jsonl, .csv or .parquet")
-    yield from readers[ending](file)
+    check_form(name)
+    yield from _READERS[_ending(name)](file)
 
 
 def with_request(rows: Iterable[Row], request: Callable[[Mapping[str, Any]], Any] | None) -> Iterator[Row]:
     """
     Yield rows whose values are arguments.
 
-    :param request: the user's function from a row's values to the arguments that differ; None where the
-        values are arguments. What it raises is the row's error.
+    :param request: the user's function from a row's values to the arguments that differ, and ``custom_id`` if
+        it likes; None where the values are arguments. What it raises is the row's error.
     """
     for row in rows:
         if request is None or row.values is None:
             yield row
             continue
         try:
-            made = request(row.values)
+            label = {} if row.custom_id is None else {"custom_id": row.custom_id}
+            made = request({**row.values, **label})
         except Exception as error:  # noqa: BLE001 # whatever a user's function raises
             kind = type(error).__name__
             yield replace(row, values=None, error=f"request() raised {kind}: {message_text(error)}")
             continue
         made = {"input": made} if isinstance(made, str) else made
         if isinstance(made, Mapping):
-            yield replace(row, values=made)
+            yield _labelled(row, {str(key): item for key, item in made.items()})
         else:
             text = (
                 f"request() returned {type(made).__name__}, and must return a dict of arguments, or the input"
@@ -135,24 +158,40 @@ def _of_line(number: int, line: bytes) -> Row:
         return Row(number=number, error=f"The row is no JSON: {message_text(error)}")
     if isinstance(value, str):
         return Row(number=number, values={"input": value})
-    return _of_object(number, value)
+    row = _of_object(number, value)
+    values = dict(row.values or {})
+    failure = values.pop(FAILURE, None)
+    if isinstance(failure, Mapping):
+        if not failure.get("unread"):
+            return replace(row, values=values, failure=failure)
+        why = message_text(failure.get("error") or "It could not be read")
+        return replace(row, values=None, error=why, failure=failure)
+    if values.get("method") == "POST" and isinstance(values.get("url"), str) and "body" in values:
+        return _of_batch_line(row, values)
+    return row
+
+
+def _of_batch_line(row: Row, values: Mapping[str, Any]) -> Row:
+    if values["url"] != _ENDPOINT:
+        error = f"url is {message_text(values['url'])}, and must be {_ENDPOINT}"
+        return replace(row, values=None, error=error)
+    if not isinstance(values["body"], Mapping):
+        return replace(row, values=None, error="body must be an object")
+    return replace(row, values=dict(values["body"]))
 
 
 def _of_object(number: int, value: object) -> Row:
     if not isinstance(value, Mapping):
         return Row(number=number, error=f"The row is {type(value).__name__}, and must be an object or text")
-    values = {str(key): item for key, item in value.items()}
+    return _labelled(Row(number=number), {str(key): item for key, item in value.items()})
+
+
+def _labelled(row: Row, values: dict[str, Any]) -> Row:
+    """Return a row with values, of which the label is none; an empty one, as tables have it, is no label."""
     custom_id = values.pop("custom_id", None)
-    row = Row(number=number, custom_id=None if custom_id is None else checks.as_text(custom_id))
-    lost = values.get("lost")
-    if "body" in values and "url" in values:
-        if values["url"] != _ENDPOINT:
-            return replace(row, error=f"url is {message_text(values['url'])}, and must be {_ENDPOINT}")
-        if not isinstance(values["body"], Mapping):
-            return replace(row, error="body must be an object")
-        values = dict(values["body"])
-    values = {key: item for key, item in values.items() if key not in _ABOUT_FAILURE}
-    return replace(row, values=values, lost=lost if isinstance(lost, Mapping) else None)
+    if custom_id is None or custom_id == "":
+        return replace(row, values=values)
+    return replace(row, values=values, custom_id=checks.as_text(custom_id))
 
 
 def _of_csv(file: IO[bytes]) -> Iterator[Row]:
@@ -176,17 +215,43 @@ def _of_csv(file: IO[bytes]) -> Iterator[Row]:
 
 
 def _of_parquet(file: IO[bytes]) -> Iterator[Row]:
-    try:
-        from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415 # an extra
-    except ImportError:
-        raise RunRequestError(
-            "A .parquet file needs pyarrow: install airflow-provider-openai-runs[parquet]. Nothing was sent."
-        ) from None
+    parquet = parquet_module()
+    from pyarrow import ArrowInvalid  # noqa: PLC0415 # an extra
+
     try:
         number = 0
-        for batch in parquet.ParquetFile(file).iter_batches(batch_size=1_000):
+        # Read piece by piece: a row group may have a million rows.
+        table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_PARQUET_PIECE)
+        for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
             for columns in batch.to_pylist():
                 yield _of_object(number, columns)
                 number += 1
     except ArrowInvalid as error:
         raise RunRequestError(f"The file is no Parquet: {message_text(error)}. Nothing was sent.") from None
+
+
+def parquet_module() -> Any:
+    """
+    Return pyarrow's module for Parquet.
+
+    :raises RunRequestError: if it is not installed.
+    """
+    try:
+        from pyarrow import parquet  # noqa: PLC0415 # an extra
+    except ImportError:
+        raise RunRequestError(
+            "A .parquet file needs pyarrow: install airflow-provider-openai-runs[parquet]. Nothing was sent."
+        ) from None
+    return parquet
+
+
+_READERS: dict[str, Callable[[IO[bytes]], Iterator[Row]]] = {
+    "jsonl": _of_jsonl,
+    "ndjson": _of_jsonl,
+    "csv": _of_csv,
+    "parquet": _of_parquet,
+}
+
+
+def _ending(name: str) -> str:
+    return name.lower().rpartition(".")[2]

@@ -9,7 +9,7 @@ manifest. A clear begins another generation, whose folder is another one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.output_paths import segment, task_segments
 from airflow_provider_openai_runs.storage import OutputStore
@@ -92,6 +92,15 @@ class StorageFolder:
         :raises RunStorageError: if the storage does not give it.
         """
         return self.store.read(*self._names, *_safe(names))
+
+    def open(self, *names: str) -> IO[bytes]:
+        """
+        Open a file to read it in pieces.
+
+        :raises FileNotFoundError: if there is none.
+        :raises RunStorageError: if the storage does not give it.
+        """
+        return self.store.open(*self._names, *_safe(names))
 
     def names(self, *names: str) -> list[str]:
         """

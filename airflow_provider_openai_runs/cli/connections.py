@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.fate import CancelResult
-from airflow_provider_openai_runs.runs.model import PollResult, RunRef
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of
@@ -75,6 +75,10 @@ class Connections:
         """End a run and wait for its end; None if its connection is not known here."""
         result = self._ask(ref.conn_id, flows.cancel(ref, wait=_CANCEL_WAIT))
         return CancelResult(polled=None, failure=result) if isinstance(result, RequestFailure) else result
+
+    def read(self, ref: RunRef) -> Run | RequestFailure | None:
+        """Read a run with all that it says; None if its connection is not known here."""
+        return self._ask(ref.conn_id, flows.read(ref, steps=True))
 
     def page(self, ref: RunRef) -> str:
         """Return the page that shows a run, or nothing."""

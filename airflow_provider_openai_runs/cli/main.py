@@ -102,6 +102,41 @@ def stop(options: argparse.Namespace) -> int:
     return NOT_GOOD if left or unknown else 0
 
 
+def stop_folder(options: argparse.Namespace) -> int:
+    """End what a bulk task has left going, by its folder alone."""
+    from airflow_provider_openai_runs.cli.bulk import BulkFolder  # noqa: PLC0415 # brings Airflow and the SDK
+    from airflow_provider_openai_runs.cli.connections import Connections  # noqa: PLC0415
+
+    say = (lambda line: print(line, file=sys.stderr)) if options.json else _print  # noqa: T201
+    log: Any = logging.getLogger(__name__)
+    folder = BulkFolder(options.path, log=log)
+    live, note = folder.live_task(lambda: _api(options))
+    plan = {"active": [run.id for run in folder.active], "lost": folder.lost, "task": live, "note": note}
+    if note:
+        say(note)
+    if not options.yes or live:
+        if options.json:
+            _print_json({"dry_run": True, **plan})
+        else:
+            for run in folder.active:
+                _print(f"would cancel it by its connection: {run.id} of row {run.row}")
+            for row, token in folder.lost.items():
+                _print(f"would name it: a create of row {row} whose answer was lost, token {token}")
+            _print(f"{len(folder.active)} to stop. Nothing was done; add --yes to do it.")
+        return NOT_GOOD if live else 0
+    count = len(folder.active)
+    manifest, left = folder.stop(Connections(), say=say)
+    if options.json:
+        names = {"manifest": folder.manifest_uri, "counts": dict(manifest.counts), "lost": folder.lost}
+        gone_on = [one.to_json() for one in left]
+        _print_json({"dry_run": False, "stopped": count - len(left), "left": gone_on, **names})
+    else:
+        for one in left:
+            _print(f"NOT ENDED, as far as is known: {one.run.id} of row {one.run.row}: {one.note}")
+        _print(f"{count - len(left)} of {count} have ended. Results: {folder.manifest_uri}")
+    return NOT_GOOD if left else 0
+
+
 def _find(options: argparse.Namespace) -> tuple[list[FoundRun], dict[str, str]]:
     """Return the runs that go on or may, and the connections that cannot be used here."""
     from airflow_provider_openai_runs.cli.connections import Connections  # noqa: PLC0415 # brings Airflow
@@ -160,6 +195,9 @@ def _parser() -> argparse.ArgumentParser:
         if command is stop:
             sub.add_argument("ids", nargs="*", metavar="ID", help="as list shows it: of a run, or the token")
             sub.add_argument("--all", action="store_true", help="all that list shows")
+            sub.add_argument(
+                "--path", metavar="FOLDER", help="what a bulk task has left going, by its folder"
+            )
             sub.add_argument("--yes", action="store_true", help="do it; without, say what would be done")
         else:
             sub.set_defaults(ids=[])
@@ -181,13 +219,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.command is stop and not (options.ids or options.dag or options.all):
-        parser.error("stop what? Give ids, --dag DAG_ID, or --all")
+    if options.command is stop and not (options.ids or options.dag or options.all or options.path):
+        parser.error("stop what? Give ids, --dag DAG_ID, --all, or --path FOLDER")
     from airflow_provider_openai_runs.cli.airflow_api import AirflowApiError  # noqa: PLC0415
+    from airflow_provider_openai_runs.runs.errors import OpenAIRunError  # noqa: PLC0415
 
     try:
-        return int(options.command(options))
-    except AirflowApiError as error:
+        is_folder = options.command is stop and options.path
+        return stop_folder(options) if is_folder else int(options.command(options))
+    except (AirflowApiError, OpenAIRunError) as error:
         sys.stderr.write(f"{error}\n")
         return CANNOT_ASK
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ import aiohttp
 import httpx2
 from yarl import URL
 
+from airflow_provider_openai_runs.transport.closing import Closings
 from airflow_provider_openai_runs.transport.failures import UseSdkInsteadError
 from airflow_provider_openai_runs.transport.limits import Intake
 from airflow_provider_openai_runs.transport.request_template import RequestTemplates, Template
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 KEEPALIVE_SECONDS = 120.0
 #: Bytes of a header's line, as many as the SDK's own HTTP client takes of all headers.
 _MAX_LINE = 100 * 1024
+#: How long a server may take to let go of its connections.
+_CLOSE_SECONDS = 2.0
 _ERROR = 400
 _REDIRECTS = range(300, 400)
 _ACCESS_DENIED = frozenset({401, 403})
@@ -60,6 +63,7 @@ class FastPolls:
         self._tls = tls
         #: Made with the first poll: a session belongs to an event loop, this may be made in a thread.
         self._pool: _Pool | None = None
+        self._closings = Closings()
 
     @property
     def client(self) -> openai.AsyncOpenAI:
@@ -93,16 +97,17 @@ class FastPolls:
                     reply = reply if fresh is None else await self._send(request, fresh, connect_within)
                 return reply
         except TimeoutError:
-            await self._drop_pool()
+            self._drop_pool()
             raise not_in_time(within) from None
 
     async def close(self) -> None:
         """Close the connections; no poll may be under way."""
         self._templates.close()
-        await self._drop_pool()
+        self._drop_pool()
+        await self._closings.settle(within=_CLOSE_SECONDS)
 
     async def _send(self, request: ApiRequest[Any], template: Template, connect_within: float) -> WholeReply:
-        self._pool = self._pool or _Pool(self._tls)
+        self._pool = self._pool or _Pool(self._tls, self._closings)
         async with self._pool as session:
             # Errors are made anew, without a cause: some hold the URL, and with it what stands in its query.
             try:
@@ -116,13 +121,13 @@ class FastPolls:
             except aiohttp.InvalidURL:
                 raise httpx2.UnsupportedProtocol("the connection's host is no URL") from None
             except aiohttp.ClientResponseError as error:
-                await self._drop_pool()
+                self._drop_pool()
                 raise httpx2.RemoteProtocolError(error.message) from None
             except (aiohttp.ClientError, OSError) as error:
-                await self._drop_pool()
+                self._drop_pool()
                 raise httpx2.ReadError(str(error) or type(error).__name__) from None
 
-    async def _drop_pool(self) -> None:
+    def _drop_pool(self) -> None:
         """
         Let no further poll use the connections that there are.
 
@@ -130,13 +135,14 @@ class FastPolls:
         """
         pool, self._pool = self._pool, None
         if pool is not None:
-            await pool.retire()
+            pool.retire()
 
 
 class _Pool:
     """A session that closes when it has been retired and its last poll has ended."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, closings: Closings) -> None:
+        self._closings = closings
         # The resolver is the system's, as the SDK's client uses it, also where aiohttp finds another one.
         connector = _Connector(
             ssl=tls, limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=aiohttp.ThreadedResolver()
@@ -158,16 +164,16 @@ class _Pool:
 
     async def __aexit__(self, *_: object) -> None:
         self._polls -= 1
-        await self._close_if_done()
+        self._close_if_done()
 
-    async def retire(self) -> None:
+    def retire(self) -> None:
         """Close as soon as no poll is under way."""
         self._is_retired = True
-        await self._close_if_done()
+        self._close_if_done()
 
-    async def _close_if_done(self) -> None:
+    def _close_if_done(self) -> None:
         if self._is_retired and not self._polls:
-            await self._session.close()
+            self._closings.begin(self._session.close())
 
 
 class _Connector(aiohttp.TCPConnector):

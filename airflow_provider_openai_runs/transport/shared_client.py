@@ -19,18 +19,16 @@ from weakref import WeakKeyDictionary
 
 import httpx2
 
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.transport import driver, sdk
-from airflow_provider_openai_runs.transport.failures import (
-    UseSdkInsteadError,
-    failing,
-    no_answer,
-    not_sent,
-    status_error,
+from airflow_provider_openai_runs.transport import driver
+from airflow_provider_openai_runs.transport.async_client import (
+    CONNECTIONS,
+    CONNECTIONS_BESIDE_POLLS,
+    Client,
 )
+from airflow_provider_openai_runs.transport.closing import Closings
+from airflow_provider_openai_runs.transport.failures import not_sent
 from airflow_provider_openai_runs.transport.fast_polls import KEEPALIVE_SECONDS, FastPolls
-from airflow_provider_openai_runs.transport.limits import BoundedAsyncClient, TooLargeError
-from airflow_provider_openai_runs.transport.secrets import redact_of
+from airflow_provider_openai_runs.transport.limits import BoundedAsyncClient
 from airflow_provider_openai_runs.transport.throttle import Throttle
 from airflow_provider_openai_runs.wire import Flow
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -41,16 +39,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Connections to one server, most of them for fast polls; where there are none, the SDK's client gets all.
-_CONNECTIONS = 100
-_CONNECTIONS_BESIDE_POLLS = 20
 #: How long a connection's settings are believed before they are read again: keys rotate.
 SETTINGS_SECONDS = 60.0
 #: How long reading them may take.
 _SETTINGS_WITHIN = 30.0
 #: Not more often than this, also when a thousand waits meet a refused key at once.
 _FRESH_SECONDS = 5.0
-_ERROR = 400
+#: How long the last wait stays for the clients to be closed.
+_CLOSE_SECONDS = 5.0
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedClient]] = WeakKeyDictionary()
 
@@ -73,109 +69,6 @@ class ClientOwner(Protocol):
         """Build a client on an HTTP client."""
 
 
-class Client:
-    """
-    A client of the SDK, and the fast way for its polls as long as there is one.
-
-    :param name: the connection, for the log.
-    :param beside_polls: how many other requests may be under way at once.
-    """
-
-    def __init__(
-        self,
-        client: openai.AsyncOpenAI,
-        fast: FastPolls | None,
-        *,
-        log: Any,
-        name: str,
-        beside_polls: int = _CONNECTIONS_BESIDE_POLLS,
-    ) -> None:
-        self._sdk = client
-        self._fast = fast
-        self._uses_fast = fast is not None
-        self._log = log
-        self._name = name
-        self._gate = asyncio.Semaphore(beside_polls if fast else _CONNECTIONS)
-        self._calls = 0
-        self._retired = False
-
-    async def send(self, request: ApiRequest[T]) -> T:
-        """
-        Send one request.
-
-        :raises ApiRequestFailed: with what went wrong.
-        """
-        self._calls += 1
-        try:
-            if self._fast is not None and self._uses_fast and request.method == "GET" and not request.query:
-                try:
-                    return await poll(self._fast, request)
-                except UseSdkInsteadError:
-                    self._use_sdk_from_now_on()
-            async with self._gate:
-                _check_in_time(request)
-                return await sdk.asend(self._sdk, request)
-        finally:
-            self._calls -= 1
-            if self._retired and not self._calls:
-                await self._close()
-
-    def _use_sdk_from_now_on(self) -> None:
-        """Remember it: each further poll would be sent twice."""
-        if self._uses_fast:
-            self._uses_fast = False
-            self._gate = asyncio.Semaphore(_CONNECTIONS)
-            self._log.warning(
-                "The server of connection %s redirects. Its polls go through the SDK's client from now on, "
-                "which follows, at several times the CPU. To avoid it, set the host to where it redirects",
-                self._name,
-            )
-
-    async def retire(self) -> None:
-        """Close as soon as no request is under way."""
-        self._retired = True
-        if not self._calls:
-            await self._close()
-
-    async def _close(self) -> None:
-        try:
-            if self._fast is not None:
-                await self._fast.close()
-        finally:
-            await self._sdk.close()
-
-
-def _check_in_time(request: ApiRequest[Any]) -> None:
-    if request.leave_by is not None and time.monotonic() >= request.leave_by:
-        late = RequestFailure(kind=FailureKind.NOT_SENT, text="It could not leave in time, and was not sent")
-        raise ApiRequestFailed(late, pays=request.pays)
-
-
-async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
-    """
-    Send a GET request past the SDK's client, as that would have sent it.
-
-    :raises ApiRequestFailed: with what went wrong, the same as with the SDK's client.
-    :raises UseSdkInsteadError: if the SDK's client has to send it.
-    """
-    within, connect_within = sdk.seconds_of(request)
-    redact = redact_of(fast.client)
-    with failing(request, redact):
-        try:
-            reply = await fast.get(request, within=within, connect_within=connect_within)
-        except httpx2.TransportError as error:
-            raise no_answer(request, error) from error
-        except TooLargeError:
-            raise
-        except httpx2.DecodingError as error:
-            raise ValueError(str(error)) from None
-        if reply.status >= _ERROR:
-            raise status_error(request, status=reply.status, headers=reply.headers, content=reply.content)
-        return await sdk.aread_answer(
-            request, reply.content, reply.headers, status=reply.status, redact=redact
-        )
-
-
 class SharedClient:
     """
     The client of one connection on one event loop, and the waits that use it.
@@ -183,7 +76,7 @@ class SharedClient:
     :param beside_polls: how many requests that are no polls may be under way at once.
     """
 
-    def __init__(self, owner: ClientOwner, *, beside_polls: int = _CONNECTIONS_BESIDE_POLLS) -> None:
+    def __init__(self, owner: ClientOwner, *, beside_polls: int = CONNECTIONS_BESIDE_POLLS) -> None:
         self.users = 0
         self._owner = owner
         self._beside_polls = beside_polls
@@ -192,8 +85,9 @@ class SharedClient:
         #: Whether its key was refused since.
         self._is_distrusted = False
         self._client: Client | None = None
+        self._closings = Closings()
         self._refreshing: asyncio.Task[None] | None = None
-        self._polls = asyncio.Semaphore(_CONNECTIONS - _CONNECTIONS_BESIDE_POLLS)
+        self._polls = asyncio.Semaphore(CONNECTIONS - CONNECTIONS_BESIDE_POLLS)
         self._throttle = Throttle()
 
     async def send(self, request: ApiRequest[T]) -> T:
@@ -243,13 +137,13 @@ class SharedClient:
         """Close the client, if one was built; nobody may use it any more."""
         try:
             if self._refreshing is not None:
-                # It may be closing the client before this one.
                 self._refreshing.cancel()
                 await asyncio.gather(self._refreshing, return_exceptions=True)
         finally:
             client, self._client = self._client, None
             if client is not None:
-                await client.retire()
+                client.retire()
+            await self._closings.settle(within=_CLOSE_SECONDS)
 
     async def _current(self) -> Client:
         if self._client is None or time.monotonic() - self._read_at >= SETTINGS_SECONDS:
@@ -281,25 +175,31 @@ class SharedClient:
             self._is_distrusted = False
         old, self._client, self._source = self._client, built, source
         if old is not None:
-            await old.retire()
+            old.retire()
 
     def _build(self, connection: Any, extras: dict[str, Any]) -> Client:
         tls = httpx2.create_ssl_context()
         limits = httpx2.Limits(
-            max_connections=_CONNECTIONS,
-            max_keepalive_connections=_CONNECTIONS_BESIDE_POLLS,
+            max_connections=CONNECTIONS,
+            max_keepalive_connections=CONNECTIONS_BESIDE_POLLS,
             keepalive_expiry=KEEPALIVE_SECONDS,
         )
         http_client = BoundedAsyncClient(limits=limits, verify=tls)
         client = self._owner.build_async_client(connection, extras, http_client)
         fast = FastPolls(client, tls=tls) if FastPolls.can_serve(client) else None
-        name, beside_polls = self._owner.conn_id, self._beside_polls
-        return Client(client, fast, log=self._owner.log, name=name, beside_polls=beside_polls)
+        return Client(
+            client,
+            fast,
+            log=self._owner.log,
+            name=self._owner.conn_id,
+            closings=self._closings,
+            beside_polls=self._beside_polls,
+        )
 
 
 @asynccontextmanager
 async def shared(
-    owner: ClientOwner, *, beside_polls: int = _CONNECTIONS_BESIDE_POLLS
+    owner: ClientOwner, *, beside_polls: int = CONNECTIONS_BESIDE_POLLS
 ) -> AsyncIterator[SharedClient]:
     """
     Use the connection's client of the running event loop; the last one to leave closes it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,9 +46,23 @@ def test_a_file_of_the_batch_api_is_read_as_it_is() -> None:
 
 
 def test_a_file_of_failures_is_an_input_and_names_the_lost_creates() -> None:
-    line = {"row": 17, "input": "a", "error": "failed", "lost": {"token": "t/1", "reason": "timeout"}}
-    [row] = _read("failed.jsonl", json.dumps(line))
-    assert row == Row(number=0, values={"input": "a"}, lost={"token": "t/1", "reason": "timeout"})
+    failures = [{"row": 17, "error": "failed"}, {"row": 18, "error": "no answer", "token": "t/1"}]
+    given = [Row(number=0, custom_id="x", values={"row": 1, "error": "a column"}), Row(number=1, values={})]
+    lines = [row.to_failed_line(failure) for row, failure in zip(given, failures, strict=True)]
+    one, other = _read("failed.jsonl", b"".join(lines))
+    assert one == replace(given[0], failure=failures[0])
+    assert not one.may_have_run
+    assert other.may_have_run
+
+
+def test_a_row_that_could_not_be_read_is_not_read_from_the_file_of_failures_either() -> None:
+    [row] = _read("failed.jsonl", Row(number=3).to_failed_line({"row": 3, "error": "The row is no JSON"}))
+    assert (row.values, row.error) == (None, "The row is no JSON")
+
+
+def test_a_table_of_pages_is_no_file_of_the_batch_api() -> None:
+    [row] = _read("pages.csv", "url,body,method\nhttps://example.com,<p>,POST")
+    assert row.values == {"url": "https://example.com", "body": "<p>", "method": "POST"}
 
 
 def test_a_line_without_an_end_is_one_failed_row(monkeypatch: pytest.MonkeyPatch) -> None:

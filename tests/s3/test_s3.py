@@ -40,6 +40,21 @@ def respond(scene: Scene) -> Make:
     return make
 
 
+_LOG: Any = logging.getLogger(__name__)
+
+
+def _store(path: str) -> Any:
+    from airflow_provider_openai_runs.storage import OutputStore
+
+    return OutputStore(path, log=_LOG)
+
+
+def _put(path: str, content: bytes) -> None:
+    code = "import sys; from airflow.sdk import ObjectStoragePath as Path\n"
+    code += "Path(sys.argv[1]).write_bytes(sys.stdin.buffer.read())"
+    subprocess.run([sys.executable, "-c", code, path], input=content, check=True)  # noqa: S603 # as above
+
+
 def produces(scene: Scene) -> None:
     from airflow_provider_openai_runs.simulator import CodeInterpreter, ProducedFile, Scenario
 
@@ -112,3 +127,93 @@ def test_a_hundred_megabytes_take_little_memory(kind: str, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["bytes_above"] <= found["most"]
+
+
+def test_a_bulk_tasks_files_are_read_as_they_are_now(bucket: str) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_provider_openai_runs.bulk.storage import StorageFolder
+
+    folder = StorageFolder(_store(f"{bucket}/bulk"), "d", "r", "t", "0")
+    with pytest.raises(FileNotFoundError):
+        folder.read("journal", "ti-1", "000001.jsonl")
+    assert folder.names("journal") == []
+    for content in (b"one\n", b"another\n"):
+        uri = folder.write(content, "journal", "ti-1", "000001.jsonl")
+        assert uri == f"{bucket}/bulk/d/r/t/0/journal/ti-1/000001.jsonl"
+        assert folder.read("journal", "ti-1", "000001.jsonl") == content
+        assert ObjectStoragePath(uri).read_bytes() == content
+    folder.write(b"", "journal", "ti-2", "000001.jsonl")
+    assert folder.names("journal") == ["ti-1", "ti-2"]
+    again = StorageFolder.at(folder.uri, log=_LOG)
+    with again.open("journal", "ti-1", "000001.jsonl") as file:
+        assert file.readline(3) == b"ano"
+
+
+def test_a_segment_is_one_request(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = _store(f"{bucket}/bulk")
+    store.write(b"the connection is open", "first")
+    calls: list[str] = []
+    given = type(store._fs)._call_s3
+
+    async def counted(self: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        calls.append(method)
+        return await given(self, method, *args, **kwargs)
+
+    monkeypatch.setattr(type(store._fs), "_call_s3", counted)
+    store.write(b"x" * 8_000_000, "journal", "000001.jsonl")
+    assert calls == ["put_object"]
+
+
+def test_a_bucket_that_is_missing_is_never_an_empty_one(bucket: str) -> None:
+    from airflow_provider_openai_runs.exceptions import RunStorageError
+
+    store = _store(bucket.replace("bucket", "no-such-bucket"))
+    with pytest.raises(RunStorageError, match="could not be written"):
+        store.write(b"x", "a")
+
+
+def test_an_input_on_s3_is_the_same_as_long_as_its_object_is(bucket: str) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_provider_openai_runs.bulk.inputs import open_input
+
+    path = ObjectStoragePath(f"{bucket}/in/tickets.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("input\n" + "".join(f"ticket {number}\n" for number in range(300_000)))
+    source = open_input(input_path=str(path), log=_LOG)
+    assert source.head == open_input(input_path=str(path), log=_LOG).head
+    assert source.head.size == path.stat().st_size
+    rows = [row.values for row in source.rows()]
+    assert (len(rows), rows[-1]) == (300_000, {"input": "ticket 299999"})
+    store = _store(f"{bucket}/in")
+    store.names()  # the listing is kept by the file system
+    # Somebody else writes: the file system of this process does not hear of it.
+    _put(f"{bucket}/in/tickets.csv", b"input\nanother\n")
+    changed = open_input(input_path=str(path), log=_LOG)
+    assert changed.head != source.head
+    assert [row.values for row in changed.rows()] == [{"input": "another"}]
+
+
+def test_results_on_s3_are_read_by_the_next_task(bucket: str) -> None:
+    from airflow_provider_openai_runs.bulk import read_results
+    from airflow_provider_openai_runs.bulk.inputs import open_input
+    from airflow_provider_openai_runs.bulk.items import Items, ItemState
+    from airflow_provider_openai_runs.bulk.manifest import conclude
+    from airflow_provider_openai_runs.bulk.parts import Outcome, Parts
+    from airflow_provider_openai_runs.bulk.storage import MANIFEST, RESULTS, StorageFolder
+
+    folder = StorageFolder(_store(f"{bucket}/bulk"), "results of 1", "0")
+    parts = Parts(writer="ti-1")
+    parts.add(Outcome(row=0, state=ItemState.SUCCEEDED, result={"output_text": "yes"}), now=0)
+    parts.add(Outcome(row=1, state=ItemState.FAILED, error="no"), now=0)
+    part = parts.close()
+    folder.write(part.content, RESULTS, part.written.name)
+    source = open_input(items=["a", "b"], log=_LOG)
+    manifest = conclude(folder, source, Items.of([part.written]), seconds=1, as_table=True)
+    assert (manifest.counts["succeeded"], manifest.counts["failed"]) == (1, 1)
+    assert [result["output_text"] for result in read_results(folder.uri_of(MANIFEST))] == ["yes"]
+    failed = open_input(input_path=folder.uri_of("failed.jsonl"), log=_LOG)
+    assert [row.values for row in failed.rows()] == [{"input": "b"}]
+    table = open_input(input_path=folder.uri_of("results.parquet"), log=_LOG)
+    assert [row.values["state"] for row in table.rows() if row.values] == ["succeeded", "failed"]

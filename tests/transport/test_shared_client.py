@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import openai
 import psutil
 import pytest
@@ -22,7 +23,7 @@ from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import WaitLimits
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
-from airflow_provider_openai_runs.transport import api_key, shared_client
+from airflow_provider_openai_runs.transport import api_key, fast_polls, shared_client
 from airflow_provider_openai_runs.transport.fast_polls import FastPolls
 from airflow_provider_openai_runs.wire import wait as waits
 from airflow_provider_openai_runs.wire import wire_of
@@ -257,30 +258,84 @@ def test_a_lookup_that_does_not_end_is_a_failure_that_says_so(
     assert "TimeoutError" in caught.value.failure.text
 
 
+@pytest.fixture
+def never_closes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have the SDK's clients and aiohttp's sessions close only when they are made to; note which began."""
+    begun: list[str] = []
+
+    def slowly(closes: type[Any]) -> None:
+        close = closes.close
+
+        async def wait_first(closing: Any) -> None:
+            begun.append(closes.__name__)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await close(closing)
+
+        monkeypatch.setattr(closes, "close", wait_first)
+
+    slowly(openai.AsyncOpenAI)
+    slowly(aiohttp.ClientSession)
+    monkeypatch.setattr(fast_polls, "_CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(shared_client, "_CLOSE_SECONDS", 0.1)
+    return begun
+
+
+@pytest.mark.usefixtures("never_closes")
 def test_the_new_client_is_in_place_before_the_old_one_closes(
     ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
-    closing = asyncio.Event()
     polled = wire_of(ref.kind).poll(ref)
 
-    async def never_closes(_sdk: openai.AsyncOpenAI) -> None:
-        closing.set()
-        await asyncio.Event().wait()
-
-    async def change() -> str:
-        async with asyncio.timeout(10), shared_client.shared(OpenAIRunsHook("changing")) as client:
+    async def change() -> str | None:
+        async with shared_client.shared(OpenAIRunsHook("changing")) as client:
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
             await client.send(polled)
             connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
-            with monkeypatch.context() as patched:
-                patched.setattr(openai.AsyncOpenAI, "close", never_closes)
+            while (team := openai_runs_simulator.requests[-1].headers["x-team"]) == "old":
                 await client.send(polled)
-                await closing.wait()
-                await client.send(polled)
-        return openai_runs_simulator.requests[-1].headers["x-team"]
+        return team
 
-    assert asyncio.run(change()) == "new"
+    assert asyncio.run(asyncio.wait_for(change(), 60)) == "new"
+
+
+def test_a_close_that_does_not_end_holds_no_poll_that_was_under_way(
+    ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, never_closes: list[str]
+) -> None:
+    """The last poll of a retired client is the one that has it closed."""
+    monkeypatch.setattr(shared_client, "SETTINGS_SECONDS", 0.0)
+    polled = wire_of(ref.kind).poll(ref)
+
+    async def change() -> None:
+        async with shared_client.shared(OpenAIRunsHook("changing")) as client:
+            connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "old"})
+            await client.send(polled)
+            connect(monkeypatch, openai_runs_simulator, "changing", **{"X-Team": "new"})
+            openai_runs_simulator.fault(Fault(method="GET", kind="slow", delay=0.5))
+            await client.send(polled)
+            assert openai_runs_simulator.requests[-1].headers["x-team"] == "old"
+            while "ClientSession" not in never_closes:
+                await client.send(polled)
+
+    asyncio.run(asyncio.wait_for(change(), 60))
+
+
+def test_a_server_that_does_not_let_go_of_a_connection_holds_no_poll(
+    ref: RunRef, openai_runs_simulator: Simulator, never_closes: list[str]
+) -> None:
+    polled = wire_of(ref.kind).poll(ref)
+
+    async def after_a_cut() -> None:
+        async with shared_client.shared(OpenAIRunsHook("openai_default")) as client:
+            openai_runs_simulator.fault(Fault(method="GET", kind="cut"))
+            with pytest.raises(ApiRequestFailed):
+                await client.send(polled)
+            await client.send(polled)
+
+    asyncio.run(asyncio.wait_for(after_a_cut(), 60))
+    assert never_closes[0] == "ClientSession"
 
 
 @pytest.mark.parametrize("is_fast", [True, False], ids=["fast", "by the SDK"])

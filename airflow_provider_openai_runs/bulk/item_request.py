@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The create of an item: the arguments of the operator, and those in which its row differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.response_request import response_request
+
+#: Arguments of a response that continue something else: the order of items is not promised.
+_CONTINUING = frozenset({"conversation"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemRequest:
+    """
+    Makes the request of an item of the arguments of its row.
+
+    :param arguments: the operator's own, rendered.
+    :param names: of the arguments that a row may have.
+    """
+
+    arguments: Mapping[str, Any]
+    names: frozenset[str]
+
+    def __call__(self, values: Mapping[str, Any]) -> RunRequest:
+        """
+        Return what to create.
+
+        :param values: the row's arguments; each takes the place of the operator's.
+        :raises RunRequestError: naming the argument and the rule.
+        """
+        if continuing := _CONTINUING & set(values):
+            name = min(continuing)
+            raise RunRequestError(f"{name} is refused: items of one conversation would wait for each other.")
+        if unknown := sorted(set(values) - self.names):
+            meant = checks.did_you_mean(unknown[0], self.names)
+            raise RunRequestError(
+                f"{unknown[0]!r} is no argument of a response{meant}. request= makes arguments of a row."
+            )
+        return response_request(**{**self.arguments, **values})

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One asynchronous client: the SDK's, and beside it the fast way for polls as long as there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx2
+
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.transport import sdk
+from airflow_provider_openai_runs.transport.closing import Closings
+from airflow_provider_openai_runs.transport.failures import (
+    UseSdkInsteadError,
+    failing,
+    no_answer,
+    status_error,
+)
+from airflow_provider_openai_runs.transport.fast_polls import FastPolls
+from airflow_provider_openai_runs.transport.limits import TooLargeError
+from airflow_provider_openai_runs.transport.secrets import redact_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiRequest
+
+if TYPE_CHECKING:
+    import openai
+
+T = TypeVar("T")
+
+#: Connections to one server, most of them for fast polls; where there are none, the SDK's client gets all.
+CONNECTIONS = 100
+CONNECTIONS_BESIDE_POLLS = 20
+_ERROR = 400
+
+
+class Client:
+    """
+    A client of the SDK, and the fast way for its polls as long as there is one.
+
+    :param name: the connection, for the log.
+    :param beside_polls: how many other requests may be under way at once.
+    """
+
+    def __init__(
+        self,
+        client: openai.AsyncOpenAI,
+        fast: FastPolls | None,
+        *,
+        log: Any,
+        name: str,
+        closings: Closings,
+        beside_polls: int = CONNECTIONS_BESIDE_POLLS,
+    ) -> None:
+        self._sdk = client
+        self._fast = fast
+        self._closings = closings
+        self._uses_fast = fast is not None
+        self._log = log
+        self._name = name
+        self._gate = asyncio.Semaphore(beside_polls if fast else CONNECTIONS)
+        self._calls = 0
+        self._retired = False
+
+    async def send(self, request: ApiRequest[T]) -> T:
+        """
+        Send one request.
+
+        :raises ApiRequestFailed: with what went wrong.
+        """
+        self._calls += 1
+        try:
+            if self._fast is not None and self._uses_fast and request.method == "GET" and not request.query:
+                try:
+                    return await poll(self._fast, request)
+                except UseSdkInsteadError:
+                    self._use_sdk_from_now_on()
+            async with self._gate:
+                _check_in_time(request)
+                return await sdk.asend(self._sdk, request)
+        finally:
+            self._calls -= 1
+            self._close_if_done()
+
+    def _use_sdk_from_now_on(self) -> None:
+        """Remember it: each further poll would be sent twice."""
+        if self._uses_fast:
+            self._uses_fast = False
+            self._gate = asyncio.Semaphore(CONNECTIONS)
+            self._log.warning(
+                "The server of connection %s redirects. Its polls go through the SDK's client from now on, "
+                "which follows, at several times the CPU. To avoid it, set the host to where it redirects",
+                self._name,
+            )
+
+    def retire(self) -> None:
+        """Close as soon as no request is under way."""
+        self._retired = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._retired and not self._calls:
+            self._closings.begin(self._close())
+
+    async def _close(self) -> None:
+        try:
+            if self._fast is not None:
+                await self._fast.close()
+        finally:
+            await self._sdk.close()
+
+
+def _check_in_time(request: ApiRequest[Any]) -> None:
+    if request.leave_by is not None and time.monotonic() >= request.leave_by:
+        late = RequestFailure(kind=FailureKind.NOT_SENT, text="It could not leave in time, and was not sent")
+        raise ApiRequestFailed(late, pays=request.pays)
+
+
+async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
+    """
+    Send a GET request past the SDK's client, as that would have sent it.
+
+    :raises ApiRequestFailed: with what went wrong, the same as with the SDK's client.
+    :raises UseSdkInsteadError: if the SDK's client has to send it.
+    """
+    within, connect_within = sdk.seconds_of(request)
+    redact = redact_of(fast.client)
+    with failing(request, redact):
+        try:
+            reply = await fast.get(request, within=within, connect_within=connect_within)
+        except httpx2.TransportError as error:
+            raise no_answer(request, error) from error
+        except TooLargeError:
+            raise
+        except httpx2.DecodingError as error:
+            raise ValueError(str(error)) from None
+        if reply.status >= _ERROR:
+            raise status_error(request, status=reply.status, headers=reply.headers, content=reply.content)
+        return await sdk.aread_answer(
+            request, reply.content, reply.headers, status=reply.status, redact=redact
+        )
