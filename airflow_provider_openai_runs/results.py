@@ -88,5 +88,8 @@ def summary(run: Run) -> str:
     """Return the line for the log of a run that has ended."""
     ended = run.completed_at or run.failed_at or run.cancelled_at
     seconds = f" after {ended - run.created_at} s" if ended and run.created_at else ""
-    tokens = f", {run.usage.total_tokens} tokens" if run.usage else ""
+    tokens = ""
+    if (used := run.usage) is not None:
+        cached = "" if used.cached_tokens is None else f" ({used.cached_tokens} cached)"
+        tokens = f", {used.prompt_tokens} prompt{cached} and {used.completion_tokens} completion tokens"
     return f"Finished: {run.ref} is {run.raw_status}{seconds}{tokens}"

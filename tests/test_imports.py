@@ -8,6 +8,7 @@ from importlib import import_module
 import pytest
 
 PUBLIC = {
+    "airflow_provider_openai_runs.decorators": ["openai_response_task", "openai_run_task"],
     "airflow_provider_openai_runs.operators": [
         "CancelRunOperator",
         "CreateResponseOperator",
@@ -49,7 +50,7 @@ def test_public_names_are_where_the_readme_says(module: str) -> None:
     assert not [name for name in found.__all__ if not hasattr(found, name)]
 
 
-@pytest.mark.parametrize("module", ["operators", "sensors", "triggers", "links", "exceptions"])
+@pytest.mark.parametrize("module", ["decorators", "operators", "sensors", "triggers", "links", "exceptions"])
 def test_what_a_dag_file_imports_does_not_import_the_sdk(module: str) -> None:
     program = (
         "import sys\n"

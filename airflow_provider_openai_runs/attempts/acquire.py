@@ -129,6 +129,9 @@ class RunAcquirer:
     def _create(self, step: Create, record: Record | None, gives_up_at: float) -> Acquired | NotCreated:
         if step.because:
             self.log.warning("A new run is created: %s", step.because)
+        # One whose calls this task is to answer goes on waiting for them.
+        if step.closes is not None and step.closes != self.creator.request.answers:
+            self._close(step.closes)
         self.api.sleep(step.after)
         return self.creator.create(step, before=record, gives_up_at=gives_up_at)
 
@@ -159,10 +162,6 @@ class RunAcquirer:
             self.api.sleep(min(END_PAUSE, left))
         if result.has_ended:
             self.log.info("%s is %s", step.ref, result.raw_status or "gone")
-        # One whose calls this task is to answer goes on waiting for them.
-        is_given_up = step.ref != self.creator.request.answers
-        if is_given_up and result.polled is not None and result.polled.needs_action:
-            self._close(step.ref)
         return Ended(ref=step.ref, result=result, seconds=self.clock() - began, others=step.others)
 
     def _close(self, ref: RunRef) -> None:

@@ -222,21 +222,20 @@ class RunFinisher:
     def _closed(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
         """Answer the calls of a response with an error; one left open would block its conversation."""
         conversation = conversation_of(self.settings.request.body)
-        request = wire_of(run.ref.kind).close(run, conversation=conversation)
-        if request is None:
-            self._update_record(ended=True)
-            return error
-        name = run.ref.thread_id or conversation
+        close = wire_of(run.ref.kind).close(run, conversation=conversation)
         try:
-            self.hook.run_flow(flows.with_retries(flows.single(request), budget=CLOSE_BUDGET))
+            name = self.hook.run_flow(flows.with_retries(close, budget=CLOSE_BUDGET))
         except ApiRequestFailed as failed:
-            # A retry would be refused for what is left open.
             return type(error)(
-                f"{error} Conversation {name} is left with calls that nobody answered ({failed.failure}), "
-                "and may refuse every other response: add an output for each, or use another conversation.",
-                retryable=False,
+                f"{error} Conversation {run.ref.thread_id or conversation} is left with calls that nobody "
+                f"answered ({failed.failure}), and may refuse every other response. A retry or a clear of "
+                "this task tries again; else add an output for each, or use another conversation.",
+                retryable=error.retryable,
+                retry_after=error.retry_after,
             )
-        self._update_record(ended=True)  # and not before: a clear would leave the calls open
+        self._update_record(ended=True)  # and not before: a retry or a clear would leave the calls open
+        if name is None:
+            return error
         text = (
             f"{error} Its calls were answered with an error in conversation {name}, which can be used again."
         )

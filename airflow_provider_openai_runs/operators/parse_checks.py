@@ -66,9 +66,8 @@ def check_names(operator: type[Any], unknown: Mapping[str, Any]) -> None:
     # Airflow hands on arguments of its own, which begin like this.
     for name in (name for name in unknown if name not in known and not name.startswith("_")):
         meant = [other for other in _OTHER_NAMES.get(name, ()) if other in known]
-        raise TypeError(
-            f"{operator.__name__} has no argument {name!r}{checks.did_you_mean(name, known, meant=meant)}"
-        )
+        taker = getattr(operator, "custom_operator_name", operator.__name__)  # a decorator's
+        raise TypeError(f"{taker} has no argument {name!r}{checks.did_you_mean(name, known, meant=meant)}")
 
 
 def _arguments_of(operator: type[Any]) -> set[str]:

@@ -132,8 +132,8 @@ class RunCompletionTrigger(BaseTrigger):
             await asyncio.sleep(min(max(0.0, held_back), EARLIEST_EVENT))
         yield success or TriggerEvent(plain(self.tracked.to_json() | result.to_json()))
 
-    def _note(self, line: str) -> None:
-        self.log.info(line)  # not before there is a line: ten thousand loggers take half a second
+    def _note(self, level: int, line: str) -> None:
+        self.log.log(level, line)  # not before there is a line: ten thousand loggers take half a second
 
     async def on_kill(self) -> None:
         """
