@@ -20,7 +20,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     POLL_TIMEOUT,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.wire import flows, wire_of
@@ -110,6 +110,14 @@ class BulkRequests:
             with suppress(ApiRequestFailed):
                 await self._ask_to_end(run)  # nobody is here to answer
         return polled
+
+    async def status(self, run: NewRun) -> PollResult | RequestFailure:
+        """Poll a run, and read no more than how it is doing."""
+        ref = self.ref(run)
+        try:
+            return await self.sender.send(replace(wire_of(ref.kind).poll(ref), timeout=POLL_TIMEOUT))
+        except ApiRequestFailed as failed:
+            return failed.failure
 
     async def cancel(self, run: NewRun) -> Run | RequestFailure:
         """End a run, and read it; a run that has ended already is read as it is."""
