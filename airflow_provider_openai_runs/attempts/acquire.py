@@ -26,6 +26,7 @@ from airflow_provider_openai_runs.runs.acquisition import (
     Polled,
     PollRun,
     Searched,
+    SearchResult,
     SearchRun,
     Situation,
     WaitForThread,
@@ -141,8 +142,17 @@ class RunAcquirer:
             found = self.api.search(step.intent)
             is_over = isinstance(found, RequestFailure) or found.ref is not None or not found.conclusive
             if is_over or self.clock() >= step.until:
+                self._note(step.intent.token, found)
                 return Searched(result=found)
             self.api.sleep(SEARCH_PAUSE)
+
+    def _note(self, token: str, found: SearchResult | RequestFailure) -> None:
+        """Tell the account which run a lost create has started, or that it has started none."""
+        if isinstance(found, SearchResult):
+            if found.ref is not None:
+                self.creator.ledger.name(token, found.ref)
+            elif found.conclusive:
+                self.creator.ledger.release(token)
 
     def _end(self, step: EndRun) -> Ended:
         """

@@ -122,6 +122,8 @@ class Attempt:
             # From now on it is known to whoever asked for it.
             self._kill_handler.settle(ref, f"{Fate.LEFT_RUNNING.sentence()} (completion_window=None)")
             run = acquired.created or hook.retrieve(ref)
+            self._parts.ledger.settle(run)
+            run = self._parts.ledger.shown(run)
             return Finished(result=results.to_xcom(run, log=self._log, text_limit=settings.text_in_xcom))
         return self._go_on(acquired, self._wait(acquired))
 
@@ -296,7 +298,7 @@ class Attempt:
                 "triggerer: check with 'airflow jobs check --job-type TriggererJob'",
                 utc(run.deadline),
             )
-            return Defer(run=run)
+            return Defer(run=run, besides=self._parts.ledger.totals_without(run.ref))
         flow = wait(
             run.ref,
             WaitLimits.of(run, poll_interval=self._settings.poll_interval),

@@ -54,7 +54,7 @@ class RunsApi:
     def retrieve(self, ref: RunRef, *, budget: float) -> Run | RequestFailure:
         """Read a run, without what its API keeps elsewhere."""
         flow = flows.single(wire_of(ref.kind).retrieve(ref, self.request.that_created(ref)))
-        return _tried(self.hook, flows.with_retries(flow, budget=budget))
+        return _tried(self._hook_of(ref), flows.with_retries(flow, budget=budget))
 
     def search(self, intent: Record) -> SearchResult | RequestFailure:
         """Search once for the run of an intent."""

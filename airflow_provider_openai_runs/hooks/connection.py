@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -65,6 +65,19 @@ class ConnectionHook(OpenAIHook):
         self.sleep = sleep
         self.existed = existed
         self.withholds = withholds
+        self._others: dict[str, Self] = {}
+        self._held: list[AsyncExitStack] = []
+
+    async def __aenter__(self) -> Self:
+        """Keep the shared client open from one asynchronous call to the next: each would make its own."""
+        held = AsyncExitStack()
+        await held.enter_async_context(shared(self))
+        self._held.append(held)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of it."""
+        await self._held.pop().aclose()
 
     def for_connection(self, conn_id: str) -> Self:
         """Return a hook for the connection of a run that exists, with the same way to sleep."""
@@ -138,6 +151,7 @@ class ConnectionHook(OpenAIHook):
         if isinstance(settings.get("api_key"), str):
             # A key read from a file ends with a line break, which no header may hold.
             settings["api_key"] = settings["api_key"].strip() or None
+        sdk.check_timeout(settings.get("timeout"))
         settings = with_query_apart(settings)
         check_base_url(settings.get("base_url") or os.environ.get("OPENAI_BASE_URL"))
         path = extras.get("api_key_provider")

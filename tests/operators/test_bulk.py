@@ -12,10 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
+from airflow.sdk.execution_time.timeout import timeout
+from airflow.serialization.helpers import serialize_template_field
 
 from airflow_provider_openai_runs.bulk import read_results
+from airflow_provider_openai_runs.exceptions import (
+    OpenAIRunError,
+    RunEndedError,
+    RunRequestError,
+    RunStorageError,
+    RunTimeoutError,
+)
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
-from airflow_provider_openai_runs.simulator import Scenario
+from airflow_provider_openai_runs.simulator import Fault, Scenario
 from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
 from tests.support.scene import Scene
 
@@ -23,9 +33,7 @@ Bulk = Callable[..., BulkCreateResponsesOperator]
 
 
 @pytest.fixture
-def bulk(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Bulk:
+def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     """Make a bulk operator; it commits and polls often, so that tests are quick."""
     _ = scene.store  # skips below Airflow 3.3
     module = "airflow_provider_openai_runs.bulk"
@@ -33,6 +41,7 @@ def bulk(
     monkeypatch.setattr(f"{module}.parts.MAX_SECONDS", 0.05)
     monkeypatch.setattr(f"{module}.wanted_rows.PASS_EVERY", 0.05)
     monkeypatch.setattr(f"{module}.driver.TICK", 0.01)
+    monkeypatch.setattr(f"{module}.session.SEND_WITHIN", 0.5)  # nobody sends any more
 
     def make(**arguments: Any) -> BulkCreateResponsesOperator:
         given = {
@@ -54,6 +63,13 @@ def _quick(scene: Scene, **script: Any) -> None:
     scene.simulator.script(Scenario(**{"queued": 0, "in_progress": 0.1, "times": None, **script}))
 
 
+def _failing(scene: Scene, when: str, *, code: str, times: int | None = None) -> None:
+    error = {"code": code, "message": "Oh."}
+    scene.simulator.script(
+        Scenario(queued=0, in_progress=0, when=when, times=times, ends="failed", error=error)
+    )
+
+
 def _results(result: Any) -> dict[int, str]:
     found = [(item["row"], item["output_text"]) for item in read_results(result)]
     assert len(found) == len(dict(found)), "an item has two results"
@@ -62,9 +78,7 @@ def _results(result: Any) -> dict[int, str]:
 
 def _asked(scene: Scene) -> Counter[str]:
     return Counter(
-        request.body["input"]
-        for request in scene.simulator.requests
-        if request.path == "/responses"
+        request.body["input"] for request in scene.simulator.requests if request.path == "/responses"
     )
 
 
@@ -99,13 +113,7 @@ def _when_created(scene: Scene, number: int, then: Callable[[], object]) -> thre
 
 
 def _active(scene: Scene) -> list[str]:
-    runs = scene.simulator.requests
-    del runs
-    return []
-
-
-def _most_active(scene: Scene) -> int:
-    return 0
+    return [run["id"] for run in scene.simulator.active()]
 
 
 def test_each_item_is_created_once_and_has_its_result(scene: Scene, bulk: Bulk) -> None:
@@ -145,10 +153,11 @@ def test_a_bad_item_fails_alone_and_stands_in_an_input_for_a_second_run(scene: S
     assert len(lines) == 2
 
 
-def test_a_run_that_failed_is_tried_again_and_one_that_was_refused_is_not(scene: Scene, bulk: Bulk) -> None:
-    failing = {"ends": "failed", "error": {"code": "server_error", "message": "Oh."}}
-    scene.simulator.script(Scenario(queued=0, in_progress=0.05, when="flaky", times=2, **failing))
-    scene.simulator.script(Scenario(queued=0, in_progress=0.05, when="bad", times=None, refusal="No."))
+def test_a_run_that_failed_is_tried_again_and_one_that_would_fail_again_is_not(
+    scene: Scene, bulk: Bulk
+) -> None:
+    _failing(scene, "flaky", code="server_error", times=2)
+    _failing(scene, "bad", code="invalid_prompt")
     _quick(scene)
     result = scene.run(bulk(items=["flaky", "bad", "good"]), scene.kept)
     assert (result["succeeded"], result["failed"]) == (2, 1)
@@ -164,8 +173,7 @@ def test_a_task_without_a_single_success_fails_with_its_manifest_pushed(scene: S
 
 
 def test_too_many_failures_end_what_is_active(scene: Scene, bulk: Bulk) -> None:
-    failing = {"ends": "failed", "error": {"code": "invalid_prompt", "message": "Oh."}}
-    scene.simulator.script(Scenario(queued=0, in_progress=0, when="bad", times=None, **failing))
+    _failing(scene, "bad", code="invalid_prompt")
     _quick(scene, in_progress=60)
     with pytest.raises(RunEndedError, match="max_failed=1"):
         scene.run(bulk(items=["slow", "bad", "bad 2"], max_failed=1), scene.kept)
@@ -185,9 +193,19 @@ def test_the_end_of_the_window_keeps_what_is_done_and_ends_the_rest(scene: Scene
 
 def test_no_more_are_active_than_allowed(scene: Scene, bulk: Bulk) -> None:
     _quick(scene, in_progress=0.2)
+    most, is_over = [0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.01):
+            most.append(len(scene.simulator.active()))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
     result = scene.run(bulk(max_active=3, items=[str(number) for number in range(9)]), scene.kept)
+    is_over.set()
+    watching.join()
     assert result["succeeded"] == 9
-    assert _most_active(scene) <= 3
+    assert max(most) <= 3
 
 
 def test_a_server_that_asks_to_come_back_later_is_asked_later(scene: Scene, bulk: Bulk) -> None:
@@ -201,7 +219,7 @@ def test_a_server_that_asks_to_come_back_later_is_asked_later(scene: Scene, bulk
 
 def test_a_create_whose_answer_is_lost_is_named_and_not_sent_again(scene: Scene, bulk: Bulk) -> None:
     _quick(scene)
-    scene.simulator.fault(Fault(method="POST", path=r"^/responses$", kind="lost_answer", times=1))
+    scene.simulator.fault(Fault(method="POST", path=r"^/responses$", kind="lost", times=1))
     result = scene.run(bulk(items=["a", "b"]), scene.kept)
     assert (result["succeeded"], result["lost"]) == (1, 1)
     [lost] = [item for item in read_results(result, failed=True) if item["state"] == "lost"]
@@ -283,13 +301,14 @@ def test_the_trigger_ends_the_runs_at_the_end_of_the_window(
 
 
 def test_a_retry_goes_on_with_every_run_and_creates_only_what_was_never_sent(
-    scene: Scene, bulk: Bulk
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _quick(scene, in_progress=1)
     skip = 3
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.KILL_SECONDS", 0.5)
     scene.store.fail("set", ConnectionError("Airflow is away"), skip=skip)
     task = bulk(max_unrecorded=5)
-    killer = threading.Timer(2, task.on_kill)
+    killer = threading.Timer(1, task.on_kill)
     killer.start()
     with pytest.raises(OpenAIRunError, match="killed"):
         task.execute(scene.kept)
@@ -365,9 +384,8 @@ def test_an_attempt_that_was_replaced_ends_what_the_next_one_cannot_know(scene: 
     # Their segment was written within the seconds that the next attempt waits for, so it finds them.
     assert len(_active(scene)) == 2
     scene.store.recover()
-    result_of_next = bulk(items=["a", "b"], completion_window=8)
     with pytest.raises(RunTimeoutError):
-        result_of_next.execute(scene.retry(scene.kept))
+        bulk(items=["a", "b"], completion_window=4).execute(scene.retry(scene.kept))
     assert scene.creates() == 2
     assert not _active(scene)
 

@@ -186,8 +186,8 @@ class Scene:
         def write(_level: int, text: str, arguments: tuple[Any, ...], **_: Any) -> None:
             lines.append(text % arguments if arguments else text)
 
-        # Not by getLogger: what set up logging since may have disabled one of the same name.
-        logger = logging.Logger("captured")
+        # A set-up of logging may have disabled what getLogger returns.
+        logger = logging.Logger("captured")  # noqa: LOG001 - for the line above
         logger.setLevel(logging.INFO)
         self.monkeypatch.setattr(logger, "_log", write)
         self.monkeypatch.setattr(owner, "_cached_logger", logger, raising=False)
