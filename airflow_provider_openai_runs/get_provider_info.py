@@ -27,5 +27,9 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [{"integration-name": name, "python-modules": [f"{package}.sensors"]}],
         "triggers": [{"integration-name": name, "python-modules": [f"{package}.triggers"]}],
         "hooks": [{"integration-name": name, "python-modules": [f"{package}.hooks"]}],
+        "task-decorators": [
+            {"class-name": f"{package}.decorators.openai_response_task", "name": "openai_response"},
+            {"class-name": f"{package}.decorators.openai_run_task", "name": "openai_run"},
+        ],
         "extra-links": [f"{package}.links.OpenAIRunLink"],
     }

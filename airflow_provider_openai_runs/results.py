@@ -88,5 +88,19 @@ def summary(run: Run) -> str:
     """Return the line for the log of a run that has ended."""
     ended = run.completed_at or run.failed_at or run.cancelled_at
     seconds = f" after {ended - run.created_at} s" if ended and run.created_at else ""
-    tokens = f", {run.usage.total_tokens} tokens" if run.usage else ""
-    return f"Finished: {run.ref} is {run.raw_status}{seconds}{tokens}"
+    tokens = ""
+    if (used := run.usage) is not None:
+        cached = "" if used.cached_tokens is None else f" ({used.cached_tokens} cached)"
+        tokens = f", {used.prompt_tokens} prompt{cached} and {used.completion_tokens} completion tokens"
+    return f"Finished: {run.ref} is {run.raw_status}{seconds}{tokens}{_in_all(run)}"
+
+
+def _in_all(run: Run) -> str:
+    """Say what the task has paid for besides this run, if anything."""
+    totals = run.totals
+    if totals is None or (totals.usage == run.usage and not totals.silent):
+        return ""
+    tokens = totals.usage.total_tokens if totals.usage else 0
+    runs = "1 run" if totals.silent == 1 else f"{totals.silent} runs"
+    silent = f", and {runs} that did not say theirs" if totals.silent else ""
+    return f"; over all attempts of the task {tokens} tokens{silent}"

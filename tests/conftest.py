@@ -11,10 +11,12 @@ of fixtures.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from airflow_provider_openai_runs.simulator import Simulator
+    from airflow_provider_openai_runs.transport.limits import BoundedClient
 
 #: A worker of pytest-xdist has its own within that of the first process, which removes them all.
 _HOME = tempfile.mkdtemp(
@@ -66,6 +69,20 @@ def _trust_a_single_authority() -> None:
 
 _trust_a_single_authority()
 _use_a_throwaway_airflow()
+
+# What is imported stays: to search it for garbage takes a second each time.
+gc.disable()
+
+
+def _keep_what_there_is() -> None:
+    """Spare later collections what has been imported, and the tests themselves."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    _keep_what_there_is()
+    gc.enable()
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -127,6 +144,7 @@ def airflow_db() -> Iterator[None]:
         initdb()
         api = InProcessExecutionAPI()
         assert api.app
+    _keep_what_there_is()
     # Its event loop is never closed, which pytest would hear of if it were collected before the end.
     _kept_to_the_end.append(api)
     with pytest.MonkeyPatch.context() as patch:
@@ -172,11 +190,46 @@ def _imported() -> None:
         "openai.resources.responses",
     ):
         import_module(name)
+    _keep_what_there_is()
+
+
+@pytest.fixture(scope="session")
+def _clients() -> Iterator[weakref.WeakSet[BoundedClient]]:
+    """Know the clients of workers."""
+    from airflow_provider_openai_runs.transport.limits import BoundedClient
+
+    clients: weakref.WeakSet[BoundedClient] = weakref.WeakSet()
+    init = BoundedClient.__init__
+
+    def know(client: BoundedClient) -> None:
+        init(client)
+        clients.add(client)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BoundedClient, "__init__", know)
+        yield clients
+
+
+@pytest.fixture
+def _close_clients(_clients: weakref.WeakSet[BoundedClient]) -> Iterator[None]:
+    """
+    Close the clients that have not gone with their workers, as they do when they go.
+
+    The error that a test has caught holds them by its traceback, in a cycle with the test. A collection,
+    in whatever test, may take a socket before its client, which is a warning.
+    """
+    yield
+    for client in list(_clients):
+        client.close()
 
 
 @pytest.fixture
 def scene(
-    _imported: None, openai_runs_simulator: Simulator, _http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+    _imported: None,
+    _close_clients: None,
+    openai_runs_simulator: Simulator,
+    _http: httpx2.Client,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Scene:
     return Scene(simulator=openai_runs_simulator, http=_http, monkeypatch=monkeypatch)
 
@@ -215,7 +268,9 @@ def _scripted() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def scripted(_scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
+def scripted(
+    _scripted: ScriptedServer, _close_clients: None, monkeypatch: pytest.MonkeyPatch
+) -> ScriptedServer:
     """Give a server whose answers the test writes; the connection ``scripted`` leads to it."""
     monkeypatch.setenv("AIRFLOW_CONN_SCRIPTED", _scripted.connection_json)
     _scripted.play({})

@@ -260,7 +260,7 @@ def waited(run: TrackedRun, *answers: PollResult | ApiRequestFailed) -> tuple[Wa
         WaitLimits.of(run),
         cancel_on_timeout=False,
         cancel_wait=1,
-        note=lines.append,
+        note=lambda _level, line: lines.append(line),
         clock=lambda: 9.0,
     )
     step = next(flow)

@@ -255,3 +255,26 @@ def test_the_example_hands_over_what_its_task_has_worked_out(
     assert [json.loads(item["output"]) for item in second["input"]] == [{"rows": 912}, {"rows": None}]
     assert second["tools"] == first["tools"]
     assert scene.simulator.active() == []
+
+
+@pytest.mark.usefixtures("airflow_db")
+def test_a_deferred_run_finds_its_connection_in_the_database(
+    scene: Scene, fetch: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
+    monkeypatch.delenv("AIRFLOW_CONN_OPENAI_DEFAULT")
+    dag = fetch(EXAMPLES[0].with_name("openai_response.py"))
+    ask = dag.get_task("ask")
+    ask.completion_window, ask.retries = 10, 0
+    of_simulator = json.loads(scene.simulator.connection_json)
+    with create_session() as session:
+        session.add(Connection(conn_id="openai_default", **of_simulator))
+    try:
+        assert dag.test().state == "success"
+    finally:
+        with create_session() as session:
+            session.query(Connection).delete()
+    assert len(scene.simulator.runs()) == 1

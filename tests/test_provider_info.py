@@ -45,8 +45,10 @@ def test_every_module_that_is_named_has_what_it_is_named_for(module: str) -> Non
     assert import_module(module).__all__
 
 
-@pytest.mark.parametrize("name", INFO["extra-links"])
-def test_every_class_that_is_named_exists(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [*INFO["extra-links"], *(named["class-name"] for named in INFO["task-decorators"])]
+)
+def test_everything_that_is_named_exists(name: str) -> None:
     module, _, attribute = name.rpartition(".")
 
-    assert isinstance(getattr(import_module(module), attribute), type)
+    assert callable(getattr(import_module(module), attribute))

@@ -112,7 +112,7 @@ def watch() -> Callable[[dict[str, Any]], Any]:
     def wait(ref: dict[str, Any]) -> Any:
         limits = WaitLimits(created_at=0, poll_interval=0.01)
         flow = waits.wait(
-            RunRef.from_json(ref), limits, cancel_on_timeout=False, cancel_wait=1, note=lambda _: None
+            RunRef.from_json(ref), limits, cancel_on_timeout=False, cancel_wait=1, note=lambda *_: None
         )
         return OpenAIRunsHook("scripted").run_flow(flow)
 

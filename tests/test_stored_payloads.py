@@ -9,16 +9,19 @@ gets a file of its own beside them.
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.module_loading import import_string
 
+from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
 from airflow_provider_openai_runs.wire.wait import WaitResult
+from tests.support.scene import Scene
 
 #: The methods by which Airflow resumes a task that an earlier version has deferred or paused.
 RESUMED_BY = {
@@ -49,6 +52,18 @@ def test_a_stored_record_loads_and_is_stored_the_same(case: dict[str, Any]) -> N
 
     assert record is not None
     assert json.loads(json.dumps(record.to_json())) == case["record"]
+
+
+@pytest.mark.parametrize("case", stored("spending"))
+def test_what_was_spent_is_stored_the_same(case: dict[str, Any], scene: Scene) -> None:
+    scene.store.values["openai_run"] = case["stored"]
+    log: Any = logging.getLogger()
+    store = RecordStore(scene.store, log=log)
+    record = store.load()
+    store.save(record)
+
+    assert (record is None) == (set(case["stored"]) == {"spending"})
+    assert scene.store.values["openai_run"] == case["stored"]
 
 
 @pytest.mark.parametrize("case", stored("events"))

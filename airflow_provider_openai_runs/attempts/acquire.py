@@ -26,6 +26,7 @@ from airflow_provider_openai_runs.runs.acquisition import (
     Polled,
     PollRun,
     Searched,
+    SearchResult,
     SearchRun,
     Situation,
     WaitForThread,
@@ -129,6 +130,9 @@ class RunAcquirer:
     def _create(self, step: Create, record: Record | None, gives_up_at: float) -> Acquired | NotCreated:
         if step.because:
             self.log.warning("A new run is created: %s", step.because)
+        # One whose calls this task is to answer goes on waiting for them.
+        if step.closes is not None and step.closes != self.creator.request.answers:
+            self._close(step.closes)
         self.api.sleep(step.after)
         return self.creator.create(step, before=record, gives_up_at=gives_up_at)
 
@@ -138,8 +142,17 @@ class RunAcquirer:
             found = self.api.search(step.intent)
             is_over = isinstance(found, RequestFailure) or found.ref is not None or not found.conclusive
             if is_over or self.clock() >= step.until:
+                self._note(step.intent.token, found)
                 return Searched(result=found)
             self.api.sleep(SEARCH_PAUSE)
+
+    def _note(self, token: str, found: SearchResult | RequestFailure) -> None:
+        """Tell the account which run a lost create has started, or that it has started none."""
+        if isinstance(found, SearchResult):
+            if found.ref is not None:
+                self.creator.ledger.name(token, found.ref)
+            elif found.conclusive:
+                self.creator.ledger.release(token)
 
     def _end(self, step: EndRun) -> Ended:
         """
@@ -159,10 +172,6 @@ class RunAcquirer:
             self.api.sleep(min(END_PAUSE, left))
         if result.has_ended:
             self.log.info("%s is %s", step.ref, result.raw_status or "gone")
-        # One whose calls this task is to answer goes on waiting for them.
-        is_given_up = step.ref != self.creator.request.answers
-        if is_given_up and result.polled is not None and result.polled.needs_action:
-            self._close(step.ref)
         return Ended(ref=step.ref, result=result, seconds=self.clock() - began, others=step.others)
 
     def _close(self, ref: RunRef) -> None:

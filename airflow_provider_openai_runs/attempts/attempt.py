@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pendulum
-
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.create import Acquired
 from airflow_provider_openai_runs.attempts.kill import KillHandler
@@ -37,6 +35,7 @@ from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome, WaitLimits
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import TERMINAL
+from airflow_provider_openai_runs.runs.times import utc
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.wire.wait import WaitResult, wait
 
@@ -119,9 +118,12 @@ class Attempt:
         if isinstance(acquired, DeferForThread):
             return acquired
         if settings.completion_window is None:
-            hook = self._show(acquired)
-            self._kill_handler.settle()  # from now on it is known to whoever asked for it
-            run = acquired.created or hook.retrieve(acquired.run.ref)
+            hook, ref = self._show(acquired), acquired.run.ref
+            # From now on it is known to whoever asked for it.
+            self._kill_handler.settle(ref, f"{Fate.LEFT_RUNNING.sentence()} (completion_window=None)")
+            run = acquired.created or hook.retrieve(ref)
+            self._parts.ledger.settle(run)
+            run = self._parts.ledger.shown(run)
             return Finished(result=results.to_xcom(run, log=self._log, text_limit=settings.text_in_xcom))
         return self._go_on(acquired, self._wait(acquired))
 
@@ -217,7 +219,7 @@ class Attempt:
                 poll_interval=self._settings.poll_interval,
                 targets=frozenset(TERMINAL),
             )
-            flow = wait(ref, limits, cancel_on_timeout=False, cancel_wait=0, note=self._log.info)
+            flow = wait(ref, limits, cancel_on_timeout=False, cancel_wait=0, note=self._log.log)
             if hook.run_flow(flow).outcome is not Outcome.UNREACHABLE:
                 return
         # Nobody can say when it ends, so the create itself has to ask.
@@ -237,7 +239,7 @@ class Attempt:
         if self._settings.push_xcom:
             push_page(self._ti, key=self._page_key, url=url, log=self._log)
         verb = "Created" if acquired.created is not None else "Going on with"
-        until = f"waiting until {_utc(run.deadline)}" if run.deadline else "not waiting for it"
+        until = f"waiting until {utc(run.deadline)}" if run.deadline else "not waiting for it"
         self._log.info("%s %s, %s%s", verb, run.ref, until, url and f": {url}")
         return hook
 
@@ -268,7 +270,7 @@ class Attempt:
         if is_pending:
             self._kill_handler.watch(run.ref)
         else:
-            self._kill_handler.settle()
+            self._kill_handler.settle(run.ref, result.fate.sentence(raw_status=result.raw_status))
         try:
             found = self._parts.finisher(self._hook_of(run.ref)).conclude(
                 result, run.rounds, created=acquired.ended, may_answer=may_answer
@@ -294,15 +296,15 @@ class Attempt:
             self._log.info(
                 "The triggerer waits from here. A task that is still deferred long after %s has no "
                 "triggerer: check with 'airflow jobs check --job-type TriggererJob'",
-                _utc(run.deadline),
+                utc(run.deadline),
             )
-            return Defer(run=run)
+            return Defer(run=run, besides=self._parts.ledger.totals_without(run.ref))
         flow = wait(
             run.ref,
             WaitLimits.of(run, poll_interval=self._settings.poll_interval),
             cancel_on_timeout=self._settings.cancel_on_timeout,
             cancel_wait=self._settings.timeouts["delete"],
-            note=self._log.info,
+            note=self._log.log,
         )
         return hook.run_flow(flow)
 
@@ -343,9 +345,3 @@ class Attempt:
 
 def _ended_as(acquired: Acquired, outcome: Outcome) -> WaitResult:
     return WaitResult(ref=acquired.run.ref, outcome=outcome, fate=Fate.ENDED)
-
-
-def _utc(seconds: float | None) -> str:
-    return (
-        "for ever" if seconds is None else pendulum.from_timestamp(seconds).strftime("%Y-%m-%d %H:%M:%S UTC")
-    )

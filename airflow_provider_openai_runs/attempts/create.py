@@ -10,10 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.record_store import RecordStore, SavedIntent
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.runs.acquisition import Create, NotCreated
 from airflow_provider_openai_runs.runs.budgets import (
+    LAST_READ_BUDGET,
     LEAST_REPLY_TIMEOUT,
     NOT_FOUND_GRACE,
     ZOMBIE_CANCEL_WAIT,
@@ -56,6 +58,7 @@ class RunCreator:
     """
     Creates the runs of one task instance.
 
+    :param ledger: keeps account of what is paid for.
     :param identity: Dag id, Dag run id, task id, map index.
     :param generation: ``max_tries``, which a clear changes and a retry does not.
     :param attempt: the task's try number.
@@ -68,6 +71,7 @@ class RunCreator:
     api: RunsApi
     request: RunRequest
     store: RecordStore
+    ledger: Ledger
     identity: tuple[object, ...]
     generation: int
     window: float | None
@@ -87,6 +91,8 @@ class RunCreator:
         self.before_paying()
         if self.request.answers is not None:
             return self._taken_over(self.request.answers)
+        budget = min(LAST_READ_BUDGET, max(LEAST_REPLY_TIMEOUT, (gives_up_at - self.clock()) / 2))
+        self.ledger.settle_ended(lambda ref: self.api.retrieve(ref, budget=budget))
         # The thread is on record before a run on it is paid for.
         thread_id = self.request.thread_id or step.thread_id or self._new_thread()
 
@@ -115,6 +121,7 @@ class RunCreator:
         :param rounds: what is to be remembered then.
         :param lost: the tokens of the creates of this generation that were not answered.
         """
+        self.ledger.settle(parent)
         intent = replace(self._intent(thread_id=None, lost=lost), rounds=rounds, deadline=deadline)
         is_first_of_another = self.request.answers is not None and rounds.answered == 1
         request = self.request if is_first_of_another else _free_to_answer(self.request)
@@ -146,10 +153,13 @@ class RunCreator:
         before: Record | None,
         doing: str,
     ) -> Acquired | NotCreated:
+        self.ledger.open(intent.token)
         saved = self._saved(intent, before)
         reply = self.send_paid(intent, partial(send, saved))
         if not isinstance(reply, RequestFailure):
             return self._created(intent, reply)
+        if reply.not_accepted:
+            self.ledger.release(intent.token)
         active = reply.active_run_id and RunRef(
             kind=self.request.kind,
             id=reply.active_run_id,
@@ -172,6 +182,7 @@ class RunCreator:
         except NoLongerOwnerError:
             raise
         except BaseException:
+            self.ledger.release(intent.token)
             with suppress(Exception):  # what ended the attempt matters more
                 self.store.save(before)
             raise

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from airflow_provider_openai_runs.attempts.last_requests import LastRequests, Watched, answer_of, started
 from airflow_provider_openai_runs.runs.budgets import (
@@ -17,7 +18,9 @@ from airflow_provider_openai_runs.runs.budgets import (
     KILL_ASK_SECONDS,
     KILL_POLL_SECONDS,
     KILL_RECORD_SECONDS,
+    KILL_SAY_SECONDS,
     KILL_SECONDS,
+    LEAST_REPLY_TIMEOUT,
     NOT_FOUND_GRACE,
 )
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
@@ -25,7 +28,7 @@ from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.lost_create import runs_of
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
-from airflow_provider_openai_runs.wire import ApiRequest, flows, wire_of
+from airflow_provider_openai_runs.wire import Flow, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
 _CALLS_LEFT = "It has ended; nobody answers its calls."
@@ -67,6 +70,17 @@ class RunEnding:
     def _ask_until(self) -> float:
         return self.began + (KILL_ASK_SECONDS if self.retry_left else KILL_ASK_ON_LAST_TRY)
 
+    @property
+    def _cancel_until(self) -> float:
+        """Until when the end of the run is waited for; only after a kill somebody sends SIGKILL."""
+        if self.cause is Cause.KILLED:
+            return self.began + KILL_SECONDS - KILL_SAY_SECONDS
+        return time.monotonic() + CANCEL_WAIT
+
+    def _within(self, seconds: float) -> float:
+        """Return until when to wait for an answer, so that a cancel still reaches the server."""
+        return min(time.monotonic() + seconds, self._cancel_until - LEAST_REPLY_TIMEOUT)
+
     def end(self) -> EndedRun:
         """End what is watched, or leave it to another attempt."""
         watched, (argument, cancels) = self.watched, self.cancels
@@ -85,7 +99,7 @@ class RunEnding:
             left = f"{ref}: {Fate.LEFT_RUNNING.sentence()} ({argument}=False)"
             return EndedRun(ref=ref, text=left, is_loud=not self.retry_left)
         if not is_known:
-            fate = self._cancelled(ref)
+            fate = self._cancelled(ref, polled)
             text = f"{ref}: a later attempt, which knows nothing of it, has taken over. {fate}"
             return EndedRun(ref=ref, text=text, touched=True)
         state, ending = self._decided(asked)
@@ -103,7 +117,7 @@ class RunEnding:
         marks = {"refused": True} if has_ended else {"ended_by_us": True}
         if (ending is Ending.CANCEL_IF_OURS or has_ended) and not self._is_ours(ref, marks):
             return EndedRun(ref=ref, text=f"{ref}: a later attempt has taken over; the run is left to it.")
-        text = self._closed(watched.close) if has_ended and watched.close else self._cancelled(ref)
+        text = self._closed(watched.close) if has_ended and watched.close else self._cancelled(ref, polled)
         return EndedRun(ref=ref, text=f"{ref}: {text}", touched=True)
 
     def _decided(self, asked: Future[TaskState]) -> tuple[TaskState, Ending]:
@@ -139,10 +153,9 @@ class RunEnding:
         search = wire.search(
             thread_id=intent.thread_id, token=intent.token, since=intent.intent_at, conn_id=conn_id
         )
-        try:
-            return self.requests.run_flow(search, conn_id, budget=KILL_POLL_SECONDS).ref
-        except Exception:  # noqa: BLE001 # whatever it is, the run was not found
-            return None
+        asked = started(partial(self.requests.run_flow, search, conn_id, budget=KILL_POLL_SECONDS))
+        found = answer_of(asked, self._within(KILL_POLL_SECONDS))
+        return found.ref if found is not None else None
 
     def _was_not_accepted(self) -> bool:
         create = self.watched.create
@@ -164,21 +177,25 @@ class RunEnding:
     # -- a run --------------------------------------------------------------------------------------------
 
     def _poll(self, ref: RunRef) -> PollResult | None:
-        """Poll once, while Airflow answers: what has ended is not cancelled."""
-        try:
-            request = replace(wire_of(ref.kind).poll(ref), timeout=KILL_POLL_SECONDS)
-            return self.requests.run_flow(flows.single(request), ref.conn_id, budget=0.0)
-        except Exception:  # noqa: BLE001 # then it counts as active
-            return None
+        """Poll once, while Airflow answers: what has ended is not cancelled, what is not known is."""
+        request = replace(wire_of(ref.kind).poll(ref), timeout=KILL_POLL_SECONDS)
+        asked = started(partial(self.requests.run_flow, flows.single(request), ref.conn_id, budget=0.0))
+        return answer_of(asked, self._within(KILL_POLL_SECONDS))
 
-    def _cancelled(self, ref: RunRef) -> str:
-        left = max(KILL_SECONDS - KILL_ASK_SECONDS, self.began + KILL_SECONDS - time.monotonic())
-        wait = left if self.cause is Cause.KILLED else CANCEL_WAIT  # else nobody sends SIGKILL
-        try:
-            cancel = flows.cancel(ref, wait=wait, visible_by=self._visible_by)
-            ended = self.requests.run_flow(cancel, ref.conn_id, budget=wait)
-        except Exception as error:  # noqa: BLE001 # its connection may be gone
-            return f"{Fate.NOT_CANCELLED.sentence()} ({type(error).__name__})"
+    def _cancelled(self, ref: RunRef, polled: PollResult | None) -> str:
+        until = self._cancel_until
+        wait = max(0.0, until - time.monotonic())
+        cancel = flows.cancel(
+            ref,
+            wait=wait,
+            visible_by=self._visible_by,
+            polled=polled,
+            # A server that has not answered the poll has no time for another one before SIGKILL.
+            polls_first=self.cause is not Cause.KILLED,
+        )
+        asked = started(partial(self.requests.run_flow, cancel, ref.conn_id, budget=wait))
+        if (ended := answer_of(asked, until)) is None:
+            return f"{Fate.NOT_CANCELLED.sentence()} ({_why_not(asked)})"
         because = f" ({ended.failure})" if ended.failure and not ended.has_ended else ""
         return f"{ended.fate.sentence(raw_status=ended.raw_status)}{because}"
 
@@ -187,15 +204,15 @@ class RunEnding:
         is_just_created = self.watched.ref is None
         return time.time() + NOT_FOUND_GRACE if is_just_created else self.watched.visible_by
 
-    def _closed(self, close: ApiRequest[None]) -> str:
+    def _closed(self, close: Callable[[], Flow[str | None]]) -> str:
         """Answer the calls of a response with an error; left open they would block its conversation."""
-        try:
-            request = replace(close, timeout=KILL_POLL_SECONDS)
-            self.requests.run_flow(flows.single(request), self.watched.conn_id, budget=KILL_POLL_SECONDS)
-        except ApiRequestFailed as failed:
-            return f"Its calls are left open in its conversation ({failed.failure})."
-        except Exception as error:  # noqa: BLE001 # its connection may be gone
-            return f"Its calls are left open in its conversation ({type(error).__name__})."
+        budget = KILL_POLL_SECONDS
+        asked = started(partial(self.requests.run_flow, close(), self.watched.conn_id, budget=budget))
+        answer_of(asked, self._cancel_until)
+        if not asked.done() or asked.exception() is not None:
+            return f"Its calls are left open in its conversation ({_why_not(asked)})."
+        if asked.result() is None:
+            return _CALLS_LEFT
         return "Its calls were answered with an error, so that its conversation can be used again."
 
     # -- Airflow ------------------------------------------------------------------------------------------
@@ -231,4 +248,12 @@ class RunEnding:
         attempt, unless a user has cleared it meanwhile.
         """
         asked = started(partial(self.requests.mark, self.watched, ref, **marks))
-        return answer_of(asked, time.monotonic() + KILL_RECORD_SECONDS) is not False
+        return answer_of(asked, self._within(KILL_RECORD_SECONDS)) is not False
+
+
+def _why_not(asked: Future[Any]) -> str:
+    """Return what a request has come to that brought nothing; its connection may be gone."""
+    if not asked.done():
+        return "it was sent, and not answered in time"
+    error = asked.exception()
+    return str(error.failure) if isinstance(error, ApiRequestFailed) else type(error).__name__

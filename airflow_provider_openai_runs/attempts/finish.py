@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_openai_runs import results
+from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.output_files import Collected, OutputFiles
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
@@ -54,6 +55,7 @@ class RunFinisher:
     Ends one attempt of a task.
 
     :param hook: of the run's connection.
+    :param ledger: keeps account of what was paid for.
     :param context: Airflow's.
     :param output: writes what runs have brought; None where nothing is to be written.
     """
@@ -62,6 +64,7 @@ class RunFinisher:
     settings: CreateSettings
     context: Any
     store: RecordStore
+    ledger: Ledger
     log: Logger
     output: OutputFiles | None = None
 
@@ -91,26 +94,17 @@ class RunFinisher:
             raw_status=result.raw_status,
             failure=result.failure,
         )
-        raise self._pushed(error, self._read_once_more(result.ref))
+        run = self._read_once_more(result.ref)
+        raise self._pushed(error, run and self._as_one((), run))
 
     def _finish(
         self, ref: RunRef, created: Run | None, rounds: Rounds, *, may_answer: bool
     ) -> dict[str, Any] | None:
-        try:
-            collected = self._read(ref, self.settings.timeouts["read"], created=created)
-            for _ in range(_READS_OF_NOTHING if created is None and collected.run.is_empty else 0):
-                # Some servers say that a run has ended before they show what it wrote.
-                self.hook.sleep(NOT_SHOWN_YET)
-                again = self._tried(lambda: self._read(ref, LAST_READ_BUDGET), f"{ref} once more")
-                collected = again or collected
-                if not collected.run.is_empty:
-                    break
-        except ApiRequestFailed as failed:
-            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
+        collected = self._read_at_its_end(ref, created)
         if may_answer and collected.run.needs_action:
             return None
         earlier = self._earlier(rounds)
-        run = as_one([one.run for one in earlier], collected.run)
+        run = self._as_one(earlier, collected.run)
         self.log.info("%s", results.summary(run))
         error = error_of_run(
             run,
@@ -131,6 +125,27 @@ class RunFinisher:
         elif run.status.is_terminal:
             self._update_record(ended=True, **({"refused": True} if run.is_empty else {}))
         raise self._pushed(error, run)
+
+    def _read_at_its_end(self, ref: RunRef, created: Run | None) -> Collected:
+        try:
+            collected = self._read(ref, self.settings.timeouts["read"], created=created)
+            for _ in range(_READS_OF_NOTHING if created is None and collected.run.is_empty else 0):
+                # Some servers say that a run has ended before they show what it wrote.
+                self.hook.sleep(NOT_SHOWN_YET)
+                again = self._tried(lambda: self._read(ref, LAST_READ_BUDGET), f"{ref} once more")
+                collected = again or collected
+                if not collected.run.is_empty:
+                    break
+        except ApiRequestFailed as failed:
+            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
+        return collected
+
+    def _as_one(self, earlier: Sequence[Collected], last: Run) -> Run:
+        """Count what was paid for, and return a chain of runs as one, with what its task has paid in all."""
+        chain = [one.run for one in earlier]
+        for run in (*chain, last):
+            self.ledger.settle(run)
+        return self.ledger.shown(as_one(chain, last))
 
     def _result(self, run: Run, unwritten: RunStorageError | None) -> dict[str, Any]:
         """
@@ -186,7 +201,7 @@ class RunFinisher:
             run = self._last_read(self._completed(run), f"the steps of {run.ref}") or run
         else:
             run = self._read_once_more(run.ref) or run
-        return self._pushed(error, as_one([one.run for one in self._earlier(rounds)], run))
+        return self._pushed(error, self._as_one(self._earlier(rounds), run))
 
     def after_the_triggers_death(self, tracked: TrackedRun, *, is_last_try: bool) -> Outcome | None:
         """Poll the run of a trigger that died: how it has ended; if not, end it unless a retry is left."""
@@ -222,21 +237,20 @@ class RunFinisher:
     def _closed(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
         """Answer the calls of a response with an error; one left open would block its conversation."""
         conversation = conversation_of(self.settings.request.body)
-        request = wire_of(run.ref.kind).close(run, conversation=conversation)
-        if request is None:
-            self._update_record(ended=True)
-            return error
-        name = run.ref.thread_id or conversation
+        close = wire_of(run.ref.kind).close(run, conversation=conversation)
         try:
-            self.hook.run_flow(flows.with_retries(flows.single(request), budget=CLOSE_BUDGET))
+            name = self.hook.run_flow(flows.with_retries(close, budget=CLOSE_BUDGET))
         except ApiRequestFailed as failed:
-            # A retry would be refused for what is left open.
             return type(error)(
-                f"{error} Conversation {name} is left with calls that nobody answered ({failed.failure}), "
-                "and may refuse every other response: add an output for each, or use another conversation.",
-                retryable=False,
+                f"{error} Conversation {run.ref.thread_id or conversation} is left with calls that nobody "
+                f"answered ({failed.failure}), and may refuse every other response. A retry or a clear of "
+                "this task tries again; else add an output for each, or use another conversation.",
+                retryable=error.retryable,
+                retry_after=error.retry_after,
             )
-        self._update_record(ended=True)  # and not before: a clear would leave the calls open
+        self._update_record(ended=True)  # and not before: a retry or a clear would leave the calls open
+        if name is None:
+            return error
         text = (
             f"{error} Its calls were answered with an error in conversation {name}, which can be used again."
         )
@@ -314,6 +328,8 @@ class RunFinisher:
 
     def _pushed(self, error: OpenAIRunError, run: Run | None) -> OpenAIRunError:
         """Push what is known of the run, unless nothing is to be pushed; return the error that says so."""
+        if self.store.is_behind:
+            self._update_record()
         if run is None or not self.settings.push_xcom:
             return error
         values = self._values(run)

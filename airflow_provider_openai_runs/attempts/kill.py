@@ -34,7 +34,7 @@ from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.tool_calls.worker_thread import Job, Worker
-from airflow_provider_openai_runs.wire import ApiRequest
+from airflow_provider_openai_runs.wire import Flow
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -92,26 +92,27 @@ class KillHandler:
         """Build the client that a kill will need."""
         self._requests.prepare(hook.conn_id, hook.get_conn)
 
-    def watch(self, ref: RunRef, *, close: ApiRequest[None] | None = None) -> None:
+    def watch(self, ref: RunRef, *, close: Callable[[], Flow[str | None]] | None = None) -> None:
         """
         Watch over this run from now on.
 
-        :param close: answers the calls that it waits for with an error.
+        :param close: the flow that answers the calls that it waits for with an error.
         """
         watched = self._watched
         if watched is None or watched.ref != ref or close is not None:
             self._watched = Watched(kind=ref.kind, conn_id=ref.conn_id, ref=ref, close=close)
 
-    def settle(self) -> None:
+    def settle(self, ref: RunRef | None = None, fate: str = "") -> None:
         """
         Watch no longer: the run has ended, or the error of its wait says what became of it.
 
+        :param fate: what a kill says of ``ref`` from now on, in a sentence.
         :raises OpenAIRunError: when it was a kill that has ended it.
         """
         is_said = self._raised is not None
         if self._killed_at is not None and not is_said and self._ended(Cause.KILLED).touched:
             self._raise_killed()
-        self._watched = None
+        self._watched = Watched(kind=ref.kind, conn_id=ref.conn_id, ref=ref, fate=fate) if ref else None
 
     def send(
         self, kind: str, conn_id: str, intent: Record, send: Callable[[], Run | RequestFailure]
@@ -211,7 +212,7 @@ class KillHandler:
             self._ended(Cause.TIMED_OUT)
         elif not isinstance(error, OpenAIRunError):
             self._ended(Cause.FAILED, why=why, may_retry=not isinstance(error, _FINAL))
-        elif watched is not None and watched.ref is not None:
+        elif watched is not None and watched.ref is not None and not watched.fate:
             # Foreseen: whoever raised it means the run to go on, for a fixed connection or another answer.
             self._log.warning("%s. %s was left as it is and may be running and billing", why, watched.ref)
 
@@ -242,14 +243,16 @@ class KillHandler:
         def end() -> None:
             with self._one_at_a_time:
                 if (watched := self._watched) is not None and self._is_open():
-                    ended = RunEnding(
+                    ending = RunEnding(
                         requests=self._requests,
                         watched=watched,
                         cause=cause,
                         cancels=self._cancels[cause],
                         retry_left=may_retry and self._requests.has_retry_left,
                         began=self._began(),
-                    ).end()
+                    )
+                    said = f"{watched.ref}: {watched.fate}"
+                    ended = EndedRun(ref=watched.ref, text=said) if watched.fate else ending.end()
                     (self._log.error if ended.is_loud else self._log.warning)(
                         "%s. %s", why or cause, ended.text
                     )

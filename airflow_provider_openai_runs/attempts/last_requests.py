@@ -18,7 +18,7 @@ from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError, Record
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.worker_thread import Job
-from airflow_provider_openai_runs.wire import ApiRequest, Flow, flows
+from airflow_provider_openai_runs.wire import Flow, flows
 
 T = TypeVar("T")
 
@@ -32,7 +32,8 @@ class Watched:
     :param visible_by: until this Unix time a 404 means that the run is not visible yet.
     :param intent: of a create of this attempt.
     :param create: the create under way, or the one that was not answered.
-    :param close: answers the calls that the run waits for with an error, as long as they are not answered.
+    :param close: the flow that answers the calls of the run with an error, as long as they are not answered.
+    :param fate: what became of the run, where the wait for it is over: there is nothing to end, only to say.
     """
 
     kind: str
@@ -41,7 +42,8 @@ class Watched:
     visible_by: float = 0.0
     intent: Record | None = None
     create: Job | None = None
-    close: ApiRequest[None] | None = None
+    close: Callable[[], Flow[str | None]] | None = None
+    fate: str = ""
 
 
 @dataclass(kw_only=True)

@@ -10,6 +10,7 @@ from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
 from airflow_provider_openai_runs.attempts.create import RunCreator
 from airflow_provider_openai_runs.attempts.finish import RunFinisher
 from airflow_provider_openai_runs.attempts.kill import KillHandler
+from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.output_files import OutputFiles
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.runs_api import RunsApi
@@ -47,6 +48,7 @@ class AttemptParts:
         self._log = log
         self._identity = (self._ti.dag_id, self._ti.run_id, self._ti.task_id, self._ti.map_index)
         self._functions: FunctionCaller | None = None
+        self.ledger = Ledger(store=store, generation=self._ti.max_tries, log=log)
         self._token_prefix = token_prefix((*self._identity, self._ti.max_tries))
 
     def acquirer(self, hook: OpenAIRunsHook, kill_handler: KillHandler) -> RunAcquirer:
@@ -80,6 +82,7 @@ class AttemptParts:
             api=RunsApi(hook=hook, request=request),
             request=request,
             store=self._store,
+            ledger=self.ledger,
             identity=self._identity,
             generation=self._ti.max_tries,
             attempt=self._ti.try_number,
@@ -100,6 +103,7 @@ class AttemptParts:
             settings=self._settings,
             context=self._context,
             store=self._store,
+            ledger=self.ledger,
             log=self._log,
             output=self._output,
         )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.record import NoLongerOwnerError, Record
+from airflow_provider_openai_runs.runs.record import SPENDING, NoLongerOwnerError, Record
+from airflow_provider_openai_runs.runs.spending import Spending
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.wire import wire_of
 
@@ -27,7 +28,7 @@ class SavedIntent:
 
 class RecordStore:
     """
-    Reads and writes the record of one task instance.
+    Reads and writes the record of one task instance, and what it has spent, which is stored with it.
 
     :param store: ``context.get("task_state_store")``; None below Airflow 3.3, where nothing is kept.
     """
@@ -37,6 +38,9 @@ class RecordStore:
         self._log = log
         self._is_known = False
         self._known: Record | None = None
+        self._spending = Spending()
+        #: Whether something of it is not stored yet.
+        self.is_behind = False
 
     @property
     def is_kept(self) -> bool:
@@ -50,19 +54,34 @@ class RecordStore:
         A store that cannot be read is an error: not to know may pay twice. A record that cannot be read, or
         names a kind of run that this version does not know, is ``unreadable``.
         """
-        record = Record.from_json(self._store.get(KEY)) if self.is_kept else None
+        stored = self._store.get(KEY) if self.is_kept else None
+        record = Record.from_json(stored)
         if record is not None and record.run is not None:
             try:
                 wire_of(record.run.ref.kind)
             except RunRequestError:
                 unknown = f"it names {record.run.ref}, of a kind that this version does not know"
                 record = replace(record, run=None, unreadable=message_text(unknown))
+        if self.is_kept:
+            spent = stored.get(SPENDING) if isinstance(stored, dict) else None
+            self._spending, self.is_behind = Spending.from_json(spent, record=record), False
         self._know(record)
         return record
 
     def current(self) -> Record | None:
         """Return the record as this attempt has read or written it last; a successor's is another one."""
         return self._known if self._is_known else self.load()
+
+    @property
+    def spending(self) -> Spending:
+        """What was spent, as this attempt has read or changed it last."""
+        self.current()
+        return self._spending
+
+    def spend(self, spending: Spending) -> None:
+        """Change what was spent; it is written with the next record, in one."""
+        self.is_behind = self.is_behind or spending != self._spending
+        self._spending = spending
 
     def save_intent(self, record: Record) -> SavedIntent:
         """
@@ -89,13 +108,11 @@ class RecordStore:
         :raises NoLongerOwnerError: if a later attempt has taken over.
         """
         if not self.is_kept:
+            self._spending = self._spending.with_record(record)
             return
         self._know(record)
         try:
-            if record is None:
-                self._store.delete(KEY)
-            else:
-                self._set(record)
+            self._set(record)
         except Exception as error:
             if record is not None and _status_of(error) == _NOT_FOUND:
                 raise NoLongerOwnerError from error
@@ -105,9 +122,16 @@ class RecordStore:
 
     def _know(self, record: Record | None) -> None:
         self._is_known, self._known = True, record
+        self._spending = self._spending.with_record(record)
 
-    def _set(self, record: Record) -> None:
-        self._store.set(KEY, record.to_json(), **_never_expires())
+    def _set(self, record: Record | None) -> None:
+        spent = self._spending.to_json()
+        stored = {**(record.to_json() if record else {}), **({SPENDING: spent} if spent else {})}
+        if stored:
+            self._store.set(KEY, stored, **_never_expires())
+        else:
+            self._store.delete(KEY)
+        self.is_behind = False
 
 
 def _never_expires() -> dict[str, Any]:

@@ -54,7 +54,7 @@ class RunsApi:
     def retrieve(self, ref: RunRef, *, budget: float) -> Run | RequestFailure:
         """Read a run, without what its API keeps elsewhere."""
         flow = flows.single(wire_of(ref.kind).retrieve(ref, self.request.that_created(ref)))
-        return _tried(self.hook, flows.with_retries(flow, budget=budget))
+        return _tried(self._hook_of(ref), flows.with_retries(flow, budget=budget))
 
     def search(self, intent: Record) -> SearchResult | RequestFailure:
         """Search once for the run of an intent."""
@@ -69,7 +69,8 @@ class RunsApi:
 
     def close(self, ref: RunRef) -> str | RequestFailure | None:
         """Answer the calls of an ended run with an error, and return the conversation that is free again."""
-        return _tried(self._hook_of(ref), flows.with_retries(flows.close(ref), budget=CLOSE_BUDGET))
+        flow = flows.close(ref, self.request.that_created(ref))
+        return _tried(self._hook_of(ref), flows.with_retries(flow, budget=CLOSE_BUDGET))
 
     def create_thread(self, *, budget: float) -> str | RequestFailure | None:
         """Create the thread that the request brings, and return its id; None if it brings none."""

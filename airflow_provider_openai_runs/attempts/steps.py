@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
+from airflow_provider_openai_runs.runs.usage import Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +21,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defer:
-    """The triggerer waits for the end of the run, or for its next calls."""
+    """
+    The triggerer waits for the end of the run, or for its next calls.
+
+    :param besides: what the task has paid for besides this run.
+    """
 
     run: TrackedRun
+    besides: Totals = field(default_factory=Totals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

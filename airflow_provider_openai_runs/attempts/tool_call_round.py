@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from airflow_provider_openai_runs.attempts.create import Acquired
@@ -66,7 +67,8 @@ class ToolCallRound:
         tracked, created = acquired.run, acquired.created
         run = created if created is not None and created.tool_calls else self._read(tracked)
         conversation = conversation_of(self.settings.request.body)
-        self.kill_handler.watch(run.ref, close=wire_of(run.ref.kind).close(run, conversation=conversation))
+        close = partial(wire_of(run.ref.kind).close, run, conversation=conversation)
+        self.kill_handler.watch(run.ref, close=close)
         limits = self.settings.limits(deadline=tracked.deadline, attempt_deadline=self.attempt_deadline)
         answerer = self.parts.answerer(self.kill_handler, after_approval=bool(approval))
         answering = answerer.answer(run, tracked.rounds, limits)

@@ -4,16 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks.connection import ConnectionHook
 from airflow_provider_openai_runs.runs.as_json import as_json
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
-from airflow_provider_openai_runs.runs.errors import LostCreateError, OpenAIRunError, RunCallError
+from airflow_provider_openai_runs.runs.create_arguments import ResponseArguments, ThreadRunArguments
+from airflow_provider_openai_runs.runs.errors import (
+    LostCreateError,
+    OpenAIRunError,
+    RunCallError,
+    RunRequestError,
+)
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.fate import CancelResult
 from airflow_provider_openai_runs.runs.model import Run, RunRef, Step
+from airflow_provider_openai_runs.runs.names import no_argument
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.response_request import continuation_request, response_request
 from airflow_provider_openai_runs.runs.status import RunKind
@@ -25,18 +32,24 @@ from airflow_provider_openai_runs.wire.threads import list_runs
 
 T = TypeVar("T")
 
+#: Arguments about the wait, which the operators have and the hook does not.
+_OF_OPERATORS = frozenset({"completion_window", "poll_interval", "deferrable", "on_incomplete", "timeouts"})
+#: Refused by a sentence of their own.
+_STREAMS = frozenset({"stream", "stream_options"})
+
 
 class OpenAIRunsHook(ConnectionHook):
     """
     Create, read, list, answer and cancel runs through a connection of type ``openai``.
 
-    Every method has an asynchronous twin with the prefix ``a``; the twins share one client for each
-    connection and event loop. Errors are those of ``airflow_provider_openai_runs.exceptions``.
+    Every method has an asynchronous twin with the prefix ``a``; twins that run at the same time, or in one
+    ``async with hook:``, share one client for each connection and event loop. A ``ref`` of another connection
+    is asked for there. Errors are those of ``airflow_provider_openai_runs.exceptions``.
     """
 
     # -- create -------------------------------------------------------------------------------------------
 
-    def create_thread_run(self, **arguments: Any) -> Run:
+    def create_thread_run(self, **arguments: Unpack[ThreadRunArguments]) -> Run:
         """
         Start a thread run and return it without waiting; the arguments are ``CreateRunOperator``'s.
 
@@ -45,22 +58,26 @@ class OpenAIRunsHook(ConnectionHook):
         :raises RunRequestError: before anything is sent.
         """
         with airflow_errors():
-            return self._create(thread_run_request(**arguments))
+            return self._create(thread_run_request(**_known(arguments, ThreadRunArguments)))
 
-    async def acreate_thread_run(self, **arguments: Any) -> Run:
+    async def acreate_thread_run(self, **arguments: Unpack[ThreadRunArguments]) -> Run:
         """Start a thread run."""
         with airflow_errors():
-            return await self._acreate(thread_run_request(**arguments))
+            return await self._acreate(thread_run_request(**_known(arguments, ThreadRunArguments)))
 
-    def create_background_response(self, **arguments: Any) -> Run:
-        """Start a background response; the arguments are ``CreateResponseOperator``'s."""
+    def create_background_response(self, **arguments: Unpack[ResponseArguments]) -> Run:
+        """
+        Start a background response; the arguments are ``CreateResponseOperator``'s.
+
+        :raises RunRequestError: before anything is sent.
+        """
         with airflow_errors():
-            return self._create(response_request(**arguments))
+            return self._create(response_request(**_known(arguments, ResponseArguments)))
 
-    async def acreate_background_response(self, **arguments: Any) -> Run:
+    async def acreate_background_response(self, **arguments: Unpack[ResponseArguments]) -> Run:
         """Start a background response."""
         with airflow_errors():
-            return await self._acreate(response_request(**arguments))
+            return await self._acreate(response_request(**_known(arguments, ResponseArguments)))
 
     def create_thread(self, *, messages: list[Mapping[str, Any]] | None = None, **more: Any) -> str:
         """Create a thread, with messages ``{"role", "content"}`` if given, and return its id."""
@@ -78,22 +95,22 @@ class OpenAIRunsHook(ConnectionHook):
         """
         Read a run with its output.
 
-        :param ref: the ``ref`` of a run, as in XCom.
+        :param ref: the ``ref`` of a run, as in XCom; its connection is asked.
         :param include_steps: read every page of its steps, too.
         :param include: what the API leaves out unless it is asked for, by its own names.
         :raises RunNotFoundError: if the server does not know it.
         """
-        run = RunRef.from_json(ref)
+        run = self._ref(ref)
         flow = flows.read(run, steps=include_steps, include=include)
-        return self._sync(flow, "read", f"read {run}", run.kind)
+        return self._at(run)._sync(flow, "read", f"read {run}", run.kind)  # noqa: SLF001 # our own class
 
     async def aretrieve(
         self, ref: RunRef | Mapping[str, Any], *, include_steps: bool = False, include: Sequence[str] = ()
     ) -> Run:
         """Read a run with its output."""
-        run = RunRef.from_json(ref)
+        run = self._ref(ref)
         flow = flows.read(run, steps=include_steps, include=include)
-        return await self._async(flow, "read", f"read {run}", run.kind)
+        return await self._at(run)._async(flow, "read", f"read {run}", run.kind)  # noqa: SLF001 # the same
 
     def steps(self, ref: RunRef | Mapping[str, Any]) -> tuple[Step, ...]:
         """Read every step of a run; of a response, its output items."""
@@ -135,9 +152,9 @@ class OpenAIRunsHook(ConnectionHook):
 
         :raises RunCallError: if it could not be cancelled.
         """
-        run = RunRef.from_json(ref)
+        run = self._ref(ref)
         with airflow_errors():
-            ended = self.run_flow(flows.cancel(run, wait=wait))
+            ended = self._at(run).run_flow(flows.cancel(run, wait=wait))
         self._check_cancelled(run, ended)
         return self.retrieve(run)
 
@@ -145,9 +162,9 @@ class OpenAIRunsHook(ConnectionHook):
         self, ref: RunRef | Mapping[str, Any], *, wait: float = DEFAULT_TIMEOUTS["delete"]
     ) -> Run:
         """End a run and wait for its end."""
-        run = RunRef.from_json(ref)
+        run = self._ref(ref)
         with airflow_errors():
-            ended = await self.arun_flow(flows.cancel(run, wait=wait))
+            ended = await self._at(run).arun_flow(flows.cancel(run, wait=wait))
         self._check_cancelled(run, ended)
         return await self.aretrieve(run)
 
@@ -162,15 +179,31 @@ class OpenAIRunsHook(ConnectionHook):
             output item of a response.
         :param tools: of a response: the tools to offer again, which the API does not carry over.
         """
-        return self._sync(_answer(run, outputs, tools), "create", f"answer {run.ref}", run.ref.kind)
+        flow, doing = _answer(run, outputs, tools), f"answer {run.ref}"
+        return self._at(run.ref)._sync(flow, "create", doing, run.ref.kind)  # noqa: SLF001 # our own class
 
     async def asubmit_tool_outputs(
         self, run: Run, outputs: Mapping[str, Answer], *, tools: Any = None
     ) -> Run:
         """Answer all pending calls of a run in one request."""
-        return await self._async(_answer(run, outputs, tools), "create", f"answer {run.ref}", run.ref.kind)
+        flow, doing = _answer(run, outputs, tools), f"answer {run.ref}"
+        return await self._at(run.ref)._async(flow, "create", doing, run.ref.kind)  # noqa: SLF001 # the same
 
     # -- inner --------------------------------------------------------------------------------------------
+
+    def _ref(self, ref: RunRef | Mapping[str, Any]) -> RunRef:
+        """Read a ref; one that names no connection is of this hook's."""
+        if isinstance(ref, Mapping):
+            ref = {**ref, "conn_id": ref.get("conn_id") or self.conn_id}
+        return RunRef.from_json(ref)
+
+    def _at(self, ref: RunRef) -> Self:
+        """Return the hook of a run's connection."""
+        if ref.conn_id == self.conn_id:
+            return self
+        if ref.conn_id not in self._others:
+            self._others[ref.conn_id] = self.for_connection(ref.conn_id)
+        return self._others[ref.conn_id]
 
     def _create(self, request: RunRequest) -> Run:
         flow = flows.create(request, token=None, conn_id=self.conn_id)
@@ -205,7 +238,7 @@ class OpenAIRunsHook(ConnectionHook):
     def _check_cancelled(self, ref: RunRef, ended: CancelResult) -> None:
         if ended.is_gone and ended.failure is not None:
             with airflow_errors():
-                raise self.error_of(ended.failure, doing=f"cancel {ref}", kind=ref.kind)
+                raise self._at(ref).error_of(ended.failure, doing=f"cancel {ref}", kind=ref.kind)
         if not ended.has_ended:
             raw_status = ended.raw_status or "unknown"
             why = ended.failure or "it did not end in time"
@@ -214,6 +247,25 @@ class OpenAIRunsHook(ConnectionHook):
                 raise RunCallError(
                     f"{done} {why} (status {raw_status}). It may be running and billing; try again."
                 )
+
+
+def _known(arguments: Mapping[str, Any], names: type[Any]) -> dict[str, Any]:
+    """
+    Return arguments that a create has; of others, nobody can say what they were meant for.
+
+    :param names: the typed dict that has them.
+    :raises RunRequestError: naming the first other one.
+    """
+    known = names.__annotations__
+    for name in arguments:
+        if name in _OF_OPERATORS:
+            raise RunRequestError(
+                f"The hook has no argument {name!r}: it starts a run and does not wait for it. The operators "
+                "do; with the hook, call retrieve() until status.is_active is false. Nothing was sent."
+            )
+        if name not in known and name not in _STREAMS:
+            raise RunRequestError(f"{no_argument('The hook', name, known)} Nothing was sent.")
+    return dict(arguments)
 
 
 def _thread(messages: list[Mapping[str, Any]] | None, more: Mapping[str, Any]) -> Flow[str]:

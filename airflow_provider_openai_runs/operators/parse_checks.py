@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.names import no_argument
 from airflow_provider_openai_runs.runs.policies import check_policies
 from airflow_provider_openai_runs.runs.request import checked_timeouts
 from airflow_provider_openai_runs.runs.status import RunStatus
@@ -27,30 +28,6 @@ from airflow_provider_openai_runs.typed.checks import check_output_type
 #: What to do about function tools that the task has no answer for.
 Unanswered = Literal["refuse", "warn", "allow"]
 
-#: Names that other packages, or the API's other kind of run, have for an argument of ours.
-_OTHER_NAMES = {
-    "openai_conn_id": ("conn_id",),
-    "connection_id": ("conn_id",),
-    "timeout": ("completion_window", "execution_timeout"),
-    "wait_timeout": ("completion_window",),
-    "wait_for_completion": ("completion_window",),
-    "wait": ("completion_window",),
-    "wait_seconds": ("completion_window", "poll_interval"),
-    "poke_interval": ("poll_interval",),
-    "polling_interval": ("poll_interval",),
-    "check_interval": ("poll_interval",),
-    "poll_interval": ("poke_interval",),
-    "completion_window": ("timeout",),
-    "max_tokens": ("max_output_tokens",),
-    "max_completion_tokens": ("max_output_tokens",),
-    "max_output_tokens": ("max_completion_tokens",),
-    "messages": ("input", "thread"),
-    "input_text": ("input",),
-    "response_format": ("output_type", "text"),
-    "reasoning_effort": ("reasoning",),
-    "conversation_id": ("conversation",),
-    "tool_outputs": ("outputs",),
-}
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
 
 
@@ -65,10 +42,8 @@ def check_names(operator: type[Any], unknown: Mapping[str, Any]) -> None:
     known = _arguments_of(operator)
     # Airflow hands on arguments of its own, which begin like this.
     for name in (name for name in unknown if name not in known and not name.startswith("_")):
-        meant = [other for other in _OTHER_NAMES.get(name, ()) if other in known]
-        raise TypeError(
-            f"{operator.__name__} has no argument {name!r}{checks.did_you_mean(name, known, meant=meant)}"
-        )
+        taker = getattr(operator, "custom_operator_name", operator.__name__)  # a decorator's
+        raise TypeError(no_argument(taker, name, known))
 
 
 def _arguments_of(operator: type[Any]) -> set[str]:

@@ -64,6 +64,7 @@ def _defer(operator: BaseOperator, step: Defer, settings: CreateSettings) -> Non
             writes_files=settings.output_path is not None,
         ),
         withholds=settings.withholds,
+        besides=step.besides.to_json(),
     )
     # No timeout here: Airflow's would kill the task and the server would not know.
     operator.defer(trigger=trigger, method_name="execute_complete", timeout=None)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
+from airflow_provider_openai_runs.runs.create_arguments import ResponseArguments
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.response_request import (
@@ -16,41 +17,7 @@ from airflow_provider_openai_runs.runs.response_request import (
 )
 from airflow_provider_openai_runs.runs.status import RunKind
 
-_FIELDS = (
-    "model",
-    "input",
-    "prompt",
-    "instructions",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "max_tool_calls",
-    "conversation",
-    "previous_response_id",
-    "metadata",
-    "temperature",
-    "top_p",
-    "top_logprobs",
-    "max_output_tokens",
-    "reasoning",
-    "text",
-    "image",
-    "truncation",
-    "context_management",
-    "background_options",
-    "service_tier",
-    "prompt_cache_key",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "moderation",
-    "safety_identifier",
-    "access_programs",
-    "user",
-    "include",
-    "background",
-    "store",
-    "extra_body",
-)
+_FIELDS = tuple(ResponseArguments.__annotations__)
 
 
 class CreateResponseOperator(BaseCreateOperator):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
+from airflow_provider_openai_runs.runs.create_arguments import ThreadRunArguments
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
@@ -15,30 +16,7 @@ from airflow_provider_openai_runs.runs.thread_run_request import (
     thread_run_request,
 )
 
-_FIELDS = (
-    "thread_id",
-    "thread",
-    "assistant_id",
-    "model",
-    "instructions",
-    "additional_instructions",
-    "additional_messages",
-    "tools",
-    "metadata",
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "max_completion_tokens",
-    "max_prompt_tokens",
-    "truncation_strategy",
-    "tool_choice",
-    "parallel_tool_calls",
-    "response_format",
-    "reasoning_effort",
-    "include",
-    "stream_for_tool",
-    "extra_body",
-)
+_FIELDS = tuple(ThreadRunArguments.__annotations__)
 
 
 class CreateRunOperator(BaseCreateOperator):

@@ -151,6 +151,8 @@ class Create:
     :param thread_id: a thread that an earlier try has created for it.
     :param token: of an earlier try that was not accepted; None takes a new one.
     :param lost: the tokens of the creates of this generation that were not answered.
+    :param closes: a response that nobody goes on with: its calls are answered with an error before, since its
+        conversation would refuse the next one.
     """
 
     because: str | None = None
@@ -158,6 +160,7 @@ class Create:
     thread_id: str | None = None
     token: str | None = None
     lost: tuple[str, ...] = ()
+    closes: RunRef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

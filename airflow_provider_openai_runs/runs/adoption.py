@@ -50,7 +50,13 @@ def end(record: Record, ref: RunRef, because: str) -> Decision:
     return Decision(step=EndRun(ref=ref, because=because, visible_by=visible_by), record=record)
 
 
-def create(record: Record | None, policy: OwnershipPolicy, because: str | None = None) -> Decision:
+def create(
+    record: Record | None,
+    policy: OwnershipPolicy,
+    because: str | None = None,
+    *,
+    closes: RunRef | None = None,
+) -> Decision:
     """Create another run; the creates that were lost before it still count."""
     lost = record.lost if record is not None and is_own(record, policy) else ()
-    return Decision(step=Create(because=because, lost=lost), record=record)
+    return Decision(step=Create(because=because, lost=lost, closes=closes), record=record)

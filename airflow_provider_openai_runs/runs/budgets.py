@@ -32,6 +32,9 @@ SERVER_HINT_BOUNDS = (1.0, 120.0)
 RETRY_AFTER_BOUNDS = (1.0, 3600.0)
 #: Bounds of the interval that grows with the run's age.
 INTERVAL_BOUNDS = (1.0, 30.0)
+#: When the log of a long wait says that it goes on: first, and then again and again.
+FIRST_REMINDER = 600.0
+NEXT_REMINDER = 3600.0
 #: Until a server is asked again that does not show yet what it has taken.
 NOT_SHOWN_YET = 2.0
 
@@ -78,6 +81,8 @@ CONNECTION_BUDGET = 120.0
 CONNECTION_PAUSE = 10.0
 #: Airflow sends SIGTERM, and SIGKILL 5 s later: what an attempt has to end its run, and to say so.
 KILL_SECONDS = 4.8
+#: Of them, what it takes to say so.
+KILL_SAY_SECONDS = 0.1
 #: How long Airflow is asked whether the task goes on. A busy API server takes seconds, and a run that is
 #: cancelled because nobody knows may be the one that another attempt goes on with.
 KILL_ASK_SECONDS = 4.0

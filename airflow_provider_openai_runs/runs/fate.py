@@ -28,7 +28,7 @@ class Fate(StrEnum):
         :param raw_status: the run's status as its server calls it.
         """
         return {
-            Fate.ENDED: f"The run had ended as {raw_status}.",
+            Fate.ENDED: f"The run had ended as {raw_status}." if raw_status else "The run had ended.",
             Fate.CANCELLED: "The run was cancelled.",
             Fate.CANCELLING: "The run was asked to cancel and had not ended at the last poll.",
             Fate.LEFT_RUNNING: "The run was left running and billing.",

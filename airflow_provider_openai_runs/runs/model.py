@@ -16,7 +16,7 @@ from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus, noun_of
 from airflow_provider_openai_runs.runs.text import encodable, is_id, message_text
-from airflow_provider_openai_runs.runs.usage import Usage
+from airflow_provider_openai_runs.runs.usage import Totals, Usage
 
 #: JSON nested deeper than this is cut in XCom; Python's own JSON gives up at some hundreds.
 MAX_DEPTH = 100
@@ -243,6 +243,8 @@ class Run:
     #: Where the whole reply was written to, and the answer's text if it is not in XCom.
     reply_uri: str | None = None
     output_uri: str | None = None
+    #: What the task that created it has paid for in all; None where nobody knows.
+    totals: Totals | None = None
     #: The reply as it came, of a create that was answered when the run had ended.
     body: bytes = field(default=b"", repr=False)
 
@@ -260,7 +262,9 @@ class Run:
     def to_xcom(self) -> dict[str, Any]:
         """Return the dict that a task pushes: plain JSON under the contract's names."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        for internal in ("raw_status", "limits", "ref", "final_text", "is_empty", "may_wait", "body"):
+        for internal in (
+            *("raw_status", "limits", "ref", "final_text", "is_empty", "may_wait", "body", "totals"),
+        ):
             del values[internal]
         values["id"] = self.ref.id
         values["thread_id"] = self.ref.thread_id
@@ -274,6 +278,8 @@ class Run:
             del values["steps_truncated"]
         if not self.raw:
             del values["raw"]
+        if self.totals is not None:
+            values |= {"usage_total": self.totals.usage, "runs_without_usage": self.totals.silent}
         return {key: plain(value) for key, value in values.items()}
 
 

@@ -116,7 +116,9 @@ def _after_a_clear(
     elif not found.conclusive:
         unknown = "whether its earlier create was accepted cannot be found out"
         because = f"{why}; {unknown}, so {runs_of(record)} may be running and billing"
-    return create(record, policy, because)
+    # A create that was to answer calls may have answered none of them.
+    waits = record.rounds.earlier[-1] if record.rounds.earlier else None
+    return create(record, policy, because, closes=waits)
 
 
 def _after_an_end(record: Record | None, ended: Ended, policy: OwnershipPolicy, now: float) -> Decision:
@@ -139,7 +141,8 @@ def _after_an_end(record: Record | None, ended: Ended, policy: OwnershipPolicy, 
     if record is not None and is_ours and result.polled is not None:
         # Of a retry's own run the end counts: completed before the cancel came, it is paid for.
         return _after_a_poll(record, Polled(ref=ended.ref, result=result.polled), policy, now)
-    return create(record if is_own(record, policy) else None, policy)
+    waits = ended.ref if result.polled is not None and result.polled.needs_action else None
+    return create(record if is_own(record, policy) else None, policy, closes=waits)
 
 
 # -- a recorded run ----------------------------------------------------------------------------------------
@@ -157,10 +160,11 @@ def _after_a_poll(record: Record, polled: Polled, policy: OwnershipPolicy, now: 
         if record.ended_by_us:
             return end(record, ref, "an earlier attempt had ended it")
         return adopt(record, ref, policy, now)
+    waits = ref if result.needs_action else None
     if not may_be_a_success(result.status, on_incomplete=policy.on_incomplete):
-        return create(record, policy, f"{ref} had ended as {result.raw_status}")
+        return create(record, policy, f"{ref} had ended as {result.raw_status}", closes=waits)
     if record.refused:
-        return create(record, policy, f"the answer of {ref} was refused")
+        return create(record, policy, f"the answer of {ref} was refused", closes=waits)
     if result.needs_action:
         # A response that waits for the answer to a call says completed, but has no result yet.
         return adopt(record, ref, policy, now)
@@ -182,7 +186,7 @@ def _after_a_failed_poll(
     if failure.kind is FailureKind.NOT_FOUND and now > created_at + NOT_FOUND_GRACE:
         return create(record, policy, f"{ref} of an earlier attempt is gone from the server")
     if record.refused:
-        return create(record, policy, f"the answer of {ref} was refused")
+        return create(record, policy, f"the answer of {ref} was refused", closes=ref)
     if record.ended_by_us:
         return end(record, ref, "an earlier attempt had ended it")
     # Whatever else is wrong, the run may be alive and paid for: the wait goes on and says what it meets.

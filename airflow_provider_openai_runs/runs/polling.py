@@ -10,14 +10,18 @@ won, whatever the clock says), and no network failure ends a paid, healthy run.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from airflow_provider_openai_runs.runs.budgets import (
+    FIRST_REMINDER,
     INTERVAL_BOUNDS,
+    NEXT_REMINDER,
     NOT_FOUND_GRACE,
     PERMANENT_FAILURE_BUDGET,
     SERVER_HINT_BOUNDS,
@@ -25,6 +29,7 @@ from airflow_provider_openai_runs.runs.budgets import (
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.times import utc
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 
 
@@ -45,12 +50,19 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"
 
 
+class Note(NamedTuple):
+    """A line for the log, and its level, a number of ``logging``."""
+
+    level: int
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollAgain:
     """Poll again after ``seconds``; with ``refresh_connection``, read the connection anew before."""
 
     seconds: float
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     refresh_connection: bool = False
 
 
@@ -59,7 +71,7 @@ class Done:
     """The wait is over. ``failure`` is the last one, where the outcome is ``UNREACHABLE``."""
 
     outcome: Outcome
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     polled: PollResult | None = None
     failure: RequestFailure | None = None
 
@@ -114,6 +126,8 @@ class PollPolicy:
         self._last_good_poll = started_at
         self._denied_since: float | None = None
         self._failures = 0
+        self._last_failure: tuple[float, RequestFailure] | None = None
+        self._next_reminder = started_at + FIRST_REMINDER
 
     def on_result(self, polled: PollResult, *, now: float) -> PollAgain | Done:
         """Decide after a poll that succeeded."""
@@ -129,7 +143,8 @@ class PollPolicy:
             return Done(outcome=Outcome.ENDED, notes=notes, polled=polled)
         if over := self._time_is_over(now):
             return Done(outcome=over, notes=notes, polled=polled)
-        return PollAgain(seconds=self._until_next_poll(polled.poll_after, now), notes=notes)
+        wait = self._until_next_poll(polled.poll_after, now)
+        return PollAgain(seconds=wait, notes=(*notes, *self._reminder(now)))
 
     def on_error(self, failure: RequestFailure, *, now: float) -> PollAgain | Done:
         """Decide after a poll that failed."""
@@ -139,7 +154,9 @@ class PollPolicy:
         if not retryable and self._denied_since is None:
             # Not counted from the last good poll: after a long outage a refused key deserves a new one, too.
             self._denied_since = now
-        notes = () if self._failures > 1 else (f"Could not poll the run, going on: {failure}",)
+        self._last_failure = now, failure
+        began = Note(logging.WARNING, f"Could not poll the run, going on: {failure}")
+        notes = () if self._failures > 1 else (began,)
         if over := self._time_is_over(now):
             return Done(outcome=over, notes=notes, failure=failure)
         denied_for = 0.0 if self._denied_since is None else now - self._denied_since
@@ -152,20 +169,38 @@ class PollPolicy:
         backoff = min(2.0 ** min(self._failures - 1, 10), INTERVAL_BOUNDS[1]) * (0.75 + self._jitter() / 2)
         wait = backoff if failure.retry_after is None else max(backoff, _clamp(failure.retry_after))
         return PollAgain(
-            seconds=self._not_past_the_end(wait, now), notes=notes, refresh_connection=not retryable
+            seconds=self._not_past_the_end(wait, now),
+            notes=(*notes, *self._reminder(now)),
+            refresh_connection=not retryable,
         )
 
-    def _notes_of(self, polled: PollResult, now: float) -> tuple[str, ...]:
+    def _reminder(self, now: float) -> tuple[Note, ...]:
+        """Say of a long wait, rarely, that it goes on."""
+        if now < self._next_reminder:
+            return ()
+        self._next_reminder = now + NEXT_REMINDER
+        age = f"{(now - self._limits.created_at) / 60:.0f} min old, " if self._limits.created_at else ""
+        ends = self._ends()
+        until = f"waiting until {utc(min(ends))}" if ends else "waiting without an end"
+        failed = "no poll has failed"
+        if self._last_failure is not None:
+            at, failure = self._last_failure
+            failed = f"the last poll that failed, {(now - at) / 60:.0f} min ago: {failure}"
+        return (Note(logging.INFO, f"Still {self._raw_status or 'unseen'}, {age}{until}; {failed}"),)
+
+    def _notes_of(self, polled: PollResult, now: float) -> tuple[Note, ...]:
         notes = []
         if self._failures:
             gap = now - self._last_good_poll
-            notes.append(f"The run answers again after {self._failures} failed polls in {gap:.0f} s")
+            again = f"The run answers again after {self._failures} failed polls in {gap:.0f} s"
+            notes.append(Note(logging.INFO, again))
         if polled.raw_status != self._raw_status:
-            unknown = " (a status unknown to this package; it counts as active)"
-            notes.append(
-                f"Status {self._raw_status or 'unseen'} -> {polled.raw_status}"
-                + (unknown if polled.status is RunStatus.UNKNOWN else "")
-            )
+            change = f"Status {self._raw_status or 'unseen'} -> {polled.raw_status}"
+            if polled.status is RunStatus.UNKNOWN:
+                unknown = f"{change} (a status unknown to this package; it counts as active)"
+                notes.append(Note(logging.WARNING, unknown))
+            else:
+                notes.append(Note(logging.INFO, change))
             self._raw_status = polled.raw_status
         return tuple(notes)
 
@@ -190,8 +225,10 @@ class PollPolicy:
         return self._not_past_the_end(wait, now)
 
     def _not_past_the_end(self, wait: float, now: float) -> float:
-        ends = [end for end in (self._limits.deadline, self._limits.attempt_deadline) if end is not None]
-        return max(0.0, min([wait, *(end - now for end in ends)]))
+        return max(0.0, min([wait, *(end - now for end in self._ends())]))
+
+    def _ends(self) -> list[float]:
+        return [end for end in (self._limits.deadline, self._limits.attempt_deadline) if end is not None]
 
 
 def _clamp(seconds: float) -> float:

@@ -15,6 +15,9 @@ from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.tracked import TrackedRun, seconds
 
+#: The key under which a record is stored together with what was spent; alone, it is no record.
+SPENDING = "spending"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -96,7 +99,7 @@ class Record:
         What can be read is used. What cannot is ``unreadable``, and never no record: to forget a run would be
         to pay twice.
         """
-        if value is None:
+        if value is None or (isinstance(value, dict) and set(value) == {SPENDING}):
             return None
         stored = value if isinstance(value, dict) else {}
         generation, token = _integer(stored.get("cycle")), stored.get("token")

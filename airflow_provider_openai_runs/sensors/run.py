@@ -159,8 +159,8 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
             else:
                 self._last_status, self._last_failure = polled.raw_status, None
                 decision = waiting.on_result(polled, now=time.time())
-            for note in decision.notes:
-                self.log.info("%s: %s", ref, note)
+            for level, line in decision.notes:
+                self.log.log(level, "%s: %s", ref, line)
             if isinstance(decision, PollAgain):
                 self._last_seen = (
                     f"{ref.subject} did not get to {list(self._targets())}. "

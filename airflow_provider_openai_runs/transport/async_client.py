@@ -112,6 +112,7 @@ async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
     :raises ApiRequestFailed: with what went wrong, the same as with the SDK's client.
     :raises UseSdkInsteadError: if the SDK's client has to send it.
     """
+    request = sdk.bounded(request, fast.client)
     within, connect_within = sdk.seconds_of(request)
     redact = redact_of(fast.client)
     with failing(request, redact):

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
@@ -48,7 +50,7 @@ def send(client: openai.OpenAI, request: ApiRequest[T]) -> T:
 
     :raises ApiRequestFailed: with what went wrong.
     """
-    redact = redact_of(client)
+    redact, request = redact_of(client), bounded(request, client)
     with failing(request, redact), reading(head_is_enough=request.head_is_enough):
         if request.method == "GET":
             response = client.get(request.path, cast_to=httpx2.Response, options=options_of(request))
@@ -68,7 +70,7 @@ async def asend(client: openai.AsyncOpenAI, request: ApiRequest[T]) -> T:
 
     :raises ApiRequestFailed: with what went wrong.
     """
-    redact = redact_of(client)
+    redact, request = redact_of(client), bounded(request, client)
     with failing(request, redact):
         try:
             with reading(head_is_enough=request.head_is_enough):
@@ -89,6 +91,29 @@ async def _asend(client: openai.AsyncOpenAI, request: ApiRequest[Any]) -> httpx2
     return await send_body(
         request.path, cast_to=httpx2.Response, body=request.body, options=options_of(request)
     )
+
+
+def check_timeout(value: object) -> None:
+    """
+    Require what a connection's ``openai_client_kwargs`` may have as ``timeout``.
+
+    :raises ValueError: saying so.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 < value < math.inf):  # type: ignore[operator]
+        raise ValueError(f"openai_client_kwargs['timeout'] must be seconds above 0, not {value!r}")
+
+
+def bounded(request: ApiRequest[T], client: openai.OpenAI | openai.AsyncOpenAI) -> ApiRequest[T]:
+    """
+    Return the request within the ``timeout`` of the connection, where that has one of its own.
+
+    Not one that pays: an answer that is not awaited is a run that nobody knows. ``timeouts`` is for those.
+    """
+    limit = client.timeout
+    if request.pays or not isinstance(limit, (int, float)):
+        return request
+    return replace(request, timeout=min(request.timeout or _DEFAULT_SECONDS, limit))
 
 
 def seconds_of(request: ApiRequest[Any]) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from airflow_provider_openai_runs.runs.model import RunRef, plain
 from airflow_provider_openai_runs.runs.polling import WaitLimits
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
+from airflow_provider_openai_runs.runs.usage import Totals
 from airflow_provider_openai_runs.triggers.success import success_event
 from airflow_provider_openai_runs.wire import flows
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -57,6 +58,7 @@ class RunCompletionTrigger(BaseTrigger):
         are, for the worker that answers the next one.
     :param end: ``{"push", "multiple_outputs"}``: finish the task here if the run completes and needs nothing
         from a worker, and push its dict. None lets a worker finish it.
+    :param besides: with ``end``: what the task has paid for besides this run.
     :param withholds: repeat nothing that the server says of an error: it may quote a prompt or an answer.
     """
 
@@ -75,6 +77,7 @@ class RunCompletionTrigger(BaseTrigger):
         rounds: dict[str, Any] | None = None,
         end: dict[str, bool] | None = None,
         withholds: bool = False,
+        besides: dict[str, Any] | None = None,
         **_of_a_later_version: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it untyped
@@ -92,6 +95,7 @@ class RunCompletionTrigger(BaseTrigger):
         self.target_statuses = list(target_statuses)
         self.end = end
         self.withholds = withholds
+        self.besides = besides or {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""
@@ -106,6 +110,7 @@ class RunCompletionTrigger(BaseTrigger):
                 "target_statuses": self.target_statuses,
                 **({"end": self.end} if self.end else {}),
                 **({"withholds": True} if self.withholds else {}),
+                **({"besides": self.besides} if self.end and self.besides else {}),
             },
         )
 
@@ -126,14 +131,19 @@ class RunCompletionTrigger(BaseTrigger):
         if self.task_instance is not None:  # there is none in dag.test(), which has no executor
             if self.end and not self.tracked.rounds.answered:
                 success = await success_event(
-                    hook, result, task_instance=self.task_instance, log=self.log, **self.end
+                    hook,
+                    result,
+                    task_instance=self.task_instance,
+                    besides=Totals.from_json(self.besides),
+                    log=self.log,
+                    **self.end,
                 )
             held_back = self.deferred_at + EARLIEST_EVENT - time.time()
             await asyncio.sleep(min(max(0.0, held_back), EARLIEST_EVENT))
         yield success or TriggerEvent(plain(self.tracked.to_json() | result.to_json()))
 
-    def _note(self, line: str) -> None:
-        self.log.info(line)  # not before there is a line: ten thousand loggers take half a second
+    def _note(self, level: int, line: str) -> None:
+        self.log.log(level, line)  # not before there is a line: ten thousand loggers take half a second
 
     async def on_kill(self) -> None:
         """

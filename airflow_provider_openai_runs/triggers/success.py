@@ -9,6 +9,7 @@ what a ``TaskSuccessEvent`` brings along as a text of JSON, which the next task 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TaskSuccessEvent
@@ -20,6 +21,7 @@ from airflow_provider_openai_runs.runs.error_of_run import error_of_run
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Totals
 from airflow_provider_openai_runs.wire import flows
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.wait import WaitResult
@@ -38,6 +40,7 @@ async def success_event(
     task_instance: Any,
     push: bool,
     multiple_outputs: bool,
+    besides: Totals,
     log: Logger,
 ) -> TaskSuccessEvent | None:
     """
@@ -48,6 +51,7 @@ async def success_event(
 
     :param push: whether the task pushes its result at all.
     :param multiple_outputs: push each value under its own name, too.
+    :param besides: what the task has paid for besides this run.
     """
     if (
         result.outcome is not Outcome.ENDED
@@ -62,6 +66,7 @@ async def success_event(
         return None
     if run.status is not RunStatus.COMPLETED or run.may_wait or error_of_run(run) is not None:
         return None
+    run = replace(run, totals=besides.plus(run.usage))
     if not push:
         return TaskSuccessEvent()
     # Beside the event loop, which other waits need: the result may be large.

@@ -135,23 +135,25 @@ def answer(
     return answered
 
 
-def close(ref: RunRef) -> Flow[str | None]:
+def close(ref: RunRef, request: RunRequest | None = None) -> Flow[str | None]:
     """
     Answer with an error the calls of a response that nobody goes on with: they would block its conversation.
 
+    :param request: it created the run, if that is known.
     :return: the conversation that can be used again; None where there is nothing to close.
     """
     wire = wire_of(ref.kind)
-    run: Run = yield wire.retrieve(ref)
-    request = wire.close(run, conversation=None)
-    if request is None:
-        return None
-    yield request
-    return run.ref.thread_id
+    run: Run = yield wire.retrieve(ref, request)
+    return (yield from wire.close(run, conversation=None))
 
 
 def cancel(
-    ref: RunRef, *, wait: float, visible_by: float = 0.0, polled: PollResult | None = None
+    ref: RunRef,
+    *,
+    wait: float,
+    visible_by: float = 0.0,
+    polled: PollResult | None = None,
+    polls_first: bool = True,
 ) -> Flow[CancelResult]:
     """
     End a run and wait up to ``wait`` seconds for its end. A run that has ended already is success.
@@ -162,9 +164,11 @@ def cancel(
 
     :param visible_by: until this Unix time a 404 means that the run is not visible yet, not that it is gone.
     :param polled: the run a moment ago, where the caller knows it.
+    :param polls_first: whether to poll where the caller does not; it may just have tried.
     """
     ends = time.monotonic() + wait
-    found, pause, is_fresh = CancelResult(polled=polled), FIRST_POLL_AFTER_CANCEL, polled is not None
+    found, pause = CancelResult(polled=polled), FIRST_POLL_AFTER_CANCEL
+    is_fresh = polled is not None or not polls_first
     while True:
         if not is_fresh:
             found = yield from _poll_to_end(ref, found, ends - time.monotonic(), visible_by)

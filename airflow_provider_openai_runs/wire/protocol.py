@@ -146,12 +146,12 @@ class Wire(Protocol):
         :raises RunRequestError: if an answer is none that its call takes.
         """
 
-    def close(self, run: Run, *, conversation: str | None) -> ApiRequest[None] | None:
+    def close(self, run: Run, *, conversation: str | None) -> Flow[str | None]:
         """
-        Answer pending calls with an error, so that what the run stands in can be used again.
+        Answer calls that nobody has answered with an error, so that what the run stands in can be used again.
 
         :param conversation: as the request named it; a server may not echo it.
-        :return: None where there is nothing to close.
+        :return: what can be used again; None where there is nothing to close.
         """
 
     def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:

@@ -56,6 +56,21 @@ def may_wait(data: Mapping[str, Any]) -> bool:
     return any(not is_pending for _, _, is_pending in _open_calls(data, None))
 
 
+def is_open_in(items: Iterable[dict[str, Any]], call: ToolCall, *, is_all: bool) -> bool:
+    """
+    Whether nobody has answered a call in its conversation.
+
+    :param items: of the conversation, newest first; some servers use the id of a call again later.
+    :param is_all: whether it has no others. An older call has been answered: an open one lets nothing in.
+    """
+    for item in items:
+        if call.id in _answered([item]):
+            return False
+        if call.id in _ids_of(item):
+            return True
+    return is_all
+
+
 def _open_calls(
     data: Mapping[str, Any], offered: Iterable[Mapping[str, Any]] | None
 ) -> Iterator[tuple[str, dict[str, Any], bool]]:

@@ -14,12 +14,19 @@ from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow, Receiver
+from airflow_provider_openai_runs.wire.response_calls import is_open_in
 from airflow_provider_openai_runs.wire.response_outputs import failed_item, output_item
 from airflow_provider_openai_runs.wire.response_replies import read_created, read_poll, read_run
 
 _OPENAI_HOST = ".api.openai.com"
 _OPENAI_LOGS = "https://platform.openai.com/logs/{id}"
+#: Of the items of a conversation, as many as a page has.
+_NEWEST_ITEMS = 100
+#: How servers say that they have no list of a conversation's items.
+_ROUTE_IS_MISSING = frozenset({404, 405, 501})
 #: What a conversation holds in place of an answer that nobody is going to give.
 _GAVE_UP = "Error: the task that was to answer this call has given up; there is no result."
 
@@ -114,14 +121,30 @@ class ResponsesWire:
         )
         return self.create(next_request, token=token, conn_id=run.ref.conn_id)
 
-    def close(self, run: Run, *, conversation: str | None) -> ApiRequest[None] | None:
-        """Answer pending calls with an error in their conversation, which else refuses every response."""
+    def close(self, run: Run, *, conversation: str | None) -> Flow[str | None]:
+        """
+        Answer pending calls with an error in their conversation, which else refuses every response.
+
+        The response itself shows its calls for ever: only the conversation knows which have an answer.
+        """
         container = run.ref.thread_id or conversation
         if container is None or not run.tool_calls:
             return None
-        items = [failed_item(call, _GAVE_UP) for call in run.tool_calls]
         path = f"/conversations/{quote(container, safe='')}/items"
-        return ApiRequest(method="POST", path=path, body={"items": items}, read=_added)
+        newest = {"order": "desc", "limit": _NEWEST_ITEMS}
+        try:
+            reply: ApiReply = yield ApiRequest(method="GET", path=path, query=newest, read=lambda r: r)
+        except ApiRequestFailed as failed:
+            if failed.failure.http_status not in _ROUTE_IS_MISSING:
+                raise
+            reply = ApiReply(data={})
+        items, is_all = reading.objects_of(reply.data.get("data")), not reply.data.get("has_more")
+        calls = [call for call in run.tool_calls if is_open_in(items, call, is_all=is_all)]
+        if not calls:
+            return None
+        failed_items = [failed_item(call, _GAVE_UP) for call in calls]
+        yield ApiRequest(method="POST", path=path, body={"items": failed_items}, read=_added)
+        return container
 
     def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:
         """Return a ``text.format``."""

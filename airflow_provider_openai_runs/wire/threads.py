@@ -164,9 +164,10 @@ class ThreadRunsWire:
         path = f"{_run_path(run.ref)}/submit_tool_outputs"
         return ApiRequest(method="POST", path=path, body=body, headers=_HEADERS, read=read, pays=True)
 
-    def close(self, run: Run, *, conversation: str | None) -> ApiRequest[None] | None:
-        """Return nothing: a cancel frees the thread."""
+    def close(self, run: Run, *, conversation: str | None) -> Flow[str | None]:
+        """Do nothing: a cancel frees the thread."""
         del run, conversation
+        yield from ()
         return None
 
     def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:

@@ -71,14 +71,14 @@ def wait(
     *,
     cancel_on_timeout: bool,
     cancel_wait: float,
-    note: Callable[[str], None],
+    note: Callable[[int, str], None],
     clock: Callable[[], float] = time.time,
 ) -> Flow[WaitResult]:
     """
     Poll a run until it ends or its time is over; then cancel it before returning, if ``cancel_on_timeout``.
 
     :param cancel_wait: seconds to wait for the end of a cancelled run.
-    :param note: receives a line for each change, never one for each poll.
+    :param note: receives level and text of a line for each change, never one for each poll.
     """
     waiting = PollPolicy(limits, started_at=clock())
     request = replace(wire_of(ref.kind).poll(ref), timeout=POLL_TIMEOUT)
@@ -91,8 +91,8 @@ def wait(
         else:
             raw_status = polled.raw_status
             decision = waiting.on_result(polled, now=clock())
-        for line in decision.notes:
-            note(f"{ref}: {line}")
+        for level, line in decision.notes:
+            note(level, f"{ref}: {line}")
         if isinstance(decision, PollAgain):
             yield Sleep(decision.seconds, refresh_connection=decision.refresh_connection)
             continue

@@ -5,7 +5,7 @@ Drives the production driver of ownership, ``RunAcquirer``, against a toy server
 Attempts, lost creates, a crash right before or right after each call to the outside, clears, retries, long
 pauses, records that are damaged, runs that cannot be ended: whatever happens, at most one paid run is alive,
 each has an owner or a named fate, no success is paid for again, and no more creates are lost than the user
-allows.
+allows. What the task says to have spent is what its runs tell, each once, and no run is missing.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
 from airflow_provider_openai_runs.attempts.create import Acquired, RunCreator
+from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.runs.acquisition import OwnershipPolicy
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.record import Record, token_prefix
 from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.spending import Spending
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
-from tests.attempts.toy_api import CrashError, Luck, ToyApi, ToyRun, ToyStore, World
+from tests.attempts.toy_api import CrashError, Luck, ToyApi, ToyRun, ToyStore, World, as_run
 
 ENDS = [RunStatus.COMPLETED, RunStatus.INCOMPLETE, *(status for status in RunStatus if status.is_terminal)]
 #: The server's slowest answer to a create takes nearly all of its budget.
@@ -73,6 +75,7 @@ def acquirer(world: World, *, generation: int, log: Any, **policy: Any) -> RunAc
         api=api,
         request=RunRequest(kind=RunKind.THREAD_RUN, body={"model": "m"}, thread_id="thread_1"),
         store=store,
+        ledger=Ledger(store=store, generation=generation, log=log),
         identity=IDENTITY,
         generation=generation,
         window=3600,
@@ -210,8 +213,21 @@ class Ownership(RuleBasedStateMachine):
             assert record is not None, f"{run.id} has no owner, and nobody has named it"
             has_owner = run.token == record.token or (record.ref is not None and record.ref.id == run.id)
             assert has_owner or record.unreadable
+        self.check_account()
         lost = [run for run in self.of_this_generation() if not run.is_known]
         assert len(lost) <= 1 + self.policy["resubmits"], "more creates were lost than the user allows"
+
+    def check_account(self) -> None:
+        """Each run counts once, by the digit of its tokens, or is known to be missing."""
+        totals = self.spending().totals()
+        counted = totals.usage.total_tokens if totals.usage else 0
+        counted_ones = [run for run in self.world.runs if counted // run.tokens % 4]
+        assert counted == sum(run.tokens for run in counted_ones if run.status.is_terminal)
+        assert len(self.world.runs) <= len(counted_ones) + totals.silent
+
+    def spending(self) -> Spending:
+        stored = self.world.stored.get("openai_run") or {}
+        return Spending.from_json(stored.get("spending"))
 
     def check_create(self, token: str) -> None:
         """No run of this generation has done the work already."""
@@ -229,7 +245,12 @@ class Ownership(RuleBasedStateMachine):
     def note(self, record: Record, **changes: Any) -> None:
         """Write the record, as the end of an attempt does; one that cannot be read stays as it is."""
         if not record.unreadable:
-            self.world.stored["openai_run"] = replace(record, **changes).to_json()
+            spending = self.spending()
+            if record.ref is not None and changes.get("ended"):
+                run = next(run for run in self.world.runs if run.id == record.ref.id)
+                spending = spending.settled(as_run(run, record.ref))
+            stored = replace(record, **changes).to_json()
+            self.world.stored["openai_run"] = {**stored, "spending": spending.to_json()}
 
     def name_in(self, *texts: str) -> None:
         """Whoever reads that a run may go on can do something about it; the package no longer has to."""

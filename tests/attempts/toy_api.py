@@ -18,6 +18,7 @@ from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
+from airflow_provider_openai_runs.runs.usage import Usage
 from airflow_provider_openai_runs.wire import Answer
 
 #: How long an accepted run may be missing from a list, in seconds.
@@ -41,6 +42,8 @@ class ToyRun:
     is_known: bool = False
     #: It completed, and its answer was refused.
     is_refused: bool = False
+    #: What it tells to have used, once it has ended.
+    tokens: int = 0
 
 
 @dataclass
@@ -135,7 +138,7 @@ class ToyApi:
             if isinstance(polled, RequestFailure):
                 return polled
             run = self._run(ref)
-            return _as_run(run, ref, self.conn_id)
+            return as_run(run, ref)
 
         found: Run | RequestFailure = self.world.outside("retrieve", read, ref.id, budget)
         return found
@@ -192,9 +195,10 @@ class ToyApi:
             kind = luck.creates.pop(0) if luck.creates else None
             if kind is None or (luck.accepted and kind is FailureKind.OUTCOME_UNKNOWN):
                 run = ToyRun(id=f"run{len(world.runs)}", token=intent.record.token, accepted_at=world.now)
+                run.tokens = 4 ** len(world.runs)
                 world.runs.append(run)
                 if kind is None:
-                    return _as_run(run, self._ref(run), self.conn_id)
+                    return as_run(run, self._ref(run))
             return RequestFailure(kind=kind, text="no luck")
 
         found: Run | RequestFailure = self.world.outside("create", send, thread_id)
@@ -239,12 +243,13 @@ def _polled(run: ToyRun) -> PollResult:
     return PollResult(status=run.status, raw_status=run.status.value)
 
 
-def _as_run(run: ToyRun, ref: RunRef, conn_id: str) -> Run:
-    del conn_id
+def as_run(run: ToyRun, ref: RunRef) -> Run:
+    usage = Usage(prompt_tokens=run.tokens, total_tokens=run.tokens) if run.status.is_terminal else None
     return Run(
         ref=ref,
         status=run.status,
         raw_status=run.status.value,
         object="thread.run",
         metadata={TOKEN_KEY: run.token},
+        usage=usage,
     )

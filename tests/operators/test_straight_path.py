@@ -18,6 +18,7 @@ CONTRACT = {
     *("output_text", "refusal", "last_error", "incomplete_details", "tool_calls"),
     *("service_tier", "files", "citations", "reply_uri", "output_uri"),
     *("expires_at", "cancelled_at", "failed_at", "ref"),
+    *("usage_total", "runs_without_usage"),
 }
 
 

@@ -175,7 +175,7 @@ def killed(scene: Scene, operator: Any, working: Future[Any]) -> str:
     until(scene.simulator.active)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="The task was killed") as raised:
-        working.result(timeout=5)
+        working.result(timeout=60)
     return str(raised.value)
 
 
@@ -345,7 +345,7 @@ def test_a_thread_run_whose_create_is_not_answered_in_time_is_searched_once_and_
     until(lambda: not scene.simulator.active())
     scene.simulator.advance(60)
     with pytest.raises(OpenAIRunError, match="The run was cancelled"):
-        working.result(timeout=5)
+        working.result(timeout=60)
 
     assert scene.creates() == 1
 
@@ -387,7 +387,7 @@ def test_a_mark_while_a_function_runs_closes_the_conversation(
     assert entered.wait(10)
     operator.on_kill()
     with pytest.raises(OpenAIRunError, match="conversation can be used again"):
-        working.result(timeout=5)
+        working.result(timeout=60)
     leave.set()
 
     assert scene.simulator.count("POST", f"^/conversations/{conversation}/items$") == 1

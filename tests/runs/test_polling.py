@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from logging import INFO, WARNING
 
 import pytest
 from hypothesis import example, given
@@ -264,19 +265,54 @@ def test_backing_off_grows_but_stays_below_two_minutes(
 
 def test_the_log_tells_when_failures_began_and_ended_but_nothing_for_each_poll() -> None:
     wait = waiting()
-    assert wait.on_result(poll(RunStatus.QUEUED), now=START).notes == ("Status unseen -> queued",)
+    assert wait.on_result(poll(RunStatus.QUEUED), now=START).notes == ((INFO, "Status unseen -> queued"),)
     assert wait.on_result(poll(RunStatus.QUEUED), now=START + 1).notes == ()
     (began,) = wait.on_error(failure(FailureKind.RETRY_LATER), now=START + 2).notes
-    assert "no luck" in began
+    assert began == (WARNING, "Could not poll the run, going on: no luck")
     assert wait.on_error(failure(FailureKind.RETRY_LATER), now=START + 3).notes == ()
     ended, changed = wait.on_result(poll(RunStatus.IN_PROGRESS), now=START + 11).notes
-    assert "2 failed polls in 10 s" in ended
-    assert changed == "Status queued -> in_progress"
+    assert "2 failed polls in 10 s" in ended.text
+    assert changed == (INFO, "Status queued -> in_progress")
+
+
+def test_a_long_wait_says_after_ten_minutes_and_then_each_hour_that_it_goes_on() -> None:
+    wait = waiting(deadline=START + 86_400, attempt_deadline=START + 7 * 86_400)
+    said = []
+    for seconds in range(0, 86_400, 30):
+        now = START + seconds
+        failed = 3_000 <= seconds < 3_060
+        decision = (
+            wait.on_error(failure(FailureKind.RETRY_LATER), now=now)
+            if failed
+            else wait.on_result(poll(RunStatus.IN_PROGRESS), now=now)
+        )
+        said += [(seconds, note) for note in decision.notes if note.text.startswith("Still")]
+
+    assert [seconds for seconds, _ in said] == [600 + 3_600 * hour for hour in range(24)]
+    until = "waiting until 2023-11-15 22:13:20 UTC"
+    assert said[0][1] == (INFO, f"Still in_progress, 10 min old, {until}; no poll has failed")
+    assert said[1][1].text == (
+        f"Still in_progress, 70 min old, {until}; the last poll that failed, 20 min ago: no luck"
+    )
+
+
+def test_a_long_wait_says_so_too_where_every_poll_fails_and_nobody_knows_its_age() -> None:
+    wait = PollPolicy(WaitLimits(created_at=0.0), started_at=START)
+    notes = [
+        note.text
+        for seconds in range(0, 700, 30)
+        for note in wait.on_error(failure(FailureKind.OUTCOME_UNKNOWN), now=START + seconds).notes
+    ]
+    assert notes == [
+        "Could not poll the run, going on: no luck",
+        "Still unseen, waiting without an end; the last poll that failed, 0 min ago: no luck",
+    ]
 
 
 def test_a_status_nobody_knows_is_warned_about_once() -> None:
     wait = waiting()
     observed = PollResult(status=RunStatus.UNKNOWN, raw_status="pondering")
     (note,) = wait.on_result(observed, now=START).notes
-    assert "pondering (a status unknown to this package; it counts as active)" in note
+    assert note.level == WARNING
+    assert "pondering (a status unknown to this package; it counts as active)" in note.text
     assert wait.on_result(observed, now=START + 1).notes == ()

@@ -179,7 +179,8 @@ class Scene:
         def write(_level: int, text: str, arguments: tuple[Any, ...], **_: Any) -> None:
             lines.append(text % arguments if arguments else text)
 
-        logger = logging.getLogger(f"captured.{id(owner)}")
+        # A set-up of logging may have disabled what getLogger returns.
+        logger = logging.Logger("captured")  # noqa: LOG001 - for the line above
         logger.setLevel(logging.INFO)
         self.monkeypatch.setattr(logger, "_log", write)
         self.monkeypatch.setattr(owner, "_cached_logger", logger, raising=False)

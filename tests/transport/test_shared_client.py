@@ -229,7 +229,7 @@ def test_after_a_refused_key_the_next_poll_waits_for_the_fresh_one(
             hook.may_read.clear()
             openai_runs_simulator.fault(Fault(method="GET", status=401))
             limits = WaitLimits(created_at=0.0, deadline=time.time() + 2, poll_interval=0.1)
-            flow = waits.wait(ref, limits, cancel_on_timeout=False, cancel_wait=0, note=lambda _: None)
+            flow = waits.wait(ref, limits, cancel_on_timeout=False, cancel_wait=0, note=lambda *_: None)
             waiting = asyncio.create_task(client.run_flow(flow))
             while hook.reads < 2:  # noqa: ASYNC110 - the hook has no event for it
                 await asyncio.sleep(0.01)

@@ -14,8 +14,10 @@ from openai.types.responses import response_input_item_param as sdk
 from pydantic import TypeAdapter
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
-from airflow_provider_openai_runs.wire.protocol import ApiReply
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 from airflow_provider_openai_runs.wire.responses import WIRE
 from tests.wire.test_response_calls import (
     APPROVAL,
@@ -31,7 +33,7 @@ from tests.wire.test_response_calls import REF as RESPONSE
 
 SEARCH = {"type": "tool_search_call", "call_id": "call_1", "execution": "client", "arguments": {}}
 SHOT = {"type": "computer_screenshot", "image_url": "https://example.com/a.png"}
-ITEMS = [
+ITEMS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (SHELL, {"type": "shell_call_output", "call_id": "call_1", "output": []}),
     (PATCH, {"type": "apply_patch_call_output", "call_id": "call_1", "status": "completed"}),
     (COMPUTER, {"type": "computer_call_output", "call_id": "call_1", "output": SHOT}),
@@ -109,12 +111,55 @@ def test_an_item_of_another_kind_or_of_another_call_is_refused(
 
 @pytest.mark.parametrize("call", [*EVERY_KIND, SEARCH], ids=lambda call: call["type"])
 def test_a_call_that_is_given_up_is_answered_by_an_item_that_the_sdk_knows(call: dict[str, Any]) -> None:
-    request = WIRE.close(waiting(call, conversation="conv_1"), conversation=None)
-    assert request is not None
-    (item,) = (request.body or {})["items"]
+    (item,) = closed_with(call, [])
     known = TypeAdapter(sdk_type_of(item["type"]))
     assert known.validate_python(item)
     assert "call_1" in item.values()
+
+
+@pytest.mark.parametrize(("call", "item"), ITEMS, ids=lambda value: value["type"])
+def test_a_call_that_its_conversation_shows_an_answer_to_is_not_answered_again(
+    call: dict[str, Any], item: dict[str, Any]
+) -> None:
+    assert closed_with(call, [item, call]) == []
+    assert closed_with(call, [item], has_more=True) == []
+
+
+@pytest.mark.parametrize(("call", "item"), ITEMS, ids=lambda value: value["type"])
+def test_a_call_whose_id_was_used_before_is_open_until_it_has_an_answer_of_its_own(
+    call: dict[str, Any], item: dict[str, Any]
+) -> None:
+    assert len(closed_with(call, [call, item, call])) == 1
+    assert closed_with(call, [item, call, item, call]) == []
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_calls_are_closed_where_the_server_lists_no_items(status: int) -> None:
+    assert len(closed_with(CALL, status)) == 1
+
+
+def test_an_old_call_that_is_not_among_the_newest_items_was_answered_long_ago() -> None:
+    assert closed_with(CALL, [{"type": "message", "role": "user"}], has_more=True) == []
+
+
+def closed_with(
+    call: dict[str, Any], listed: list[dict[str, Any]] | int, *, has_more: bool = False
+) -> list[dict[str, Any]]:
+    """Return the items that close a call in a conversation with these items, newest first."""
+    flow = WIRE.close(waiting(call, conversation="conv_1"), conversation=None)
+    asked = next(flow)
+    assert isinstance(asked, ApiRequest)
+    assert (asked.method, asked.path, asked.query["order"]) == ("GET", "/conversations/conv_1/items", "desc")
+    try:
+        if isinstance(listed, int):
+            failure = RequestFailure(kind=FailureKind.NOT_FOUND, text="no", http_status=listed)
+            posted = flow.throw(ApiRequestFailed(failure, pays=False))
+        else:
+            posted = flow.send(ApiReply(data={"data": listed, "has_more": has_more}))
+    except StopIteration:
+        return []
+    assert isinstance(posted, ApiRequest)
+    return list((posted.body or {})["items"])
 
 
 def sdk_type_of(kind: str) -> Any:

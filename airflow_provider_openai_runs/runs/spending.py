@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a task instance has paid for, carried on in its record from one attempt to the next.
+
+Each run has an entry from its intent on, until its tokens are known; then they are in the sums. The entry is
+written with the intent, and leaves with what adds its tokens, so that whoever dies in between, no run counts
+twice and none is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.model import Run, RunRef
+from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.usage import Totals, Usage, sum_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
+    """
+    A run whose tokens are not known.
+
+    :param token: that its create was sent with.
+    :param ref: None as long as its create is not answered.
+    :param is_silent: it has ended, and its server tells no tokens.
+    """
+
+    token: str
+    ref: RunRef | None = None
+    is_silent: bool = False
+
+    def is_run(self, ref: RunRef) -> bool:
+        """Tell whether it is that run; a ref may have learned its conversation meanwhile."""
+        return self.ref is not None and (self.ref.kind, self.ref.id) == (ref.kind, ref.id)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that is stored."""
+        values = {"token": self.token, "ref": self.ref and self.ref.to_json(), "silent": self.is_silent}
+        return {name: value for name, value in values.items() if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """
+    What a task instance has paid for.
+
+    :param generation: of which ``usage`` and ``open`` are.
+    :param before: the runs of earlier generations: a clear begins a new one.
+    :param usage: the tokens of the runs of this generation, as far as they were said.
+    :param open: its other runs.
+    """
+
+    generation: int | None = None
+    before: Totals = field(default_factory=Totals)
+    usage: Usage | None = None
+    open: tuple[OpenRun, ...] = ()
+
+    def totals(self, *, but: RunRef | None = None) -> Totals:
+        """
+        Return the sums over all generations.
+
+        :param but: a run that is not counted: it may be active.
+        """
+        silent = sum(1 for run in self.open if run.is_silent or but is None or not run.is_run(but))
+        return Totals(usage=sum_of([self.before.usage, self.usage]), silent=self.before.silent + silent)
+
+    def of(self, generation: int) -> Spending:
+        """Begin a generation, unless it is the present one."""
+        if self.generation == generation:
+            return self
+        return Spending(generation=generation, before=self.totals())
+
+    def opened(self, token: str) -> Spending:
+        """Add a run that is about to be created."""
+        return replace(self, open=(*self.released(token).open, OpenRun(token=token)))
+
+    def released(self, token: str) -> Spending:
+        """Take back a run that was certainly not created."""
+        return replace(self, open=tuple(run for run in self.open if run.token != token or run.ref))
+
+    def named(self, token: str, ref: RunRef) -> Spending:
+        """Note which run it is that was created with a token."""
+        if any(run.is_run(ref) for run in self.open):
+            return self
+        return replace(
+            self,
+            open=tuple(
+                replace(run, ref=ref) if run.token == token and run.ref is None else run for run in self.open
+            ),
+        )
+
+    def knows(self, ref: RunRef) -> bool:
+        """Tell whether the tokens of a run are still to come."""
+        return any(run.is_run(ref) for run in self.open)
+
+    def settled(self, run: Run) -> Spending:
+        """Add the tokens that a run tells; a run that is not open counts no more."""
+        usage = run.usage if run.usage is not None and run.usage.is_known else None
+        if not self.knows(run.ref) or (usage is None and not run.status.is_terminal):
+            return self
+        others = tuple(entry for entry in self.open if not entry.is_run(run.ref))
+        if usage is not None:
+            return replace(self, usage=sum_of([self.usage, usage]), open=others)
+        mine = (replace(entry, is_silent=True) for entry in self.open if entry.is_run(run.ref))
+        return replace(self, open=(*others, *mine))
+
+    def unread(self) -> Iterator[RunRef]:
+        """Give the runs that nobody has read since they have ended."""
+        return (run.ref for run in self.open if run.ref is not None and not run.is_silent)
+
+    def with_record(self, record: Record | None) -> Spending:
+        """Learn from the record which run its token belongs to; a create that was lost has none."""
+        if record is None or record.run is None or record.token in record.lost:
+            return self
+        return self.named(record.token, record.run.ref)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that is stored; empty if nothing was paid for."""
+        values = {
+            "before": self.before.to_json(),
+            "usage": self.usage and self.usage.to_json(),
+            "open": [run.to_json() for run in self.open],
+        }
+        found = {name: value for name, value in values.items() if value}
+        return {"generation": self.generation, **found} if found else {}
+
+    @classmethod
+    def from_json(cls, value: object, *, record: Record | None = None) -> Spending:
+        """
+        Read the stored form; whatever else it is says that nothing was paid for.
+
+        :param record: beside it; one of an older version has none, and its run is to be counted.
+        """
+        if not isinstance(value, dict):
+            if record is None or record.run is None:
+                return cls()
+            run = OpenRun(token=record.token, ref=record.run.ref)
+            return cls(generation=record.generation, open=(run,))
+        generation, entries = value.get("generation"), value.get("open")
+        return cls(
+            generation=generation if isinstance(generation, int) else None,
+            before=Totals.from_json(value.get("before")),
+            usage=Usage.from_json(value.get("usage")),
+            open=tuple(_readable(entries)) if isinstance(entries, list) else (),
+        )
+
+
+def _readable(entries: list[object]) -> Iterator[OpenRun]:
+    for entry in entries:
+        if isinstance(entry, dict):
+            ref = None
+            with suppress(RunRequestError):
+                ref = RunRef.from_json(entry.get("ref")) if entry.get("ref") else None
+            yield OpenRun(token=str(entry.get("token") or ""), ref=ref, is_silent=bool(entry.get("silent")))
