@@ -147,7 +147,7 @@ def _of_list(items: object) -> tuple[InputHead, Callable[[], Iterator[Row]]]:
     size = 0
     digest = hashlib.sha256()
     for item in _sliced(items):
-        written = json.dumps(item, sort_keys=True, default=str).encode()
+        written = _written(item)
         size += len(written)
         if size > MAX_ITEM_BYTES:
             raise _too_large(f"more than {MAX_ITEM_BYTES} bytes")
@@ -155,6 +155,13 @@ def _of_list(items: object) -> tuple[InputHead, Callable[[], Iterator[Row]]]:
         kept.append(item)
     head = InputHead(version=digest.hexdigest(), rows=len(kept))
     return head, lambda: of_items(kept)
+
+
+def _written(item: object) -> bytes:
+    try:
+        return json.dumps(item, sort_keys=True, default=str).encode()
+    except (TypeError, ValueError, RecursionError):  # it is going to be a failed item
+        return type(item).__name__.encode()
 
 
 def _sliced(items: Sequence[Any]) -> Iterable[Any]:
@@ -210,9 +217,3 @@ def _hash(path: str, store: OutputStore) -> str:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def row_fingerprint(row: Row) -> str:
-    """Return a short hash of what a row asks for; never the row itself, which may be a prompt."""
-    written = json.dumps([row.custom_id, row.values], sort_keys=True, default=str)
-    return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -32,9 +32,11 @@ class ItemRequest:
         """
         Return what to create.
 
-        :param values: the row's arguments; each takes the place of the operator's.
+        :param values: the row's arguments; each takes the place of the operator's. None and an empty text, as
+            a table has it, leave the operator's.
         :raises RunRequestError: naming the argument and the rule.
         """
+        values = {name: value for name, value in values.items() if value is not None and value != ""}
         if continuing := _CONTINUING & set(values):
             name = min(continuing)
             raise RunRequestError(f"{name} is refused: items of one conversation would wait for each other.")

@@ -3,17 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_openai_runs import results
-from airflow_provider_openai_runs.bulk.commands import Verdict
+from airflow_provider_openai_runs.bulk.commands import StopReason, Verdict
 from airflow_provider_openai_runs.bulk.items import ItemState
 from airflow_provider_openai_runs.bulk.parts import Outcome
 from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run
+from airflow_provider_openai_runs.runs.errors import RunCancelledError
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.policies import OnIncomplete
+from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.typed.output import OutputType
+
+#: Why active runs are cancelled, as their items say it.
+_ENDED_FOR: dict[StopReason | None, str] = {
+    StopReason.WINDOW_OVER: "completion_window is over",
+    StopReason.TOO_MANY_FAILED: "more items than max_failed have failed",
+    StopReason.KILLED: "it was killed, marked or cleared",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +33,13 @@ class RunJudge:
 
     :param output_type: as the operator has it; None where any text is an answer.
     :param is_retry: whether an earlier attempt may have created the run, and cancelled it.
+    :param stopped: says why this attempt cancels what is active; None as long as it does not.
     """
 
     on_incomplete: OnIncomplete = "fail"
     output_type: Any = None
     is_retry: bool = False
+    stopped: Callable[[], StopReason | None] = lambda: None
     _type: OutputType | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -48,6 +60,8 @@ class RunJudge:
                 output["output"] = self._type.parse(run.final_text)
             except ValueError as unfit:
                 error = error_of_answer(run, str(unfit))
+        if run.status is RunStatus.CANCELLED and (stopped := self.stopped()) in _ENDED_FOR:
+            error = RunCancelledError(f"{run.ref.subject} was cancelled by this task: {_ENDED_FOR[stopped]}.")
         outcome = Outcome(
             row=row,
             custom_id=custom_id,

@@ -12,6 +12,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -21,6 +22,8 @@ from airflow_provider_openai_runs.runs.text import message_text
 
 #: Longer ones are failed items: a line without an end would fill the memory.
 MAX_ROW_BYTES = 16 * 1024 * 1024
+#: Characters of a label, which the journal keeps, too.
+MAX_CUSTOM_ID = 512
 #: The path of the API that a line of a batch file may name.
 _ENDPOINT = "/v1/responses"
 #: Rows and bytes of a Parquet file that are read at once.
@@ -59,9 +62,14 @@ class Row:
         :param failure: ``row`` and ``error``; ``token`` of a create, or id of a ``run``, that may be going.
         """
         label = {} if self.custom_id is None else {"custom_id": self.custom_id}
-        unread = {"unread": True} if self.values is None else {}
-        line = {**(self.values or {}), **label, FAILURE: {**failure, **unread}}
-        return json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
+        if self.values is not None:
+            with suppress(TypeError, ValueError, RecursionError):  # what no JSON can hold was never sent
+                return _line({**self.values, **label, FAILURE: failure})
+        return _line({**label, FAILURE: {**failure, "unread": True}})
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"
 
 
 def of_items(items: Iterable[Any]) -> Iterator[Row]:
@@ -191,7 +199,10 @@ def _labelled(row: Row, values: dict[str, Any]) -> Row:
     custom_id = values.pop("custom_id", None)
     if custom_id is None or custom_id == "":
         return replace(row, values=values)
-    return replace(row, values=values, custom_id=checks.as_text(custom_id))
+    label = checks.as_text(custom_id)
+    if len(label) > MAX_CUSTOM_ID:
+        return replace(row, values=None, error=f"custom_id has more than {MAX_CUSTOM_ID} characters")
+    return replace(row, values=values, custom_id=label)
 
 
 def _of_csv(file: IO[bytes]) -> Iterator[Row]:

@@ -61,6 +61,13 @@ def test_what_a_mapped_task_has_returned_is_asked_for_in_slices_and_once() -> No
     assert items.asked == 3
 
 
+def test_an_item_that_no_json_can_hold_is_read_all_the_same() -> None:
+    circular: list[Any] = []
+    circular.append(circular)
+    source = open_input(items=[{1: "a", "b": 2}, {("k",): 1}, circular, "y"], log=LOG)
+    assert [row.number for row in source.rows()] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("items", [LazySequence(5_001), ["x" * 1_000_000] * 6])
 def test_a_list_that_is_too_large_for_airflow_is_an_error_that_names_input_path(items: Any) -> None:
     with pytest.raises(RunRequestError, match="give input_path"):
@@ -94,6 +101,7 @@ def _request(values: Mapping[str, Any]) -> RunRequest:
 def test_the_arguments_of_a_row_take_the_place_of_the_operators() -> None:
     own = {"model": "m", "metadata": {"team": "a"}, "background": True, "store": True}
     assert _request({"input": "Why?"}).body == {"input": "Why?", **own}
+    assert _request({"input": "Why?", "model": "", "metadata": None}).body == {"input": "Why?", **own}
     assert _request({"input": "x", "model": "other"}).body == {"input": "x", **own, "model": "other"}
 
 

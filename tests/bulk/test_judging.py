@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from airflow_provider_openai_runs.bulk.commands import Verdict
+from airflow_provider_openai_runs.bulk.commands import StopReason, Verdict
 from airflow_provider_openai_runs.bulk.items import ItemState
 from airflow_provider_openai_runs.bulk.judging import RunJudge
 from airflow_provider_openai_runs.exceptions import OpenAIRunError
@@ -81,6 +81,14 @@ def test_a_run_that_an_earlier_attempt_may_have_cancelled_is_created_again(scene
     ref = OpenAIRunsHook().create_background_response(model="m", input="Which?").ref
     assert not _judge(ref.to_json()).retryable
     assert _judge(ref.to_json(), is_retry=True).retryable
+
+
+def test_a_run_that_the_task_itself_has_cancelled_says_why(scene: Scene) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0, ends="cancelled"))
+    ref = OpenAIRunsHook().create_background_response(model="m", input="Which?").ref
+    verdict = RunJudge(stopped=lambda: StopReason.WINDOW_OVER)(0, None, _read(ref.to_json()))
+    assert verdict.outcome.error is not None
+    assert "was cancelled by this task: completion_window is over" in verdict.outcome.error
 
 
 #: An item is no task instance: what all its runs took is in the sums of the bulk task.

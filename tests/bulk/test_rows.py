@@ -60,6 +60,14 @@ def test_a_row_that_could_not_be_read_is_not_read_from_the_file_of_failures_eith
     assert (row.values, row.error) == (None, "The row is no JSON")
 
 
+def test_a_row_that_no_json_can_hold_is_named_among_the_failures() -> None:
+    circular: dict[str, Any] = {}
+    circular["input"] = circular
+    [row] = of_items([{**circular, "custom_id": "x"}])
+    [again] = _read("failed.jsonl", row.to_failed_line({"row": 0, "error": "input is no text"}))
+    assert (again.custom_id, again.values, again.error) == ("x", None, "input is no text")
+
+
 def test_a_table_of_pages_is_no_file_of_the_batch_api() -> None:
     [row] = _read("pages.csv", "url,body,method\nhttps://example.com,<p>,POST")
     assert row.values == {"url": "https://example.com", "body": "<p>", "method": "POST"}
@@ -99,6 +107,19 @@ def test_the_users_function_makes_the_arguments_and_its_errors_are_the_rows() ->
     assert rows[1].values == {"input": "B"}
     assert rows[2].error == "request() returned int, and must return a dict of arguments, or the input"
     assert rows[3].error == "request() raised KeyError: 'd'"
+
+
+def test_a_label_without_an_end_is_a_failed_row() -> None:
+    [row] = of_items([{"custom_id": "x" * 513, "input": "a"}])
+    assert row.error == "custom_id has more than 512 characters"
+
+
+def test_the_users_function_sees_and_makes_the_label() -> None:
+    def request(row: Mapping[str, Any]) -> Any:
+        return {"input": row["text"], "custom_id": f"T-{row['custom_id']}"}
+
+    [row] = with_request(of_items([{"custom_id": 7, "text": "a"}]), request)
+    assert row == Row(number=0, custom_id="T-7", values={"input": "a"})
 
 
 def test_a_second_row_of_the_same_id_is_a_failed_one() -> None:
