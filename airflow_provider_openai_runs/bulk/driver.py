@@ -38,8 +38,6 @@ from airflow_provider_openai_runs.runs.text import message_text
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-#: Between two questions for what to do next: what the answers of so long bring is decided together.
-TICK = 0.05
 #: Between two questions for the task's state while creates are sent: a mark does not stop a writer.
 FENCE_EVERY = 5.0
 #: Airflow sends SIGKILL 5 s after SIGTERM.
@@ -77,6 +75,8 @@ class BulkDriver:
     :param may_defer: whether a long wait is handed over.
     :param on_progress: called now and then; it must return at once.
     :param attempt_deadline: Unix seconds at which execution_timeout is over.
+    :param tick: seconds between two questions for what to do next: what the answers of so long bring is
+        decided together.
     :param clock: Unix seconds.
     """
 
@@ -88,6 +88,7 @@ class BulkDriver:
     may_defer: bool = False
     on_progress: Callable[[], None] = lambda: None
     attempt_deadline: float | None = None
+    tick: float = 0.05
     clock: Callable[[], float] = time.time
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     #: Creates, and cancels of runs that no journal names: an end waits for them.
@@ -116,7 +117,7 @@ class BulkDriver:
             while (end := self._end()) is None:
                 for command in self.attempt.next(self.clock()):
                     self._execute(command)
-                await asyncio.sleep(TICK)
+                await asyncio.sleep(self.tick)
         finally:
             left = [*self._tasks]
             for task in left:

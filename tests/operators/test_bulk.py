@@ -40,7 +40,6 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     monkeypatch.setattr(f"{module}.dispatcher.COMMIT_EVERY", 0.05)
     monkeypatch.setattr(f"{module}.parts.MAX_SECONDS", 0.05)
     monkeypatch.setattr(f"{module}.wanted_rows.PASS_EVERY", 0.05)
-    monkeypatch.setattr(f"{module}.driver.TICK", 0.01)
     monkeypatch.setattr(f"{module}.session.SEND_WITHIN", 0.5)  # nobody sends any more
 
     def make(**arguments: Any) -> BulkCreateResponsesOperator:
