@@ -17,7 +17,7 @@ from airflow_provider_openai_runs.runs.response_request import (
 )
 from airflow_provider_openai_runs.runs.status import RunKind
 
-_FIELDS = tuple(ResponseArguments.__annotations__)
+FIELDS = tuple(ResponseArguments.__annotations__)
 
 
 class CreateResponseOperator(BaseCreateOperator):
@@ -62,7 +62,7 @@ class CreateResponseOperator(BaseCreateOperator):
     :param extra_body: further parameters of the API, by name.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "completion_window", "output_path", *_FIELDS)
+    template_fields: Sequence[str] = ("conn_id", "completion_window", "output_path", *FIELDS)
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "prompt": "json",
         "tools": "json",
@@ -151,18 +151,26 @@ class CreateResponseOperator(BaseCreateOperator):
         self.check_arguments()
         if self.functions or self.approve:
             check_can_be_answered(store=store, conversation=conversation)
+        self._check_presence()
+
+    def _check_presence(self) -> None:
+        """Check that there is something to ask."""
         check_response_presence(
-            input=input,
-            prompt=prompt,
-            conversation=conversation,
-            previous_response_id=previous_response_id,
-            extra_body=extra_body,
+            input=self.input,
+            prompt=self.prompt,
+            conversation=self.conversation,
+            previous_response_id=self.previous_response_id,
+            extra_body=self.extra_body,
         )
 
     def build_request(self) -> RunRequest:
         """Check the rendered arguments."""
-        given = {name: getattr(self, name) for name in _FIELDS}
+        return response_request(**self.given_arguments())
+
+    def given_arguments(self) -> dict[str, Any]:
+        """Return the API's arguments as they were given and rendered, by name."""
+        given = {name: getattr(self, name) for name in FIELDS}
         given["tools"] = self.tools_with_functions()
         if self.output_type is not None:
             given["text"] = {**(self.text or {}), "format": self.output_format(RunKind.RESPONSE)}
-        return response_request(**given)
+        return given
