@@ -187,13 +187,14 @@ class BulkSession:
             found = journal.uncommitted()
         writer = journal.writer
         closed = sum(part.name.startswith(f"{writer}-") for part in items.parts)
-        return BulkAttempt(
+        attempt = BulkAttempt(
             items,
             limits=settings.limits,
             judge=RunJudge(
                 on_incomplete=settings.on_incomplete,
                 output_type=settings.output_type,
                 is_retry=self._ti.try_number > 1,
+                stopped=lambda: attempt.stopped,
             ),
             token_of=head.token_of,
             polls=Polls(
@@ -209,6 +210,7 @@ class BulkSession:
             now=time.time(),
             found=found,
         )
+        return attempt
 
     def _end_earlier_generation(self) -> None:
         """End what a task has left active that was cleared: its user wants new runs."""
