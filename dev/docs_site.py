@@ -37,6 +37,7 @@ REFERENCE = (
     "operators.CancelRunOperator",
     "decorators.openai_response_task",
     "decorators.openai_run_task",
+    "bulk.read_results",
     "sensors.ResponseSensor",
     "sensors.ThreadRunSensor",
     "triggers.RunCompletionTrigger",

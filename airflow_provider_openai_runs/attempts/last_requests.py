@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
-from airflow_provider_openai_runs.attempts.task_state import state_among
+from airflow_provider_openai_runs.attempts.task_state import state_in_worker
 from airflow_provider_openai_runs.runs.end_of_attempt import TaskState
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError, Record
@@ -74,11 +74,7 @@ class LastRequests:
 
     def state(self) -> TaskState:
         """Ask Airflow for the state of the task instance."""
-        ti = self.ti
-        states = ti.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-        )
-        return TaskState(state_among(states.get(ti.run_id, {}), ti))
+        return state_in_worker(self.ti)
 
     def keep(self, watched: Watched, ref: RunRef) -> bool:
         """See that the run of a create is on record; False if another attempt has taken over without it."""

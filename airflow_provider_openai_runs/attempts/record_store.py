@@ -10,13 +10,13 @@ from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.record import SPENDING, NoLongerOwnerError, Record
 from airflow_provider_openai_runs.runs.spending import Spending
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.task_store import TaskStore
 from airflow_provider_openai_runs.wire import wire_of
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
 KEY = "openai_run"
-_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class RecordStore:
     """
 
     def __init__(self, store: Any, *, log: Logger) -> None:
-        self._store = store
+        self._store = None if store is None else TaskStore(store=store, key=KEY)
         self._log = log
         self._is_known = False
         self._known: Record | None = None
@@ -54,7 +54,7 @@ class RecordStore:
         A store that cannot be read is an error: not to know may pay twice. A record that cannot be read, or
         names a kind of run that this version does not know, is ``unreadable``.
         """
-        stored = self._store.get(KEY) if self.is_kept else None
+        stored = self._store.load() if self._store is not None else None
         record = Record.from_json(stored)
         if record is not None and (kind := record.ref.kind if record.ref else record.kind):
             try:
@@ -90,14 +90,9 @@ class RecordStore:
 
         :raises NoLongerOwnerError: if a later attempt has taken over.
         """
-        if self.is_kept:
-            try:
-                self._set(record)
-                self._know(record)
-            except Exception as error:
-                if _status_of(error) == _NOT_FOUND:
-                    raise NoLongerOwnerError from error
-                raise
+        if self._store is not None:
+            self._set(record)
+            self._know(record)
         return SavedIntent(record)
 
     def save(self, record: Record | None) -> None:
@@ -108,15 +103,17 @@ class RecordStore:
 
         :raises NoLongerOwnerError: if a later attempt has taken over.
         """
-        if not self.is_kept:
+        if self._store is None:
             self._spending = self._spending.with_record(record)
             return
         self._know(record)
         try:
             self._set(record)
-        except Exception as error:
-            if record is not None and _status_of(error) == _NOT_FOUND:
-                raise NoLongerOwnerError from error
+        except NoLongerOwnerError:
+            if record is not None:
+                raise
+            self._log.warning("Could not forget the intent: a later attempt has taken over")
+        except Exception as error:  # noqa: BLE001 # of Airflow, whatever it is
             self._log.warning(
                 "Could not write the record of the run; a retry may not find it: %s", message_text(error)
             )
@@ -128,19 +125,9 @@ class RecordStore:
     def _set(self, record: Record | None) -> None:
         spent = self._spending.to_json()
         stored = {**(record.to_json() if record else {}), **({SPENDING: spent} if spent else {})}
+        assert self._store is not None  # noqa: S101 # for mypy
         if stored:
-            self._store.set(KEY, stored, **_never_expires())
+            self._store.save(stored)
         else:
-            self._store.delete(KEY)
+            self._store.delete()
         self.is_behind = False
-
-
-def _never_expires() -> dict[str, Any]:
-    from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # noqa: PLC0415 # 3.3+, as the store
-
-    return {"retention": NEVER_EXPIRE}
-
-
-def _status_of(error: Exception) -> object:
-    detail = getattr(getattr(error, "error", None), "detail", None)
-    return detail.get("status_code") if isinstance(detail, dict) else None

@@ -16,6 +16,14 @@ from airflow_provider_openai_runs.runs.text import message_text
 log = logging.getLogger(__name__)
 
 
+def state_in_worker(ti: Any) -> TaskState:
+    """Ask Airflow for the state of a worker's own task instance; it may block."""
+    states = ti.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    return TaskState(state_among(states.get(ti.run_id, {}), ti))
+
+
 async def task_state(task_instance: Any, *, within: float) -> TaskState:
     """
     Ask Airflow for the state of the task instance, again and again where it cannot say.

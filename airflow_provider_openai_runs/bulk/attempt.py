@@ -32,7 +32,7 @@ from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.wanted_rows import WantedRows
-from airflow_provider_openai_runs.runs.budgets import PERMANENT_FAILURE_BUDGET
+from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, PERMANENT_FAILURE_BUDGET
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.polling import Done
@@ -40,6 +40,10 @@ from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
 
 #: Reasons for which the runs that there are come to their end all the same.
 _GOES_ON_POLLING = frozenset({None, StopReason.DENIED})
+#: It is not the item's fault, and every other would fail the same way.
+_OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
+#: After these a run is not asked for again.
+_FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
 #: Reasons that a graver one replaces.
 _REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.LEFT})
 
@@ -252,8 +256,7 @@ class BulkAttempt:
             case FailureKind.NOT_SENT | FailureKind.RETRY_LATER:
                 self._rate_limit.on_refused(now, brought.retry_after)
                 self._dispatcher.on_not_accepted(row, again=True)
-            case FailureKind.ACCESS_DENIED | FailureKind.NO_QUOTA:
-                # It is not the item's fault, and every other would fail the same way.
+            case kind if kind in _OF_THE_ACCOUNT:
                 self._rate_limit.on_refused(now, brought.retry_after)
                 self._dispatcher.on_not_accepted(row, again=True)
                 self._denied_since = now if self._denied_since is None else self._denied_since
@@ -270,16 +273,21 @@ class BulkAttempt:
         decision = self._polls.on_poll(row, result, now=now)
         if isinstance(brought, Polled) and brought.run is not None:
             self._on_ended(row, brought.run, now)
+        elif isinstance(brought, RequestFailure) and brought.kind is FailureKind.TOO_LARGE:
+            self._give_up(row, brought, now)
         elif isinstance(decision, Done):
             self._on_given_up(row, decision, now)
 
     def on_cancelled(self, row: int, brought: Run | RequestFailure, *, now: float) -> None:
         """Take note of what a cancel brought: the run, which has ended, or why it may still be active."""
         self._polling.discard(row)
-        if isinstance(brought, RequestFailure):
-            self._cancels_again_at = now + PAUSE_AFTER_FAILURE
-        else:
+        run = self.items.runs.get(row)
+        if not isinstance(brought, RequestFailure):
             self._on_ended(row, brought, now)
+        elif run is not None and brought.kind in _FINAL and now >= run.created_at + NOT_FOUND_GRACE:
+            self._give_up(row, brought, now)
+        else:
+            self._cancels_again_at = now + PAUSE_AFTER_FAILURE
 
     def on_part_written(self) -> None:
         """Take note that the file is there; its items are final once that is committed."""
@@ -353,12 +361,16 @@ class BulkAttempt:
         """Decide about a run that is not polled any more: time is over, it is gone, or the key is refused."""
         if done.outcome is WaitOutcome.WINDOW_OVER:
             self.stop(StopReason.WINDOW_OVER)
-        elif done.failure is not None and done.failure.kind is FailureKind.NOT_FOUND:
-            run = self.items.runs[row].id
-            error = f"The server does not know its run any more: {done.failure}. {run}"
-            self._final(self._outcome(row, ItemState.FAILED, error=error), now)
+        elif done.failure is not None and done.failure.kind not in _OF_THE_ACCOUNT:
+            self._give_up(row, done.failure, now)
         else:
             self.stop(StopReason.DENIED)
+
+    def _give_up(self, row: int, failure: RequestFailure, now: float) -> None:
+        gone = failure.kind is FailureKind.NOT_FOUND
+        what = "The server does not know its run any more" if gone else "Its run cannot be read"
+        error = f"{what}: {failure}. {self.items.runs[row].id}"
+        self._final(self._outcome(row, ItemState.FAILED, error=error), now)
 
     def _final(self, outcome: Outcome, now: float, *, keeps_slot: bool = False) -> None:
         row = outcome.row

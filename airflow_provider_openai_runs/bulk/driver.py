@@ -38,16 +38,12 @@ from airflow_provider_openai_runs.runs.text import message_text
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-#: Between two questions for what to do next: what the answers of so long bring is decided together.
-TICK = 0.05
 #: Between two questions for the task's state while creates are sent: a mark does not stop a writer.
 FENCE_EVERY = 5.0
 #: Airflow sends SIGKILL 5 s after SIGTERM.
 KILL_SECONDS = 4.5
 #: Of these, how long Airflow is asked whether the task goes on.
 KILL_ASK_SECONDS = 1.5
-#: Cancels at once.
-CANCELS_AT_ONCE = 100
 #: A worker that has had nothing to do but to wait for so long hands the wait over: that costs about 12 s.
 DEFERS_AFTER = 60.0
 _RUNNING = "running"
@@ -78,6 +74,9 @@ class BulkDriver:
     :param retry_left: whether Airflow tries again after this attempt.
     :param may_defer: whether a long wait is handed over.
     :param on_progress: called now and then; it must return at once.
+    :param attempt_deadline: Unix seconds at which execution_timeout is over.
+    :param tick: seconds between two questions for what to do next: what the answers of so long bring is
+        decided together.
     :param clock: Unix seconds.
     """
 
@@ -88,6 +87,8 @@ class BulkDriver:
     retry_left: bool = True
     may_defer: bool = False
     on_progress: Callable[[], None] = lambda: None
+    attempt_deadline: float | None = None
+    tick: float = 0.05
     clock: Callable[[], float] = time.time
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     #: Creates, and cancels of runs that no journal names: an end waits for them.
@@ -109,14 +110,14 @@ class BulkDriver:
         :raises OpenAIRunError: if the input cannot be read.
         """
         self._owner_at = self.clock()
-        self._cancels_gate = asyncio.Semaphore(CANCELS_AT_ONCE)
-        self._start(self._fence())
+        if self._cause is None:
+            self._start(self._fence())
         self._start(self._progress())
         try:
             while (end := self._end()) is None:
                 for command in self.attempt.next(self.clock()):
                     self._execute(command)
-                await asyncio.sleep(TICK)
+                await asyncio.sleep(self.tick)
         finally:
             left = [*self._tasks]
             for task in left:
@@ -125,6 +126,12 @@ class BulkDriver:
         if self._error is not None:
             raise self._error
         return end
+
+    def end_all(self, seconds: float) -> None:
+        """End what is active, and do nothing else; the runs are another generation's."""
+        self._cause, self._is_decided = Cause.KILLED, True
+        self._ends_by = self.clock() + seconds
+        self.attempt.stop(StopReason.KILLED)
 
     def end_early(self, cause: Cause, *, may_retry: bool = True) -> None:
         """Create nothing more, and end what is active, or leave it to a retry; call it on the event loop."""
@@ -139,6 +146,8 @@ class BulkDriver:
 
     def _end(self) -> DriveEnd | None:
         now = self.clock()
+        if self.attempt_deadline is not None and now >= self.attempt_deadline and self._cause is None:
+            self.end_early(Cause.TIMED_OUT)
         if self._is_replaced:
             return DriveEnd.REPLACED if now >= self._ends_by or not self._paid else None
         if self._cause is not None:
@@ -148,6 +157,11 @@ class BulkDriver:
             return DriveEnd.OVER
         is_quiet = self.may_defer and now >= self.attempt.moved_at + DEFERS_AFTER
         return DriveEnd.WAITS if is_quiet and self.attempt.only_waits else None
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why it ends early, if it does."""
+        return self._cause
 
     async def _end_or_leave(self, cause: Cause, *, retry_left: bool) -> None:
         if self.cancels[cause]:
@@ -250,8 +264,7 @@ class BulkDriver:
         self.attempt.on_polled(run.row, await self.io.poll(run), now=self.clock())
 
     async def _cancel(self, run: NewRun) -> None:
-        async with self._cancels_gate:
-            ended = await self.io.cancel(run)
+        ended = await self.io.cancel(run)
         self.attempt.on_cancelled(run.row, ended, now=self.clock())
 
     async def _write_part(self, command: WritePart) -> None:
@@ -284,8 +297,7 @@ class BulkDriver:
                 self._start_paid(self._end_unknown(run))
 
     async def _end_unknown(self, run: NewRun) -> None:
-        async with self._cancels_gate:
-            ended = await self.io.cancel(run)
+        ended = await self.io.cancel(run)
         if isinstance(ended, RequestFailure):
             self.log.error("Row %d: run %s may be running and billing: %s", run.row, run.id, ended)
         else:

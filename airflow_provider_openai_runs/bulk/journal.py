@@ -22,7 +22,7 @@ KEY = "openai_bulk"
 class Folder(Protocol):
     """Where the journal lies; the names are parts of a path below it."""
 
-    def write(self, content: bytes, *names: str) -> None:
+    def write(self, content: bytes, *names: str) -> object:
         """Write a file whole, so that it outlives this machine; the same content may be written again."""
 
     def read(self, *names: str) -> bytes:
@@ -123,6 +123,12 @@ class Journal:
             head = Head(generation=self.generation)
         self._head = head
         return [*self._events(head.writers)]
+
+    @property
+    def segments(self) -> int:
+        """How many segments this attempt has committed."""
+        last = self._head.writers[-1] if self._head is not None and self._head.writers else None
+        return last.segments if last is not None and last.id == self.writer else 0
 
     def uncommitted(self) -> list[Event]:
         """

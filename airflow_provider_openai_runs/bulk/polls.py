@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Iterable
 
 from airflow_provider_openai_runs.bulk.events import NewRun
-from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
+from airflow_provider_openai_runs.runs.budgets import INTERVAL_BOUNDS, NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult
 from airflow_provider_openai_runs.runs.polling import Done, PollAgain, PollPolicy, WaitLimits
@@ -33,6 +33,7 @@ class Polls:
         self._per_second = per_second
         self._deadline = deadline
         self._poll_interval = poll_interval
+        self._first = INTERVAL_BOUNDS[0] if poll_interval is None else min(poll_interval, INTERVAL_BOUNDS[0])
         self._policies: dict[int, PollPolicy] = {}
         self._due: list[tuple[float, int]] = []
 
@@ -50,7 +51,7 @@ class Polls:
                 not_found_grace_until=run.created_at + NOT_FOUND_GRACE,
             )
             self._policies[run.row] = PollPolicy(limits, started_at=now)
-            first = max(now, run.created_at + 1) + position / self._per_second
+            first = max(now, run.created_at + self._first) + position / self._per_second
             heapq.heappush(self._due, (first, run.row))
 
     def time_is_over(self, now: float) -> bool:

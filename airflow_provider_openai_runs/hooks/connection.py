@@ -111,6 +111,10 @@ class ConnectionHook(OpenAIHook):
     @cached_property
     def _connection(self) -> tuple[Connection, dict[str, Any]]:
         """The connection and its extra, read once for each hook."""
+        return self.read_connection()
+
+    def read_connection(self) -> tuple[Connection, dict[str, Any]]:
+        """Read the connection and its extra anew."""
         with airflow_errors(), _connection_errors(self.conn_id, existed=self.existed):
             connection = self.get_connection(self.conn_id)
             return connection, connection.extra_dejson

@@ -21,7 +21,7 @@ from airflow_provider_openai_runs.runs.response_request import (
 )
 from airflow_provider_openai_runs.runs.status import RunKind
 
-_FIELDS = tuple(ResponseArguments.__annotations__)
+FIELDS = tuple(ResponseArguments.__annotations__)
 
 
 class CreateResponseOperator(BaseCreateOperator):
@@ -74,7 +74,7 @@ class CreateResponseOperator(BaseCreateOperator):
         "completion_window",
         "output_path",
         "approval_subject",
-        *_FIELDS,
+        *FIELDS,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "prompt": "json",
@@ -167,26 +167,35 @@ class CreateResponseOperator(BaseCreateOperator):
         self._check_processing()
         if self.functions or self.approve:
             check_can_be_answered(store=store, conversation=conversation)
+        self._check_presence()
+
+    def _check_presence(self) -> None:
+        """Check that there is something to ask."""
         check_response_presence(
-            input=input,
-            prompt=prompt,
-            conversation=conversation,
-            previous_response_id=previous_response_id,
-            extra_body=extra_body,
+            input=self.input,
+            prompt=self.prompt,
+            conversation=self.conversation,
+            previous_response_id=self.previous_response_id,
+            extra_body=self.extra_body,
         )
 
     def build_request(self) -> RunRequest:
         """Check the rendered arguments."""
-        given = {name: getattr(self, name) for name in _FIELDS}
+        request = response_request(**self.given_arguments())
+        is_cheaper = background_options(self.processing) is not None
+        if is_cheaper:
+            check_window(request.body, waits=waits_of(self))
+        return replace(request, continues=is_cheaper)
+
+    def given_arguments(self) -> dict[str, Any]:
+        """Return the API's arguments as they were given and rendered, by name."""
+        given = {name: getattr(self, name) for name in FIELDS}
         given["tools"] = self.tools_with_functions()
         if (options := background_options(self.processing)) is not None:
             given["background_options"] = options
         if self.output_type is not None:
             given["text"] = {**(self.text or {}), "format": self.output_format(RunKind.RESPONSE)}
-        request = response_request(**given)
-        if options is not None:
-            check_window(request.body, waits=waits_of(self))
-        return replace(request, continues=options is not None)
+        return given
 
     def _check_processing(self) -> None:
         """Check while the Dag is parsed that the task waits as long as the response may take."""

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.transport import sdk
 from airflow_provider_openai_runs.transport.closing import Closings
 from airflow_provider_openai_runs.transport.failures import (
@@ -19,6 +21,7 @@ from airflow_provider_openai_runs.transport.failures import (
 from airflow_provider_openai_runs.transport.fast_polls import FastPolls
 from airflow_provider_openai_runs.transport.limits import TooLargeError
 from airflow_provider_openai_runs.transport.secrets import redact_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ class Client:
     A client of the SDK, and the fast way for its polls as long as there is one.
 
     :param name: the connection, for the log.
+    :param beside_polls: how many other requests may be under way at once.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Client:
         log: Any,
         name: str,
         closings: Closings,
+        beside_polls: int = CONNECTIONS_BESIDE_POLLS,
     ) -> None:
         self._sdk = client
         self._fast = fast
@@ -54,7 +59,7 @@ class Client:
         self._uses_fast = fast is not None
         self._log = log
         self._name = name
-        self._gate = asyncio.Semaphore(CONNECTIONS_BESIDE_POLLS if fast else CONNECTIONS)
+        self._gate = asyncio.Semaphore(beside_polls if fast else CONNECTIONS)
         self._calls = 0
         self._retired = False
 
@@ -72,6 +77,7 @@ class Client:
                 except UseSdkInsteadError:
                     self._use_sdk_from_now_on()
             async with self._gate:
+                _check_in_time(request)
                 return await sdk.asend(self._sdk, request)
         finally:
             self._calls -= 1
@@ -103,6 +109,12 @@ class Client:
                 await self._fast.close()
         finally:
             await self._sdk.close()
+
+
+def _check_in_time(request: ApiRequest[Any]) -> None:
+    if request.leave_by is not None and time.monotonic() >= request.leave_by:
+        late = RequestFailure(kind=FailureKind.NOT_SENT, text="It could not leave in time, and was not sent")
+        raise ApiRequestFailed(late, pays=request.pays)
 
 
 async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -119,7 +120,11 @@ def bounded(request: ApiRequest[T], client: openai.OpenAI | openai.AsyncOpenAI) 
 def seconds_of(request: ApiRequest[Any]) -> tuple[float, float]:
     """Return the seconds that the whole request may take, and those for a new connection, of these."""
     within = request.timeout or _DEFAULT_SECONDS
-    return within, min(within, _CONNECT_SECONDS)
+    connect_within = min(within, _CONNECT_SECONDS)
+    if request.leave_by is not None:
+        # A third each, at most: for a free connection, its socket and its TLS.
+        connect_within = min(connect_within, max(0.1, (request.leave_by - time.monotonic()) / 3))
+    return within, connect_within
 
 
 def read_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status: int, redact: Redact) -> T:
@@ -150,9 +155,10 @@ async def aread_answer(
 def options_of(request: ApiRequest[Any]) -> Any:
     """Return a request's headers, query and time for the SDK."""
     within, connect_within = seconds_of(request)
+    pool_within = within if request.leave_by is None else connect_within
     return {
         "headers": dict(request.headers),
         "params": dict(request.query),
-        "timeout": httpx2.Timeout(within, connect=connect_within),
+        "timeout": httpx2.Timeout(within, connect=connect_within, pool=pool_within),
         "max_retries": 0,
     }

@@ -70,11 +70,16 @@ class ClientOwner(Protocol):
 
 
 class SharedClient:
-    """The client of one connection on one event loop, and the waits that use it."""
+    """
+    The client of one connection on one event loop, and the waits that use it.
 
-    def __init__(self, owner: ClientOwner) -> None:
+    :param beside_polls: how many requests that are no polls may be under way at once.
+    """
+
+    def __init__(self, owner: ClientOwner, *, beside_polls: int = CONNECTIONS_BESIDE_POLLS) -> None:
         self.users = 0
         self._owner = owner
+        self._beside_polls = beside_polls
         self._source: Any = None
         self._read_at = 0.0
         #: Whether its key was refused since.
@@ -182,14 +187,27 @@ class SharedClient:
         http_client = BoundedAsyncClient(limits=limits, verify=tls)
         client = self._owner.build_async_client(connection, extras, http_client)
         fast = FastPolls(client, tls=tls) if FastPolls.can_serve(client) else None
-        return Client(client, fast, log=self._owner.log, name=self._owner.conn_id, closings=self._closings)
+        return Client(
+            client,
+            fast,
+            log=self._owner.log,
+            name=self._owner.conn_id,
+            closings=self._closings,
+            beside_polls=self._beside_polls,
+        )
 
 
 @asynccontextmanager
-async def shared(owner: ClientOwner) -> AsyncIterator[SharedClient]:
-    """Use the connection's client of the running event loop; the last one to leave closes it."""
+async def shared(
+    owner: ClientOwner, *, beside_polls: int = CONNECTIONS_BESIDE_POLLS
+) -> AsyncIterator[SharedClient]:
+    """
+    Use the connection's client of the running event loop; the last one to leave closes it.
+
+    :param beside_polls: of the first one, how many requests that are no polls may be under way at once.
+    """
     of_loop = _clients.setdefault(asyncio.get_running_loop(), {})
-    client = of_loop.setdefault(owner.conn_id, SharedClient(owner))
+    client = of_loop.setdefault(owner.conn_id, SharedClient(owner, beside_polls=beside_polls))
     client.users += 1
     try:
         yield client

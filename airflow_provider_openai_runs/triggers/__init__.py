@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trigger that waits for a run of any kind."""
+"""The triggers that wait for a run of any kind, and for the runs of a bulk task."""
 
+from airflow_provider_openai_runs.triggers.bulk import BulkCompletionTrigger
 from airflow_provider_openai_runs.triggers.completion import RunCompletionTrigger
 
-__all__ = ["RunCompletionTrigger"]
+__all__ = ["BulkCompletionTrigger", "RunCompletionTrigger"]

@@ -217,3 +217,29 @@ def test_results_on_s3_are_read_by_the_next_task(bucket: str) -> None:
     assert [row.values for row in failed.rows()] == [{"input": "b"}]
     table = open_input(input_path=folder.uri_of("results.parquet"), log=_LOG)
     assert [row.values["state"] for row in table.rows() if row.values] == ["succeeded", "failed"]
+
+
+def test_a_bulk_task_reads_from_a_bucket_and_writes_to_it(scene: Scene, bucket: str) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_provider_openai_runs.bulk import read_results
+    from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
+    from airflow_provider_openai_runs.simulator import Scenario
+
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1, times=None))
+    path = ObjectStoragePath(f"{bucket}/in/questions.jsonl")
+    path.write_text("".join(f'{{"input": "Question {number}"}}\n' for number in range(50)))
+    operator = BulkCreateResponsesOperator(
+        task_id="ask",
+        model="m",
+        input_path=str(path),
+        output_path=f"{bucket}/answers",
+        poll_interval=0.2,
+        deferrable=False,
+    )
+    result = scene.run(operator, scene.kept)
+    assert (result["succeeded"], result["rows"], scene.creates()) == (50, 50, 50)
+    assert result["manifest"] == f"{bucket}/answers/a_dag/manual__2026-11-21/ask/2/manifest.json"
+    results = {item["row"]: item["output_text"] for item in read_results(result)}
+    assert sorted(results) == [*range(50)]
+    assert "Question 49" in results[49]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +33,9 @@ Make = Callable[..., Any]
 CREATES = r"^/(responses|threads/[^/]+/runs)$"
 
 
+_numbers = count()
+
+
 @dataclass
 class FakeTaskInstance:
     """What a worker's task instance offers to an operator; XComs go into a dict."""
@@ -40,6 +44,8 @@ class FakeTaskInstance:
     run_id: str = "manual__2026-11-21"
     task_id: str = "ask"
     map_index: int = -1
+    #: Another one in each attempt; a later one is greater.
+    id: str = field(default_factory=lambda: f"ti-{next(_numbers):06d}")
     try_number: int = 1
     max_tries: int = 2
     xcoms: dict[str, Any] = field(default_factory=dict)
@@ -157,7 +163,8 @@ class Scene:
     def retry(self, context: Any, **of_ti: Any) -> Any:
         """Make the context of the next attempt: XComs are gone, the store is the same."""
         ti = context["ti"]
-        return {**context, "ti": replace(ti, xcoms={}, try_number=ti.try_number + 1, **of_ti)}
+        changes = {"xcoms": {}, "id": FakeTaskInstance().id, "try_number": ti.try_number + 1, **of_ti}
+        return {**context, "ti": replace(ti, **changes)}
 
     def clear(self, context: Any) -> Any:
         """Make the context after a user's clear, which raises ``max_tries``."""

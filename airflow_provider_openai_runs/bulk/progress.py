@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a bulk task is: a line of the log, and the XCom ``progress`` that a page can show."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
+from airflow_provider_openai_runs.bulk.items import ItemState
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+#: The key in XCom.
+KEY = "progress"
+
+
+class Progress:
+    """
+    The progress of one attempt.
+
+    :param ti: Airflow's task instance.
+    """
+
+    def __init__(self, attempt: BulkAttempt, *, log: Logger, ti: Any) -> None:
+        self._attempt = attempt
+        self._log = log
+        self._ti = ti
+        self._began = time.monotonic(), self._done
+
+    @property
+    def _done(self) -> int:
+        return sum(map(self._attempt.items.count, (ItemState.SUCCEEDED, ItemState.FAILED, ItemState.LOST)))
+
+    def values(self) -> dict[str, Any]:
+        """Return the form that goes to XCom; ``rows`` is None as long as nobody knows."""
+        attempt, items = self._attempt, self._attempt.items
+        return {
+            "rows": attempt.rows_read if attempt.is_read_whole else None,
+            "succeeded": items.count(ItemState.SUCCEEDED),
+            "failed": items.count(ItemState.FAILED),
+            "lost": items.count(ItemState.LOST),
+            "active": items.count(ItemState.CREATED),
+            "total_tokens": items.usage["total_tokens"],
+        }
+
+    def say(self) -> None:
+        """Log a line and push the numbers, in a thread: this may be an event loop."""
+        values = self.values()
+        began_at, done_before = self._began
+        done, seconds = self._done, time.monotonic() - began_at
+        rate = (done - done_before) / seconds if seconds else 0.0
+        rows = values["rows"]
+        left = f", over in about {(rows - done) / rate / 60:.0f} min" if rows and rate else ""
+        self._log.info(
+            "%d of %s items done (%d failed, %d lost), %d active, %d tokens, %.1f a second%s",
+            done,
+            "?" if rows is None else rows,
+            values["failed"],
+            values["lost"],
+            values["active"],
+            values["total_tokens"],
+            rate,
+            left,
+        )
+
+        def push() -> None:
+            with suppress(Exception):  # it is only shown
+                self._ti.xcom_push(key=KEY, value=values)
+
+        threading.Thread(target=push, name="openai-bulk-progress", daemon=True).start()

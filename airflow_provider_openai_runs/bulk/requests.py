@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The requests of a bulk task: each as few as there can be, on the client that all of them share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from airflow_provider_openai_runs.bulk.commands import Polled, Sent
+from airflow_provider_openai_runs.bulk.events import NewRun
+from airflow_provider_openai_runs.runs.budgets import (
+    CANCEL_WAIT,
+    FIRST_POLL_AFTER_CANCEL,
+    LONGEST_POLL_AFTER_CANCEL,
+    NOT_SHOWN_YET,
+    POLL_TIMEOUT,
+)
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Flow
+
+T = TypeVar("T")
+
+#: Cancels that may be under way at once.
+CANCELS_AT_ONCE = 100
+#: How often a run that has ended without any answer is read again.
+_READS_OF_NOTHING = 2
+
+
+class Sender(Protocol):
+    """Sends requests; the shared client does."""
+
+    async def send(self, request: ApiRequest[T]) -> T:
+        """
+        Send one request.
+
+        :raises ApiRequestFailed: with what went wrong.
+        """
+
+    async def run_flow(self, flow: Flow[T]) -> T:
+        """
+        Run a flow to its result.
+
+        :raises ApiRequestFailed: for the caller to decide about.
+        """
+
+
+@dataclass(kw_only=True)
+class BulkRequests:
+    """
+    Creates, polls and ends the runs of one connection.
+
+    :param include: what reads have to ask for besides.
+    :param create_within: seconds for the answer to a create.
+    """
+
+    sender: Sender
+    conn_id: str
+    include: tuple[str, ...] = ()
+    create_within: float = 600.0
+    _cancels: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(CANCELS_AT_ONCE), init=False
+    )
+
+    def ref(self, run: NewRun) -> RunRef:
+        """Return the reference of a run."""
+        return RunRef(kind=RunKind.RESPONSE, id=run.id, conn_id=self.conn_id)
+
+    async def create(self, row: int, body: Mapping[str, Any], *, token: str, seconds_left: float) -> Sent:
+        """
+        Send a create, once.
+
+        :param seconds_left: after which it must not leave any more.
+        """
+        request = RunRequest(kind=RunKind.RESPONSE, body=body)
+        create = wire_of(request.kind).create(request, token=token, conn_id=self.conn_id)
+
+        def read(reply: ApiReply) -> tuple[Run, Mapping[str, str]]:
+            return create.read(reply), reply.headers
+
+        leave_by = time.monotonic() + seconds_left
+        try:
+            run, headers = await self.sender.send(
+                _changed(create, read, timeout=self.create_within, leave_by=leave_by)
+            )
+        except ApiRequestFailed as failed:
+            return Sent(brought=failed.failure)
+        created = NewRun(row=row, id=run.ref.id, created_at=time.time())
+        return Sent(brought=created, headers=headers, ended=run if run.status.is_terminal else None)
+
+    async def poll(self, run: NewRun) -> Polled | RequestFailure:
+        """Poll a run; the answer of one that has ended is all that there is to read."""
+        try:
+            polled = await self._read(run)
+            for _ in range(_READS_OF_NOTHING if polled.run is not None and polled.run.is_empty else 0):
+                # Some servers say that a run has ended before they show what it wrote.
+                await asyncio.sleep(NOT_SHOWN_YET)
+                polled = await self._read(run)
+        except ApiRequestFailed as failed:
+            return failed.failure
+        if polled.result.needs_action and not polled.result.status.is_terminal:
+            with suppress(ApiRequestFailed):
+                await self._ask_to_end(run)  # nobody is here to answer
+        return polled
+
+    async def status(self, run: NewRun) -> PollResult | RequestFailure:
+        """Poll a run, and read no more than how it is doing."""
+        ref = self.ref(run)
+        try:
+            return await self.sender.send(replace(wire_of(ref.kind).poll(ref), timeout=POLL_TIMEOUT))
+        except ApiRequestFailed as failed:
+            return failed.failure
+
+    async def cancel(self, run: NewRun) -> Run | RequestFailure:
+        """End a run, and read it; a run that has ended already is read as it is."""
+        try:
+            polled = await self._ask_to_end(run)
+        except ApiRequestFailed as failed:
+            if failed.failure.is_transient:
+                return failed.failure
+            # What has ended refuses its cancel.
+            found = await self.poll(run)
+            return found if isinstance(found, RequestFailure) else found.run or failed.failure
+        return polled.run or await self._end_of(run)
+
+    async def _ask_to_end(self, run: NewRun) -> Polled:
+        ref = self.ref(run)
+        async with self._cancels:
+            return await self.sender.send(_ended(wire_of(ref.kind).cancel(ref), ref))
+
+    async def _end_of(self, run: NewRun) -> Run | RequestFailure:
+        """Wait for the end of a run that has been asked to."""
+        pause, ends = FIRST_POLL_AFTER_CANCEL, time.monotonic() + CANCEL_WAIT
+        while time.monotonic() < ends:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_POLL_AFTER_CANCEL)
+            found = await self.poll(run)
+            if isinstance(found, RequestFailure):
+                return found
+            if found.run is not None:
+                return found.run
+        return RequestFailure(kind=FailureKind.NOT_ACCEPTED, text="it is asked to end, and goes on")
+
+    async def _read(self, run: NewRun) -> Polled:
+        ref = self.ref(run)
+        wire = wire_of(ref.kind)
+        polled = await self.sender.send(replace(_ended(wire.retrieve(ref), ref), timeout=POLL_TIMEOUT))
+        if polled.run is None or not self.include:
+            return polled
+        asked = RunRequest(kind=ref.kind, body={"include": list(self.include)})
+        whole = await self.sender.run_flow(flows.read(ref, steps=True, request=asked))
+        return replace(polled, run=whole)
+
+
+def _ended(request: ApiRequest[Any], ref: RunRef) -> ApiRequest[Polled]:
+    """Read from one answer how a run is doing, and all of it if it has ended."""
+    wire = wire_of(ref.kind)
+    poll, retrieve = wire.poll(ref), wire.retrieve(ref)
+
+    def read(reply: ApiReply) -> Polled:
+        result = poll.read(reply)
+        is_done = result.status.is_terminal or result.needs_action
+        return Polled(result=result, run=retrieve.read(reply) if is_done else None)
+
+    return _changed(request, read, head_is_enough=False)
+
+
+def _changed(request: ApiRequest[Any], read: Any, **changes: Any) -> ApiRequest[Any]:
+    return replace(request, read=read, **changes)

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bulk task in a worker: from its journal to a manifest, or to a wait that is handed over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+from airflow_provider_openai_runs.bulk import waiting
+from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
+from airflow_provider_openai_runs.bulk.commands import StopReason
+from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
+from airflow_provider_openai_runs.bulk.driver import BulkDriver, DriveEnd
+from airflow_provider_openai_runs.bulk.events import Event
+from airflow_provider_openai_runs.bulk.head import TaskHead, begin
+from airflow_provider_openai_runs.bulk.in_thread import in_thread
+from airflow_provider_openai_runs.bulk.inputs import BulkInput
+from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.journal import Head, Journal, StateStore
+from airflow_provider_openai_runs.bulk.judging import RunJudge
+from airflow_provider_openai_runs.bulk.loop_thread import LoopThread
+from airflow_provider_openai_runs.bulk.manifest import Manifest, conclude
+from airflow_provider_openai_runs.bulk.parts import Parts
+from airflow_provider_openai_runs.bulk.polls import Polls
+from airflow_provider_openai_runs.bulk.progress import Progress
+from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
+from airflow_provider_openai_runs.bulk.requests import BulkRequests
+from airflow_provider_openai_runs.bulk.settings import BulkSettings
+from airflow_provider_openai_runs.bulk.storage import HEAD, WAITING, StorageFolder
+from airflow_provider_openai_runs.bulk.worker_io import RowReader, WorkerIO
+from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, KILL_NOTICE_SECONDS
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
+from airflow_provider_openai_runs.runs.record import token_prefix
+from airflow_provider_openai_runs.transport.shared_client import shared
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+#: Creates and cancels that may be under way at once; polls have their own.
+_REQUESTS_AT_ONCE = 100
+#: Runs that a line of the log names.
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concluded:
+    """Every item has its fate, or nothing more is to be created."""
+
+    manifest: Manifest
+    folder: StorageFolder
+    stopped: StopReason | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """
+    All that is left is to wait; the file says for what.
+
+    :param path: URI of the file.
+    :param count: of the runs in it.
+    :param deadline: end of the completion window, in Unix seconds.
+    """
+
+    path: str
+    conn_id: str
+    count: int
+    deadline: float
+    attempt_deadline: float | None
+    wake_up: waiting.WakeUp
+    progress: Mapping[str, Any]
+
+
+class BulkSession:
+    """
+    One attempt of a bulk task in a worker.
+
+    :param ti: Airflow's task instance.
+    :param store: the task state store.
+    :param ask: asks Airflow for the state of the task instance; it may block.
+    """
+
+    def __init__(
+        self,
+        settings: BulkSettings,
+        *,
+        ti: Any,
+        store: StateStore,
+        ask: Callable[[], TaskState],
+        source: BulkInput,
+        log: Logger,
+    ) -> None:
+        self._settings = settings
+        self._ti = ti
+        self._store = store
+        self._ask = ask
+        self._source = source
+        self._log = log
+        self._generation = int(ti.max_tries)
+        self._started_at = time.time()
+        self._is_killed = False
+        self._thread: LoopThread[DriveEnd] | None = None
+        self._driver: BulkDriver | None = None
+
+    # -- what Airflow calls --------------------------------------------------------------------------------
+
+    def run(self, *, attempt_deadline: float | None = None, may_defer: bool = True) -> Concluded | Waits:
+        """
+        Go on from the journal to the end of the items, or to a long wait.
+
+        :param attempt_deadline: Unix seconds, of an attempt that was deferred.
+        :param may_defer: whether a long wait may be handed over.
+        :raises OpenAIRunError: if the attempt ends before.
+        """
+        settings = self._settings
+        if attempt_deadline is None and settings.execution_timeout is not None:
+            attempt_deadline = self._started_at + settings.execution_timeout
+        folder = self._folder(self._generation)
+        folder.check()
+        self._end_earlier_generation()
+        head = begin(folder, self._head())
+        journal = self._journal(folder, self._generation)
+        attempt = self._attempt(journal, head, deadline=head.began_at + settings.completion_window)
+        end = self._drive(
+            attempt,
+            journal,
+            folder,
+            conn_id=head.conn_id,
+            may_defer=may_defer and settings.deferrable,
+            attempt_deadline=attempt_deadline,
+        )
+        if end is DriveEnd.WAITS:
+            return self._waits(attempt, journal, folder, head, attempt_deadline)
+        if end is DriveEnd.REPLACED:
+            text = "A later attempt of this task has taken over, and goes on with its runs."
+            raise OpenAIRunError(text, retryable=False)
+        if end is DriveEnd.KILLED:
+            self._raise_ended(attempt, folder)
+        return self._concluded(attempt, folder, head)
+
+    def kill(self) -> None:
+        """End early; called by a signal's handler, so it takes no lock and asks nothing."""
+        self._is_killed = True
+        self._end_early(Cause.KILLED)
+
+    # -- before --------------------------------------------------------------------------------------------
+
+    def _folder(self, generation: int) -> StorageFolder:
+        return StorageFolder.of_task(
+            self._settings.output_path, ti=self._ti, generation=generation, log=self._log
+        )
+
+    def _head(self) -> TaskHead:
+        ti, settings = self._ti, self._settings
+        task = {
+            "dag_id": ti.dag_id,
+            "run_id": ti.run_id,
+            "task_id": ti.task_id,
+            "map_index": ti.map_index,
+        }
+        return TaskHead(
+            conn_id=settings.conn_id,
+            input=self._source.head,
+            began_at=self._started_at,
+            fingerprint=settings.fingerprint,
+            task=task,
+            token_prefix=token_prefix((*task.values(), self._generation)),
+        )
+
+    def _journal(self, folder: StorageFolder, generation: int) -> Journal:
+        return Journal(folder=folder, store=self._store, generation=generation, writer=str(self._ti.id))
+
+    def _attempt(self, journal: Journal, head: TaskHead, *, deadline: float | None) -> BulkAttempt:
+        settings = self._settings
+        items = Items.of(journal.load())
+        found: list[Event] = []
+        if items.count(ItemState.INTENDED):
+            # The attempt before may be cut off and alive: until then it may send, and write down the answer.
+            self._sleep(self._started_at + SEND_WITHIN - time.time())
+            items = Items.of(journal.load())
+            found = journal.uncommitted()
+        writer = journal.writer
+        closed = sum(part.name.startswith(f"{writer}-") for part in items.parts)
+        attempt = BulkAttempt(
+            items,
+            limits=settings.limits,
+            judge=RunJudge(
+                on_incomplete=settings.on_incomplete,
+                output_type=settings.output_type,
+                is_retry=self._ti.try_number > 1,
+                stopped=lambda: attempt.stopped,
+            ),
+            token_of=head.token_of,
+            polls=Polls(
+                per_second=settings.polls_per_second,
+                deadline=deadline,
+                poll_interval=settings.poll_interval,
+            ),
+            parts=Parts(writer=writer, closed=closed),
+            rate_limit=RateLimit(
+                requests_per_minute=settings.requests_per_minute,
+                tokens_per_minute=settings.tokens_per_minute,
+            ),
+            now=time.time(),
+            found=found,
+        )
+        return attempt
+
+    def _end_earlier_generation(self) -> None:
+        """End what a task has left active that was cleared: its user wants new runs."""
+        stored = self._store.load()
+        if stored is None or (earlier := Head.from_json(stored).generation) == self._generation:
+            return
+        folder = self._folder(earlier)
+        try:
+            head = TaskHead.from_bytes(folder.read(HEAD))
+        except FileNotFoundError:
+            return
+        journal = self._journal(folder, earlier)
+        attempt = self._attempt(journal, head, deadline=None)
+        if not attempt.active:
+            return
+        self._log.info("The task was cleared: ending %d runs of before", len(attempt.active))
+        self._drive(attempt, journal, folder, conn_id=head.conn_id, ends_within=self._settings.delete_within)
+        if self._is_killed:
+            self._raise_ended(attempt, folder)
+        if attempt.active:
+            text = self._left(attempt, folder)
+            if self._settings.on_unendable == "fail":
+                raise RunCallError(f"{text} Nothing was created.")
+            self._log.error("%s", text)
+
+    # -- the loop ------------------------------------------------------------------------------------------
+
+    def _drive(
+        self,
+        attempt: BulkAttempt,
+        journal: Journal,
+        folder: StorageFolder,
+        *,
+        conn_id: str,
+        may_defer: bool = False,
+        attempt_deadline: float | None = None,
+        ends_within: float | None = None,
+    ) -> DriveEnd:
+        settings, progress = self._settings, Progress(attempt, log=self._log, ti=self._ti)
+
+        async def drive() -> DriveEnd:
+            owner = _Owner(OpenAIRunsHook(conn_id, existed=bool(attempt.items.parts)))
+            async with shared(owner, beside_polls=_REQUESTS_AT_ONCE) as client:
+                requests = BulkRequests(
+                    sender=client,
+                    conn_id=conn_id,
+                    include=settings.include,
+                    create_within=settings.create_within,
+                )
+                self._driver = BulkDriver(
+                    attempt=attempt,
+                    io=WorkerIO(
+                        requests=requests,
+                        journal=journal,
+                        folder=folder,
+                        reader=RowReader(rows=self._source.rows, request_of=settings.request_of),
+                        ask=self._ask,
+                    ),
+                    log=self._log,
+                    cancels={
+                        Cause.KILLED: settings.cancel_on_kill,
+                        Cause.FAILED: settings.cancel_on_kill,
+                        Cause.TIMED_OUT: settings.cancel_on_timeout,
+                    },
+                    retry_left=bool(self._ti.try_number <= self._ti.max_tries),
+                    may_defer=may_defer,
+                    on_progress=progress.say,
+                    attempt_deadline=attempt_deadline,
+                )
+                if ends_within is not None:
+                    self._driver.end_all(ends_within)
+                if self._is_killed:
+                    self._driver.end_early(Cause.KILLED)
+                return await self._driver.run()
+
+        self._thread = thread = LoopThread(drive)
+        try:
+            return thread.run()
+        except BaseException as error:
+            # Raised by a signal, if the loop still goes on.
+            self._end_early(Cause.TIMED_OUT if isinstance(error, AirflowTaskTimeout) else Cause.FAILED)
+            thread.join(CANCEL_WAIT + 1)
+            self._log.error("%s", self._left(attempt, folder))
+            raise
+        finally:
+            progress.say()
+
+    def _end_early(self, cause: Cause) -> None:
+        thread, driver = self._thread, self._driver
+        if thread is not None and driver is not None:
+            thread.tell(partial(driver.end_early, cause))
+
+    def _sleep(self, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            if self._is_killed:
+                raise OpenAIRunError("The task was killed. What earlier attempts have created goes on.")
+            time.sleep(min(left, KILL_NOTICE_SECONDS))
+
+    # -- after ---------------------------------------------------------------------------------------------
+
+    def _waits(
+        self,
+        attempt: BulkAttempt,
+        journal: Journal,
+        folder: StorageFolder,
+        head: TaskHead,
+        attempt_deadline: float | None,
+    ) -> Waits:
+        limits, runs = self._settings.limits, attempt.active
+        name = f"{journal.writer}-{journal.segments}.jsonl"
+        folder.write(waiting.to_lines(runs), WAITING, name)
+        missing = max(1, limits.max_active // 4 - (limits.max_active - len(runs)))
+        max_failed = limits.max_failed
+        if isinstance(max_failed, float):
+            max_failed = max_failed * attempt.rows_read if attempt.is_read_whole else None
+        return Waits(
+            path=folder.uri_of(WAITING, name),
+            conn_id=head.conn_id,
+            count=len(runs),
+            deadline=head.began_at + self._settings.completion_window,
+            attempt_deadline=attempt_deadline,
+            wake_up=waiting.WakeUp(
+                ends=missing if attempt.has_ready else None,
+                failures=None if max_failed is None else max(0, int(max_failed) - attempt.failed),
+                collect_within=self._settings.collect_within,
+            ),
+            progress=Progress(attempt, log=self._log, ti=self._ti).values(),
+        )
+
+    def _concluded(self, attempt: BulkAttempt, folder: StorageFolder, head: TaskHead) -> Concluded:
+        items = attempt.items
+        manifest = conclude(
+            folder,
+            self._source,
+            items,
+            seconds=time.time() - head.began_at,
+            stopped=attempt.stopped,
+            token_of=lambda row: head.token_of(row, items.retries(row) + items.resubmits(row)),
+        )
+        return Concluded(manifest=manifest, folder=folder, stopped=attempt.stopped)
+
+    def _raise_ended(self, attempt: BulkAttempt, folder: StorageFolder) -> NoReturn:
+        cause = self._driver.cause if self._driver is not None else None
+        raise OpenAIRunError(f"{cause or Cause.KILLED}. {self._left(attempt, folder)}")
+
+    def _left(self, attempt: BulkAttempt, folder: StorageFolder) -> str:
+        runs = attempt.active
+        if not runs:
+            return "No run of it is active."
+        names = ", ".join(run.id for run in runs[:_NAMED])
+        more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+        return (
+            f"{len(runs)} runs may be running and billing: {names}{more}; the journal in {folder.uri} names "
+            f"them all. The next attempt goes on with them; without one, end them with "
+            f"'python -m airflow_provider_openai_runs stop --path {folder.uri}'."
+        )
+
+
+class _Owner:
+    """A connection for the shared client, read in a thread: a worker has one channel to Airflow."""
+
+    def __init__(self, hook: OpenAIRunsHook) -> None:
+        self._hook = hook
+        self.conn_id = hook.conn_id
+        self.build_async_client = hook.build_async_client
+
+    @property
+    def log(self) -> Any:
+        """Where to say what happens to the client."""
+        return self._hook.log
+
+    async def aread_connection(self) -> tuple[Any, dict[str, Any]]:
+        """Read the connection."""
+        return await in_thread(self._hook.read_connection)

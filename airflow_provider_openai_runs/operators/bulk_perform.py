@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the arguments of a bulk task to its session, and from what that ends with to what Airflow knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_openai_runs.attempts.task_state import state_in_worker
+from airflow_provider_openai_runs.bulk.commands import StopReason
+from airflow_provider_openai_runs.bulk.dispatcher import Limits
+from airflow_provider_openai_runs.bulk.inputs import BulkInput, open_input
+from airflow_provider_openai_runs.bulk.item_request import ItemRequest
+from airflow_provider_openai_runs.bulk.journal import KEY
+from airflow_provider_openai_runs.bulk.session import BulkSession, Concluded, Waits
+from airflow_provider_openai_runs.bulk.settings import BulkSettings
+from airflow_provider_openai_runs.bulk.storage import MANIFEST
+from airflow_provider_openai_runs.operators.response import FIELDS
+from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.errors import (
+    OpenAIRunError,
+    RunConnectionError,
+    RunEndedError,
+    RunRequestError,
+    RunStorageError,
+    RunTimeoutError,
+)
+from airflow_provider_openai_runs.runs.output_arguments import checked_output_path
+from airflow_provider_openai_runs.runs.policies import check_policies
+from airflow_provider_openai_runs.runs.request import checked_timeouts, fingerprint
+from airflow_provider_openai_runs.task_store import TaskStore
+from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_NO_STORE = (
+    "There is no task state store here, so that a retry would pay for every item again. Nothing was sent."
+)
+
+
+def session_of(operator: Any, context: Context) -> BulkSession:
+    """
+    Return the session of an attempt.
+
+    :param operator: a ``BulkCreateResponsesOperator``.
+    :raises RunRequestError: for an argument that cannot be sent; nothing was sent.
+    """
+    store = context.get("task_state_store")
+    if store is None:
+        raise RunRequestError(_NO_STORE)
+    ti: Any = context["ti"]
+    return BulkSession(
+        _settings(operator),
+        ti=ti,
+        store=TaskStore(store=store, key=KEY),
+        ask=partial(state_in_worker, ti),
+        source=_input(operator),
+        log=operator.log,
+    )
+
+
+def go_on(
+    operator: Any,
+    session: BulkSession,
+    context: Context,
+    *,
+    event: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """
+    Run a session to its end: return the result, fail, or defer.
+
+    :param event: of the trigger, of a task that resumes.
+    :raises OpenAIRunError: if the task is no success; its result has been pushed.
+    """
+    resumed = event or {}
+    if resumed.get("reason") == "unreadable":
+        raise RunStorageError(f"The trigger could not read what to wait for: {resumed.get('failure')}.")
+    ends_at = resumed.get("attempt_deadline")
+    step = session.run(
+        attempt_deadline=float(ends_at) if isinstance(ends_at, (int, float)) else None,
+        may_defer=resumed.get("reason") != "died",
+    )
+    if isinstance(step, Waits):
+        _defer(operator, step)
+    result = _result(step)
+    error = _error(operator, step, result)
+    if error is not None:
+        if operator.do_xcom_push:
+            context["ti"].xcom_push(key="return_value", value=result)
+        raise error
+    return result
+
+
+def _defer(operator: Any, step: Waits) -> NoReturn:
+    operator.log.info("The triggerer waits from here for %d runs", step.count)
+    interval = operator.poll_interval
+    trigger = BulkCompletionTrigger(
+        path=step.path,
+        conn_id=step.conn_id,
+        count=step.count,
+        deadline=step.deadline,
+        attempt_deadline=step.attempt_deadline,
+        ends=step.wake_up.ends,
+        failures=step.wake_up.failures,
+        collect_within=step.wake_up.collect_within,
+        polls_per_second=operator.polls_per_second,
+        poll_interval=None if interval is None else checks.seconds("poll_interval", interval),
+        cancel_on_kill=operator.cancel_on_kill,
+        cancel_on_timeout=operator.cancel_on_timeout,
+        progress=dict(step.progress),
+        deferred_at=time.time(),
+    )
+    # No timeout here: Airflow's would kill the task and the server would not know.
+    operator.defer(trigger=trigger, method_name="execute_complete", timeout=None)
+    raise AssertionError  # it does not return
+
+
+def _settings(operator: Any) -> BulkSettings:
+    check_policies(operator)
+    arguments = operator.given_arguments()
+    timeouts = checked_timeouts(operator.timeouts)
+    include = arguments.get("include") or ()
+    window: Any = operator.completion_window
+    execution_timeout = operator.execution_timeout
+    return BulkSettings(
+        conn_id=operator.connection_of_run(),
+        output_path=checked_output_path(operator.output_path) or "",
+        request_of=ItemRequest(arguments=arguments, names=frozenset(FIELDS)),
+        fingerprint=fingerprint(arguments),
+        limits=Limits(
+            max_active=operator.max_active,
+            max_unrecorded=operator.max_unrecorded,
+            item_retries=operator.item_retries,
+            max_failed=operator.max_failed,
+            on_lost_create=operator.on_lost_create,
+            max_resubmits=operator.max_resubmits,
+        ),
+        completion_window=checks.completion_window(window),
+        poll_interval=None
+        if operator.poll_interval is None
+        else checks.seconds("poll_interval", operator.poll_interval),
+        polls_per_second=operator.polls_per_second,
+        requests_per_minute=operator.requests_per_minute,
+        tokens_per_minute=operator.tokens_per_minute,
+        collect_within=operator.collect_within,
+        create_within=timeouts["create"],
+        delete_within=timeouts["delete"],
+        execution_timeout=None if execution_timeout is None else execution_timeout.total_seconds(),
+        deferrable=operator.deferrable,
+        cancel_on_kill=operator.cancel_on_kill,
+        cancel_on_timeout=operator.cancel_on_timeout,
+        on_incomplete=operator.on_incomplete,
+        on_unendable=operator.on_unendable,
+        output_type=operator.output_type,
+        include=tuple(include),
+    )
+
+
+def _input(operator: Any) -> BulkInput:
+    items = operator.items
+    return open_input(
+        items=getattr(items, "value", items),
+        input_path=operator.input_path,
+        request=operator.request,
+        on_lost_create=operator.on_lost_create,
+        log=operator.log,
+    )
+
+
+def _result(step: Concluded) -> dict[str, Any]:
+    manifest, folder = step.manifest, step.folder
+    return {
+        "manifest": folder.uri_of(MANIFEST),
+        "rows": manifest.rows,
+        **manifest.counts,
+        "usage": dict(manifest.usage),
+        "seconds": manifest.seconds,
+        "stopped": manifest.stopped,
+        "failed_path": None if manifest.failed is None else folder.uri_of(manifest.failed),
+    }
+
+
+def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIRunError | None:
+    counts, rows = step.manifest.counts, step.manifest.rows
+    said = (
+        f"{counts['succeeded']} of {rows} items succeeded, {counts['failed']} failed, {counts['lost']} lost, "
+        f"{counts['active']} active, {counts['not_created']} not created"
+    )
+    where = f"The results are there: {result['manifest']}."
+    again = "A second task that reads failed.jsonl as its input_path runs the others."
+    match step.stopped:
+        case StopReason.WINDOW_OVER:
+            text = f"completion_window={operator.completion_window} was over: {said}. {where} {again}"
+            return RunTimeoutError(text, retryable=False)
+        case StopReason.TOO_MANY_FAILED:
+            text = f"More items failed than max_failed={operator.max_failed}: {said}. {where} {again}"
+            return RunEndedError(text, retryable=False)
+        case StopReason.DENIED:
+            text = (
+                f"For minutes the server refused the key of connection {operator.conn_id!r}, or the account "
+                f"had no quota: {said}. {where} A retry goes on with the items that have none yet."
+            )
+            return RunConnectionError(text, retryable=True)
+    if rows and not counts["succeeded"]:
+        return RunEndedError(f"Not a single item succeeded: {said}. {where}", retryable=False)
+    operator.log.info("%s. %s", said, where)
+    return None

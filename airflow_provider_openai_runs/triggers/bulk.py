@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waits in the triggerer for thousands of runs of one task."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_openai_runs.attempts.task_state import task_state
+from airflow_provider_openai_runs.runs.budgets import EARLIEST_EVENT, TRIGGER_ASK_SECONDS
+from airflow_provider_openai_runs.runs.text import message_text
+
+if TYPE_CHECKING:
+    from airflow_provider_openai_runs.bulk.events import NewRun
+    from airflow_provider_openai_runs.bulk.many_runs import ManyRuns
+
+#: How often a file that cannot be read is tried again, and how long between two tries, in seconds.
+_READS = 6
+_READ_PAUSE = 10.0
+#: Cancels at a deadline, and after a mark: Airflow leaves ``on_kill`` 30 s, the question included.
+_CANCEL_WITHIN = 120.0
+_KILL_WITHIN = 14.0
+#: Between two values of the XCom ``progress``.
+_PROGRESS_EVERY = 30.0
+#: Cancels under way; asyncio itself holds its tasks only weakly.
+_endings: set[asyncio.Task[None]] = set()
+
+
+class BulkCompletionTrigger(BaseTrigger):
+    """
+    Poll the runs of a bulk task until a worker is needed again, or their time is over; then end them first.
+
+    Only a path, numbers and flags travel in the arguments, which Airflow stores in plain JSON. Arguments of a
+    later version are ignored.
+
+    :param path: URI of the file with the runs to wait for.
+    :param conn_id: of the runs.
+    :param count: of the runs in the file.
+    :param deadline: end of the completion window, in Unix seconds.
+    :param attempt_deadline: start of the attempt + execution_timeout.
+    :param ends: wake a worker after so many ended runs, since it has more to create.
+    :param failures: wake a worker after more than so many runs that ended badly.
+    :param collect_within: seconds that the end of a run may wait for a worker.
+    :param polls_per_second: polls of all runs together.
+    :param poll_interval: a fixed interval in seconds; None lets it grow with a run's age.
+    :param cancel_on_kill: end the runs when a user marks or clears the task.
+    :param cancel_on_timeout: end the runs when their time is over.
+    :param progress: counts of the items when the worker left.
+    :param deferred_at: when the worker handed over; no event is fired right after it.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        conn_id: str,
+        count: int,
+        deadline: float | None = None,
+        attempt_deadline: float | None = None,
+        ends: int | None = None,
+        failures: int | None = None,
+        collect_within: float = 300.0,
+        polls_per_second: float = 200.0,
+        poll_interval: float | None = None,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        progress: Mapping[str, Any] | None = None,
+        deferred_at: float = 0.0,
+        **_of_a_later_version: Any,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it untyped
+        self.path = path
+        self.conn_id = conn_id
+        self.count = count
+        self.deadline = deadline
+        self.attempt_deadline = attempt_deadline
+        self.ends = ends
+        self.failures = failures
+        self.collect_within = collect_within
+        self.polls_per_second = polls_per_second
+        self.poll_interval = poll_interval
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.progress = dict(progress or {})
+        self.deferred_at = deferred_at
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what a triggerer needs to start this wait again."""
+        names = (
+            *("path", "conn_id", "count", "deadline", "attempt_deadline", "ends", "failures"),
+            *("collect_within", "polls_per_second", "poll_interval", "cancel_on_kill"),
+            *("cancel_on_timeout", "progress", "deferred_at"),
+        )
+        path = "airflow_provider_openai_runs.triggers.BulkCompletionTrigger"
+        return path, {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire one event when a worker is needed; it says why, and carries no results."""
+        event: dict[str, Any] = {"attempt_deadline": self.attempt_deadline}
+        try:
+            runs = await self._runs(tries=_READS)
+        except Exception as error:  # noqa: BLE001 # of whichever storage; never "none active"
+            event |= {"reason": "unreadable", "failure": message_text(error)}
+        else:
+            event |= await self._waited(runs)
+        if self.task_instance is not None:  # there is none in dag.test(), which has no executor
+            held_back = self.deferred_at + EARLIEST_EVENT - time.time()
+            await asyncio.sleep(min(max(0.0, held_back), EARLIEST_EVENT))
+        yield TriggerEvent(event)
+
+    async def _waited(self, runs: list[NewRun]) -> dict[str, Any]:
+        from airflow_provider_openai_runs.bulk.waiting import WakeUp  # noqa: PLC0415 # not for a Dag file
+
+        wake_up = WakeUp(ends=self.ends, failures=self.failures, collect_within=self.collect_within)
+        limits = [at for at in (self.deadline, self.attempt_deadline) if at is not None]
+        async with await self._many(runs) as many:
+            pushing = asyncio.create_task(self._push_progress(many))
+            try:
+                reason = await many.wait(wake_up, until=min(limits, default=None))
+            finally:
+                pushing.cancel()
+            if reason == "time_is_over" and self.cancel_on_timeout:
+                left = await many.end_all(within=_CANCEL_WITHIN)
+                self.log.info("The time is over: %d runs were asked to end, %d may go on", len(many), left)
+            return {"reason": reason, "ended": many.ended, "failed": many.failed}
+
+    async def on_kill(self) -> None:
+        """
+        End the runs after a user's mark or clear.
+
+        Airflow 3.3 calls this also when a trigger merely moves to another triggerer, and may call it when the
+        cleared task has started anew: only an ended, cleared or deleted task instance gives the runs up.
+        """
+        if not self.cancel_on_kill:
+            return
+        # Airflow cancels a trigger again at every turn of its loop, which would end a slower on_kill midway.
+        ending = asyncio.create_task(self._end_runs())
+        _endings.add(ending)
+        ending.add_done_callback(_endings.discard)
+        await asyncio.shield(ending)
+
+    async def _end_runs(self) -> None:
+        state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS)
+        if not state.known:
+            self.log.error(
+                "Airflow did not say whether the task goes on. %d runs were left running and billing. Another"
+                " triggerer, a retry or a clear goes on from there; if the task was marked, end them with "
+                "'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
+                self.count,
+                self.path,
+            )
+            return
+        if not state.ended:
+            self.log.info("%d runs left alone, their task is %s", self.count, state.name)
+            return
+        runs = await self._runs(tries=1)
+        async with await self._many(runs) as many:
+            left = await many.end_all(within=_KILL_WITHIN)
+        say = self.log.error if left else self.log.info
+        say(
+            "%d runs were asked to end because their task is %s; %d may go on and bill (%s names them)",
+            len(runs),
+            state.name or "cleared",
+            left,
+            self.path,
+        )
+
+    async def _runs(self, *, tries: int) -> list[NewRun]:
+        def read() -> list[NewRun]:
+            from airflow_provider_openai_runs.bulk.waiting import from_lines  # noqa: PLC0415
+            from airflow_provider_openai_runs.storage import OutputStore  # noqa: PLC0415 # brings fsspec
+
+            folder, _, name = self.path.rpartition("/")
+            store = OutputStore(folder, log=self.log, argument="path")
+            return from_lines(store.read(name), count=self.count)
+
+        for left in reversed(range(tries)):
+            try:
+                return await asyncio.to_thread(read)
+            except Exception as error:
+                if not left:
+                    raise
+                self.log.warning("Could not read %s, trying again: %s", self.path, message_text(error))
+                await asyncio.sleep(_READ_PAUSE)
+        return []
+
+    async def _many(self, runs: list[NewRun]) -> ManyRuns:
+        def make() -> ManyRuns:
+            # The first import of the SDK takes most of a second, which the event loop does not have.
+            from airflow_provider_openai_runs.bulk.many_runs import ManyRuns  # noqa: PLC0415
+
+            return ManyRuns(
+                runs,
+                conn_id=self.conn_id,
+                polls_per_second=self.polls_per_second,
+                poll_interval=self.poll_interval,
+            )
+
+        return await asyncio.to_thread(make)
+
+    async def _push_progress(self, many: ManyRuns) -> None:
+        if self.task_instance is None:
+            return
+        ti = self.task_instance
+        while True:
+            await asyncio.sleep(_PROGRESS_EVERY)
+            values = {**self.progress, "active": len(many) - many.ended, "ended": many.ended}
+            try:
+                # Taken at call time: Airflow sets it when the triggerer starts.
+                from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+                from airflow.sdk.execution_time.comms import SetXCom  # noqa: PLC0415
+
+                message = SetXCom(
+                    key="progress",
+                    value=values,
+                    dag_id=ti.dag_id,
+                    run_id=ti.run_id,
+                    task_id=ti.task_id,
+                    map_index=ti.map_index,
+                )
+                await task_runner.SUPERVISOR_COMMS.asend(message)
+            except Exception as error:  # noqa: BLE001 # it is only shown
+                self.log.debug("Could not push the progress: %s", message_text(error))
