@@ -25,7 +25,8 @@ from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_wait
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.runs.model import RESERVED_KEYS, PollResult, Run, RunRef
+from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
+from airflow_provider_openai_runs.runs.plain import RESERVED_KEYS
 from airflow_provider_openai_runs.runs.polling import Outcome
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.rounds import Rounds

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from airflow_provider_openai_runs.runs.model import MAX_DEPTH, ToolCall
+from airflow_provider_openai_runs.runs.model import ToolCall
+from airflow_provider_openai_runs.runs.plain import MAX_DEPTH
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any] | None:

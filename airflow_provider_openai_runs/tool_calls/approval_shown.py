@@ -17,7 +17,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import redact
 
-from airflow_provider_openai_runs.runs.model import ToolCall, plain
+from airflow_provider_openai_runs.runs.model import ToolCall
+from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.tool_calls.approval import FUNCTION, MCP_APPROVAL
 from airflow_provider_openai_runs.tool_calls.approval_form import arguments_of, is_exact
 

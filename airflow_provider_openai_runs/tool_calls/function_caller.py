@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from airflow_provider_openai_runs.runs.model import ToolCall, plain
+from airflow_provider_openai_runs.runs.model import ToolCall
+from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.runs.text import text_of
 from airflow_provider_openai_runs.tool_calls.function_tool import BadArgumentsError, FunctionTool
 from airflow_provider_openai_runs.tool_calls.worker_thread import Job, Worker

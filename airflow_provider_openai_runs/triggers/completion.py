@@ -22,7 +22,8 @@ from airflow_provider_openai_runs.runs.budgets import (
     TRIGGER_KILL_WAIT,
 )
 from airflow_provider_openai_runs.runs.fate import Fate
-from airflow_provider_openai_runs.runs.model import RunRef, plain
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.runs.polling import WaitLimits
 from airflow_provider_openai_runs.runs.prices import Tariff
 from airflow_provider_openai_runs.runs.rounds import Rounds

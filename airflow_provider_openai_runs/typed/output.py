@@ -16,7 +16,7 @@ import referencing
 from pydantic import BaseModel, ValidationError
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.model import plain
+from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.typed import checks, strict
 from airflow_provider_openai_runs.typed.schemas import problems
 from airflow_provider_openai_runs.typed.text import clean

@@ -16,7 +16,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from airflow_provider_openai_runs.runs.model import plain
+from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, is_id, message_text
 from airflow_provider_openai_runs.runs.usage import Usage

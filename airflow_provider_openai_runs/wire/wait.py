@@ -10,7 +10,8 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.budgets import POLL_TIMEOUT
 from airflow_provider_openai_runs.runs.fate import Fate
-from airflow_provider_openai_runs.runs.model import PollResult, RunRef, plain
+from airflow_provider_openai_runs.runs.model import PollResult, RunRef
+from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.runs.polling import Done, Outcome, PollAgain, PollPolicy, WaitLimits
 from airflow_provider_openai_runs.runs.text import MAX_MESSAGE, MAX_STATUS, message_text
 from airflow_provider_openai_runs.wire import Flow, flows, wire_of

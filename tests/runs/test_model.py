@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.model import (
-    MAX_DEPTH,
-    RESERVED_KEYS,
-    Run,
-    RunRef,
-    Step,
-    ToolCall,
-    plain,
-)
+from airflow_provider_openai_runs.runs.model import Run, RunRef, Step, ToolCall
+from airflow_provider_openai_runs.runs.plain import MAX_DEPTH, RESERVED_KEYS, plain
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.text import is_id
 from airflow_provider_openai_runs.runs.usage import Usage
