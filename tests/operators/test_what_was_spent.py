@@ -181,7 +181,10 @@ def test_the_finish_line_says_what_all_attempts_have_taken(scene: Scene, create:
     scene.run(operator, scene.retry(second))
     finished = next(line for line in lines if line.startswith("Finished"))
 
-    assert ", 220 tokens; over all attempts of the task 330 tokens, and 1 run that did not say" in finished
+    assert (
+        " and 20 completion tokens; over all attempts of the task 330 tokens, and 1 run that did not say"
+        in finished
+    )
 
 
 def test_below_airflow_3_3_the_worker_says_what_it_knows(scene: Scene, create: Make) -> None:
