@@ -64,7 +64,8 @@ def task_errors(log: Logger, *, run: Callable[[], tuple[RunRef | None, str]]) ->
     except OpenAIRunError as error:
         ref, url = run()
         error.about(ref=ref.to_json() if ref else None, url=url or None)
-        log.error("%s", headline(error))  # noqa: TRY400 # the traceback is Airflow's next line
+        if not error.is_logged:
+            log.error("%s", headline(error))  # noqa: TRY400 # the traceback is Airflow's next line
         raise
 
 

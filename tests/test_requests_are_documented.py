@@ -171,7 +171,7 @@ def test_the_oracle_refuses_what_is_wrong(description: Any) -> None:
 
 
 def test_no_argument_is_forgotten() -> None:
-    airflows = {"conn_id", "completion_window", "output_path"}
+    airflows = {"conn_id", "completion_window", "output_path", "approval_subject"}
     assert airflows | {*RESPONSE_ARGUMENTS} == set(CreateResponseOperator.template_fields)
     assert airflows | {*THREAD_RUN_ARGUMENTS} == set(CreateRunOperator.template_fields)
 

@@ -220,6 +220,7 @@ class KillHandler:
 
     def _raise_killed(self) -> NoReturn:
         self._raised = OpenAIRunError(f"{Cause.KILLED}. {self._ended(Cause.KILLED).text}")
+        self._raised.is_logged = True  # by the end of its run
         raise self._raised from None
 
     def _is_open(self) -> bool:

@@ -49,6 +49,8 @@ class OpenAIRunError(Exception):
     usage: Mapping[str, Any] | None = None
     #: The page that shows the run, where there is one.
     url: str | None = None
+    #: The log has a line of it already.
+    is_logged: bool = False
 
     def __init__(
         self, message: str, *, retryable: bool | None = None, retry_after: float | None = None
@@ -78,6 +80,7 @@ class OpenAIRunError(Exception):
         """Return the same error of a kind and with a text of its own."""
         retryable = self.retryable if retryable is None else retryable
         again = kind(text, retryable=retryable, retry_after=self.retry_after)
+        again.is_logged = self.is_logged
         return again.about(ref=self.ref, status=self.status, usage=self.usage, url=self.url)
 
     def saying(self, text: str, *, retryable: bool | None = None) -> Self:
