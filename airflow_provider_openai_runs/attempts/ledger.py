@@ -194,8 +194,8 @@ class Ledger:
                         self.settle(run)
 
     def totals_without(self, ref: RunRef) -> Totals:
-        """Return what was paid for besides a run that is active."""
-        return self.store.spending.totals(but=ref)
+        """Return what was paid for besides a run that is active, as far as it can be read."""
+        return self.store.spending.totals(but=ref) if self._can_be_read() else Totals()
 
     def shown(self, run: Run) -> Run:
         """Return a run with what its task has paid for in all."""

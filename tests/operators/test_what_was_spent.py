@@ -203,3 +203,16 @@ def test_a_record_of_an_older_version_loses_no_run(scene: Scene, create: Make) -
     scene.simulator.advance(550)
 
     assert said(operator.execute(scene.retry(scene.kept))) == (1001, 0)
+
+
+def test_a_store_that_cannot_be_read_any_more_costs_the_sums_and_not_the_run(
+    scene: Scene, create: Make
+) -> None:
+    scene.simulator.script(GOOD)
+    operator = create(deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(scene.kept)
+    event = scene.fire(deferred.value.trigger)
+    scene.store.fail("get", ConnectionError("the API server is down"))
+
+    assert said(operator.execute_complete(scene.kept, event)) == (220, 0)
