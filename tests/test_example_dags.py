@@ -24,9 +24,10 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "example_dags").glob("*.py"))
 #: How many rows a mapped example is tried with, of twenty: each takes Airflow a second.
 ROWS = 4
 #: How many runs each example pays for.
-PAID = {"openai_mapped_prompts": ROWS, "openai_conversation": 2}
+PAID = {"openai_mapped_prompts": ROWS, "openai_conversation": 2, "openai_tickets": 20}
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "tool-outputs.md"
 AGENT = Path(__file__).parents[1] / "example_dags" / "openai_agent.py"
+TICKETS = AGENT.with_name("openai_tickets.py")
 
 
 def skip_unless_a_person_can_be_asked() -> None:
@@ -34,6 +35,13 @@ def skip_unless_a_person_can_be_asked() -> None:
 
     if not hasattr(airflow.sdk.exceptions, "TaskAwaitingInput"):
         pytest.skip("Airflow's tasks can wait for a person from 3.3 on")
+
+
+def skip_unless_there_is_a_store() -> None:
+    import airflow.sdk
+
+    if not hasattr(airflow.sdk, "NEVER_EXPIRE"):
+        pytest.skip("Airflow has a task state store from 3.3 on")
 
 
 def parse(path: Path) -> Any:
@@ -57,6 +65,8 @@ def fetch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Any]:
     def run(path: Path) -> Any:
         if path == AGENT:
             skip_unless_a_person_can_be_asked()
+        if path == TICKETS:
+            skip_unless_there_is_a_store()
         with monkeypatch.context() as bare:
             for name in [n for n in os.environ if n.startswith(("AIRFLOW_CONN_", "OPENAI_"))]:
                 bare.delenv(name)
@@ -79,6 +89,7 @@ def test_an_example_succeeds_and_pays_for_no_run_twice(
     scene: Scene, path: Path, fetch: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AIRFLOW_VAR_OPENAI_REPORTS", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_VAR_OPENAI_TICKETS", str(tmp_path))
     monkeypatch.setenv("AIRFLOW_CONN_OPENAI_THREADS", scene.simulator.connection_json)
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
     scene.simulator.script(Scenario(queued=0.05, in_progress=0.15, times=None))
@@ -89,7 +100,7 @@ def test_an_example_succeeds_and_pays_for_no_run_twice(
         prompts = dag.get_task("prompts")
         rows = prompts.python_callable(rows=ROWS)
         prompts.python_callable = lambda *_, **__: rows
-    run = dag.test()
+    run = dag.test(run_conf={"rows": 20})
 
     assert run.state == "success"
     assert len(scene.simulator.runs()) == PAID.get(path.stem, 1)

@@ -17,7 +17,11 @@ import pytest
 from airflow.providers.common.compat.module_loading import import_string
 
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
-from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from airflow_provider_openai_runs.operators import (
+    BulkCreateResponsesOperator,
+    CreateResponseOperator,
+    CreateRunOperator,
+)
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
 from airflow_provider_openai_runs.wire.wait import WaitResult
@@ -26,6 +30,7 @@ from tests.support.scene import Scene
 #: The methods by which Airflow resumes a task that an earlier version has deferred or paused.
 RESUMED_BY = {
     CreateRunOperator: ("execute_complete", "execute_after_active_run", "execute_after_approval"),
+    BulkCreateResponsesOperator: ("execute_complete",),
     CreateResponseOperator: ("execute_complete", "execute_after_active_run", "execute_after_approval"),
     ThreadRunSensor: ("execute_complete",),
     ResponseSensor: ("execute_complete",),
@@ -37,7 +42,7 @@ def stored(name: str) -> list[Any]:
     return [pytest.param(case, id=case["name"]) for case in found]
 
 
-@pytest.mark.parametrize("case", stored("triggers"))
+@pytest.mark.parametrize("case", [*stored("triggers"), *stored("bulk_triggers")])
 def test_a_stored_trigger_loads_and_is_stored_the_same(case: dict[str, Any]) -> None:
     trigger = import_string(case["path"])(**case["kwargs"])
 

@@ -38,6 +38,7 @@ from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.polling import Done
 from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
 
+_BYTES_A_TOKEN = 4
 #: Reasons for which the runs that there are come to their end all the same.
 _GOES_ON_POLLING = frozenset({None, StopReason.DENIED})
 #: It is not the item's fault, and every other would fail the same way.
@@ -300,9 +301,12 @@ class BulkAttempt:
     # -- inside --------------------------------------------------------------------------------------------
 
     def _to_commit(self, now: float) -> tuple[Event, ...] | None:
-        events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now))
+        # About what an item takes: as those that are done, else as its text lets expect.
+        done = self.items.count(ItemState.SUCCEEDED)
+        tokens = self.items.usage["total_tokens"] / done if done else self._rows.mean_size / _BYTES_A_TOKEN
+        events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now, tokens=tokens))
         creates = sum(len(event.rows) for event in events or () if isinstance(event, Intended))
-        self._rate_limit.on_sent(creates)
+        self._rate_limit.on_sent(creates, tokens=creates * tokens)
         return events
 
     def _polls_due(self, now: float) -> Iterator[Poll | Cancel]:

@@ -96,11 +96,12 @@ class ManyRuns:
 
         :param within: seconds.
         """
-        await asyncio.wait(
-            [asyncio.create_task(self._end(run)) for run in self._runs.values()]
-            or [asyncio.create_task(asyncio.sleep(0))],
-            timeout=within,
-        )
+        ending = [asyncio.create_task(self._end(run)) for run in self._runs.values()]
+        if ending:
+            _, late = await asyncio.wait(ending, timeout=within)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         return len(self._runs)
 
     async def _poll(self, run: NewRun) -> None:

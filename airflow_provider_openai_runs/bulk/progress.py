@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,15 @@ class Progress:
     """
     The progress of one attempt.
 
-    :param ti: Airflow's task instance.
+    :param push: puts the numbers into XCom; it may block.
     """
 
-    def __init__(self, attempt: BulkAttempt, *, log: Logger, ti: Any) -> None:
+    def __init__(
+        self, attempt: BulkAttempt, *, log: Logger, push: Callable[[Mapping[str, Any]], None]
+    ) -> None:
         self._attempt = attempt
         self._log = log
-        self._ti = ti
+        self._push = push
         self._began = time.monotonic(), self._done
 
     @property
@@ -69,6 +72,6 @@ class Progress:
 
         def push() -> None:
             with suppress(Exception):  # it is only shown
-                self._ti.xcom_push(key=KEY, value=values)
+                self._push(values)
 
         threading.Thread(target=push, name="openai-bulk-progress", daemon=True).start()

@@ -13,22 +13,17 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs.bulk import waiting
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
+from airflow_provider_openai_runs.bulk.channel import Channel, ConnectionInLine, StoreInLine
 from airflow_provider_openai_runs.bulk.commands import StopReason
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.driver import BulkDriver, DriveEnd
-from airflow_provider_openai_runs.bulk.events import Event
 from airflow_provider_openai_runs.bulk.head import TaskHead, begin
-from airflow_provider_openai_runs.bulk.in_thread import in_thread
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
-from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.journal import Head, Journal, StateStore
-from airflow_provider_openai_runs.bulk.judging import RunJudge
 from airflow_provider_openai_runs.bulk.loop_thread import LoopThread
 from airflow_provider_openai_runs.bulk.manifest import Manifest, conclude
-from airflow_provider_openai_runs.bulk.parts import Parts
-from airflow_provider_openai_runs.bulk.polls import Polls
+from airflow_provider_openai_runs.bulk.preparing import Preparation
+from airflow_provider_openai_runs.bulk.progress import KEY as PROGRESS
 from airflow_provider_openai_runs.bulk.progress import Progress
-from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.requests import BulkRequests
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import HEAD, WAITING, StorageFolder
@@ -37,7 +32,6 @@ from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, KILL_NOTICE_SECONDS
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
-from airflow_provider_openai_runs.runs.record import token_prefix
 from airflow_provider_openai_runs.transport.shared_client import shared
 
 if TYPE_CHECKING:
@@ -98,12 +92,22 @@ class BulkSession:
     ) -> None:
         self._settings = settings
         self._ti = ti
-        self._store = store
+        self._channel = Channel()
+        self._store = StoreInLine(store, self._channel)
         self._ask = ask
         self._source = source
         self._log = log
         self._generation = int(ti.max_tries)
         self._started_at = time.time()
+        self._prepared = Preparation(
+            settings=settings,
+            ti=ti,
+            store=self._store,
+            source=source,
+            log=log,
+            sleep=self._sleep,
+            started_at=self._started_at,
+        )
         self._is_killed = False
         self._thread: LoopThread[DriveEnd] | None = None
         self._driver: BulkDriver | None = None
@@ -121,12 +125,12 @@ class BulkSession:
         settings = self._settings
         if attempt_deadline is None and settings.execution_timeout is not None:
             attempt_deadline = self._started_at + settings.execution_timeout
-        folder = self._folder(self._generation)
+        folder = self._prepared.folder(self._generation)
         folder.check()
         self._end_earlier_generation()
-        head = begin(folder, self._head())
-        journal = self._journal(folder, self._generation)
-        attempt = self._attempt(journal, head, deadline=head.began_at + settings.completion_window)
+        head = begin(folder, self._prepared.head())
+        journal = self._prepared.journal(folder, self._generation)
+        attempt = self._prepared.attempt(journal, head, deadline=head.began_at + settings.completion_window)
         end = self._drive(
             attempt,
             journal,
@@ -151,79 +155,18 @@ class BulkSession:
 
     # -- before --------------------------------------------------------------------------------------------
 
-    def _folder(self, generation: int) -> StorageFolder:
-        return StorageFolder.of_task(
-            self._settings.output_path, ti=self._ti, generation=generation, log=self._log
-        )
-
-    def _head(self) -> TaskHead:
-        ti, settings = self._ti, self._settings
-        task = {
-            "dag_id": ti.dag_id,
-            "run_id": ti.run_id,
-            "task_id": ti.task_id,
-            "map_index": ti.map_index,
-        }
-        return TaskHead(
-            conn_id=settings.conn_id,
-            input=self._source.head,
-            began_at=self._started_at,
-            fingerprint=settings.fingerprint,
-            task=task,
-            token_prefix=token_prefix((*task.values(), self._generation)),
-        )
-
-    def _journal(self, folder: StorageFolder, generation: int) -> Journal:
-        return Journal(folder=folder, store=self._store, generation=generation, writer=str(self._ti.id))
-
-    def _attempt(self, journal: Journal, head: TaskHead, *, deadline: float | None) -> BulkAttempt:
-        settings = self._settings
-        items = Items.of(journal.load())
-        found: list[Event] = []
-        if items.count(ItemState.INTENDED):
-            # The attempt before may be cut off and alive: until then it may send, and write down the answer.
-            self._sleep(self._started_at + SEND_WITHIN - time.time())
-            items = Items.of(journal.load())
-            found = journal.uncommitted()
-        writer = journal.writer
-        closed = sum(part.name.startswith(f"{writer}-") for part in items.parts)
-        attempt = BulkAttempt(
-            items,
-            limits=settings.limits,
-            judge=RunJudge(
-                on_incomplete=settings.on_incomplete,
-                output_type=settings.output_type,
-                is_retry=self._ti.try_number > 1,
-                stopped=lambda: attempt.stopped,
-            ),
-            token_of=head.token_of,
-            polls=Polls(
-                per_second=settings.polls_per_second,
-                deadline=deadline,
-                poll_interval=settings.poll_interval,
-            ),
-            parts=Parts(writer=writer, closed=closed),
-            rate_limit=RateLimit(
-                requests_per_minute=settings.requests_per_minute,
-                tokens_per_minute=settings.tokens_per_minute,
-            ),
-            now=time.time(),
-            found=found,
-        )
-        return attempt
-
     def _end_earlier_generation(self) -> None:
         """End what a task has left active that was cleared: its user wants new runs."""
         stored = self._store.load()
         if stored is None or (earlier := Head.from_json(stored).generation) == self._generation:
             return
-        folder = self._folder(earlier)
+        folder = self._prepared.folder(earlier)
         try:
             head = TaskHead.from_bytes(folder.read(HEAD))
         except FileNotFoundError:
             return
-        journal = self._journal(folder, earlier)
-        attempt = self._attempt(journal, head, deadline=None)
+        journal = self._prepared.journal(folder, earlier)
+        attempt = self._prepared.attempt(journal, head, deadline=None)
         if not attempt.active:
             return
         self._log.info("The task was cleared: ending %d runs of before", len(attempt.active))
@@ -249,10 +192,11 @@ class BulkSession:
         attempt_deadline: float | None = None,
         ends_within: float | None = None,
     ) -> DriveEnd:
-        settings, progress = self._settings, Progress(attempt, log=self._log, ti=self._ti)
+        settings, progress = self._settings, self._progress(attempt)
 
         async def drive() -> DriveEnd:
-            owner = _Owner(OpenAIRunsHook(conn_id, existed=bool(attempt.items.parts)))
+            hook = OpenAIRunsHook(conn_id, existed=bool(attempt.items.parts))
+            owner = ConnectionInLine(hook, self._channel)
             async with shared(owner, beside_polls=_REQUESTS_AT_ONCE) as client:
                 requests = BulkRequests(
                     sender=client,
@@ -267,7 +211,7 @@ class BulkSession:
                         journal=journal,
                         folder=folder,
                         reader=RowReader(rows=self._source.rows, request_of=settings.request_of),
-                        ask=self._ask,
+                        ask=partial(self._channel.call, self._ask),
                     ),
                     log=self._log,
                     cancels={
@@ -297,6 +241,12 @@ class BulkSession:
             raise
         finally:
             progress.say()
+
+    def _progress(self, attempt: BulkAttempt) -> Progress:
+        def push(values: Mapping[str, Any]) -> None:
+            self._channel.call(lambda: self._ti.xcom_push(key=PROGRESS, value=dict(values)))
+
+        return Progress(attempt, log=self._log, push=push)
 
     def _end_early(self, cause: Cause) -> None:
         thread, driver = self._thread, self._driver
@@ -338,7 +288,7 @@ class BulkSession:
                 failures=None if max_failed is None else max(0, int(max_failed) - attempt.failed),
                 collect_within=self._settings.collect_within,
             ),
-            progress=Progress(attempt, log=self._log, ti=self._ti).values(),
+            progress=self._progress(attempt).values(),
         )
 
     def _concluded(self, attempt: BulkAttempt, folder: StorageFolder, head: TaskHead) -> Concluded:
@@ -368,21 +318,3 @@ class BulkSession:
             f"them all. The next attempt goes on with them; without one, end them with "
             f"'python -m airflow_provider_openai_runs stop --path {folder.uri}'."
         )
-
-
-class _Owner:
-    """A connection for the shared client, read in a thread: a worker has one channel to Airflow."""
-
-    def __init__(self, hook: OpenAIRunsHook) -> None:
-        self._hook = hook
-        self.conn_id = hook.conn_id
-        self.build_async_client = hook.build_async_client
-
-    @property
-    def log(self) -> Any:
-        """Where to say what happens to the client."""
-        return self._hook.log
-
-    async def aread_connection(self) -> tuple[Any, dict[str, Any]]:
-        """Read the connection."""
-        return await in_thread(self._hook.read_connection)

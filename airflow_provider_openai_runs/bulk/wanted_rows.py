@@ -44,6 +44,12 @@ class WantedRows:
         """Whether a command to read is under way."""
         return self._is_reading
 
+    @property
+    def mean_size(self) -> float:
+        """How long the arguments of the rows in hand are, in characters."""
+        sizes = [len(str(row.values)) for row in self._rows.values()]
+        return sum(sizes) / len(sizes) if sizes else 0.0
+
     def to_read(self, count: int, now: float) -> ReadRows | None:
         """Return what to read now, if at most ``count`` rows are wanted."""
         if self._is_reading or not count:

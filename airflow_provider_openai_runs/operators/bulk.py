@@ -62,7 +62,7 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
         self,
         *,
         items: Any = None,
-        input_path: str | None = None,
+        input_path: Any = None,
         request: Callable[[Mapping[str, Any]], Any] | None = None,
         output_path: str | None = None,
         completion_window: float | timedelta | None = 86_400,

@@ -78,6 +78,11 @@ class Client:
                     self._use_sdk_from_now_on()
             async with self._gate:
                 _check_in_time(request)
+                if self._fast is not None and self._uses_fast and _is_a_cancel(request):
+                    try:
+                        return await poll(self._fast, request)
+                    except UseSdkInsteadError:
+                        self._use_sdk_from_now_on()
                 return await sdk.asend(self._sdk, request)
         finally:
             self._calls -= 1
@@ -109,6 +114,11 @@ class Client:
                 await self._fast.close()
         finally:
             await self._sdk.close()
+
+
+def _is_a_cancel(request: ApiRequest[Any]) -> bool:
+    """Whether it has no body and may be sent again: thousands of them may have to leave in seconds."""
+    return request.method == "POST" and request.body is None and not request.pays and not request.query
 
 
 def _check_in_time(request: ApiRequest[Any]) -> None:

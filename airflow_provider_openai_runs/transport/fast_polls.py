@@ -80,7 +80,7 @@ class FastPolls:
 
     async def get(self, request: ApiRequest[Any], *, within: float, connect_within: float) -> WholeReply:
         """
-        Send a GET request without a query of its own.
+        Send a GET request without a query of its own, or a cancel, which has no body.
 
         :param within: seconds for the whole reply, and for the key if a function provides it.
         :param connect_within: seconds for a new connection, of those.
@@ -193,7 +193,9 @@ async def _read(
 ) -> WholeReply:
     limit = aiohttp.ClientTimeout(total=None, connect=connect_within)
     url = URL(template.url(request.path), encoded=True)
-    asked = session.get(url, headers=template.headers, timeout=limit, allow_redirects=False)
+    asked = session.request(
+        request.method, url, headers=template.headers, timeout=limit, allow_redirects=False
+    )
     async with asked as response:
         if response.status in _REDIRECTS:
             raise UseSdkInsteadError

@@ -92,7 +92,7 @@ def test_a_run_that_the_task_itself_has_cancelled_says_why(scene: Scene) -> None
 
 
 #: An item is no task instance: what all its runs took is in the sums of the bulk task.
-SUMS_OF_A_TASK = {"usage_total", "runs_without_usage"}
+SUMS_OF_A_TASK = {"usage_total", "runs_without_usage", "cost", "cost_total"}
 
 
 def _judge(ref: dict[str, Any], **arguments: Any) -> Verdict:

@@ -74,6 +74,11 @@ def asking(scene: Scene, create: Make, pages: Any) -> Asking:
     return Asking(scene=scene, make=create, pages=pages)
 
 
+@pytest.fixture
+def asking_on_3_4(scene: Scene, create: Make, refreshed_pages: Any) -> Asking:
+    return Asking(scene=scene, make=create, pages=refreshed_pages)
+
+
 def test_approved_calls_are_made_and_the_run_goes_on(scene: Scene, asking: Asking) -> None:
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]], text="Done."))
     paused = asking.pause()
@@ -169,48 +174,34 @@ def test_a_second_round_that_is_to_fail_fails_and_names_the_way_for_many_rounds(
     assert asking.made == [1.0]
 
 
-def test_on_airflow_3_4_each_round_has_a_page_of_its_own(
-    scene: Scene,
-    create: Make,
-    approval_request: Any,
-    pause: Any,
-    resume: Any,
-    refreshed_pages: Any,
-    made: Any,
-) -> None:
+def test_on_airflow_3_4_each_round_has_a_page_of_its_own(scene: Scene, asking_on_3_4: Asking) -> None:
     from airflow.sdk.exceptions import TaskAwaitingInput  # noqa: PLC0415 # 3.3+, as the store
 
+    asking, pages = asking_on_3_4, asking_on_3_4.pages
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)], [refund(2)]]))
-    paused = pause(create(**approval_request))
-    first = refreshed_pages.page.body
+    paused = asking.pause()
+    first = pages.page.body
     with pytest.raises(TaskAwaitingInput) as again:
-        resume(create(**approval_request), paused, refreshed_pages.answered())
-    assert made == [1.0]
-    assert refreshed_pages.page.body != first
+        asking.resume(paused, pages.answered())
+    assert asking.made == [1.0]
+    assert pages.page.body != first
 
-    found = resume(create(**approval_request), again.value, refreshed_pages.answered())
+    found = asking.resume(again.value, pages.answered())
     assert found["status"] == "completed"
-    assert (made, refreshed_pages.written) == ([1.0, 2.0], 2)
+    assert (asking.made, pages.written) == ([1.0, 2.0], 2)
 
 
-def test_on_airflow_3_4_a_cleared_task_asks_again(
-    scene: Scene,
-    create: Make,
-    approval_request: Any,
-    pause: Any,
-    resume: Any,
-    refreshed_pages: Any,
-    made: Any,
-) -> None:
+def test_on_airflow_3_4_a_cleared_task_asks_again(scene: Scene, asking_on_3_4: Asking) -> None:
+    asking = asking_on_3_4
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(1)]], times=2))
-    pause(create(**approval_request))
+    asking.pause()
     cleared = scene.clear(scene.kept)
     cleared["ti"].id = scene.kept["ti"].id
-    again = pause(create(**approval_request), cleared)
+    again = asking.pause(cleared)
     assert again.timeout != timedelta(seconds=1)
 
-    found = resume(create(**approval_request), again, refreshed_pages.answered(), cleared)
-    assert (found["status"], made) == ("completed", [1.0])
+    found = asking.resume(again, asking.pages.answered(), cleared)
+    assert (found["status"], asking.made) == ("completed", [1.0])
 
 
 def test_a_task_cleared_while_a_person_decides_ends_its_run_and_has_the_old_page_closed_first(
@@ -263,31 +254,29 @@ def test_a_rejection_holds_though_nobody_would_be_asked_now(scene: Scene, asking
     assert asking.made == []
 
 
-def test_a_rejection_holds_for_a_retry_whose_dag_asks_nobody_any_more(
-    scene: Scene, create: Make, approval_request: Any, pause: Any, resume: Any, pages: Any, made: Any
-) -> None:
+def test_a_rejection_holds_for_a_retry_whose_dag_asks_nobody_any_more(scene: Scene, asking: Asking) -> None:
     """The worker is lost after the person's no, and before that could be sent."""
     scene.simulator.script(Scenario(**QUICK, function_calls=[[refund(42.5)]]))
-    paused = pause(create(**approval_request))
+    paused = asking.pause()
     scene.simulator.fault(Fault(method="POST", path=r"/(submit_tool_outputs|responses)$", status=401))
     with pytest.raises(OpenAIRunError):
-        resume(create(**approval_request), paused, pages.answered("Reject"))
+        asking.resume(paused, asking.pages.answered("Reject"))
     retry = scene.retry(scene.kept)
     retry["ti"].id = uuid.uuid4()
 
-    pause(create(**{**approval_request, "approve": None}), retry)
-    assert made == []
+    asking.pause(retry, approve=None)
+    assert asking.made == []
 
 
 @pytest.mark.parametrize("arguments", ['{"amount": 5, "amount": 5000}', '{"amount": 1e999}', "5"], ids=str)
 def test_a_callable_is_not_asked_about_arguments_that_programs_read_differently(
-    scene: Scene, create: Make, approval_request: Any, pause: Any, made: Any, arguments: str
+    scene: Scene, asking: Asking, arguments: str
 ) -> None:
     call = FunctionCall(name="refund_order", arguments=arguments)
     scene.simulator.script(Scenario(**QUICK, function_calls=[[call]]))
 
-    pause(create(**{**approval_request, "approve": lambda *_: False}))
-    assert made == []
+    asking.pause(approve=lambda *_: False)
+    assert asking.made == []
 
 
 @pytest.mark.parametrize(("option", "approve"), [("Approve", True), ("Reject", False)])

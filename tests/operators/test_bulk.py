@@ -40,7 +40,7 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     monkeypatch.setattr(f"{module}.dispatcher.COMMIT_EVERY", 0.05)
     monkeypatch.setattr(f"{module}.parts.MAX_SECONDS", 0.05)
     monkeypatch.setattr(f"{module}.wanted_rows.PASS_EVERY", 0.05)
-    monkeypatch.setattr(f"{module}.session.SEND_WITHIN", 0.5)  # nobody sends any more
+    monkeypatch.setattr(f"{module}.preparing.SEND_WITHIN", 0.5)  # nobody sends any more
 
     def make(**arguments: Any) -> BulkCreateResponsesOperator:
         given = {

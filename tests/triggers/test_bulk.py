@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trigger that waits for the runs of a bulk task, and its task is given up meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_openai_runs.bulk.events import NewRun
+from airflow_provider_openai_runs.bulk.waiting import WakeUp, from_lines, to_lines
+from airflow_provider_openai_runs.simulator import Scenario
+from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
+from tests.support.scene import Scene
+
+if TYPE_CHECKING:
+    from pytest_mock import MockerFixture
+
+COUNT = 150
+
+
+@pytest.fixture
+def trigger(scene: Scene, tmp_path: Path) -> BulkCompletionTrigger:
+    scene.simulator.script(Scenario(queued=0, in_progress=500, times=None))
+    ids = [scene.post("/responses", model="m", input="Why?", background=True)["id"] for _ in range(COUNT)]
+    runs = [NewRun(row=row, id=run_id, created_at=time.time()) for row, run_id in enumerate(ids)]
+    path = tmp_path / "waiting.jsonl"
+    path.write_bytes(to_lines(runs))
+    return BulkCompletionTrigger(path=str(path), conn_id="openai_default", count=COUNT)
+
+
+def _kill(trigger: BulkCompletionTrigger, state: Any, mocker: MockerFixture) -> None:
+    trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
+        dag_id="a_dag", run_id="a_run", task_id="ask", map_index=-1
+    )
+    answer = SimpleNamespace(task_states={"a_run": {"ask": state}})
+    comms = SimpleNamespace(asend=mocker.AsyncMock(return_value=answer), send=mocker.Mock())
+    mocker.patch("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", comms, create=True)
+    asyncio.run(trigger.on_kill())
+
+
+def test_a_marked_task_has_all_of_its_runs_ended(
+    scene: Scene, trigger: BulkCompletionTrigger, mocker: MockerFixture
+) -> None:
+    _kill(trigger, "failed", mocker)
+    assert scene.simulator.active() == []
+    assert scene.simulator.count("GET") == 0, "what was polled lately is not polled again"
+
+
+def test_a_trigger_that_moves_ends_nothing(
+    scene: Scene, trigger: BulkCompletionTrigger, mocker: MockerFixture
+) -> None:
+    _kill(trigger, "deferred", mocker)
+    assert len(scene.simulator.active()) == COUNT
+
+
+def test_a_file_that_is_cut_off_is_an_error_and_never_fewer_runs() -> None:
+    runs = [NewRun(row=row, id=f"resp_{row}", created_at=1.5) for row in range(3)]
+    content = to_lines(runs)
+    assert from_lines(content, count=3) == runs
+    for length in range(len(content) - 1):
+        with pytest.raises(ValueError, match=r"runs of 3|cannot be read"):
+            from_lines(content[:length], count=3)
+
+
+@pytest.mark.parametrize(
+    ("wake_up", "found", "reason"),
+    [
+        (WakeUp(), {"active": 0, "ended": 9}, "ended"),
+        (WakeUp(), {"active": 1, "ended": 9}, None),
+        (WakeUp(ends=5), {"active": 1, "ended": 5}, "room"),
+        (WakeUp(ends=5), {"active": 1, "ended": 4}, None),
+        (WakeUp(failures=2), {"active": 1, "ended": 3, "failed": 3}, "failures"),
+        (WakeUp(failures=2), {"active": 1, "ended": 2, "failed": 2}, None),
+        (WakeUp(), {"active": 1, "ended": 1, "first_end_ago": 300.0}, "collect"),
+        (WakeUp(), {"active": 1, "ended": 1, "first_end_ago": 299.0}, None),
+    ],
+)
+def test_a_worker_is_woken_for_a_reason(wake_up: WakeUp, found: dict[str, Any], reason: str | None) -> None:
+    assert wake_up.reason(**{"failed": 0, "first_end_ago": None, **found}) == reason
