@@ -107,6 +107,17 @@ class FastPolls:
         await self._closings.settle(within=_CLOSE_SECONDS)
 
     async def _send(self, request: ApiRequest[Any], template: Template, connect_within: float) -> WholeReply:
+        try:
+            return await self._send_once(request, template, connect_within)
+        except httpx2.ReadError:
+            # The server may have closed an idle connection: for a GET, aiohttp itself takes another one.
+            if request.method == "GET":
+                raise
+            return await self._send_once(request, template, connect_within)
+
+    async def _send_once(
+        self, request: ApiRequest[Any], template: Template, connect_within: float
+    ) -> WholeReply:
         self._pool = self._pool or _Pool(self._tls, self._closings)
         async with self._pool as session:
             # Errors are made anew, without a cause: some hold the URL, and with it what stands in its query.
