@@ -29,14 +29,22 @@ class ManyRuns:
 
     :param polls_per_second: polls of all runs together.
     :param poll_interval: a fixed interval in seconds; None lets it grow with a run's age.
+    :param seen: when each was last seen active, as ``BulkRequests`` keeps it; for who ends them later.
     :ivar ended: how many were found ended; ``failed`` of them badly.
     """
 
     def __init__(
-        self, runs: Sequence[NewRun], *, conn_id: str, polls_per_second: float, poll_interval: float | None
+        self,
+        runs: Sequence[NewRun],
+        *,
+        conn_id: str,
+        polls_per_second: float,
+        poll_interval: float | None,
+        seen: dict[str, float],
     ) -> None:
         self.ended = 0
         self.failed = 0
+        self._seen = seen
         self._runs = {run.row: run for run in runs}
         self._count = len(runs)
         self._polls = Polls(per_second=polls_per_second, deadline=None, poll_interval=poll_interval)
@@ -53,7 +61,7 @@ class ManyRuns:
 
     async def __aenter__(self) -> Self:
         client = await self._stack.enter_async_context(shared(self._hook))
-        self._requests = BulkRequests(sender=client, conn_id=self._hook.conn_id)
+        self._requests = BulkRequests(sender=client, conn_id=self._hook.conn_id, seen=self._seen)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -22,7 +22,7 @@ from airflow_provider_openai_runs.runs.budgets import (
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
-from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Flow
@@ -31,6 +31,14 @@ T = TypeVar("T")
 
 #: Cancels that may be under way at once.
 CANCELS_AT_ONCE = 100
+#: A run that was seen active within so many seconds is cancelled without another poll: there are
+#: thousands, and few seconds.
+SEEN_WITHIN = 30.0
+#: Of the poll before a cancel: one that hangs leaves time for the cancel.
+_FIRST_POLL_TIMEOUT = 3.0
+#: With these a server refuses the cancel of a run that has ended; of other requests 409 means to come later.
+_REFUSED_CANCEL = frozenset({400, 409, 422})
+_ANSWERED = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE})
 #: How often a run that has ended without any answer is read again.
 _READS_OF_NOTHING = 2
 
@@ -60,12 +68,14 @@ class BulkRequests:
 
     :param include: what reads have to ask for besides.
     :param create_within: seconds for the answer to a create.
+    :param seen: by id, the Unix seconds at which a run that has not ended was asked for last.
     """
 
     sender: Sender
     conn_id: str
     include: tuple[str, ...] = ()
     create_within: float = 600.0
+    seen: dict[str, float] = field(default_factory=dict)
     _cancels: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(CANCELS_AT_ONCE), init=False
     )
@@ -94,7 +104,10 @@ class BulkRequests:
         except ApiRequestFailed as failed:
             return Sent(brought=failed.failure)
         created = NewRun(row=row, id=run.ref.id, created_at=time.time())
-        return Sent(brought=created, headers=headers, ended=run if run.status.is_terminal else None)
+        if run.status.is_terminal:
+            return Sent(brought=created, headers=headers, ended=run)
+        self.seen[created.id] = created.created_at
+        return Sent(brought=created, headers=headers)
 
     async def poll(self, run: NewRun) -> Polled | RequestFailure:
         """Poll a run; the answer of one that has ended is all that there is to read."""
@@ -111,30 +124,55 @@ class BulkRequests:
                 await self._ask_to_end(run)  # nobody is here to answer
         return polled
 
-    async def status(self, run: NewRun) -> PollResult | RequestFailure:
+    async def status(self, run: NewRun, *, within: float = POLL_TIMEOUT) -> PollResult | RequestFailure:
         """Poll a run, and read no more than how it is doing."""
-        ref = self.ref(run)
+        ref, at = self.ref(run), time.time()
         try:
-            return await self.sender.send(replace(wire_of(ref.kind).poll(ref), timeout=POLL_TIMEOUT))
+            found = await self.sender.send(replace(wire_of(ref.kind).poll(ref), timeout=within))
         except ApiRequestFailed as failed:
             return failed.failure
+        self._see(run, found, at)
+        return found
 
     async def cancel(self, run: NewRun) -> Run | RequestFailure:
-        """End a run, and read it; a run that has ended already is read as it is."""
+        """
+        End a run, and read it; a run that has ended already is read as it is.
+
+        It is polled first unless it was seen active lately: some gateways overwrite a run that has completed.
+        """
+        refused = None
         try:
-            polled = await self._ask_to_end(run)
+            async with self._cancels:
+                polled = None if await self._has_ended(run) else await self._ask_to_end(run)
         except ApiRequestFailed as failed:
-            if failed.failure.is_transient:
-                return failed.failure
-            # What has ended refuses its cancel.
-            found = await self.poll(run)
-            return found if isinstance(found, RequestFailure) else found.run or failed.failure
-        return polled.run or await self._end_of(run)
+            refused = failed.failure
+            if refused.is_transient and refused.http_status not in _REFUSED_CANCEL:
+                return refused
+        else:
+            if polled is not None and polled.result.status not in _ANSWERED:
+                return polled.run or await self._end_of(run)
+        # What has ended refuses its cancel, or answers with what it has become.
+        found = await self.poll(run)
+        if isinstance(found, RequestFailure):
+            return found
+        return found.run or refused or await self._end_of(run)
+
+    async def _has_ended(self, run: NewRun) -> bool:
+        """Poll it, where nobody did lately."""
+        if time.time() < self.seen.get(run.id, 0.0) + SEEN_WITHIN:
+            return False
+        found = await self.status(run, within=_FIRST_POLL_TIMEOUT)
+        return not isinstance(found, RequestFailure) and found.status.is_terminal
 
     async def _ask_to_end(self, run: NewRun) -> Polled:
         ref = self.ref(run)
-        async with self._cancels:
-            return await self.sender.send(_ended(wire_of(ref.kind).cancel(ref), ref))
+        return await self.sender.send(_ended(wire_of(ref.kind).cancel(ref), ref))
+
+    def _see(self, run: NewRun, found: PollResult, at: float) -> None:
+        if found.status.is_terminal:
+            self.seen.pop(run.id, None)
+        else:
+            self.seen[run.id] = at
 
     async def _end_of(self, run: NewRun) -> Run | RequestFailure:
         """Wait for the end of a run that has been asked to."""
@@ -150,9 +188,10 @@ class BulkRequests:
         return RequestFailure(kind=FailureKind.NOT_ACCEPTED, text="it is asked to end, and goes on")
 
     async def _read(self, run: NewRun) -> Polled:
-        ref = self.ref(run)
+        ref, at = self.ref(run), time.time()
         wire = wire_of(ref.kind)
         polled = await self.sender.send(replace(_ended(wire.retrieve(ref), ref), timeout=POLL_TIMEOUT))
+        self._see(run, polled.result, at)
         if polled.run is None or not self.include:
             return polled
         asked = RunRequest(kind=ref.kind, body={"include": list(self.include)})

@@ -87,6 +87,8 @@ class BulkCompletionTrigger(BaseTrigger):
         self.cancel_on_timeout = cancel_on_timeout
         self.progress = dict(progress or {})
         self.deferred_at = deferred_at
+        #: When each run was last seen active; ``on_kill`` need not poll those again.
+        self._seen: dict[str, float] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""
@@ -198,6 +200,7 @@ class BulkCompletionTrigger(BaseTrigger):
                 conn_id=self.conn_id,
                 polls_per_second=self.polls_per_second,
                 poll_interval=self.poll_interval,
+                seen=self._seen,
             )
 
         return await asyncio.to_thread(make)

@@ -18,6 +18,8 @@ from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
 from tests.support.scene import Scene
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_mock import MockerFixture
 
 COUNT = 150
@@ -31,6 +33,20 @@ def trigger(scene: Scene, tmp_path: Path) -> BulkCompletionTrigger:
     path = tmp_path / "waiting.jsonl"
     path.write_bytes(to_lines(runs))
     return BulkCompletionTrigger(path=str(path), conn_id="openai_default", count=COUNT)
+
+
+def _waits_until(trigger: BulkCompletionTrigger, is_enough: Callable[[], bool]) -> None:
+    """Run the trigger, and cancel it then, as a triggerer does before ``on_kill``."""
+
+    async def wait() -> None:
+        waiting = asyncio.ensure_future(anext(trigger.run()))
+        while not is_enough():  # noqa: ASYNC110 # the server is in another thread
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)  # for the answers
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(wait())
 
 
 def _kill(trigger: BulkCompletionTrigger, state: Any, mocker: MockerFixture) -> None:
@@ -48,7 +64,16 @@ def test_a_marked_task_has_all_of_its_runs_ended(
 ) -> None:
     _kill(trigger, "failed", mocker)
     assert scene.simulator.active() == []
-    assert scene.simulator.count("GET") == 0, "what was polled lately is not polled again"
+
+
+def test_what_a_trigger_has_polled_lately_is_cancelled_at_once(
+    scene: Scene, trigger: BulkCompletionTrigger, mocker: MockerFixture
+) -> None:
+    _waits_until(trigger, lambda: scene.simulator.count("GET") >= COUNT)
+    count = scene.simulator.count("GET")
+    _kill(trigger, "failed", mocker)
+    assert scene.simulator.active() == []
+    assert scene.simulator.count("GET") <= count + COUNT // 2, "few answers were under way"
 
 
 def test_a_trigger_that_moves_ends_nothing(

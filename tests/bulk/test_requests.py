@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bulk task ends a run; what it was paid for until then is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from airflow_provider_openai_runs.bulk.events import NewRun
+from airflow_provider_openai_runs.bulk.requests import BulkRequests
+from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.simulator import Fault, Scenario
+from airflow_provider_openai_runs.transport.shared_client import shared
+from tests.support.scene import Scene
+
+
+def _created(scene: Scene, *, in_progress: float) -> NewRun:
+    scene.simulator.script(Scenario(queued=0, in_progress=in_progress, times=None))
+    created = scene.post("/responses", model="m", input="Why?", background=True)
+    return NewRun(row=0, id=created["id"], created_at=time.time())
+
+
+def _cancelled(run: NewRun, *, polled: bool = False, then: float = 0.0) -> Run | RequestFailure:
+    """Cancel it, and perhaps poll it some seconds before."""
+
+    async def cancelled() -> Run | RequestFailure:
+        async with shared(OpenAIRunsHook()) as client:
+            requests = BulkRequests(sender=client, conn_id="openai_default")
+            if polled:
+                await requests.poll(run)
+            await asyncio.sleep(then)
+            return await requests.cancel(run)
+
+    return asyncio.run(cancelled())
+
+
+def _status(ended: Run | RequestFailure) -> RunStatus:
+    assert not isinstance(ended, RequestFailure), ended
+    return ended.status
+
+
+def test_a_run_that_nobody_has_polled_lately_is_polled_before_it_is_cancelled(scene: Scene) -> None:
+    run = _created(scene, in_progress=0)
+    assert _status(_cancelled(run)) is RunStatus.COMPLETED
+    assert scene.simulator.count("POST", r"/cancel$") == 0
+
+
+def test_a_run_that_was_seen_active_long_ago_is_polled_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.requests.SEEN_WITHIN", 0.0)
+    run = _created(scene, in_progress=1)
+    assert _status(_cancelled(run, polled=True, then=1.2)) is RunStatus.COMPLETED
+    assert scene.simulator.count("POST", r"/cancel$") == 0
+
+
+def test_a_run_that_was_polled_lately_is_cancelled_at_once(scene: Scene) -> None:
+    run = _created(scene, in_progress=600)
+    assert _status(_cancelled(run, polled=True)) is RunStatus.CANCELLED
+    assert scene.simulator.count("GET") == 1
+
+
+def test_a_poll_that_fails_keeps_no_run_from_being_cancelled(scene: Scene) -> None:
+    run = _created(scene, in_progress=600)
+    scene.simulator.fault(Fault(method="GET", status=500))
+    assert _status(_cancelled(run)) is RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+def test_a_run_that_ends_before_its_cancel_arrives_is_read(scene: Scene, status: int) -> None:
+    run = _created(scene, in_progress=1)
+    scene.simulator.fault(Fault(method="POST", path="/cancel$", status=status, times=None))
+    assert _status(_cancelled(run, polled=True, then=1.2)) is RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+def test_a_refused_cancel_of_a_run_that_goes_on_is_no_end(scene: Scene, status: int) -> None:
+    run = _created(scene, in_progress=600)
+    scene.simulator.fault(Fault(method="POST", path="/cancel$", status=status, times=None))
+    ended = _cancelled(run)
+    assert isinstance(ended, RequestFailure)
+    assert ended.http_status == status
