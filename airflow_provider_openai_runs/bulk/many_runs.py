@@ -31,6 +31,7 @@ class ManyRuns:
     :param poll_interval: a fixed interval in seconds; None lets it grow with a run's age.
     :param seen: when each was last seen active, as ``BulkRequests`` keeps it; for who ends them later.
     :ivar ended: how many were found ended; ``failed`` of them badly.
+    :ivar answered: those that were to be ended, and had ended with an answer.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ManyRuns:
     ) -> None:
         self.ended = 0
         self.failed = 0
+        self.answered: list[NewRun] = []
         self._seen = seen
         self._runs = {run.row: run for run in runs}
         self._count = len(runs)
@@ -126,8 +128,12 @@ class ManyRuns:
 
     async def _end(self, run: NewRun) -> None:
         assert self._requests is not None  # noqa: S101 # for mypy
-        if not isinstance(await self._requests.cancel(run), RequestFailure):
-            self._runs.pop(run.row, None)
+        found = await self._requests.cancel(run)
+        if isinstance(found, RequestFailure):
+            return
+        self._runs.pop(run.row, None)
+        if found.status in _GOOD:
+            self.answered.append(run)
 
     def _on_ended(self, run: NewRun, *, is_good: bool) -> None:
         self._runs.pop(run.row, None)

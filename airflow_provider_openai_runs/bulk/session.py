@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 #: Creates and cancels that may be under way at once; polls have their own.
 _REQUESTS_AT_ONCE = 100
-#: Runs that a line of the log names.
-_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,10 +309,9 @@ class BulkSession:
         runs = attempt.active
         if not runs:
             return "No run of it is active."
-        names = ", ".join(run.id for run in runs[:_NAMED])
-        more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+        names = waiting.names_of(runs)
         return (
-            f"{len(runs)} runs may be running and billing: {names}{more}; the journal in {folder.uri} names "
+            f"{len(runs)} runs may be running and billing: {names}; the journal in {folder.uri} names "
             f"them all. The next attempt goes on with them; without one, end them with "
             f"'python -m airflow_provider_openai_runs stop --path {folder.uri}'."
         )

@@ -4,10 +4,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_openai_runs.bulk.events import NewRun
+
+#: Runs that a line of the log names.
+_NAMED = 5
+
+
+def names_of(runs: Sequence[NewRun]) -> str:
+    """Name a few runs, for a line of the log."""
+    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+    return ", ".join(run.id for run in runs[:_NAMED]) + more
 
 
 def to_lines(runs: Iterable[NewRun]) -> bytes:

@@ -159,9 +159,19 @@ class BulkCompletionTrigger(BaseTrigger):
         if not state.ended:
             self.log.info("%d runs left alone, their task is %s", self.count, state.name)
             return
+        from airflow_provider_openai_runs.bulk.waiting import names_of  # noqa: PLC0415 # not for a Dag file
+
         runs = await self._runs(tries=1)
         async with await self._many(runs) as many:
             left = await many.end_all(within=_KILL_WITHIN)
+        if many.answered:
+            self.log.warning(
+                "%d of them had ended with an answer, which nobody has read: %s. Keep all with "
+                "'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
+                len(many.answered),
+                names_of(many.answered),
+                self.path,
+            )
         say = self.log.error if left else self.log.info
         say(
             "%d runs were asked to end because their task is %s; %d may go on and bill (%s names them)",

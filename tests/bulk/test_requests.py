@@ -25,15 +25,16 @@ def _created(scene: Scene, *, in_progress: float) -> NewRun:
     return NewRun(row=0, id=created["id"], created_at=time.time())
 
 
-def _cancelled(run: NewRun, *, polled: bool = False, then: float = 0.0) -> Run | RequestFailure:
-    """Cancel it, and perhaps poll it some seconds before."""
+def _cancelled(scene: Scene, run: NewRun, *, after: str = "") -> Run | RequestFailure:
+    """Cancel it, perhaps ``after`` a "poll", or after one since which it has "ended"."""
 
     async def cancelled() -> Run | RequestFailure:
         async with shared(OpenAIRunsHook()) as client:
             requests = BulkRequests(sender=client, conn_id="openai_default")
-            if polled:
+            if after:
                 await requests.poll(run)
-            await asyncio.sleep(then)
+            if after == "ended":
+                scene.simulator.advance(1000)
             return await requests.cancel(run)
 
     return asyncio.run(cancelled())
@@ -46,7 +47,7 @@ def _status(ended: Run | RequestFailure) -> RunStatus:
 
 def test_a_run_that_nobody_has_polled_lately_is_polled_before_it_is_cancelled(scene: Scene) -> None:
     run = _created(scene, in_progress=0)
-    assert _status(_cancelled(run)) is RunStatus.COMPLETED
+    assert _status(_cancelled(scene, run)) is RunStatus.COMPLETED
     assert scene.simulator.count("POST", r"/cancel$") == 0
 
 
@@ -54,34 +55,34 @@ def test_a_run_that_was_seen_active_long_ago_is_polled_again(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.requests.SEEN_WITHIN", 0.0)
-    run = _created(scene, in_progress=1)
-    assert _status(_cancelled(run, polled=True, then=1.2)) is RunStatus.COMPLETED
+    run = _created(scene, in_progress=600)
+    assert _status(_cancelled(scene, run, after="ended")) is RunStatus.COMPLETED
     assert scene.simulator.count("POST", r"/cancel$") == 0
 
 
 def test_a_run_that_was_polled_lately_is_cancelled_at_once(scene: Scene) -> None:
     run = _created(scene, in_progress=600)
-    assert _status(_cancelled(run, polled=True)) is RunStatus.CANCELLED
+    assert _status(_cancelled(scene, run, after="poll")) is RunStatus.CANCELLED
     assert scene.simulator.count("GET") == 1
 
 
 def test_a_poll_that_fails_keeps_no_run_from_being_cancelled(scene: Scene) -> None:
     run = _created(scene, in_progress=600)
     scene.simulator.fault(Fault(method="GET", status=500))
-    assert _status(_cancelled(run)) is RunStatus.CANCELLED
+    assert _status(_cancelled(scene, run)) is RunStatus.CANCELLED
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
 def test_a_run_that_ends_before_its_cancel_arrives_is_read(scene: Scene, status: int) -> None:
-    run = _created(scene, in_progress=1)
+    run = _created(scene, in_progress=600)
     scene.simulator.fault(Fault(method="POST", path="/cancel$", status=status, times=None))
-    assert _status(_cancelled(run, polled=True, then=1.2)) is RunStatus.COMPLETED
+    assert _status(_cancelled(scene, run, after="ended")) is RunStatus.COMPLETED
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
 def test_a_refused_cancel_of_a_run_that_goes_on_is_no_end(scene: Scene, status: int) -> None:
     run = _created(scene, in_progress=600)
     scene.simulator.fault(Fault(method="POST", path="/cancel$", status=status, times=None))
-    ended = _cancelled(run)
+    ended = _cancelled(scene, run)
     assert isinstance(ended, RequestFailure)
     assert ended.http_status == status

@@ -76,6 +76,24 @@ def test_what_a_trigger_has_polled_lately_is_cancelled_at_once(
     assert scene.simulator.count("GET") <= count + COUNT // 2, "few answers were under way"
 
 
+def test_a_run_that_has_ended_before_the_mark_is_not_cancelled_and_named(
+    scene: Scene, trigger: BulkCompletionTrigger, mocker: MockerFixture
+) -> None:
+    [ended, *_] = from_lines(Path(trigger.path).read_bytes(), count=COUNT)
+    scene.simulator.advance(600)
+    other = scene.post("/responses", model="m", input="Why?", background=True)["id"]
+    runs = [ended, NewRun(row=1, id=other, created_at=time.time())]
+    Path(trigger.path).write_bytes(to_lines(runs))
+    trigger.count = len(runs)
+    log = scene.log_of(trigger)
+    _kill(trigger, "failed", mocker)
+    assert scene.simulator.active() == []
+    assert scene.simulator.count("POST", "/cancel$") == 1
+    [line] = [line for line in log if ended.id in line]
+    assert "1 of them had ended with an answer" in line
+    assert "stop --path" in line
+
+
 def test_a_trigger_that_moves_ends_nothing(
     scene: Scene, trigger: BulkCompletionTrigger, mocker: MockerFixture
 ) -> None:
