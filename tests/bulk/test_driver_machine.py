@@ -13,7 +13,7 @@ import json
 import logging
 import selectors
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -272,6 +272,7 @@ class Cluster:
         self.world = world
         self.limits = limits
         self.attempts = 0
+        self.io_type: Callable[..., FakeIO] = FakeIO
         self.zombies: list[tuple[asyncio.Task[DriveEnd], FakeIO]] = []
         self.log: Any = logging.Logger("bulk")  # noqa: LOG001 - of its own
         self.log.addHandler(named)
@@ -280,7 +281,7 @@ class Cluster:
         """Run an attempt until it is over, dies, or another one takes its place while it goes on."""
         self.attempts += 1
         writer = self.world.owner = f"ti-{self.attempts}"
-        io = FakeIO(world=self.world, writer=writer, luck=luck)
+        io = self.io_type(world=self.world, writer=writer, luck=luck)
         started = now()
         items = Items.of(io.journal.load())
         found: list[Event] = []

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+An attempt of a bulk task goes on although a later one has taken over: which of them has a run.
+
+In virtual time, with the production driver. What the later one knows of is its own; all else has to be ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from airflow_provider_openai_runs.bulk.commands import Send, Sent
+from airflow_provider_openai_runs.bulk.dispatcher import Limits
+from airflow_provider_openai_runs.bulk.driver import DriveEnd
+from airflow_provider_openai_runs.bulk.events import Event
+from airflow_provider_openai_runs.runs.status import RunStatus
+from tests.bulk.test_driver_machine import (
+    Cluster,
+    FakeIO,
+    Luck,
+    Named,
+    World,
+    run,
+)
+
+LATER = "ti-9"
+GOES_ON, ENDED = RunStatus.IN_PROGRESS, RunStatus.CANCELLED
+
+
+@dataclass
+class SlowIO(FakeIO):
+    """Its runs go on for ever, and some things take seconds."""
+
+    creates: dict[int, float] = field(default_factory=dict)
+    #: By its number, how long it takes until a segment is written.
+    commits: dict[int, float] = field(default_factory=dict)
+
+    async def create(self, command: Send) -> Sent:
+        sent = await super().create(command)
+        for created in self.world.runs.values():
+            created.ends_at = float("inf")
+        await asyncio.sleep(self.creates.get(command.row.number, 0.0))
+        return sent
+
+    async def commit(self, events: tuple[Event, ...]) -> None:
+        await asyncio.sleep(self.commits.get(self.journal.segments + 1, 0.0))
+        await super().commit(events)
+
+
+def _replaced(world: World, *, after: float, **slow: Any) -> dict[int, RunStatus]:
+    """Let an attempt be replaced after some seconds, and return what its runs have become."""
+
+    async def live() -> None:
+        cluster = Cluster(world, Limits(max_active=2, max_unrecorded=2), Named())
+        cluster.io_type = partial(SlowIO, **slow)
+        asyncio.get_running_loop().call_later(after, setattr, world, "owner", LATER)
+        assert await cluster.attempt(Luck([]), may_die=False, replaced_after=None) == DriveEnd.REPLACED
+
+    run(live())
+    return {created.row: created.status for created in world.runs.values()}
+
+
+def test_it_hands_over_what_it_has_written_in_time_and_ends_what_is_answered_later() -> None:
+    assert _replaced(World([]), after=0.5, creates={1: 8}) == {0: GOES_ON, 1: ENDED}
+
+
+def test_it_ends_what_it_has_written_too_late_for_the_later_one_to_read() -> None:
+    assert _replaced(World([]), after=0.5, commits={2: 8}) == {0: ENDED, 1: ENDED}
