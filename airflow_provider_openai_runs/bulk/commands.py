@@ -138,6 +138,10 @@ class BulkIO(Protocol):
         :raises NoLongerOwnerError: if a later attempt has taken over.
         """
 
+    @property
+    def written_at(self) -> float:
+        """When what was to be committed last was written, in Unix seconds."""
+
     async def create(self, command: Send) -> Sent:
         """Send a create, once, if it still may leave."""
 

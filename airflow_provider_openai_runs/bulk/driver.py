@@ -98,8 +98,9 @@ class BulkDriver:
     _is_decided: bool = field(default=False, init=False)
     _is_replaced: bool = field(default=False, init=False)
     _error: BaseException | None = field(default=None, init=False)
-    #: When this attempt was last proven to be the current one, in Unix seconds.
-    _owner_at: float = field(default=0.0, init=False)
+    #: When this attempt was last proven to be the current one, in Unix seconds. Before its first commit it
+    #: knows of no runs but those that a later one finds where it has found them itself.
+    _owner_at: float = field(default=float("inf"), init=False)
     #: What fails at present; it is logged once.
     _failing: set[str] = field(default_factory=set, init=False)
 
@@ -109,7 +110,6 @@ class BulkDriver:
 
         :raises OpenAIRunError: if the input cannot be read.
         """
-        self._owner_at = self.clock()
         if self._cause is None:
             self._start(self._fence())
         self._start(self._progress())
@@ -290,7 +290,7 @@ class BulkDriver:
         self._is_replaced = True
         self._ends_by = min(self._ends_by, self.clock() + CANCEL_WAIT)
         self.attempt.stop(StopReason.LEFT)
-        is_read = self.clock() <= self._owner_at + SEND_WITHIN
+        is_read = self.io.written_at <= self._owner_at + SEND_WITHIN
         handed_over = {run.id for event in events if isinstance(event, Created) for run in event.runs}
         for run in self.attempt.new_runs:
             if not is_read or run.id not in handed_over:

@@ -9,7 +9,8 @@ folder of its own, so no file is ever written by two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -103,12 +104,18 @@ class Journal:
     The journal of one generation, and one attempt that goes on with it.
 
     :param writer: id of this attempt's task instance.
+    :param clock: Unix seconds.
+    :ivar written_at: when the last segment was written for the first time, in Unix seconds; its commit may
+        have taken longer.
     """
 
     folder: Folder
     store: StateStore
     generation: int
     writer: str
+    clock: Callable[[], float] = time.time
+    written_at: float = field(default=float("inf"), init=False)
+    _written: int = field(default=0, init=False)
     _head: Head | None = field(default=None, init=False)
 
     def load(self) -> list[Event]:
@@ -157,6 +164,8 @@ class Journal:
         number = 1 + (last.segments if last is not None and last.id == self.writer else 0)
         earlier = [writer for writer in head.writers if writer.id != self.writer]
         self.folder.write(to_lines(events), *_segment(self.writer, number))
+        if self._written != number:
+            self._written, self.written_at = number, self.clock()
         changed = Head(
             generation=head.generation, writers=(*earlier, Writer(id=self.writer, segments=number))
         )

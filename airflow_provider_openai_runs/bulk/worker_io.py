@@ -99,6 +99,11 @@ class WorkerIO:
         """Commit events to the journal."""
         await in_thread(lambda: self.journal.commit(events))
 
+    @property
+    def written_at(self) -> float:
+        """When what was to be committed last was written, in Unix seconds."""
+        return self.journal.written_at
+
     async def create(self, command: Send) -> Sent:
         """Send a create, once, if it still may leave."""
         body = command.row.values or {}

@@ -155,7 +155,13 @@ class FakeIO:
 
     def __post_init__(self) -> None:
         self.store = Store(self.world, self.writer)
-        self.journal = Journal(folder=self.world, store=self.store, generation=0, writer=self.writer)
+        self.journal = Journal(
+            folder=self.world, store=self.store, generation=0, writer=self.writer, clock=now
+        )
+
+    @property
+    def written_at(self) -> float:
+        return self.journal.written_at
 
     async def _moment(self, draw: int) -> None:
         await asyncio.sleep(0.1 * (1 + draw % 3))
