@@ -84,11 +84,11 @@ class BulkRequests:
         """Return the reference of a run."""
         return RunRef(kind=RunKind.RESPONSE, id=run.id, conn_id=self.conn_id)
 
-    async def create(self, row: int, body: Mapping[str, Any], *, token: str, seconds_left: float) -> Sent:
+    async def create(self, row: int, body: Mapping[str, Any], *, token: str, leave_by: float) -> Sent:
         """
         Send a create, once.
 
-        :param seconds_left: after which it must not leave any more.
+        :param leave_by: Unix seconds, after which it must not leave any more.
         """
         request = RunRequest(kind=RunKind.RESPONSE, body=body)
         create = wire_of(request.kind).create(request, token=token, conn_id=self.conn_id)
@@ -96,7 +96,6 @@ class BulkRequests:
         def read(reply: ApiReply) -> tuple[Run, Mapping[str, str]]:
             return create.read(reply), reply.headers
 
-        leave_by = time.monotonic() + seconds_left
         try:
             run, headers = await self.sender.send(
                 _changed(create, read, timeout=self.create_within, leave_by=leave_by)

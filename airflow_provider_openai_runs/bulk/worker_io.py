@@ -106,9 +106,10 @@ class WorkerIO:
 
     async def create(self, command: Send) -> Sent:
         """Send a create, once, if it still may leave."""
-        body = command.row.values or {}
-        left = command.until - time.time()
-        return await self.requests.create(command.row.number, body, token=command.token, seconds_left=left)
+        row = command.row
+        return await self.requests.create(
+            row.number, row.values or {}, token=command.token, leave_by=command.until
+        )
 
     async def poll(self, run: NewRun) -> Polled | RequestFailure:
         """Poll a run, and read it if it has ended."""

@@ -122,7 +122,7 @@ def _is_a_cancel(request: ApiRequest[Any]) -> bool:
 
 
 def _check_in_time(request: ApiRequest[Any]) -> None:
-    if request.leave_by is not None and time.monotonic() >= request.leave_by:
+    if request.leave_by is not None and time.time() >= request.leave_by:
         late = RequestFailure(kind=FailureKind.NOT_SENT, text="It could not leave in time, and was not sent")
         raise ApiRequestFailed(late, pays=request.pays)
 

@@ -123,7 +123,7 @@ def seconds_of(request: ApiRequest[Any]) -> tuple[float, float]:
     connect_within = min(within, _CONNECT_SECONDS)
     if request.leave_by is not None:
         # A third each, at most: for a free connection, its socket and its TLS.
-        connect_within = min(connect_within, max(0.1, (request.leave_by - time.monotonic()) / 3))
+        connect_within = min(connect_within, max(0.1, (request.leave_by - time.time()) / 3))
     return within, connect_within
 
 

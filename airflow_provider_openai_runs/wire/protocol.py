@@ -61,8 +61,8 @@ class ApiRequest(Generic[T]):
     :param pays: whether the request starts paid work, so that it must never be sent twice by accident.
     :param head_is_enough: whether the beginning of an answer will do if it is too large to be read whole.
     :param timeout: seconds for the answer to arrive; None leaves it to the client.
-    :param leave_by: seconds of the monotonic clock, after which it must not leave any more; only the shared
-        client heeds it.
+    :param leave_by: Unix seconds, after which it must not leave any more; only the shared client heeds it.
+        Not of the monotonic clock, which stands still while a machine is suspended.
     :param once: its flow decides itself what follows a failure, so ``with_retries`` does not send it again.
     :param receiver: takes the body, where it may be too large for memory; only the synchronous client can.
     """

@@ -5,18 +5,34 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any, cast
 
 import pytest
 
+from airflow_provider_openai_runs.bulk.commands import Send, Sent
+from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.events import NewRun
 from airflow_provider_openai_runs.bulk.requests import BulkRequests
+from airflow_provider_openai_runs.bulk.rows import Row
+from airflow_provider_openai_runs.bulk.worker_io import WorkerIO
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.simulator import Fault, Scenario
 from airflow_provider_openai_runs.transport.shared_client import shared
 from tests.support.scene import Scene
+
+
+class Suspended:
+    """The clock of a machine that is suspended, and resumes later: only the time of day goes on."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.monotonic = time.monotonic
+
+    def time(self) -> float:
+        return time.time() + self.seconds
 
 
 def _created(scene: Scene, *, in_progress: float) -> NewRun:
@@ -43,6 +59,33 @@ def _cancelled(scene: Scene, run: NewRun, *, after: str = "") -> Run | RequestFa
 def _status(ended: Run | RequestFailure) -> RunStatus:
     assert not isinstance(ended, RequestFailure), ended
     return ended.status
+
+
+def test_a_create_that_a_suspended_machine_holds_up_does_not_leave(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, client = Suspended(), cast("Any", None)
+    monkeypatch.setattr("airflow_provider_openai_runs.transport.async_client.time", clock)
+
+    class HeldUp:
+        async def send(self, request: Any) -> Any:
+            clock.seconds = 60
+            return await client.send(request)
+
+    async def created() -> Sent:
+        nonlocal client
+        async with shared(OpenAIRunsHook()) as client:
+            requests = BulkRequests(sender=cast("Any", HeldUp()), conn_id="openai_default")
+            io = WorkerIO(
+                requests=requests, **dict.fromkeys(("journal", "folder", "reader", "ask"), cast("Any", None))
+            )
+            row = Row(number=0, values={"model": "m", "input": "x", "background": True})
+            return await io.create(Send(row=row, token="t", until=time.time() + SEND_WITHIN))
+
+    sent = asyncio.run(created())
+    assert isinstance(sent.brought, RequestFailure)
+    assert sent.brought.kind is FailureKind.NOT_SENT
+    assert scene.creates() == 0
 
 
 def test_a_run_that_nobody_has_polled_lately_is_polled_before_it_is_cancelled(scene: Scene) -> None:
