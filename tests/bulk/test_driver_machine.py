@@ -15,7 +15,7 @@ import selectors
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,7 +143,12 @@ class Died(BaseException):
 
 @dataclass
 class FakeIO:
-    """Does what a worker's I/O does: 1 and 2 let it fail before and after, 3 and 4 kill the worker then."""
+    """
+    Does what a worker's I/O does.
+
+    1 and 2 let it fail before and after, 3 and 4 kill the worker then; with 5 and 6 all stands still then
+    but the clock, as for a process that is stopped, or a machine that is suspended.
+    """
 
     world: World
     writer: str
@@ -164,6 +169,8 @@ class FakeIO:
         return self.journal.written_at
 
     async def _moment(self, draw: int) -> None:
+        if draw == 5:
+            cast("VirtualLoop", asyncio.get_running_loop()).now += 60
         await asyncio.sleep(0.1 * (1 + draw % 3))
         if draw == 3:
             await self._die()
@@ -175,6 +182,8 @@ class FakeIO:
     async def _done(self, draw: int) -> None:
         if draw == 4:
             await self._die()
+        if draw == 6:
+            cast("VirtualLoop", asyncio.get_running_loop()).now += 60
         if draw == 2:
             raise ConnectionError("the answer is lost")
 
@@ -201,8 +210,9 @@ class FakeIO:
 
     async def create(self, command: Send) -> Sent:
         draw = self.luck.next()
-        assert now() < command.until
         await self._moment(draw)
+        if now() >= command.until:
+            return Sent(brought=RequestFailure(kind=FailureKind.NOT_SENT, text="too late"))
         if draw == 1:
             return Sent(brought=RequestFailure(kind=FailureKind.RETRY_LATER, text="busy"))
         world, row = self.world, command.row.number
@@ -333,7 +343,7 @@ class Cluster:
 
 
 @given(
-    draws=st.lists(st.lists(st.sampled_from([0, 0, 0, 0, 1, 2, 3, 4]), max_size=40), max_size=4),
+    draws=st.lists(st.lists(st.sampled_from([0, 0, 0, 0, 1, 2, 3, 4, 5, 6]), max_size=40), max_size=4),
     replaced=st.lists(st.none() | st.floats(0.1, 12), min_size=4, max_size=4),
     ends=st.lists(st.sampled_from([RunStatus.COMPLETED, RunStatus.COMPLETED, RunStatus.FAILED])),
     max_active=st.integers(1, 5),
