@@ -121,6 +121,9 @@ def _stop(started: set[Process], timeout: float) -> None:
         for process in started:
             process.is_alive()  # reaps it
         time.sleep(0.05)
+    for process in started:
+        # A process whose first thread has ended counts as a zombie, and can only be reaped with its last one.
+        process.wait(SECONDS_TO_STOP)
     _started.difference_update(started)
 
 
