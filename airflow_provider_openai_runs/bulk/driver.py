@@ -86,7 +86,7 @@ class BulkDriver:
     cancels: Mapping[Cause, bool]
     retry_left: bool = True
     may_defer: bool = False
-    on_progress: Callable[[], None] = lambda: None
+    on_progress: Callable[[], object] = lambda: None
     attempt_deadline: float | None = None
     tick: float = 0.05
     clock: Callable[[], float] = time.time

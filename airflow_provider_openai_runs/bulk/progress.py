@@ -50,8 +50,8 @@ class Progress:
             "total_tokens": items.usage["total_tokens"],
         }
 
-    def say(self) -> None:
-        """Log a line and push the numbers, in a thread: this may be an event loop."""
+    def say(self) -> threading.Thread:
+        """Log a line and push the numbers, in a thread, since this may be an event loop; return that one."""
         values = self.values()
         began_at, done_before = self._began
         done, seconds = self._done, time.monotonic() - began_at
@@ -74,4 +74,6 @@ class Progress:
             with suppress(Exception):  # it is only shown
                 self._push(values)
 
-        threading.Thread(target=push, name="openai-bulk-progress", daemon=True).start()
+        pushing = threading.Thread(target=push, name="openai-bulk-progress", daemon=True)
+        pushing.start()
+        return pushing

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Creates and cancels that may be under way at once; polls have their own.
 _REQUESTS_AT_ONCE = 100
+#: How long the main thread stays for what is said last of the progress.
+_LAST_PUSH_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +240,10 @@ class BulkSession:
             self._log.error("%s", self._left(attempt, folder))
             raise
         finally:
-            progress.say()
+            pushing = progress.say()
+            if not self._is_killed:
+                # In dag.test(), what Airflow says next would find the channel taken away.
+                pushing.join(_LAST_PUSH_SECONDS)
 
     def _progress(self, attempt: BulkAttempt) -> Progress:
         def push(values: Mapping[str, Any]) -> None:
