@@ -90,13 +90,7 @@ class _AskedByFunction(DecoratedOperator, BaseCreateOperator):
 
     def _call(self) -> Any:
         function, known = self.python_callable, {**self._context, **self.op_kwargs}
-        try:
-            return function(*self.op_args, **determine_kwargs(function, self.op_args, known))
-        except Exception as error:
-            if not self._resumes:
-                raise
-            # A run has been paid for: it is finished, whatever the function thinks of it now.
-            raise RunRequestError(f"{function.__name__}() failed: {type(error).__name__}: {error}") from None
+        return function(*self.op_args, **determine_kwargs(function, self.op_args, known))
 
     def _arguments(self) -> Mapping[str, Any]:
         function, returned = self.python_callable, self._call()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG, task
 from pydantic import BaseModel
 
@@ -176,7 +177,35 @@ def test_a_function_that_fails_after_the_wait_does_not_lose_the_run_that_was_pai
     lines = scene.log_of(operator)
     assert scene.run(operator)["status"] == "completed"
     assert scene.creates() == 1
-    assert any("ask() failed: OSError: the table is gone" in line for line in lines)
+    assert any("OSError: the table is gone" in line for line in lines)
+
+
+def test_a_function_that_fails_in_a_retry_does_not_lose_the_run_that_was_paid_for(scene: Scene) -> None:
+    calls = []
+
+    def ask() -> str:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError("the table is gone")
+        return "Why?"
+
+    decorated = openai_response_task(model="gpt-4o-mini", **{**QUICK, "deferrable": True})
+    with pytest.raises(TaskDeferred):
+        operator_of(decorated(ask)).execute(scene.kept)
+
+    assert scene.run(operator_of(decorated(ask)), scene.retry(scene.kept))["status"] == "completed"
+    assert scene.creates() == 1
+
+
+def test_a_function_that_fails_before_anything_was_paid_for_fails_as_itself(scene: Scene) -> None:
+    def ask() -> str:
+        raise OSError("the table is gone")
+
+    operator = operator_of(openai_response_task(model="gpt-4o-mini", **QUICK)(ask))
+    for context in (scene.kept, scene.retry(scene.kept)):
+        with pytest.raises(OSError, match="the table is gone"):
+            operator.execute(context)
+    assert scene.creates() == 0
 
 
 def test_a_retry_goes_on_with_the_run_although_the_function_says_something_else(scene: Scene) -> None:

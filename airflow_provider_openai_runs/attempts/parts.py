@@ -116,7 +116,7 @@ class AttemptParts:
             window=self._settings.completion_window,
             timeouts=self._settings.timeouts,
             send_paid=self._traced(partial(kill_handler.send, request.kind, hook.conn_id)),
-            before_paying=self._check_output,
+            before_paying=self._check_before_paying,
         )
 
     def _traced(
@@ -134,7 +134,9 @@ class AttemptParts:
 
         return traced
 
-    def _check_output(self) -> None:
+    def _check_before_paying(self) -> None:
+        if self._settings.unsendable is not None:
+            raise self._settings.unsendable
         if self._output is not None:
             self._output.check()
 

@@ -41,6 +41,7 @@ class CreateSettings:
     :param text_in_xcom: bytes of a text that may be in XCom; None is no limit.
     :param ceiling: what may be spent from one clear to the next.
     :param provider_metadata: name Dag, task and Dag run in the metadata of runs.
+    :param unsendable: why nothing can be created; what an earlier attempt has created is gone on with.
     """
 
     request: RunRequest
@@ -74,6 +75,7 @@ class CreateSettings:
     text_in_xcom: int | None = None
     ceiling: Ceiling = field(default_factory=Ceiling)
     provider_metadata: bool = False
+    unsendable: Exception | None = None
 
     def __post_init__(self) -> None:
         """

@@ -36,6 +36,7 @@ from airflow_provider_openai_runs.runs.policies import (
     OnUnendable,
 )
 from airflow_provider_openai_runs.runs.request import checked_timeouts
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.tools import names_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
     """
 
     operator_extra_links = (OpenAIRunLink(),)
+    #: Of the runs that it creates.
+    run_kind: str = ""
     #: What the parse of the Dag says of function tools, if nobody here has an answer to their calls.
     _unanswered_tools: Unanswered = "allow"
 
@@ -266,7 +269,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         from airflow_provider_openai_runs.operators.perform import perform  # noqa: PLC0415
 
         with task_errors(self.log, run=lambda: (self._known_run, self.run_url)):
-            settings = self._settings(resumes=resumes)
+            settings = self._settings(may_own=resumes or bool(context["ti"].try_number > 1))
             self._attempt = Attempt(
                 settings,
                 context,
@@ -278,12 +281,13 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
                 ends_with = step(self._attempt)
                 return None if ends_with is None else perform(self, ends_with, settings, context)
 
-    def _settings(self, *, resumes: bool) -> CreateSettings:
+    def _settings(self, *, may_own: bool) -> CreateSettings:
         """
         Return the arguments of this attempt, rendered and checked.
 
-        :param resumes: a run has been paid for already. What cannot be asked for any more, since the Dag was
-            edited meanwhile, is only a warning; the run is finished from, and its calls are not answered.
+        :param may_own: a run may have been paid for already. What cannot be asked for any more, since the Dag
+            or what its templates find has changed, is then told only before a create; a run that there is
+            is finished from or ended, and its calls are not answered.
         """
         from airflow_provider_openai_runs.attempts.settings import CreateSettings  # noqa: PLC0415 # pydantic
 
@@ -292,22 +296,29 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
                 check_calls(self)  # again: a template may have brought the tools
                 return self._settings_for(CreateSettings, self.build_request())
         except RunRequestError as error:
-            if self.text_in_xcom == 0:
-                error = without_values(error)
-            if not resumes:
-                raise error from None
-            self.log.warning(
-                "These arguments cannot be sent any more; the run is finished all the same: %s", error
-            )
+            unsendable: Exception = without_values(error) if self.text_in_xcom == 0 else error
+            if not may_own:
+                raise unsendable from None
+        except Exception as error:
+            # Of a decorator's function: anything.
+            unsendable = error
+            if not may_own:
+                raise
+        what = type(unsendable).__name__
+        is_shown = isinstance(unsendable, RunRequestError) or self.text_in_xcom != 0
+        self.log.warning(
+            "These arguments cannot be sent any more; a run that there is is finished all the same: %s",
+            message_text(f"{what}: {unsendable}") if is_shown else what,
+        )
         with revealed(self, self.template_fields):
             unknown = self._settings_for(CreateSettings, self.request_of_resume())
-        return replace(unknown, functions=(), approve=None, outputs={})
+        return replace(unknown, functions=(), approve=None, outputs={}, unsendable=unsendable)
 
     def request_of_resume(self) -> RunRequest:
         """Return as much of the request as finishing from its run takes."""
         from airflow_provider_openai_runs.runs.request import RunRequest  # noqa: PLC0415 # not for a Dag file
 
-        return RunRequest(kind="", body={})
+        return RunRequest(kind=self.run_kind, body={})
 
     def _settings_for(self, settings: type[CreateSettings], request: RunRequest) -> CreateSettings:
         window, interval = self.completion_window, self.poll_interval

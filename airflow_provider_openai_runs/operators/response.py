@@ -69,6 +69,7 @@ class CreateResponseOperator(BaseCreateOperator):
     :param extra_body: further parameters of the API, by name.
     """
 
+    run_kind = RunKind.RESPONSE
     template_fields: Sequence[str] = (
         "conn_id",
         "completion_window",

@@ -50,6 +50,7 @@ class CreateRunOperator(BaseCreateOperator):
     :param extra_body: further parameters of the API, by name.
     """
 
+    run_kind = RunKind.THREAD_RUN
     template_fields: Sequence[str] = (
         "conn_id",
         "completion_window",

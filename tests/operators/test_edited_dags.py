@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_openai_runs.exceptions import LostCreateError, OpenAIRunError
+from airflow_provider_openai_runs.exceptions import LostCreateError, OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
 from tests.support.scene import CREATES, Make, Scene
 
@@ -114,3 +114,56 @@ def test_a_window_that_was_added_waits_for_the_run_that_was_not_waited_for(
     found = scene.run(create(), scene.retry(scene.kept))
 
     assert (found["id"], found["status"]) == (first["id"], "completed")
+
+
+#: Arguments that no API takes; the sort that a template may bring in a retry only.
+UNSENDABLE: dict[str, Any] = {"temperature": 7}
+
+
+def begin(scene: Scene, create: Make) -> None:
+    scene.simulator.script(LONG)
+    with pytest.raises(TaskDeferred):
+        create(deferrable=True).execute(scene.kept)
+
+
+def test_a_retry_finishes_from_its_run_though_its_arguments_cannot_be_sent_any_more(
+    scene: Scene, create: Make
+) -> None:
+    begin(scene, create)
+    scene.simulator.advance(1000)
+    operator = create(deferrable=True, **UNSENDABLE)
+    lines = scene.log_of(operator)
+
+    assert scene.run(operator, scene.retry(scene.kept))["status"] == "completed"
+    assert scene.creates() == 1
+    assert any("temperature" in line and "finished all the same" in line for line in lines)
+
+
+def test_a_clear_whose_arguments_cannot_be_sent_ends_the_old_run_first(scene: Scene, create: Make) -> None:
+    begin(scene, create)
+    with pytest.raises(RunRequestError, match="temperature"):
+        create(deferrable=True, **UNSENDABLE).execute(scene.clear(scene.kept))
+
+    assert (scene.creates(), scene.simulator.active()) == (1, [])
+
+
+def test_a_retry_without_a_run_fails_by_its_arguments_and_sends_nothing(scene: Scene, create: Make) -> None:
+    scene.simulator.fault(Fault(method="POST", path=CREATES, status=401, times=None))
+    with pytest.raises(OpenAIRunError):
+        create().execute(scene.kept)
+    refused = scene.creates()
+    with pytest.raises(RunRequestError, match="temperature"):
+        create(**UNSENDABLE).execute(scene.retry(scene.kept))
+
+    assert scene.creates() == refused
+    assert scene.simulator.runs() == []
+
+
+def test_a_lost_create_is_searched_for_though_the_arguments_cannot_be_sent_any_more(
+    scene: Scene, run_on: Make
+) -> None:
+    lose_the_create(scene, run_on())
+    found = scene.run(run_on(**UNSENDABLE), scene.retry(scene.kept))
+
+    assert found["id"] == scene.simulator.runs()[0]["id"]
+    assert scene.creates() == 1
