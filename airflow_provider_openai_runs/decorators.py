@@ -7,6 +7,7 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -87,6 +88,9 @@ class _AskedByFunction(DecoratedOperator, BaseCreateOperator):
         self._context = typing.cast("Mapping[str, Any]", context)
         self._resumes = resumes
         return super()._perform(context, step, resumes=resumes)
+
+    def _watching(self, context: Context) -> AbstractContextManager[None]:
+        return self._begin(self._settings_to_finish(), context).watching()
 
     def _call(self) -> Any:
         function, known = self.python_callable, {**self._context, **self.op_kwargs}

@@ -9,11 +9,14 @@ so that whoever adds them up counts them once. Where Airflow's tracing is off, a
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -36,6 +39,21 @@ _FINISH_REASONS = {
     "max_prompt_tokens": "length",
 }
 _tracer = trace.get_tracer("airflow_provider_openai_runs")
+_log = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+
+def _harmless(note: Callable[P, None]) -> Callable[P, None]:
+    """Let a deployment's tracing fail alone: a run is paid for while a span is open."""
+
+    @wraps(note)
+    def noted(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            note(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 # of span processors and exporters, too
+            _log.debug("Tracing failed: %s", type(error).__name__)
+
+    return noted
 
 
 class RunSpan:
@@ -51,6 +69,7 @@ class RunSpan:
             not withholds and span.is_recording() and os.environ.get(CAPTURE, "").lower() in _CAPTURING
         )
 
+    @_harmless
     def asks(self, request: RunRequest) -> None:
         """Note what a create asks for."""
         body = request.body
@@ -71,10 +90,12 @@ class RunSpan:
                 }
             )
 
+    @_harmless
     def names(self, ref: RunRef) -> None:
         """Note which run it is about."""
         self._set({"gen_ai.response.id": ref.id, "gen_ai.conversation.id": ref.thread_id})
 
+    @_harmless
     def answered(self, reply: Run | RequestFailure) -> None:
         """Note what a create has brought: a run, or why there is none."""
         if isinstance(reply, RequestFailure):
@@ -84,10 +105,12 @@ class RunSpan:
             self.names(reply.ref)
             self._set({"gen_ai.response.model": reply.model, "openai.run.status": reply.raw_status})
 
+    @_harmless
     def over(self, outcome: str, raw_status: str | None) -> None:
         """Note how a wait has ended."""
         self._set({"openai.run.outcome": outcome, "openai.run.status": raw_status})
 
+    @_harmless
     def read(self, run: Run) -> None:
         """Note what a run has brought."""
         usage = run.usage
@@ -112,6 +135,7 @@ class RunSpan:
             }
             self._set({"gen_ai.output.messages": json.dumps([answer])})
 
+    @_harmless
     def failed(self, kind: str) -> None:
         """Note why it went wrong, by a name: a server's text may quote a prompt."""
         self._set({"error.type": kind})
@@ -162,17 +186,23 @@ def reading(ref: RunRef, *, withholds: bool = False) -> Iterator[RunSpan]:
 @contextmanager
 def _spanned(operation: str, about: Any, *, kind: SpanKind, withholds: bool = False) -> Iterator[RunSpan]:
     attributes = {"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai"}
-    # Not the current one: a trigger is an async generator, which may be ended in another context.
     name = f"{operation} {about}" if about else operation
-    span = _tracer.start_span(name, kind=kind, attributes=attributes)
+    try:
+        # Not the current one: a trigger is an async generator, which may be ended in another context.
+        span = _tracer.start_span(name, kind=kind, attributes=attributes)
+    except Exception:  # noqa: BLE001 # see _harmless
+        span = trace.INVALID_SPAN
     run_span = RunSpan(span, withholds=withholds)
     try:
         yield run_span
+    except (asyncio.CancelledError, GeneratorExit):
+        # A trigger that moves: the run goes on, and so does the wait, elsewhere.
+        raise
     except BaseException as error:
         run_span.failed(type(error).__name__)
         raise
     finally:
-        span.end()
+        _harmless(span.end)()
 
 
 def _input_of(request: RunRequest) -> Any:
@@ -185,7 +215,12 @@ def _input_of(request: RunRequest) -> Any:
 def _messages(given: Any) -> str:
     items = [{"role": "user", "content": given}] if isinstance(given, str) else list(given)
     return json.dumps(
-        [{"role": str(item.get("role", "user")), "parts": _text(item.get("content", item))} for item in items]
+        [
+            {"role": str(item.get("role", "user")), "parts": _text(item.get("content", item))}
+            if isinstance(item, Mapping)
+            else {"role": "user", "parts": _text(item)}
+            for item in items
+        ]
     )
 
 

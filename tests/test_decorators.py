@@ -10,9 +10,10 @@ from airflow.sdk import DAG, task
 from pydantic import BaseModel
 
 from airflow_provider_openai_runs.decorators import openai_response_task, openai_run_task
-from airflow_provider_openai_runs.exceptions import RunRequestError
+from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
 from tests.support.scene import Scene
+from tests.support.waiting import until
 
 QUICK: dict[str, Any] = {"poll_interval": 0.05, "completion_window": 30, "deferrable": False}
 
@@ -157,7 +158,7 @@ def test_the_function_is_called_again_after_the_wait_only_if_calls_may_have_to_b
     assert len(calls) > 2
 
 
-def test_a_function_that_fails_after_the_wait_does_not_lose_the_run_that_was_paid_for(scene: Scene) -> None:
+def test_a_function_that_fails_after_the_wait_of_the_last_try_does_not_lose_the_run(scene: Scene) -> None:
     calls = []
 
     def ask() -> str:
@@ -175,7 +176,7 @@ def test_a_function_that_fails_after_the_wait_does_not_lose_the_run_that_was_pai
     )
     operator = operator_of(decorated)
     lines = scene.log_of(operator)
-    assert scene.run(operator)["status"] == "completed"
+    assert scene.run(operator, scene.context_of(scene.store, max_tries=0))["status"] == "completed"
     assert scene.creates() == 1
     assert any("OSError: the table is gone" in line for line in lines)
 
@@ -195,6 +196,72 @@ def test_a_function_that_fails_in_a_retry_does_not_lose_the_run_that_was_paid_fo
 
     assert scene.run(operator_of(decorated(ask)), scene.retry(scene.kept))["status"] == "completed"
     assert scene.creates() == 1
+
+
+def test_a_function_that_fails_while_the_run_waits_for_calls_leaves_them_to_a_retry(scene: Scene) -> None:
+    asked, answered = [], []
+
+    def ask() -> str:
+        asked.append(1)
+        if len(asked) == 2:
+            raise OSError("the table is gone")
+        return "Why?"
+
+    def rows() -> int:
+        """Count."""
+        answered.append(7)
+        return 7
+
+    scene.simulator.reset()
+    scene.simulator.script(Scenario(in_progress=0.1, function_calls=((FunctionCall(name="rows"),),)))
+    decorated = openai_response_task(model="gpt-4o-mini", functions=[rows], **{**QUICK, "deferrable": True})
+    with pytest.raises(OSError, match="the table is gone"):
+        scene.run(operator_of(decorated(ask)), scene.kept)
+    found = scene.run(operator_of(decorated(ask)), scene.retry(scene.kept))
+
+    assert (found["status"], answered) == ("completed", [7])
+    assert scene.creates() == 2  # the response, and the one that answers its calls
+
+
+@pytest.mark.parametrize("end", [SystemExit("out"), None], ids=["exits", "is killed"])
+def test_a_kill_while_the_function_runs_in_a_retry_ends_the_run_of_before(
+    scene: Scene, end: BaseException | None
+) -> None:
+    begun: list[Any] = []
+
+    def ask() -> str:
+        if begun:
+            begun[0].on_kill()
+            if end is not None:
+                raise end
+        return "Why?"
+
+    scene.simulator.reset()
+    scene.simulator.script(Scenario(queued=0.02, in_progress=600))
+    decorated = openai_response_task(model="gpt-4o-mini", **{**QUICK, "deferrable": True})
+    with pytest.raises(TaskDeferred):
+        operator_of(decorated(ask)).execute(scene.kept)
+    begun.append(operator_of(decorated(ask)))
+    lines = scene.log_of(begun[0])
+    with pytest.raises((SystemExit, OpenAIRunError)):
+        begun[0].execute(scene.retry(scene.kept, state="failed"))
+
+    until(lambda: not scene.simulator.active())
+    assert (scene.creates(), scene.simulator.active()) == (1, [])
+    assert any("The task was killed" in line for line in lines)
+
+
+def test_a_kill_while_the_function_runs_keeps_the_create_from_being_sent(scene: Scene) -> None:
+    killed: list[Any] = []
+
+    def ask() -> str:
+        killed[0].on_kill()
+        return "Why?"
+
+    killed.append(operator_of(openai_response_task(model="gpt-4o-mini", **QUICK)(ask)))
+    with pytest.raises(OpenAIRunError, match="was killed"):
+        killed[0].execute(scene.kept)
+    assert scene.creates() == 0
 
 
 def test_a_function_that_fails_before_anything_was_paid_for_fails_as_itself(scene: Scene) -> None:

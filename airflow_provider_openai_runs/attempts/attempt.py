@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +103,7 @@ class Attempt:
             self._log.warning(_NO_STORE)
         if settings.execution_timeout:
             self._attempt_deadline = started_at + settings.execution_timeout.total_seconds()
-        if (record := self._store.current()) is not None:
-            self._hooks.earlier = record.ref.subject if record.ref else "The run of an earlier attempt"
-            if record.ref and not record.ended:
-                self._kill_handler.watch(record.ref)  # nobody else ends it after a mark
+        self._watch_recorded()
         hook = self._hooks.watched(settings.conn_id)
         try:
             acquirer = self._parts.acquirer(hook, self._kill_handler)
@@ -165,11 +162,35 @@ class Attempt:
         """End the run, unless another attempt goes on with it."""
         self._kill_handler.kill()
 
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """
+        Watch over the run of an attempt before, while a user's code runs that says what to ask for.
+
+        :raises OpenAIRunError: once the task is killed.
+        """
+        with self.guard():
+            if (ref := self._watch_recorded()) is not None:
+                with suppress(OpenAIRunError):  # it has time until it is needed
+                    self._hooks.watched(ref.conn_id)
+            yield
+            self._kill_handler.raise_if_killed()
+
     def guard(self) -> AbstractContextManager[None]:
         """Make sure that nothing ends the attempt without a word about its run."""
         return self._kill_handler.guard()
 
     # -- before the wait ----------------------------------------------------------------------------------
+
+    def _watch_recorded(self) -> RunRef | None:
+        """Watch over the run on record, if it may be alive: nobody else ends it after a mark."""
+        if (record := self._store.current()) is None:
+            return None
+        self._hooks.earlier = record.ref.subject if record.ref else "The run of an earlier attempt"
+        if record.ref is None or record.ended:
+            return None
+        self._kill_handler.watch(record.ref)
+        return record.ref
 
     def _hook_of(self, ref: RunRef) -> OpenAIRunsHook:
         """Return a hook to read a run with, and make the run's page known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -190,6 +191,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         self.run_url = ""
         self._known_run: RunRef | None = None
         self._attempt: Attempt | None = None
+        self._is_killed = False
 
     def build_request(self) -> RunRequest:
         """Check the arguments of this attempt and return what to ask for."""
@@ -258,6 +260,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
 
     def on_kill(self) -> None:
         """End the run of a task that is killed while it is in a worker."""
+        self._is_killed = True
         if self._attempt is not None:
             self._attempt.kill()
 
@@ -265,28 +268,43 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         self, context: Context, step: Callable[[Attempt], AttemptStep | None], *, resumes: bool = False
     ) -> Any:
         # Imported here and nowhere above: it brings the SDK, and a Dag file is parsed every few seconds.
-        from airflow_provider_openai_runs.attempts.attempt import Attempt  # noqa: PLC0415
         from airflow_provider_openai_runs.operators.perform import perform  # noqa: PLC0415
 
+        ti: Any = context["ti"]
+        may_own = resumes or bool(ti.try_number > 1)
         with task_errors(self.log, run=lambda: (self._known_run, self.run_url)):
-            settings = self._settings(may_own=resumes or bool(context["ti"].try_number > 1))
-            self._attempt = Attempt(
-                settings,
-                context,
-                log=self.log,
-                show_page=self._show_page,
-                page_key=OpenAIRunLink().xcom_key,
-            )
-            with self._attempt.guard():
-                ends_with = step(self._attempt)
+            with self._watching(context) if may_own else nullcontext():
+                settings = self._settings(may_own=may_own, retry_left=ti.try_number <= ti.max_tries)
+            attempt = self._begin(settings, context)
+            with attempt.guard():
+                ends_with = step(attempt)
                 return None if ends_with is None else perform(self, ends_with, settings, context)
 
-    def _settings(self, *, may_own: bool) -> CreateSettings:
+    def _begin(self, settings: CreateSettings, context: Context) -> Attempt:
+        from airflow_provider_openai_runs.attempts.attempt import Attempt  # noqa: PLC0415 # see _perform
+
+        self._attempt = Attempt(
+            settings,
+            context,
+            log=self.log,
+            show_page=self._show_page,
+            page_key=OpenAIRunLink().xcom_key,
+        )
+        if self._is_killed:  # before there was an attempt to tell
+            self._attempt.kill()
+        return self._attempt
+
+    def _watching(self, context: Context) -> AbstractContextManager[None]:
+        """Watch over a run of before while the arguments are made, where that may take long."""
+        del context
+        return nullcontext()
+
+    def _settings(self, *, may_own: bool, retry_left: bool) -> CreateSettings:
         """
         Return the arguments of this attempt, rendered and checked.
 
         :param may_own: a run may have been paid for already. What cannot be asked for any more, since the Dag
-            or what its templates find has changed, is then told only before a create; a run that there is
+            or what its templates find has changed, then stops only a create; a run that there is
             is finished from or ended, and its calls are not answered.
         """
         from airflow_provider_openai_runs.attempts.settings import CreateSettings  # noqa: PLC0415 # pydantic
@@ -300,9 +318,9 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
             if not may_own:
                 raise unsendable from None
         except Exception as error:
-            # Of a decorator's function: anything.
+            # Of a decorator's function: anything. A retry may still answer the calls that the run waits for.
             unsendable = error
-            if not may_own:
+            if not may_own or (retry_left and (self.functions or self.approve)):
                 raise
         what = type(unsendable).__name__
         is_shown = isinstance(unsendable, RunRequestError) or self.text_in_xcom != 0
@@ -310,9 +328,15 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
             "These arguments cannot be sent any more; a run that there is is finished all the same: %s",
             message_text(f"{what}: {unsendable}") if is_shown else what,
         )
+        return replace(self._settings_to_finish(), unsendable=unsendable)
+
+    def _settings_to_finish(self) -> CreateSettings:
+        """Return the arguments without what is asked for."""
+        from airflow_provider_openai_runs.attempts.settings import CreateSettings  # noqa: PLC0415 # pydantic
+
         with revealed(self, self.template_fields):
             unknown = self._settings_for(CreateSettings, self.request_of_resume())
-        return replace(unknown, functions=(), approve=None, outputs={}, unsendable=unsendable)
+        return replace(unknown, functions=(), approve=None, outputs={})
 
     def request_of_resume(self) -> RunRequest:
         """Return as much of the request as finishing from its run takes."""

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.transport import sdk
 from airflow_provider_openai_runs.transport.closing import Closings
 from airflow_provider_openai_runs.transport.failures import (
@@ -21,7 +19,6 @@ from airflow_provider_openai_runs.transport.failures import (
 from airflow_provider_openai_runs.transport.fast_polls import FastPolls
 from airflow_provider_openai_runs.transport.limits import TooLargeError
 from airflow_provider_openai_runs.transport.secrets import redact_of
-from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 if TYPE_CHECKING:
@@ -73,14 +70,13 @@ class Client:
         try:
             if self._fast is not None and self._uses_fast and request.method == "GET" and not request.query:
                 try:
-                    return await poll(self._fast, request)
+                    return await send_past_sdk(self._fast, request)
                 except UseSdkInsteadError:
                     self._use_sdk_from_now_on()
             async with self._gate:
-                _check_in_time(request)
                 if self._fast is not None and self._uses_fast and _is_a_cancel(request):
                     try:
-                        return await poll(self._fast, request)
+                        return await send_past_sdk(self._fast, request)
                     except UseSdkInsteadError:
                         self._use_sdk_from_now_on()
                 return await sdk.asend(self._sdk, request)
@@ -121,15 +117,9 @@ def _is_a_cancel(request: ApiRequest[Any]) -> bool:
     return request.method == "POST" and request.body is None and not request.pays and not request.query
 
 
-def _check_in_time(request: ApiRequest[Any]) -> None:
-    if request.leave_by is not None and time.time() >= request.leave_by:
-        late = RequestFailure(kind=FailureKind.NOT_SENT, text="It could not leave in time, and was not sent")
-        raise ApiRequestFailed(late, pays=request.pays)
-
-
-async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
+async def send_past_sdk(fast: FastPolls, request: ApiRequest[T]) -> T:
     """
-    Send a GET request past the SDK's client, as that would have sent it.
+    Send a request without a body past the SDK's client, as that would have sent it.
 
     :raises ApiRequestFailed: with what went wrong, the same as with the SDK's client.
     :raises UseSdkInsteadError: if the SDK's client has to send it.
@@ -139,7 +129,7 @@ async def poll(fast: FastPolls, request: ApiRequest[T]) -> T:
     redact = redact_of(fast.client)
     with failing(request, redact):
         try:
-            reply = await fast.get(request, within=within, connect_within=connect_within)
+            reply = await fast.send(request, within=within, connect_within=connect_within)
         except httpx2.TransportError as error:
             raise no_answer(request, error) from error
         except TooLargeError:

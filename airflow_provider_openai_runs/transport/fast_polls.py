@@ -78,7 +78,7 @@ class FastPolls:
         through_proxy = (url.scheme in proxies or "all" in proxies) and not proxy_bypass(url.host)
         return client.workload_identity is None and url.scheme in {"http", "https"} and not through_proxy
 
-    async def get(self, request: ApiRequest[Any], *, within: float, connect_within: float) -> WholeReply:
+    async def send(self, request: ApiRequest[Any], *, within: float, connect_within: float) -> WholeReply:
         """
         Send a GET request without a query of its own, or a cancel, which has no body.
 
@@ -90,20 +90,20 @@ class FastPolls:
         """
         try:
             async with asyncio.timeout(within):
-                template = await self._templates.get(request.headers)
+                template = await self._templates.get(request.method, request.headers)
                 reply = await self._send(request, template, connect_within)
                 if reply.status in _ACCESS_DENIED:
-                    fresh = await self._templates.after_denial(request.headers, template)
+                    fresh = await self._templates.after_denial(request.method, request.headers, template)
                     reply = reply if fresh is None else await self._send(request, fresh, connect_within)
                 return reply
         except TimeoutError:
-            self._drop_pool()
+            self._drop_pool(self._pool)
             raise not_in_time(within) from None
 
     async def close(self) -> None:
         """Close the connections; no poll may be under way."""
         self._templates.close()
-        self._drop_pool()
+        self._drop_pool(self._pool)
         await self._closings.settle(within=_CLOSE_SECONDS)
 
     async def _send(self, request: ApiRequest[Any], template: Template, connect_within: float) -> WholeReply:
@@ -118,8 +118,8 @@ class FastPolls:
     async def _send_once(
         self, request: ApiRequest[Any], template: Template, connect_within: float
     ) -> WholeReply:
-        self._pool = self._pool or _Pool(self._tls, self._closings)
-        async with self._pool as session:
+        pool = self._pool = self._pool or _Pool(self._tls, self._closings)
+        async with pool as session:
             # Errors are made anew, without a cause: some hold the URL, and with it what stands in its query.
             try:
                 return await _read(session, request, template, connect_within)
@@ -132,19 +132,20 @@ class FastPolls:
             except aiohttp.InvalidURL:
                 raise httpx2.UnsupportedProtocol("the connection's host is no URL") from None
             except aiohttp.ClientResponseError as error:
-                self._drop_pool()
+                self._drop_pool(pool)
                 raise httpx2.RemoteProtocolError(error.message) from None
             except (aiohttp.ClientError, OSError) as error:
-                self._drop_pool()
+                self._drop_pool(pool)
                 raise httpx2.ReadError(str(error) or type(error).__name__) from None
 
-    def _drop_pool(self) -> None:
+    def _drop_pool(self, pool: _Pool | None) -> None:
         """
-        Let no further poll use the connections that there are.
+        Let no further poll use the connections of a pool.
 
         What broke one of them may have broken all that are idle, and the next polls should not find out.
         """
-        pool, self._pool = self._pool, None
+        if self._pool is pool:
+            self._pool = None
         if pool is not None:
             pool.retire()
 

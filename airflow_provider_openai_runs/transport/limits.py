@@ -19,6 +19,7 @@ import openai
 from airflow_provider_openai_runs.transport import time_limit
 from airflow_provider_openai_runs.transport.codings import ACCEPT_ENCODING, Unpacker, unpackers_of
 from airflow_provider_openai_runs.transport.heads import HEAD_BYTES, says_ended
+from airflow_provider_openai_runs.transport.leaving import watch
 from airflow_provider_openai_runs.transport.long_strings import LongStrings
 
 #: Bytes, unpacked; a reply larger than this is a run that has ended, or none.
@@ -89,6 +90,7 @@ def _ask(request: httpx2.Request) -> None:
 
 async def _aask(request: httpx2.Request) -> None:
     _ask(request)
+    watch(request)
 
 
 def _bound(response: httpx2.Response) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How the SDK would write a GET request, with a hole where its path was.
+How the SDK would write a request without a body, with a hole where its path was.
 
 The SDK is asked once in ten seconds; the polls in between repeat its headers, host and query for other paths.
 So keys, key providers, default headers and queries count as they do for the SDK's own requests.
@@ -56,7 +56,7 @@ class Template:
 
 class RequestTemplates:
     """
-    The templates of one client of the SDK, one for each set of headers that requests add.
+    The templates of one client of the SDK, one for each method and set of headers that requests add.
 
     :param client: is copied, with a transport that sends nothing.
     :ivar writer: the copy.
@@ -65,35 +65,38 @@ class RequestTemplates:
     def __init__(self, client: openai.AsyncOpenAI) -> None:
         capturing = httpx2.AsyncClient(transport=CapturingTransport(), trust_env=False)
         self.writer = client.with_options(http_client=capturing, max_retries=0)
-        self._written: dict[tuple[tuple[str, str], ...], asyncio.Task[Template]] = {}
+        self._written: dict[tuple[str, tuple[tuple[str, str], ...]], asyncio.Task[Template]] = {}
 
-    async def get(self, headers: Mapping[str, str]) -> Template:
+    async def get(self, method: str, headers: Mapping[str, str]) -> Template:
         """
         Return a template that is not too old.
 
+        :param method: GET or POST.
         :raises openai.OpenAIError: if there is no key just now.
         :raises httpx2.LocalProtocolError: if a header cannot be written.
         """
-        added = tuple(headers.items())
-        writing = self._written.get(added)
+        key = method, tuple(headers.items())
+        writing = self._written.get(key)
         if writing is None or (writing.done() and not _is_fresh(writing)):
-            writing = self._written[added] = asyncio.create_task(self._write(headers))
+            writing = self._written[key] = asyncio.create_task(self._write(method, headers))
         # One poll whose time is over must not end it for the others.
         return await asyncio.shield(writing)
 
-    async def after_denial(self, headers: Mapping[str, str], denied: Template) -> Template | None:
+    async def after_denial(
+        self, method: str, headers: Mapping[str, str], denied: Template
+    ) -> Template | None:
         """
         Return another template after a server has refused the key of one; None if the key is the same.
 
         However many polls are refused, the key is asked for once more, not once for each of them.
         """
-        added = tuple(headers.items())
-        writing = self._written.get(added)
+        key = method, tuple(headers.items())
+        writing = self._written.get(key)
         if writing is not None and writing.done() and _is_fresh(writing) and writing.result() is denied:
             if denied.is_confirmed:
                 return None
-            self._written[added] = asyncio.create_task(self._write(headers, instead_of=denied))
-        found = await self.get(headers)
+            self._written[key] = asyncio.create_task(self._write(method, headers, instead_of=denied))
+        found = await self.get(method, headers)
         return None if found.headers == denied.headers else found
 
     def close(self) -> None:
@@ -101,11 +104,12 @@ class RequestTemplates:
         for writing in self._written.values():
             writing.cancel()
 
-    async def _write(self, headers: Mapping[str, str], *, instead_of: Template | None = None) -> Template:
+    async def _write(
+        self, method: str, headers: Mapping[str, str], *, instead_of: Template | None = None
+    ) -> Template:
         written_at = time.monotonic()
-        captured = await self.writer.get(
-            f"/{_ANY_PATH}", cast_to=httpx2.Response, options={"headers": dict(headers)}
-        )
+        write = self.writer.get if method == "GET" else self.writer.post
+        captured = await write(f"/{_ANY_PATH}", cast_to=httpx2.Response, options={"headers": dict(headers)})
         request = captured.request
         # Credentials in the URL have become a header by now.
         url = str(request.url.copy_with(username=None, password=None))

@@ -24,6 +24,7 @@ from airflow_provider_openai_runs.transport.failures import (
     no_answer,
     unreadable,
 )
+from airflow_provider_openai_runs.transport.leaving import leaving
 from airflow_provider_openai_runs.transport.limits import reading
 from airflow_provider_openai_runs.transport.secrets import Redact, redact_errors, redact_of
 from airflow_provider_openai_runs.transport.time_limit import not_in_time
@@ -74,7 +75,7 @@ async def asend(client: openai.AsyncOpenAI, request: ApiRequest[T]) -> T:
     redact, request = redact_of(client), bounded(request, client)
     with failing(request, redact):
         try:
-            with reading(head_is_enough=request.head_is_enough):
+            with reading(head_is_enough=request.head_is_enough), leaving(by=request.leave_by):
                 async with asyncio.timeout(seconds_of(request)[0]):
                     response = await _asend(client, request)
         except TimeoutError:

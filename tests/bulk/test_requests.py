@@ -65,7 +65,7 @@ def test_a_create_that_a_suspended_machine_holds_up_does_not_leave(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, client = Suspended(), cast("Any", None)
-    monkeypatch.setattr("airflow_provider_openai_runs.transport.async_client.time", clock)
+    monkeypatch.setattr("airflow_provider_openai_runs.transport.leaving.time", clock)
 
     class HeldUp:
         async def send(self, request: Any) -> Any:

@@ -248,3 +248,14 @@ def test_execution_timeout_right_after_the_create_was_answered_cancels_the_run(
     operator.on_kill()
 
     assert scene.simulator.active() == []
+
+
+def test_a_kill_that_comes_before_anything_else_keeps_the_create_from_being_sent(
+    scene: Scene, create: Make
+) -> None:
+    """Airflow takes signals from before it renders the templates on."""
+    operator = create()
+    operator.on_kill()
+    with pytest.raises(OpenAIRunError, match="was killed"):
+        operator.execute(scene.kept)
+    assert scene.creates() == 0

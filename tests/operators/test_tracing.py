@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ import pytest
 import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from airflow_provider_openai_runs import tracing
 from airflow_provider_openai_runs.exceptions import OpenAIRunError
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.support.scene import Make, Scene
 
@@ -184,3 +187,39 @@ def test_where_tracing_is_off_a_span_records_nothing(scene: Scene, respond: Make
     assert scene.run(respond())["status"] == "completed"
     with tracing.creating(respond().build_request()) as span:
         assert not span._span.is_recording()
+
+
+@pytest.mark.parametrize("when", ["start", "end"])
+def test_tracing_that_fails_costs_no_run(
+    scene: Scene, create: Make, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    broken = SpanProcessor()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no collector")
+
+    monkeypatch.setattr(broken, f"on_{when}", fail)
+    provider.add_span_processor(broken)
+    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("airflow_provider_openai_runs"))
+    scene.simulator.script(AT_ONCE)
+
+    assert scene.run(create())["status"] == "completed"
+    assert scene.creates() == 1
+
+
+def test_an_input_that_is_no_message_can_be_captured(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(tracing.CAPTURE, "true")
+    with tracing.creating(RunRequest(kind="response", body={"model": "m", "input": ["Why?", 1]})) as span:
+        del span
+    assert b"Why?" in b"".join(collector.bodies)
+
+
+def test_a_wait_that_moves_to_another_triggerer_is_no_error(collector: Collector) -> None:
+    ref = RunRef(kind="response", id="resp_1", conn_id="openai_default")
+    with pytest.raises(asyncio.CancelledError), tracing.waiting(ref):
+        raise asyncio.CancelledError
+    (span,) = collector.spans
+    assert "error.type" not in span

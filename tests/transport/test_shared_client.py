@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import pytest
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import WaitLimits
+from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
 from airflow_provider_openai_runs.transport import api_key, fast_polls, shared_client
@@ -361,3 +363,56 @@ def test_a_key_that_does_not_come_is_a_call_that_was_not_sent(
             return caught.value
 
     assert asyncio.run(first()).failure.kind == "not_sent"
+
+
+def test_a_create_whose_key_comes_too_late_does_not_leave(
+    openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late_keys = ModuleType("late_keys")
+    leave_by = time.time() + 0.5
+
+    def token() -> str:
+        while time.time() < leave_by:
+            time.sleep(0.05)
+        return "sk-late"
+
+    monkeypatch.setattr(late_keys, "token", token, raising=False)
+    monkeypatch.setitem(sys.modules, "late_keys", late_keys)
+    where = {**openai_runs_simulator.connection, "extra": {"api_key_provider": "late_keys.token"}}
+    monkeypatch.setenv("AIRFLOW_CONN_LATE_KEYS", json.dumps(where))
+    body = {"model": "m", "input": "Why?", "background": True}
+    create = wire_of(RunKind.RESPONSE).create(
+        RunRequest(kind=RunKind.RESPONSE, body=body), token="t", conn_id="late_keys"
+    )
+
+    async def send(by: float | None) -> Any:
+        async with shared_client.shared(OpenAIRunsHook("late_keys")) as client:
+            return await client.send(replace(create, leave_by=by))
+
+    with pytest.raises(ApiRequestFailed) as caught:
+        asyncio.run(send(leave_by))
+    assert caught.value.failure.kind == "not_sent"
+    assert openai_runs_simulator.runs() == []
+    asyncio.run(send(time.time() + 60))
+    assert len(openai_runs_simulator.runs()) == 1
+
+
+def test_a_cancel_has_the_headers_of_the_sdk(
+    ref: RunRef, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some servers refuse a POST that says another type of content."""
+
+    async def cancel() -> None:
+        async with shared_client.shared(OpenAIRunsHook("openai_default")) as client:
+            await client.send(wire_of(ref.kind).cancel(ref))
+
+    asyncio.run(cancel())
+    monkeypatch.setattr(FastPolls, "can_serve", staticmethod(lambda _client: False))
+    asyncio.run(cancel())
+    fast, sdk = ({**sent.headers} for sent in openai_runs_simulator.requests if sent.path.endswith("/cancel"))
+    assert fast["content-type"] == "application/json"
+    assert {name for name in fast.keys() | sdk.keys() if fast.get(name) != sdk.get(name)} <= {
+        "host",
+        "x-stainless-read-timeout",
+        "accept-encoding",
+    }
