@@ -122,7 +122,7 @@ class ToolCallRound:
     def _check_ceiling(self, run: Run, tracked: TrackedRun) -> None:
         """Give up before a function is called, or a person asked, for an answer that may not be sent."""
         try:
-            self.parts.ledger.check_answer(run)
+            self.parts.ledger.check_answer(run, tracked.rounds)
         except OpenAIRunError as error:
             raise self._given_up(run, error, tracked) from None
 

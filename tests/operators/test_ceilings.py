@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_openai_runs.exceptions import CeilingReachedError, RunFailedError, RunRequestError
+from airflow_provider_openai_runs.exceptions import (
+    CeilingReachedError,
+    OpenAIRunError,
+    RunFailedError,
+    RunRequestError,
+)
 from airflow_provider_openai_runs.operators import (
     CreateResponseOperator,
     CreateRunOperator,
@@ -134,6 +139,29 @@ def test_an_answer_to_calls_that_may_pass_the_ceiling_is_not_sent_and_no_functio
     assert answers - len(CALLED) in {0, 1}  # of responses, the first is created in the same way
     assert scene.simulator.active() == []
     assert scene.kept["ti"].xcoms["return_value"]["tool_calls"]
+
+
+def test_an_answer_that_is_sent_again_takes_nothing_twice(scene: Scene, run_on: Make) -> None:
+    call = FunctionCall(name="weather", arguments={"city": "Oslo"})
+    scene.simulator.script(
+        Scenario(queued=0, in_progress=0.02, function_calls=[(call,)], usage=(200, 50), times=None)
+    )
+    operator = run_on(
+        functions=[weather], max_total_tokens=2000, max_completion_tokens=300, timeouts={"create": 5}
+    )
+    # It asks for more time than an attempt has, so each sends one answer.
+    busy = Fault(method="POST", path="submit_tool_outputs$", status=429, retry_after=60, times=5)
+    scene.simulator.fault(busy)
+    context, reserved = scene.context_of(scene.store, max_tries=9), set()
+    for _ in range(5):
+        with pytest.raises(OpenAIRunError, match="429"):
+            scene.run(operator, context)
+        reserved.add(scene.store.record["spending"]["open"][0]["tokens"])
+        context = scene.retry(context)
+
+    assert len(reserved) == 1
+    assert scene.run(operator, context)["status"] == "completed"
+    assert len(scene.simulator.runs()) == 1
 
 
 def test_a_run_that_is_adopted_takes_nothing_twice(scene: Scene, bounded: Make) -> None:
