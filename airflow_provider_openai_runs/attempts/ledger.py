@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.runs.ceiling import Amount, Ceiling, estimate, output_ceiling, prompt_bound
-from airflow_provider_openai_runs.runs.errors import CeilingReachedError, RunRequestError
+from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.prices import Prices, Tariff
@@ -72,6 +72,7 @@ class Ledger:
 
         :param rounds: those that were answered before.
         :raises CeilingReachedError: if it would.
+        :raises OpenAIRunError: if nobody can say what it costs; a retry may.
         """
         if not self.ceiling.is_set:
             return
@@ -106,7 +107,7 @@ class Ledger:
         """Return what the answer to calls may take: the model reads again what it has read and written."""
         entry = self.store.spending.open_run(run.ref) or OpenRun(token="")
         entry, more = entry.with_round(rounds.key, prompt_bound(outputs))
-        return entry, self._reserve(run.ref.conn_id, prompt=more, completion=0)
+        return entry, self._reserve_answer(run, prompt=more, completion=0)
 
     def _next_run(self, run: Run, outputs: Mapping[str, Answer]) -> Amount:
         """Return what the run may take that answers calls: its model reads all of the run before, too."""
@@ -114,7 +115,17 @@ class Ledger:
         known = run.usage is not None and run.usage.is_known
         read = run.usage.total_tokens if run.usage and known else entry.reserved.tokens if entry else 0
         prompt = read + prompt_bound(outputs) + self._prompt(self.request)
-        return self._reserve(run.ref.conn_id, prompt=prompt)
+        return self._reserve_answer(run, prompt=prompt)
+
+    def _reserve_answer(self, run: Run, *, prompt: int, completion: int | None = None) -> Amount:
+        """Return what is to be reserved for an answer to calls; without a price, the run goes on waiting."""
+        try:
+            return self._reserve(run.ref.conn_id, prompt=prompt, completion=completion)
+        except CeilingReachedError:
+            raise
+        except OpenAIRunError as error:
+            waits = f"{run.ref.subject} goes on waiting for the answer to its calls."
+            raise error.saying(f"{error} {waits} Fix that; a retry then answers.", retryable=True) from None
 
     def _reserve(self, conn_id: str, *, prompt: int, completion: int | None = None) -> Amount:
         """Return what is to be reserved; nothing where there is no ceiling."""

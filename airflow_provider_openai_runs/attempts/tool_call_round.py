@@ -123,7 +123,7 @@ class ToolCallRound:
         """Give up before a function is called, or a person asked, for an answer that may not be sent."""
         try:
             self.parts.ledger.check_answer(run, tracked.rounds)
-        except OpenAIRunError as error:
+        except CeilingReachedError as error:
             raise self._given_up(run, error, tracked) from None
 
     def _not_sent(self, sent: NotSent, answers: Answers, tracked: TrackedRun) -> OpenAIRunError:
