@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.runs.ceiling import Amount, Ceiling, estimate, output_ceiling, prompt_bound
-from airflow_provider_openai_runs.runs.errors import CeilingReachedError, RunRequestError
+from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.prices import Prices, Tariff
 from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.spending import OpenRun, Spending
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
@@ -65,15 +66,21 @@ class Ledger:
         reserved = self._reserve(conn_id, prompt=prompt)
         self._opened(token, reserved, context=prompt + self._completion if reserved.tokens else 0)
 
-    def check_answer(self, run: Run) -> None:
+    def check_answer(self, run: Run, rounds: Rounds) -> None:
         """
         Refuse an answer to calls that would pass a ceiling, before a function is called for it.
 
+        :param rounds: those that were answered before.
         :raises CeilingReachedError: if it would.
+        :raises OpenAIRunError: if nobody can say what it costs; a retry may.
         """
-        if self.ceiling.is_set:
-            self.settle(run)  # of a response that has ended with calls, the tokens are known
-            self._answer(run, {})
+        if not self.ceiling.is_set:
+            return
+        self.settle(run)  # of a response that has ended with calls, the tokens are known
+        if wire_of(run.ref.kind).answers_in_place:
+            self._further_round(run, {}, rounds.after(run, (), in_place=True, now=0.0))
+        else:
+            self._next_run(run, {})
 
     def open_answer(self, token: str, run: Run, outputs: Mapping[str, Answer]) -> None:
         """
@@ -81,28 +88,44 @@ class Ledger:
 
         :raises CeilingReachedError: if it would pass a ceiling.
         """
-        self._opened(token, self._answer(run, outputs)[0])
+        self._opened(token, self._next_run(run, outputs))
 
-    def extend(self, run: Run, outputs: Mapping[str, Answer]) -> None:
+    def extend(self, run: Run, outputs: Mapping[str, Answer], rounds: Rounds) -> None:
         """
-        Reserve more for a run that goes on itself once its calls are answered.
+        Reserve more for a run that goes on itself once its calls are answered, however often that is sent.
 
+        :param rounds: those that are answered with it.
         :raises CeilingReachedError: if it would pass a ceiling.
         """
         if self.ceiling.is_set:
-            more, context = self._answer(run, outputs)
-            self.store.spend(self.store.spending.of(self.generation).extended(run.ref, more, context=context))
+            entry, more = self._further_round(run, outputs, rounds)
+            self.store.spend(self.store.spending.of(self.generation).extended(entry, more))
 
-    def _answer(self, run: Run, outputs: Mapping[str, Answer]) -> tuple[Amount, int]:
+    def _further_round(
+        self, run: Run, outputs: Mapping[str, Answer], rounds: Rounds
+    ) -> tuple[OpenRun, Amount]:
         """Return what the answer to calls may take: the model reads again what it has read and written."""
+        entry = self.store.spending.open_run(run.ref) or OpenRun(token="")
+        entry, more = entry.with_round(rounds.key, prompt_bound(outputs))
+        return entry, self._reserve_answer(run, prompt=more, completion=0)
+
+    def _next_run(self, run: Run, outputs: Mapping[str, Answer]) -> Amount:
+        """Return what the run may take that answers calls: its model reads all of the run before, too."""
         entry = self.store.spending.open_run(run.ref)
-        if wire_of(run.ref.kind).answers_in_place:
-            context = (entry.context if entry else 0) + prompt_bound(outputs)
-            return self._reserve(run.ref.conn_id, prompt=context, completion=0), context
         known = run.usage is not None and run.usage.is_known
         read = run.usage.total_tokens if run.usage and known else entry.reserved.tokens if entry else 0
-        context = read + prompt_bound(outputs)
-        return self._reserve(run.ref.conn_id, prompt=context + self._prompt(self.request)), context
+        prompt = read + prompt_bound(outputs) + self._prompt(self.request)
+        return self._reserve_answer(run, prompt=prompt)
+
+    def _reserve_answer(self, run: Run, *, prompt: int, completion: int | None = None) -> Amount:
+        """Return what is to be reserved for an answer to calls; without a price, the run goes on waiting."""
+        try:
+            return self._reserve(run.ref.conn_id, prompt=prompt, completion=completion)
+        except CeilingReachedError:
+            raise
+        except OpenAIRunError as error:
+            waits = f"{run.ref.subject} goes on waiting for the answer to its calls."
+            raise error.saying(f"{error} {waits} Fix that; a retry then answers.", retryable=True) from None
 
     def _reserve(self, conn_id: str, *, prompt: int, completion: int | None = None) -> Amount:
         """Return what is to be reserved; nothing where there is no ceiling."""

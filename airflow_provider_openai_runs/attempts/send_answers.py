@@ -98,7 +98,7 @@ class AnswerSender:
     def _reserve(self, answers: Answers) -> None:
         """Write down what the answer may take, where there is a ceiling, before it is sent."""
         store = self.creator.store
-        self.creator.ledger.extend(answers.run, answers.outputs)
+        self.creator.ledger.extend(answers.run, answers.outputs, answers.rounds)
         if store.is_behind:
             store.save(store.current())
 

@@ -122,8 +122,8 @@ class ToolCallRound:
     def _check_ceiling(self, run: Run, tracked: TrackedRun) -> None:
         """Give up before a function is called, or a person asked, for an answer that may not be sent."""
         try:
-            self.parts.ledger.check_answer(run)
-        except OpenAIRunError as error:
+            self.parts.ledger.check_answer(run, tracked.rounds)
+        except CeilingReachedError as error:
             raise self._given_up(run, error, tracked) from None
 
     def _not_sent(self, sent: NotSent, answers: Answers, tracked: TrackedRun) -> OpenAIRunError:

@@ -49,6 +49,11 @@ class Rounds:
             return Rounds(answered=answered, errors=tuple(errors), earlier=(*self.earlier, run.ref))
         return Rounds(answered=answered, errors=tuple(errors), calls=_hash(run.tool_calls), answered_at=now)
 
+    @property
+    def key(self) -> str:
+        """What names the last round of a run that goes on itself; a count may be stored too late for it."""
+        return f"{self.answered}/{self.calls}"
+
     def just_answered(self, run: Run, *, now: float) -> bool:
         """Whether the run waits for calls whose answer its server has taken, and does not show yet."""
         return now < self.answered_at + NOT_FOUND_GRACE and self.calls == _hash(run.tool_calls)

@@ -41,6 +41,8 @@ class OpenRun:
     :param is_silent: it has ended, and its server tells no tokens.
     :param reserved: what it may take at most; kept, if it tells none.
     :param context: of a run that goes on itself: what its model may read again once calls are answered.
+    :param round_key: of a run that goes on itself: its last round that something is reserved for.
+    :param outputs: what the answer of that round adds to ``context``.
     """
 
     token: str
@@ -48,6 +50,21 @@ class OpenRun:
     is_silent: bool = False
     reserved: Amount = field(default_factory=Amount)
     context: int = 0
+    round_key: str = ""
+    outputs: int = 0
+
+    def with_round(self, key: str, outputs: int) -> tuple[OpenRun, int]:
+        """
+        Return the entry once the calls of a round are answered, and how much its model reads more by that.
+
+        :param key: of the round; where it is sent again, only what is new counts.
+        :param outputs: how many tokens the answer has at most.
+        """
+        before = self.outputs if self.round_key == key else 0
+        outputs = max(outputs, before)
+        context = self.context - before + outputs
+        more = outputs - before if self.round_key == key else context
+        return replace(self, context=context, round_key=key, outputs=outputs), more
 
     def is_run(self, ref: RunRef) -> bool:
         """Tell whether it is that run; a ref may have learned its conversation meanwhile."""
@@ -61,6 +78,8 @@ class OpenRun:
             "silent": self.is_silent,
             **_amount_to_json(self.reserved),
             "context": self.context,
+            "round": self.round_key,
+            "outputs": self.outputs,
         }
         return {name: value for name, value in values.items() if value}
 
@@ -122,17 +141,12 @@ class Spending:
         run = OpenRun(token=token, reserved=reserved or Amount(), context=context)
         return replace(self, open=(*self.released(token).open, run))
 
-    def extended(self, ref: RunRef, reserved: Amount, *, context: int) -> Spending:
+    def extended(self, entry: OpenRun, reserved: Amount) -> Spending:
         """Reserve more for a run whose calls are about to be answered, and which then goes on itself."""
-        return replace(
-            self,
-            open=tuple(
-                replace(run, reserved=run.reserved.plus(reserved), context=context)
-                if run.is_run(ref)
-                else run
-                for run in self.open
-            ),
-        )
+        if entry.ref is None:
+            return self
+        more = replace(entry, reserved=entry.reserved.plus(reserved))
+        return replace(self, open=tuple(more if run.is_run(entry.ref) else run for run in self.open))
 
     def open_run(self, ref: RunRef) -> OpenRun | None:
         """Return the entry of a run."""
@@ -228,6 +242,8 @@ def _readable(entries: list[object]) -> Iterator[OpenRun]:
                 is_silent=bool(entry.get("silent")),
                 reserved=_amount_from_json(entry),
                 context=entry["context"] if is_count(entry.get("context")) else 0,
+                round_key=str(entry.get("round") or ""),
+                outputs=entry["outputs"] if is_count(entry.get("outputs")) else 0,
             )
 
 

@@ -20,6 +20,7 @@ from airflow_provider_openai_runs.runs.errors import CeilingReachedError
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.usage import Usage
 from tests.support.scene import FakeStore
@@ -33,7 +34,15 @@ KINDS = {
 CEILINGS = [Ceiling(tokens=450), Ceiling(cost=PRICES.by_pattern["m"].at_most(prompt=300, completion=120))]
 events = st.lists(
     st.tuples(
-        st.sampled_from([*["creates", "answers", "answers", "ends"] * 2, "is_silent", "dies", "is_refused"]),
+        st.sampled_from(
+            [
+                *["creates", "answers", "answers", "ends"] * 2,
+                "is_sent_in_vain",
+                "is_silent",
+                "dies",
+                "is_refused",
+            ]
+        ),
         st.integers(min_value=0, max_value=MAX),
     ),
     min_size=1,
@@ -56,6 +65,7 @@ class Bill:
     run: Run | None = None
     written: int = 0
     read: int = 0
+    rounds: int = 0
     numbers: Any = field(default_factory=itertools.count)
     log: Any = field(default_factory=logging.getLogger)
 
@@ -99,14 +109,13 @@ class Bill:
         outputs = {"call": "x" * written}
         if self.kind == RunKind.RESPONSE:
             self.run = self.at_its_end(RunStatus.COMPLETED)
-            self.ledger.check_answer(self.run)
+            self.ledger.check_answer(self.run, Rounds())
             read = self.read + prompt_bound(self.request.body) + written
             self.ledger.settle(self.run)
             self.begins(written, read=read, outputs=outputs)
             return
-        self.ledger.check_answer(self.run)
-        self.ledger.extend(self.run, outputs)
-        self.is_stored()
+        self.reserves(outputs)
+        self.rounds += 1
         more = min(written, MAX - self.written)  # the ceiling is that of the whole run
         self.written += more
         last = self.tokens.pop()
@@ -115,6 +124,23 @@ class Bill:
         self.tokens.append(
             Usage(prompt_tokens=read, completion_tokens=self.written, total_tokens=read + self.written)
         )
+
+    def reserves(self, outputs: dict[str, str]) -> None:
+        assert self.run is not None
+        before = Rounds(answered=self.rounds)
+        self.ledger.check_answer(self.run, before)
+        self.ledger.extend(self.run, outputs, before.after(self.run, (), in_place=True, now=0.0))
+        self.is_stored()
+
+    def is_sent_in_vain(self, written: int) -> None:
+        """An answer that a server has no room for takes nothing, and as much of the ceiling as once."""
+        if self.run is None or self.kind == RunKind.RESPONSE:
+            return
+        self.reserves({"call": "x" * written})
+        reserved = self.ledger.store.spending.reserved
+        self.dies(0)
+        self.reserves({"call": "x" * (written // 2)})
+        assert self.ledger.store.spending.reserved == reserved
 
     def ends(self, _: int) -> None:
         if self.run is not None:

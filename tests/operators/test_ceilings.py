@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_openai_runs.exceptions import CeilingReachedError, RunFailedError, RunRequestError
+from airflow_provider_openai_runs.exceptions import (
+    CeilingReachedError,
+    OpenAIRunError,
+    RunFailedError,
+    RunRequestError,
+)
 from airflow_provider_openai_runs.operators import (
     CreateResponseOperator,
     CreateRunOperator,
@@ -50,6 +55,12 @@ def bounded(create: Make) -> Callable[..., Any]:
         return create(**{"max_output_tokens" if is_response else "max_completion_tokens": 300, **arguments})
 
     return make
+
+
+def set_prices(scene: Scene, table: Any) -> None:
+    connection = json.loads(os.environ["AIRFLOW_CONN_OPENAI_DEFAULT"])
+    connection["extra"] = {"prices": table}
+    scene.monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", json.dumps(connection))
 
 
 def refused(scene: Scene, operator: Any, context: Any) -> str:
@@ -136,6 +147,29 @@ def test_an_answer_to_calls_that_may_pass_the_ceiling_is_not_sent_and_no_functio
     assert scene.kept["ti"].xcoms["return_value"]["tool_calls"]
 
 
+def test_an_answer_that_is_sent_again_takes_nothing_twice(scene: Scene, run_on: Make) -> None:
+    call = FunctionCall(name="weather", arguments={"city": "Oslo"})
+    scene.simulator.script(
+        Scenario(queued=0, in_progress=0.02, function_calls=[(call,)], usage=(200, 50), times=None)
+    )
+    operator = run_on(
+        functions=[weather], max_total_tokens=2000, max_completion_tokens=300, timeouts={"create": 5}
+    )
+    # It asks for more time than an attempt has, so each sends one answer.
+    busy = Fault(method="POST", path="submit_tool_outputs$", status=429, retry_after=60, times=5)
+    scene.simulator.fault(busy)
+    context, reserved = scene.context_of(scene.store, max_tries=9), set()
+    for _ in range(5):
+        with pytest.raises(OpenAIRunError, match="429"):
+            scene.run(operator, context)
+        reserved.add(scene.store.record["spending"]["open"][0]["tokens"])
+        context = scene.retry(context)
+
+    assert len(reserved) == 1
+    assert scene.run(operator, context)["status"] == "completed"
+    assert len(scene.simulator.runs()) == 1
+
+
 def test_a_run_that_is_adopted_takes_nothing_twice(scene: Scene, bounded: Make) -> None:
     scene.simulator.script(Scenario(queued=0, in_progress=500, usage=(40, 20)))
     operator = bounded(max_total_tokens=600, deferrable=True)
@@ -212,13 +246,44 @@ def test_a_ceiling_of_cost_needs_a_price(scene: Scene, respond: Make) -> None:
     assert scene.creates() == 0
 
 
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [("{", "prices='{': must be a JSON object"), ({"other": {"input": 1, "output": 1}}, "has no price for")],
+)
+def test_a_run_that_waits_for_an_answer_outlives_a_price_that_is_lost_meanwhile(
+    scene: Scene, bounded: Make, table: Any, named: str
+) -> None:
+    call = FunctionCall(name="weather", arguments={"city": "Oslo"})
+    scene.simulator.script(
+        Scenario(queued=0, in_progress=0.02, function_calls=[(call,)], usage=(200, 50), times=None)
+    )
+    good = {"gpt-4o*": {"input": 1, "output": 1}}
+    operator = bounded(model="gpt-4o", functions=[weather], max_cost="0.01", deferrable=True)
+    set_prices(scene, good)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(scene.kept)
+    event = scene.fire(deferred.value.trigger)
+    set_prices(scene, table)
+    with pytest.raises(OpenAIRunError, match="goes on waiting for the answer to its calls") as caught:
+        operator.execute_complete(scene.kept, event)
+    assert named in str(caught.value)
+    assert caught.value.retryable
+    assert CALLED == []
+    assert len(scene.simulator.runs()) == 1
+    assert not scene.store.record.get("ended_by_us")
+
+    set_prices(scene, good)
+    found = scene.run(operator, scene.retry(scene.kept))
+    assert found["status"] == "completed"
+    assert CALLED == ["Oslo"]
+    assert scene.creates() == (2 if found["ref"]["kind"] == "response" else 1)
+
+
 @pytest.mark.parametrize(("ceiling", "fits"), [(Decimal("10.5"), True), ("0.0001", False)])
 def test_a_ceiling_of_cost_is_kept_in_decimals(
     scene: Scene, respond: Make, ceiling: Any, *, fits: bool
 ) -> None:
-    connection = json.loads(os.environ["AIRFLOW_CONN_OPENAI_DEFAULT"])
-    connection["extra"] = {"prices": {"*": {"input": 3, "output": "12"}}}
-    scene.monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", json.dumps(connection))
+    set_prices(scene, {"*": {"input": 3, "output": "12"}})
     scene.simulator.script(GOOD)
     operator = respond(max_cost=ceiling, max_output_tokens=100)
     if fits:
