@@ -86,11 +86,6 @@ class Dispatcher:
         return 0 if self._is_stopped else max(0, self._limits.max_unrecorded - len(self._ready))
 
     @property
-    def active(self) -> int:
-        """How many runs may be active at the server."""
-        return len(self._open)
-
-    @property
     def is_settled(self) -> bool:
         """Whether nothing is under way or waits for a commit: the journal tells all that is known."""
         return not (self._ready or self._sendable or self._sending or self._pending or self._committing)
@@ -240,12 +235,6 @@ class Dispatcher:
         self._committing = events
         self._committed_at = now
         return events
-
-    def commit_is_due(self, now: float) -> float | None:
-        """Return in how many seconds ``to_commit`` may return something; None if nothing waits for it."""
-        if self._committing is not None or not (self._pending or self._ready):
-            return None
-        return 0.0 if self._is_stopped else max(0.0, self._committed_at + COMMIT_EVERY - now)
 
     @property
     def sending(self) -> frozenset[int]:

@@ -92,10 +92,10 @@ class ManyRuns:
                 failed=self.failed,
                 first_end_ago=None if first is None else now - first,
             )
+            if self._is_denied:
+                return "denied"  # also where none is left: nobody knows what has become of them
             if reason is not None:
                 return reason
-            if self._is_denied:
-                return "denied"
             if until is not None and now >= until:
                 return "time_is_over"
             await asyncio.sleep(_TICK)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _NO_STORE = (
     "There is no task state store here, so that a retry would pay for every item again. Nothing was sent."
 )
+#: After these a worker waits itself: the next trigger would only end the same way.
+_STAYS = frozenset({"died", "denied"})
 
 
 def session_of(operator: Any, context: Context) -> BulkSession:
@@ -81,7 +83,7 @@ def go_on(
     ends_at = resumed.get("attempt_deadline")
     step = session.run(
         attempt_deadline=float(ends_at) if isinstance(ends_at, (int, float)) else None,
-        may_defer=resumed.get("reason") != "died",
+        may_defer=resumed.get("reason") not in _STAYS,
     )
     if isinstance(step, Waits):
         _defer(operator, step)

@@ -159,9 +159,9 @@ def test_a_run_that_ended_with_its_create_keeps_its_slot_until_its_result_is_com
     assert [send.row.number for send in attempt.next(NOW) if isinstance(send, Send)] == [1]
     created = NewRun(row=1, id="resp_1", created_at=NOW)
     attempt.on_sent(1, created, now=NOW, headers={}, ended=_run(RunStatus.COMPLETED))
-    assert attempt._dispatcher.active == 2
+    assert len(attempt._dispatcher._open) == 2
     task.work(10)
-    assert attempt._dispatcher.active == 1
+    assert len(attempt._dispatcher._open) == 1
     assert attempt.items.state(1) is ItemState.SUCCEEDED
 
 
