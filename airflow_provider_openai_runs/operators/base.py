@@ -271,10 +271,10 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         from airflow_provider_openai_runs.operators.perform import perform  # noqa: PLC0415
 
         ti: Any = context["ti"]
-        may_own = resumes or bool(ti.try_number > 1)
+        may_own = resumes or getattr(ti, "try_number", 1) > 1
         with task_errors(self.log, run=lambda: (self._known_run, self.run_url)):
             with self._watching(context) if may_own else nullcontext():
-                settings = self._settings(may_own=may_own, retry_left=ti.try_number <= ti.max_tries)
+                settings = self._settings(may_own=may_own, ti=ti)
             attempt = self._begin(settings, context)
             with attempt.guard():
                 ends_with = step(attempt)
@@ -299,7 +299,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         del context
         return nullcontext()
 
-    def _settings(self, *, may_own: bool, retry_left: bool) -> CreateSettings:
+    def _settings(self, *, may_own: bool, ti: Any) -> CreateSettings:
         """
         Return the arguments of this attempt, rendered and checked.
 
@@ -320,7 +320,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         except Exception as error:
             # Of a decorator's function: anything. A retry may still answer the calls that the run waits for.
             unsendable = error
-            if not may_own or (retry_left and (self.functions or self.approve)):
+            if not may_own or (ti.try_number <= ti.max_tries and (self.functions or self.approve)):
                 raise
         what = type(unsendable).__name__
         is_shown = isinstance(unsendable, RunRequestError) or self.text_in_xcom != 0
