@@ -218,6 +218,7 @@ class Performance:
         """Print what it came to, and the Dag that was disturbed."""
         ids = {run["id"] for run in self._created} | {run["ref"]["id"] for run in self._results.values()}
         tokens = sum((run.get("usage") or {}).get("total_tokens") or 0 for run in self._results.values())
+        tokens += (self._classified.get("usage") or {}).get("total_tokens") or 0
         waited, worked = self._board.waiting_seconds, self._board.worker_seconds
         held = ", ".join(f"{one.task_id}: {one.promise}" for one in self._incidents if one.held)
         print(f"""
