@@ -21,7 +21,7 @@ CALLS = [
     {"name": "refund", "arguments": {"order_id": 1002, "cents": 2300, "reason": "broken"}},
 ]
 TWO_REFUNDS = {"when": "espresso cup", "in_progress": 0.2, "function_calls": [CALLS]}
-#: As long as it takes to look at the task while it waits.
+#: Long enough to find the task waiting.
 LONG = {"when": "Name three things", "in_progress": 600}
 
 

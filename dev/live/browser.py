@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A browser without a window, told what to do by the protocol of its own developer tools."""
+"""A browser without a window, driven by the protocol of its own developer tools."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Browser:
             self._loop = started.enter_context(asyncio.Runner())
             self._loop.run(self._connect(address))
             started.callback(lambda: self._loop.run(self._session.close()))
-            self._tell("Emulation.setDeviceMetricsOverride", **self._size)
+            self._command("Emulation.setDeviceMetricsOverride", **self._size)
             self._started = started.pop_all()
         return self
 
@@ -74,10 +74,10 @@ class Browser:
         self._session = aiohttp.ClientSession()
         self._socket = await self._session.ws_connect(address, max_msg_size=0)
 
-    def _tell(self, method: str, **parameters: Any) -> Any:
-        return self._loop.run(self._told(method, parameters))
+    def _command(self, method: str, **parameters: Any) -> Any:
+        return self._loop.run(self._send(method, parameters))
 
-    async def _told(self, method: str, parameters: dict[str, Any]) -> Any:
+    async def _send(self, method: str, parameters: dict[str, Any]) -> Any:
         self._count += 1
         await self._socket.send_json({"id": self._count, "method": method, "params": parameters})
         while (reply := await self._socket.receive_json(timeout=TIMEOUT)).get("id") != self._count:
@@ -88,11 +88,11 @@ class Browser:
 
     def set_cookie(self, address: str, name: str, value: str) -> None:
         """Have a cookie sent to an address."""
-        self._tell("Network.setCookie", url=address, name=name, value=value)
+        self._command("Network.setCookie", url=address, name=name, value=value)
 
     def open(self, url: str, *, showing: str) -> None:
         """Open a page, and wait until it shows a text."""
-        self._tell("Page.navigate", url=url)
+        self._command("Page.navigate", url=url)
         deadline = time.monotonic() + TIMEOUT
         while showing not in (text := str(self.evaluate("document.body ? document.body.innerText : ''"))):
             if time.monotonic() > deadline:
@@ -102,12 +102,12 @@ class Browser:
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of an expression in the page."""
-        found = self._tell("Runtime.evaluate", expression=expression, returnByValue=True)
+        found = self._command("Runtime.evaluate", expression=expression, returnByValue=True)
         return found["result"].get("value")
 
     def picture(self, path: Path) -> None:
         """Write what the page shows as a PNG."""
-        taken = self._tell("Page.captureScreenshot", format="png")
+        taken = self._command("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(taken["data"]))
 
 
