@@ -27,7 +27,7 @@ CELERY := .venv-celery/.installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types coverage docs demo airflow simulator demo-llm chaos-short chaos conformance steady \
+.PHONY: help setup test lint types coverage docs screenshots demo airflow simulator demo-llm chaos-short chaos conformance steady \
 	test-s3 test-matrix release-check address actionlint bench-short bench bench-live constraints constraints-next clean
 .SUFFIXES:
 
@@ -78,6 +78,9 @@ DOCS := .venv-docs/.installed
 docs: $(DOCS) ## Build the docs site into build/site; fails for a page or link that is not there
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
+
+screenshots: $(STAMP) ## Take the pictures of the docs anew, of a live Airflow (needs chromium; two minutes)
+	@$(RUN) dev.demo.screenshots
 
 $(DOCS): constraints/docs.txt
 	@echo "Installing mkdocs into .venv-docs"

@@ -97,6 +97,15 @@ def test_airflow_itself_takes_the_decision() -> None:
     assert found.retry_delay == MINUTE
 
 
+@pytest.mark.skipif(not hasattr(sdk, "ChainRetryPolicy"), reason="Airflow has it from 3.4 on")
+def test_in_a_chain_it_leaves_to_the_next_policy_what_is_not_its_own() -> None:
+    rules = [sdk.RetryRule(exception=OSError, action=sdk.RetryAction.FAIL)]
+    chain = sdk.ChainRetryPolicy([OpenAIRunRetryPolicy(), sdk.ExceptionRetryPolicy(rules=rules)])
+
+    assert chain.evaluate(OSError("not ours"), 1, 3).action.value == "fail"
+    assert chain.evaluate(RunCallError("429", retry_after=60), 1, 3).action.value == "reschedule"
+
+
 @pytest.mark.parametrize("timeout", [None, timedelta(hours=2)])
 def test_the_settings_survive_storage_and_what_an_older_version_stored_is_read(
     timeout: timedelta | None,

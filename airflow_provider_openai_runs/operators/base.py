@@ -299,6 +299,11 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         del context
         return nullcontext()
 
+    @property
+    def _takes_calls(self) -> bool:
+        """Whether the model may call what is no tool of the server's."""
+        return bool(self.functions or self.approve or self.on_tool_calls == "return")
+
     def _settings(self, *, may_own: bool, ti: Any) -> CreateSettings:
         """
         Return the arguments of this attempt, rendered and checked.
@@ -320,7 +325,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         except Exception as error:
             # Of a decorator's function: anything. A retry may still answer the calls that the run waits for.
             unsendable = error
-            if not may_own or (ti.try_number <= ti.max_tries and (self.functions or self.approve)):
+            if not may_own or (ti.try_number <= ti.max_tries and self._takes_calls):
                 raise
         what = type(unsendable).__name__
         is_shown = isinstance(unsendable, RunRequestError) or self.text_in_xcom != 0
@@ -335,7 +340,8 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         from airflow_provider_openai_runs.attempts.settings import CreateSettings  # noqa: PLC0415 # pydantic
 
         with revealed(self, self.template_fields):
-            unknown = self._settings_for(CreateSettings, self.request_of_resume())
+            request = replace(self.request_of_resume(), forgot_tools=self._takes_calls)
+            unknown = self._settings_for(CreateSettings, request)
         return replace(unknown, functions=(), approve=None, outputs={})
 
     def request_of_resume(self) -> RunRequest:
