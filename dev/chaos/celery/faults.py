@@ -134,8 +134,9 @@ def restart_database(signum: int, seconds: float) -> Fault:
     return fault(do)
 
 
-def restart_database_at_the_end(cluster: Cluster, trials: list[Trial]) -> None:
-    """Stop PostgreSQL when the first of the trials has been resumed and ended, while the others are."""
+def restart_database_twice(cluster: Cluster, trials: list[Trial]) -> None:
+    """Stop PostgreSQL while the trials wait, and when the first of them has been resumed and has ended."""
+    restart_database(signal.SIGINT, 8)(cluster, trials)
     while not any(trial.instance.get("state") == "success" for trial in trials) and not cluster.is_over:
         time.sleep(0.1)
     cast("CeleryCluster", cluster).stop_database(signal.SIGINT, 8)

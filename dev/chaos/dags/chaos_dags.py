@@ -13,6 +13,7 @@ from airflow.sdk import DAG, BaseOperator, Context
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from dev.chaos.ceiling_rows import CEILING, MAX_WRITTEN
+from dev.chaos.crowd_rows import CROWD, SIZE
 from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
 from dev.chaos.hostile_rows import INNOCENT, INNOCENTS
 from dev.chaos.hostile_server import PLACES
@@ -108,6 +109,16 @@ for waits in ("deferred", "worker"):
             thread_id="{{ dag_run.conf['thread'] }}",
             additional_instructions=PROMPT,
         )
+
+with DAG(CROWD, schedule=None, max_active_tasks=SIZE):
+    CreateResponseOperator.partial(
+        task_id="t",
+        model="gpt-6-luna",
+        metadata={"trial": CROWD},
+        completion_window=6000,
+        deferrable=True,
+        **RETRY,
+    ).expand(input=[f"{CROWD} {number}" for number in range(SIZE)])
 
 with DAG(INNOCENT, schedule=None, max_active_tasks=100):
     CreateResponseOperator.partial(
