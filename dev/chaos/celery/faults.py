@@ -207,11 +207,16 @@ def kill_worker_and_restore_xcom(cluster: Cluster, trials: list[Trial]) -> None:
 def install_older_version(cluster: Cluster, _: list[Trial]) -> None:
     """Restart whoever runs the package with the version from before the issue."""
     older = cluster.folder / "older"
+    extract_older_version(older)
+    _run_with(cluster, older, ROOT)
+
+
+def extract_older_version(folder: Path) -> None:
+    """Write the package into a folder, as it was before the issue."""
     git = ("git", "-C", str(ROOT), "archive", BEFORE_THE_ISSUE, "airflow_provider_openai_runs")
     packed = subprocess.run(git, check=True, capture_output=True).stdout  # noqa: S603 - our own
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(older, filter="data")
-    _run_with(cluster, older, ROOT)
+        archive.extractall(folder, filter="data")
 
 
 def upgrade(cluster: Cluster, trials: list[Trial]) -> None:
