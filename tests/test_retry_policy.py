@@ -90,6 +90,14 @@ def test_what_else_happens_is_retried_or_fails(error: BaseException, action: str
     assert decided(error).action.value == action
 
 
+def test_while_the_task_has_a_run_a_server_without_room_costs_a_retry(reschedules: bool) -> None:
+    del reschedules
+    ref = {"kind": "thread_run", "id": "run_1", "thread_id": "thread_1", "conn_id": "ai"}
+    refused = as_airflow(RunCallError("429", retry_after=60)).about(ref=ref)
+    assert (decided(refused).action.value, decided(refused).retry_delay) == ("retry", MINUTE)
+    assert decided(as_airflow(ThreadBusyError("busy")).about(ref=ref)).action.value == "default"
+
+
 def test_airflow_itself_takes_the_decision() -> None:
     found = decided(RunCallError("429", retry_after=60))
 

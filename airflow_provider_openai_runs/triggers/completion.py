@@ -17,7 +17,6 @@ from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
     EARLIEST_EVENT,
-    NOT_FOUND_GRACE,
     TRIGGER_ASK_SECONDS,
     TRIGGER_KILL_WAIT,
 )
@@ -183,7 +182,7 @@ class RunCompletionTrigger(BaseTrigger):
             self.log.info("%s: left alone, its task is %s", self.tracked.ref, state.name)
             return
         hook = await self._hook()
-        visible_by = (self.tracked.created_at or 0.0) + NOT_FOUND_GRACE
+        visible_by = self.tracked.visible_by(time.time())
         flow = flows.cancel(self.tracked.ref, wait=TRIGGER_KILL_WAIT, visible_by=visible_by)
         ended = await hook.arun_flow(flows.with_retries(flow, budget=TRIGGER_KILL_WAIT))
         fate = ended.raw_status or f"not cancelled ({ended.failure})"

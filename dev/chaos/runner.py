@@ -48,7 +48,7 @@ def prepare(cluster: Cluster, rows: Mapping[int, Row], *, number: int, seed: int
         trials: list[Trial] = []
         for again, kind, waits in (
             (again, kind, waits)
-            for again in range(min(number, row.at_most))
+            for again in range(row.number(number))
             for waits in row.waits
             for kind in row.kinds
         ):
@@ -67,9 +67,10 @@ def run(cluster: Cluster, groups: list[TrialGroup], *, at_a_time: int, until: fl
         yield from _independent([group for group in groups if not group.row.shares_fault], pool, until)
         for group in groups:
             if group.row.shares_fault:
-                for first in range(0, len(group.trials), at_a_time):
+                together = group.row.at_once or at_a_time
+                for first in range(0, len(group.trials), together):
                     if time.monotonic() < until:
-                        _sharing(cluster, group, group.trials[first : first + at_a_time], pool)
+                        _sharing(cluster, group, group.trials[first : first + together])
                 if group.ended:
                     yield group
     except BaseException:
@@ -92,8 +93,9 @@ def _independent(groups: list[TrialGroup], pool: ThreadPoolExecutor, until: floa
             yield group
 
 
-def _sharing(cluster: Cluster, group: TrialGroup, trials: list[Trial], pool: ThreadPoolExecutor) -> None:
+def _sharing(cluster: Cluster, group: TrialGroup, trials: list[Trial]) -> None:
     """Run some trials of a row whose fault they share."""
+    pool = ThreadPoolExecutor(len(trials))
     cluster.fault_has_begun.clear()
     if group.row.early_cluster_fault:
         group.row.early_cluster_fault(cluster, trials)
@@ -107,6 +109,7 @@ def _sharing(cluster: Cluster, group: TrialGroup, trials: list[Trial], pool: Thr
             trials[0].complaints.append(f"the shared fault: {type(error).__name__}: {error}")
     for future in futures:
         future.result()
+    pool.shutdown()
 
 
 def _wait_until_under_way(cluster: Cluster, trials: list[Trial]) -> None:

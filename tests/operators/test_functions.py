@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_openai_runs.exceptions import (
     LostCreateError,
+    RunCallError,
     RunExpiredError,
     RunRequestError,
     RunTimeoutError,
@@ -228,6 +230,21 @@ def test_the_log_names_the_calls_without_their_arguments(scene: Scene, create: M
 
     assert any("weather" in line for line in lines)
     assert not any("Secret Harbour" in line for line in lines)
+
+
+def test_the_error_of_a_refused_answer_names_the_run_and_that_of_a_refused_create_names_none(
+    scene: Scene, create: Make
+) -> None:
+    """By that the retry policy knows whether something paid for waits."""
+    scene.simulator.script(calls(call(city="Oslo")))
+    for skip, names_a_run in ((0, False), (1, True)):
+        busy = Fault(method="POST", path="/(runs|responses|submit_tool_outputs)$", status=429, retry_after=60)
+        scene.simulator.fault(replace(busy, skip=skip))
+        with pytest.raises(RunCallError, match="429") as raised:
+            scene.run(create(functions=[weather], timeouts={"create": 5}))
+
+        assert raised.value.retry_after == 60.0
+        assert (raised.value.ref is not None) is names_a_run
 
 
 # -- crashes -------------------------------------------------------------------------------------------------

@@ -134,8 +134,9 @@ def restart_database(signum: int, seconds: float) -> Fault:
     return fault(do)
 
 
-def restart_database_at_the_end(cluster: Cluster, trials: list[Trial]) -> None:
-    """Stop PostgreSQL when the first of the trials has been resumed and ended, while the others are."""
+def restart_database_twice(cluster: Cluster, trials: list[Trial]) -> None:
+    """Stop PostgreSQL while the trials wait, and when the first of them has been resumed and has ended."""
+    restart_database(signal.SIGINT, 8)(cluster, trials)
     while not any(trial.instance.get("state") == "success" for trial in trials) and not cluster.is_over:
         time.sleep(0.1)
     cast("CeleryCluster", cluster).stop_database(signal.SIGINT, 8)
@@ -206,11 +207,16 @@ def kill_worker_and_restore_xcom(cluster: Cluster, trials: list[Trial]) -> None:
 def install_older_version(cluster: Cluster, _: list[Trial]) -> None:
     """Restart whoever runs the package with the version from before the issue."""
     older = cluster.folder / "older"
+    extract_older_version(older)
+    _run_with(cluster, older, ROOT)
+
+
+def extract_older_version(folder: Path) -> None:
+    """Write the package into a folder, as it was before the issue."""
     git = ("git", "-C", str(ROOT), "archive", BEFORE_THE_ISSUE, "airflow_provider_openai_runs")
     packed = subprocess.run(git, check=True, capture_output=True).stdout  # noqa: S603 - our own
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(older, filter="data")
-    _run_with(cluster, older, ROOT)
+        archive.extractall(folder, filter="data")
 
 
 def upgrade(cluster: Cluster, trials: list[Trial]) -> None:
