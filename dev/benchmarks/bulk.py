@@ -231,10 +231,8 @@ def kill(asked: Asked) -> None:
         None,
     )
     print(f"killed when {_count_until(created, killed_at)} of {asked.items} were created, at {before:.0f}/s")
-    print(
-        f"paid again: {counts['twice']}; lost creates: {counts['created'] - figures['counts']['succeeded']}"
-    )
-    print(f"fates: {figures['counts']}; lines of failed.jsonl: {lost}")
+    print(f"paid again: {counts['twice']}; lost creates: {figures['counts']['lost']}, named: {named}")
+    print(f"fates: {figures['counts']}")
     back = "never" if rate_is_back is None else f"{rate_is_back:.1f} s after execute"
     print(f"80 % of the rate before: {back}; all done {figures['seconds']:.0f} s after execute")
 
