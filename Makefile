@@ -28,7 +28,8 @@ RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test lint types coverage docs screenshots demo airflow simulator demo-llm chaos-short chaos conformance steady \
-	test-s3 test-matrix release-check address actionlint bench-short bench bench-live constraints constraints-next clean
+	test-s3 test-matrix release-check address actionlint bench-short bench bench-live bench-bulk constraints constraints-next \
+	clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -194,6 +195,8 @@ bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on
 	@$(RUN) dev.benchmarks.triggerer
 	@$(RUN) dev.benchmarks.mapped
 
+bench-bulk: $(STAMP) ## A bulk task of 10,000 prompts, beside scripts and a mapped task (half an hour); ARGS=--short for a minute
+	@$(RUN) dev.benchmarks.bulk $(ARGS)
 
 ##@ Upkeep
 
