@@ -78,7 +78,7 @@ class _AskedByFunction(DecoratedOperator, BaseCreateOperator):
 
     def build_request(self) -> RunRequest:
         """Call the function, and check what it has returned."""
-        if not self._resumes or self._takes_calls:
+        if not self._resumes or self.takes_calls:
             for name, value in self._arguments().items():
                 setattr(self, name, value)
             self.check_arguments()
@@ -90,7 +90,9 @@ class _AskedByFunction(DecoratedOperator, BaseCreateOperator):
         return super()._perform(context, step, resumes=resumes)
 
     def _watching(self, context: Context) -> AbstractContextManager[None]:
-        return self._begin(self._settings_to_finish(), context).watching()
+        from airflow_provider_openai_runs.operators.rendered import settings_to_finish  # noqa: PLC0415 # pydantic
+
+        return self._begin(settings_to_finish(self), context).watching()
 
     def _call(self) -> Any:
         function, known = self.python_callable, {**self._context, **self.op_kwargs}
