@@ -181,6 +181,7 @@ class Preparation:
             now=time.time(),
             found=found,
             leaves_intents=leaves_intents,
+            cancels_at_deadline=settings.cancel_on_timeout,
         )
         return attempt
 
