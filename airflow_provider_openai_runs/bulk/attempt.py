@@ -34,13 +34,17 @@ from airflow_provider_openai_runs.bulk.events import (
     Retried,
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
-from airflow_provider_openai_runs.bulk.one_at_a_time import PAUSE_AFTER_FAILURE, OneAtATime
+from airflow_provider_openai_runs.bulk.one_at_a_time import OneAtATime
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.wanted_rows import WantedRows
-from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, PERMANENT_FAILURE_BUDGET
+from airflow_provider_openai_runs.runs.budgets import (
+    NOT_FOUND_GRACE,
+    PAUSE_AFTER_FAILURE,
+    PERMANENT_FAILURE_BUDGET,
+)
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.polling import Done

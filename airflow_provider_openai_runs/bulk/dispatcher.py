@@ -26,13 +26,8 @@ from airflow_provider_openai_runs.bulk.events import (
     Retried,
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.runs.budgets import COMMIT_EVERY, SEND_WITHIN
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
-
-#: How long a committed intent lets its create be sent. A later attempt waits as long before it calls the
-#: intents of an earlier one lost.
-SEND_WITHIN = 5.0
-#: Between two commits; each is a write to storage and one to Airflow.
-COMMIT_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

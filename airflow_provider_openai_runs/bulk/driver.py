@@ -27,9 +27,16 @@ from airflow_provider_openai_runs.bulk.commands import (
     StopReason,
     WritePart,
 )
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.events import Created, Event, NewRun
-from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT
+from airflow_provider_openai_runs.runs.budgets import (
+    BULK_KILL_ASK_SECONDS,
+    BULK_KILL_SECONDS,
+    CANCEL_WAIT,
+    DEFERS_AFTER,
+    FENCE_EVERY,
+    PROGRESS_EVERY,
+    SEND_WITHIN,
+)
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
@@ -38,14 +45,6 @@ from airflow_provider_openai_runs.runs.text import message_text
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-#: Between two questions for the task's state while creates are sent: a mark does not stop a writer.
-FENCE_EVERY = 5.0
-#: Airflow sends SIGKILL 5 s after SIGTERM.
-KILL_SECONDS = 4.5
-#: Of these, how long Airflow is asked whether the task goes on.
-KILL_ASK_SECONDS = 1.5
-#: A worker that has had nothing to do but to wait for so long hands the wait over: that costs about 12 s.
-DEFERS_AFTER = 60.0
 _RUNNING = "running"
 #: As which an attempt ends what is active, where nobody goes on with it.
 _REASONS = {
@@ -53,8 +52,6 @@ _REASONS = {
     Cause.TIMED_OUT: StopReason.TIMED_OUT,
     Cause.FAILED: StopReason.FAILED,
 }
-#: Between two lines of progress.
-PROGRESS_EVERY = 30.0
 
 
 class DriveEnd(StrEnum):
@@ -142,7 +139,7 @@ class BulkDriver:
 
     def end_early(self, cause: Cause, *, may_retry: bool = True) -> None:
         """Create nothing more, and end what is active, or leave it to a retry; call it on the event loop."""
-        seconds = KILL_SECONDS if cause is Cause.KILLED else CANCEL_WAIT
+        seconds = BULK_KILL_SECONDS if cause is Cause.KILLED else CANCEL_WAIT
         self._ends_by = min(self._ends_by, self.clock() + seconds)
         if self._cause is None:
             self._cause = cause
@@ -179,7 +176,7 @@ class BulkDriver:
 
     async def _end_or_leave(self, cause: Cause, *, retry_left: bool) -> None:
         if self.cancels[cause]:
-            state = await self._asked_for(KILL_ASK_SECONDS)
+            state = await self._asked_for(BULK_KILL_ASK_SECONDS)
             self._ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
             if self._ending is Ending.CANCEL or (
                 self._ending is Ending.CANCEL_IF_OURS and not self._is_replaced
