@@ -28,12 +28,13 @@ from airflow_provider_openai_runs.bulk.commands import (
     WritePart,
 )
 from airflow_provider_openai_runs.bulk.events import Created, Event, NewRun
+from airflow_provider_openai_runs.bulk.failing import Failing
+from airflow_provider_openai_runs.bulk.fence import no_longer_running
 from airflow_provider_openai_runs.runs.budgets import (
     BULK_KILL_ASK_SECONDS,
     BULK_KILL_SECONDS,
     CANCEL_WAIT,
     DEFERS_AFTER,
-    FENCE_EVERY,
     PROGRESS_EVERY,
     SEND_WITHIN,
 )
@@ -45,7 +46,6 @@ from airflow_provider_openai_runs.runs.text import message_text
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-_RUNNING = "running"
 #: As which an attempt ends what is active, where nobody goes on with it.
 _REASONS = {
     Cause.KILLED: StopReason.KILLED,
@@ -105,8 +105,11 @@ class BulkDriver:
     #: When this attempt was last proven to be the current one, in Unix seconds. Before its first commit it
     #: knows of no runs but those that a later one finds where it has found them itself.
     _owner_at: float = field(default=float("inf"), init=False)
-    #: What fails at present; it is logged once.
-    _failing: set[str] = field(default_factory=set, init=False)
+    _failing: Failing = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have something to say what fails."""
+        self._failing = Failing(self.log)
 
     async def run(self) -> DriveEnd:
         """
@@ -193,20 +196,9 @@ class BulkDriver:
             return UNKNOWN
 
     async def _fence(self) -> None:
-        """End early once the task is no longer running: the store refuses a writer only after a retry."""
-        was_running = False
-        while True:
-            try:
-                state = await self.io.task_state()
-            except Exception:  # noqa: BLE001 # no answer is no mark
-                state = UNKNOWN
-            is_running = state.known and state.name == _RUNNING
-            if was_running and state.known and not is_running:
-                self.log.warning("The task is %s: nothing more is created", state.name or "cleared")
-                self.end_early(Cause.KILLED)
-                return
-            was_running = was_running or is_running
-            await asyncio.sleep(FENCE_EVERY)
+        state = await no_longer_running(self.io.task_state)
+        self.log.warning("The task is %s: nothing more is created", state.name or "cleared")
+        self.end_early(Cause.KILLED)
 
     async def _progress(self) -> None:
         while True:
@@ -260,10 +252,10 @@ class BulkDriver:
         except NoLongerOwnerError:
             self._on_replaced(events)
         except Exception as error:  # noqa: BLE001 # of storage, of Airflow: without a commit nothing is sent
-            self._say_failing("The journal", error)
+            self._failing.on_error("The journal", error)
             self.attempt.on_commit_failed(self.clock())
         else:
-            self._say_works("The journal")
+            self._failing.on_success("The journal")
             self._owner_at = began_at
             self.attempt.on_committed(began_at=began_at)
 
@@ -285,10 +277,10 @@ class BulkDriver:
         try:
             await self.io.write_part(command.part)
         except Exception as error:  # noqa: BLE001 # of whichever storage
-            self._say_failing("A file of results", error)
+            self._failing.on_error("A file of results", error)
             self.attempt.on_part_failed(self.clock())
         else:
-            self._say_works("A file of results")
+            self._failing.on_success("A file of results")
             self.attempt.on_part_written()
 
     # -- a later attempt -----------------------------------------------------------------------------------
@@ -321,15 +313,3 @@ class BulkDriver:
                 run.id,
                 ended.raw_status,
             )
-
-    # -- the log -------------------------------------------------------------------------------------------
-
-    def _say_failing(self, what: str, error: Exception) -> None:
-        if what not in self._failing:
-            self._failing.add(what)
-            self.log.warning("%s could not be written, trying again: %s", what, message_text(error))
-
-    def _say_works(self, what: str) -> None:
-        if what in self._failing:
-            self._failing.discard(what)
-            self.log.info("%s can be written again", what)
