@@ -47,6 +47,10 @@ class Retried(OfRows):
     """The runs of these rows ended badly, and another one is to be created."""
 
 
+class Cancelled(OfRows):
+    """The runs of these rows were ended with their attempt, and the next one creates others."""
+
+
 class Resubmitted(OfRows):
     """Creates of these rows may have been accepted, and they may be sent again all the same."""
 
@@ -95,11 +99,40 @@ class PartWritten:
         return (*self.succeeded, *self.failed, *self.lost)
 
 
-Event = Intended | Created | NotAccepted | Retried | Resubmitted | PartWritten
+Event = Intended | Created | NotAccepted | Retried | Cancelled | Resubmitted | PartWritten
 
-_OF_ROWS: dict[str, type[NotAccepted | Retried | Resubmitted]] = {
+
+def resolved(event: Event) -> tuple[int, ...]:
+    """Return the rows that are no longer intended after an event."""
+    match event:
+        case Created():
+            return tuple(run.row for run in event.runs)
+        case NotAccepted() | Resubmitted():
+            return event.rows
+        case PartWritten():
+            return event.lost
+        case _:
+            return ()
+
+
+def merged(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Return neighbours of the same kind as one event: a line for each of a hundred would be long to read."""
+    merged: list[Event] = []
+    for event in events:
+        last = merged[-1] if merged else None
+        if isinstance(event, Created) and isinstance(last, Created):
+            merged[-1] = Created(runs=(*last.runs, *event.runs))
+        elif isinstance(event, OfRows) and isinstance(last, OfRows) and type(event) is type(last):
+            merged[-1] = type(event)(rows=(*last.rows, *event.rows))
+        else:
+            merged.append(event)
+    return tuple(merged)
+
+
+_OF_ROWS: dict[str, type[NotAccepted | Retried | Cancelled | Resubmitted]] = {
     "not_accepted": NotAccepted,
     "retried": Retried,
+    "cancelled": Cancelled,
     "resubmitted": Resubmitted,
 }
 _NAMES = {kind: name for name, kind in _OF_ROWS.items()}
