@@ -80,14 +80,14 @@ def test_with_a_limit_of_nothing_ids_and_codes_stay() -> None:
     assert found.steps == (Step(id="step_1", type="message"),)
 
 
-def test_a_name_that_was_not_offered_is_the_model_s_own_word() -> None:
+def test_a_name_that_was_not_offered_is_the_models_own_text() -> None:
     invented = replace(RUN, tool_calls=(ToolCall(id="call_1", name=SHORT, arguments=""),))
 
     assert without_text(invented, 0).tool_calls[0].name == WITHHELD
     assert without_text(invented, 1).tool_calls[0].name == SHORT
 
 
-def test_of_a_text_that_stays_in_a_file_its_size_is_told() -> None:
+def test_a_text_that_stays_in_a_file_is_described_by_its_size() -> None:
     picture = KeptText.of("iVBOR", start=10, length=70_000, tail="g==\n")
 
     assert without_kept_texts({"result": [picture, "kept", 7]}) == {
