@@ -60,7 +60,7 @@ ROWS = [
     row(
         "PostgreSQL restarted while 50 wait and resume",
         faults.restart_database_twice,
-        seconds=150,
+        seconds=200,
         waits=DEFERRED,
         at_once=50,
     ),
