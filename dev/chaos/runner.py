@@ -185,8 +185,9 @@ def _unexpected(row: Row, trial: Trial) -> list[str]:
     found = list(trial.complaints)
     if trial.state not in (expected := row.result_of(trial)):
         found.append(f"ended as {trial.state}, not as {' or '.join(sorted(expected))}")
-    if row.runs is not None and len(trial.runs) != row.runs:
-        found.append(f"{len(trial.runs)} runs, not {row.runs}: {[(r.id, r.status) for r in trial.runs]}")
+    wanted = row.runs_of(trial)
+    if wanted is not None and len(trial.runs) != wanted:
+        found.append(f"{len(trial.runs)} runs, not {wanted}: {[(r.id, r.status) for r in trial.runs]}")
     if wrong := row.check(trial):
         found.append(wrong)
     return found
