@@ -28,6 +28,7 @@ from dev.live.rest import RestError
 
 Fault = Callable[[Cluster, list[Trial]], None]
 SECONDS_WITHOUT_AIRFLOW = 300.0
+SECONDS_TO_THE_FAULT = 400.0
 BEFORE_THE_ISSUE = "5535149"
 """The last version that landed before Celery was part of the matrix: what an upgrade starts from."""
 XCOM_BACKEND = "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
@@ -51,7 +52,7 @@ def as_its_role(trial: Trial) -> None:
     """Clear or mark the task while the fault is under way, as soon as Airflow answers and somebody waits."""
     if not trial.role:
         return
-    trial.until("the fault", trial.cluster.fault_has_begun.is_set)
+    trial.until("the fault", trial.cluster.fault_has_begun.is_set, timeout=SECONDS_TO_THE_FAULT)
     trial.pause(3, 20)
     _until_airflow_answers(trial)
     trial.cluster.settle()
