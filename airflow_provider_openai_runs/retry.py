@@ -26,7 +26,7 @@ class OpenAIRunRetryPolicy(RetryPolicy):
     """
     Wait as long as the server asked, retry what is transient, and fail at once otherwise.
 
-    A server that has no room yet for a create (a 429 that says how long to wait, a busy thread) costs no
+    A server that has no room for a create yet (a 429 that says how long to wait, a busy thread) costs no
     retry from Airflow 3.4 on. Errors of other kinds, and of a task that has a run, follow the task's own
     ``retries`` and ``retry_delay``.
     See https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/tasks.html.

@@ -31,7 +31,12 @@ from airflow_provider_openai_runs.runs.acquisition import (
     Situation,
     WaitForThread,
 )
-from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET, END_PAUSE, SEARCH_PAUSE
+from airflow_provider_openai_runs.runs.budgets import (
+    ADOPT_BUDGET,
+    END_PAUSE,
+    NOT_SHOWN_YET,
+    SEARCH_PAUSE,
+)
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
@@ -147,7 +152,7 @@ class RunAcquirer:
             if not said:
                 self.log.info("%s: unknown to its server, which may not show it yet", step.ref)
                 said = True
-            self.api.sleep(SEARCH_PAUSE)
+            self.api.sleep(NOT_SHOWN_YET)
 
     def _search(self, step: SearchRun) -> Searched:
         """Search until the run is found, or would certainly be in the list."""

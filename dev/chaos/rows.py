@@ -72,6 +72,10 @@ class Row:
         role = "clear" if waits == "worker" else role
         return {**self.trial, "role": role, "seconds": SHORT, "script": {"in_progress": LONG}}
 
+    def runs_of(self, trial: Trial) -> int | None:
+        """Return how many runs a trial creates; None if that depends on the moment, as a user's does."""
+        return None if trial.role else self.runs
+
     def result_of(self, trial: Trial) -> frozenset[str]:
         """Return how a trial may end: as the row says, unless a user marks it."""
         return FAILED if trial.role == "mark" else self.results

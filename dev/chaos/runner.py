@@ -18,6 +18,8 @@ from dev.chaos.verdict import SECONDS_TO_END, duplicates, failed_for_good, orpha
 
 SECONDS_OF_A_TRIAL = 420.0
 SECONDS_TO_GET_UNDER_WAY = 180.0
+SECONDS_FOR_EACH = 2.0
+"""Of many trials, since there are few workers."""
 COUNTED = ("duplicates", "orphans", "wrongly cancelled", "failed for good with a retry left")
 """What has to be zero."""
 ANNOUNCED = ("may be running and billing", "left running and billing")
@@ -116,7 +118,7 @@ def _wait_until_under_way(cluster: Cluster, trials: list[Trial]) -> None:
     """Wait until all trials wait that can at once; the fault meets the others where they are."""
     deferred = sum(trial.waits == "deferred" for trial in trials)
     wanted = deferred + min(len(trials) - deferred, cluster.parallelism - 2)
-    deadline = time.monotonic() + SECONDS_TO_GET_UNDER_WAY
+    deadline = time.monotonic() + SECONDS_TO_GET_UNDER_WAY + SECONDS_FOR_EACH * len(trials)
     while (waiting := sum(trial.is_waiting for trial in trials)) < wanted:
         if time.monotonic() > deadline:
             trials[0].complaints.append(f"the fault met {waiting} trials that waited, not {wanted}")
@@ -183,8 +185,9 @@ def _unexpected(row: Row, trial: Trial) -> list[str]:
     found = list(trial.complaints)
     if trial.state not in (expected := row.result_of(trial)):
         found.append(f"ended as {trial.state}, not as {' or '.join(sorted(expected))}")
-    if row.runs is not None and len(trial.runs) != row.runs:
-        found.append(f"{len(trial.runs)} runs, not {row.runs}: {[(r.id, r.status) for r in trial.runs]}")
+    wanted = row.runs_of(trial)
+    if wanted is not None and len(trial.runs) != wanted:
+        found.append(f"{len(trial.runs)} runs, not {wanted}: {[(r.id, r.status) for r in trial.runs]}")
     if wrong := row.check(trial):
         found.append(wrong)
     return found
