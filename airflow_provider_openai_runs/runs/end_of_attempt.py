@@ -28,6 +28,7 @@ class TaskState:
 
 
 UNKNOWN = TaskState("unknown", known=False)
+CLEARED = TaskState(None)
 
 
 class Cause(StrEnum):
