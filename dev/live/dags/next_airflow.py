@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG
 
@@ -30,7 +30,8 @@ with DAG("several_approvals", schedule=None, start_date=datetime(2026, 1, 1, tzi
         approve=True,
         completion_window=600,
         deferrable=True,
-        retries=1,
+        retries=2,
+        retry_delay=timedelta(seconds=5),
     )
 
 with DAG("no_room", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
