@@ -11,9 +11,15 @@ from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, Context
 
-from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from airflow_provider_openai_runs.operators import (
+    BulkCreateResponsesOperator,
+    CreateResponseOperator,
+    CreateRunOperator,
+)
+from dev.chaos.bulk_rows import KIND, OPTIONS, TIMEOUT
 from dev.chaos.ceiling_rows import CEILING, MAX_WRITTEN
 from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
+from dev.chaos.faulty_storage import attach_faulty_storage
 from dev.chaos.hostile_rows import INNOCENT, INNOCENTS
 from dev.chaos.hostile_server import PLACES
 from dev.chaos.tool_rows import SECONDS_OF_A_CALL
@@ -21,6 +27,7 @@ from dev.chaos.tool_rows import SECONDS_OF_A_CALL
 PROMPT = "{{ dag_run.conf['prompt'] }}"
 ASSISTANT = "{{ dag_run.conf['assistant'] }}"
 RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=3)}
+attach_faulty_storage()
 
 
 def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **options: Any) -> None:
@@ -39,8 +46,7 @@ def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **
         operator(
             task_id="t",
             completion_window="{{ dag_run.conf['window'] }}",
-            metadata={"trial": "{{ dag_run.conf['trial'] }}"},
-            **{**own, **RETRY, **options},
+            **{"metadata": {"trial": "{{ dag_run.conf['trial'] }}"}, **own, **RETRY, **options},
         )
 
 
@@ -95,6 +101,22 @@ for waits in ("deferred", "worker"):
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
             dag(f"{kind}_{waits}_ended", create, deferrable=True, end_from_trigger=True, **persistent)
+    bulk: dict[str, Any] = {
+        "items": "{{ dag_run.conf['items'] }}",
+        "input": None,
+        "metadata": None,
+        "output_path": "{{ dag_run.conf['output'] }}",
+        "deferrable": deferrable,
+        **OPTIONS,
+    }
+    dag(f"{KIND}_{waits}", BulkCreateResponsesOperator, **bulk)
+    limit = timedelta(seconds=TIMEOUT)
+    dag(
+        f"{KIND}_{waits}_timeout",
+        BulkCreateResponsesOperator,
+        execution_timeout=limit,
+        **bulk | {"retries": 0},
+    )
     for place in PLACES:
         limits: dict[str, Any] = {"conn_id": "hostile", "retries": 0, "poll_interval": 1.5}
         dag(f"hostile_{place}_{waits}", CreateResponseOperator, deferrable=deferrable, **limits)
