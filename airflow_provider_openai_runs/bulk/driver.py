@@ -47,6 +47,12 @@ KILL_ASK_SECONDS = 1.5
 #: A worker that has had nothing to do but to wait for so long hands the wait over: that costs about 12 s.
 DEFERS_AFTER = 60.0
 _RUNNING = "running"
+#: As which an attempt ends what is active, where nobody goes on with it.
+_REASONS = {
+    Cause.KILLED: StopReason.KILLED,
+    Cause.TIMED_OUT: StopReason.TIMED_OUT,
+    Cause.FAILED: StopReason.FAILED,
+}
 #: Between two lines of progress.
 PROGRESS_EVERY = 30.0
 
@@ -96,6 +102,7 @@ class BulkDriver:
     _cause: Cause | None = field(default=None, init=False)
     _ends_by: float = field(default=float("inf"), init=False)
     _is_decided: bool = field(default=False, init=False)
+    _ending: Ending | None = field(default=None, init=False)
     _is_replaced: bool = field(default=False, init=False)
     _error: BaseException | None = field(default=None, init=False)
     #: When this attempt was last proven to be the current one, in Unix seconds. Before its first commit it
@@ -149,7 +156,7 @@ class BulkDriver:
         if self.attempt_deadline is not None and now >= self.attempt_deadline and self._cause is None:
             self.end_early(Cause.TIMED_OUT)
         if self._is_replaced:
-            return DriveEnd.REPLACED if now >= self._ends_by or not self._paid else None
+            return DriveEnd.REPLACED if now >= self._ends_by or not self._is_ending_runs else None
         if self._cause is not None:
             is_over = self._is_decided and self.attempt.is_over
             return DriveEnd.KILLED if now >= self._ends_by or is_over else None
@@ -159,6 +166,13 @@ class BulkDriver:
         return DriveEnd.WAITS if is_quiet and self.attempt.only_waits else None
 
     @property
+    def _is_ending_runs(self) -> bool:
+        """Whether it has runs to end although it was replaced: unknown ones, or those of a task given up."""
+        is_deciding = self._cause is not None and not self._is_decided
+        is_cancelling = self._ending is Ending.CANCEL and self.attempt.is_cancelling
+        return bool(self._paid) or is_deciding or is_cancelling
+
+    @property
     def cause(self) -> Cause | None:
         """Why it ends early, if it does."""
         return self._cause
@@ -166,9 +180,12 @@ class BulkDriver:
     async def _end_or_leave(self, cause: Cause, *, retry_left: bool) -> None:
         if self.cancels[cause]:
             state = await self._asked_for(KILL_ASK_SECONDS)
-            ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
-            if ending in {Ending.CANCEL, Ending.CANCEL_IF_OURS}:
-                self.attempt.stop(StopReason.KILLED)
+            self._ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
+            if self._ending is Ending.CANCEL or (
+                self._ending is Ending.CANCEL_IF_OURS and not self._is_replaced
+            ):
+                goes_on = state.cleared or (retry_left and not state.ended)
+                self.attempt.stop(StopReason.AGAIN if goes_on else _REASONS[cause])
         self._is_decided = True
 
     async def _asked_for(self, seconds: float) -> TaskState:

@@ -47,6 +47,10 @@ class Retried(OfRows):
     """The runs of these rows ended badly, and another one is to be created."""
 
 
+class Cancelled(OfRows):
+    """The runs of these rows were ended with their attempt, and the next one creates others."""
+
+
 class Resubmitted(OfRows):
     """Creates of these rows may have been accepted, and they may be sent again all the same."""
 
@@ -95,11 +99,12 @@ class PartWritten:
         return (*self.succeeded, *self.failed, *self.lost)
 
 
-Event = Intended | Created | NotAccepted | Retried | Resubmitted | PartWritten
+Event = Intended | Created | NotAccepted | Retried | Cancelled | Resubmitted | PartWritten
 
-_OF_ROWS: dict[str, type[NotAccepted | Retried | Resubmitted]] = {
+_OF_ROWS: dict[str, type[NotAccepted | Retried | Cancelled | Resubmitted]] = {
     "not_accepted": NotAccepted,
     "retried": Retried,
+    "cancelled": Cancelled,
     "resubmitted": Resubmitted,
 }
 _NAMES = {kind: name for name, kind in _OF_ROWS.items()}

@@ -13,6 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_openai_runs.attempts.task_state import task_state
 from airflow_provider_openai_runs.runs.budgets import EARLIEST_EVENT, TRIGGER_ASK_SECONDS
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.triggers import xcom
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.bulk.events import NewRun
@@ -161,7 +162,19 @@ class BulkCompletionTrigger(BaseTrigger):
             return
         from airflow_provider_openai_runs.bulk.waiting import names_of  # noqa: PLC0415 # not for a Dag file
 
-        runs = await self._runs(tries=1)
+        try:
+            runs = await self._runs(tries=1)
+        except Exception as error:  # noqa: BLE001 # of whichever storage
+            self.log.error(  # noqa: TRY400 # the text says what there is to know
+                "%d runs may go on and bill although their task is %s, since %s cannot be read: %s. End "
+                "them with 'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
+                self.count,
+                state.name or "cleared",
+                self.path,
+                message_text(error),
+                self.path,
+            )
+            return
         async with await self._many(runs) as many:
             left = await many.end_all(within=_KILL_WITHIN)
         if many.answered:
@@ -218,23 +231,10 @@ class BulkCompletionTrigger(BaseTrigger):
     async def _push_progress(self, many: ManyRuns) -> None:
         if self.task_instance is None:
             return
-        ti = self.task_instance
         while True:
             await asyncio.sleep(_PROGRESS_EVERY)
             values = {**self.progress, "active": len(many) - many.ended, "ended": many.ended}
             try:
-                # Taken at call time: Airflow sets it when the triggerer starts.
-                from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
-                from airflow.sdk.execution_time.comms import SetXCom  # noqa: PLC0415
-
-                message = SetXCom(
-                    key="progress",
-                    value=values,
-                    dag_id=ti.dag_id,
-                    run_id=ti.run_id,
-                    task_id=ti.task_id,
-                    map_index=ti.map_index,
-                )
-                await task_runner.SUPERVISOR_COMMS.asend(message)
+                await xcom.push(self.task_instance, {"progress": values})
             except Exception as error:  # noqa: BLE001 # it is only shown
                 self.log.debug("Could not push the progress: %s", message_text(error))
