@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fsspec  # type: ignore[import-untyped]
 from airflow.sdk.io import attach
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
@@ -73,4 +74,5 @@ class FaultyFileSystem(LocalFileSystem):  # type: ignore[misc]  # fsspec is unty
 
 def attach_faulty_storage() -> None:
     """Let paths that begin with ``faulty://`` be used in this process."""
+    fsspec.register_implementation(PROTOCOL, FaultyFileSystem, clobber=True)
     attach(PROTOCOL, fs=FaultyFileSystem())
