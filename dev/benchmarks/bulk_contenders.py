@@ -26,6 +26,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,8 +92,9 @@ def ours(job: Job) -> Callable[[], dict[str, Any]]:
     from airflow_provider_openai_runs.bulk.dispatcher import Limits  # noqa: PLC0415 # brings Airflow
     from airflow_provider_openai_runs.bulk.inputs import open_input  # noqa: PLC0415
     from airflow_provider_openai_runs.bulk.item_request import ItemRequest  # noqa: PLC0415
-    from airflow_provider_openai_runs.bulk.session import BulkSession, Concluded  # noqa: PLC0415
+    from airflow_provider_openai_runs.bulk.session import BulkSession  # noqa: PLC0415
     from airflow_provider_openai_runs.bulk.settings import BulkSettings  # noqa: PLC0415
+    from airflow_provider_openai_runs.bulk.work import Concluded  # noqa: PLC0415
     from airflow_provider_openai_runs.runs.end_of_attempt import TaskState  # noqa: PLC0415
 
     folder = Path(job.folder)
@@ -104,24 +106,9 @@ def ours(job: Job) -> Callable[[], dict[str, Any]]:
         conn_id="openai_default",
         output_path=f"file://{folder}/out",
         request_of=ItemRequest(arguments=_BODY, names=frozenset({"input"})),
-        fingerprint={},
         limits=Limits(max_active=job.max_active, max_unrecorded=job.max_unrecorded),
         completion_window=86400.0,
-        poll_interval=None,
         polls_per_second=job.polls_per_second,
-        requests_per_minute=None,
-        tokens_per_minute=None,
-        collect_within=300.0,
-        create_within=600.0,
-        delete_within=300.0,
-        execution_timeout=None,
-        deferrable=False,
-        cancel_on_kill=True,
-        cancel_on_timeout=True,
-        on_incomplete="fail",
-        on_unendable="fail",
-        output_type=None,
-        include=(),
     )
     task = {"dag_id": "bench", "run_id": "manual", "task_id": "ask", "map_index": -1}
     tries = {"max_tries": 2, "try_number": job.attempt}
@@ -131,7 +118,7 @@ def ours(job: Job) -> Callable[[], dict[str, Any]]:
         ti=ti,
         store=FileStore(folder / "store.json"),
         ask=lambda: TaskState("running"),
-        source=open_input(input_path=f"file://{path}", log=log),
+        open_input=partial(open_input, input_path=f"file://{path}", log=log),
         log=log,
     )
 

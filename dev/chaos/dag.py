@@ -31,6 +31,5 @@ def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **
         operator(
             task_id="t",
             completion_window="{{ dag_run.conf['window'] }}",
-            metadata={"trial": "{{ dag_run.conf['trial'] }}"},
-            **{**own, **RETRY, **options},
+            **{"metadata": {"trial": "{{ dag_run.conf['trial'] }}"}, **own, **RETRY, **options},
         )

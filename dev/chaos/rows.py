@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dev.chaos import cluster_faults, task_faults
+from dev.chaos.bulk_items import results_are_wrong
+from dev.chaos.bulk_rows import BULK_ROWS, KIND
 from dev.chaos.ceiling_rows import CAPPED, kill_around_a_create, stays_below
 from dev.chaos.cluster import Cluster
 from dev.chaos.crowd_rows import CROWD_ROW
@@ -310,4 +312,5 @@ ROWS = [
         trial=CAPPED,
     ),
     *(Row(runs=None, check=was_paid_for_once, trial=CALLS, **row) for row in TOOL_ROWS),
+    *(Row(runs=None, kinds=(KIND,), check=results_are_wrong, at_most=1, **row) for row in BULK_ROWS),
 ]

@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from dev.chaos.bulk_items import verdicts_of
+from dev.chaos.bulk_rows import KIND
 from dev.chaos.cluster import Cluster
 from dev.chaos.rows import Row
 from dev.chaos.trial import ENDED, Trial
@@ -165,9 +167,7 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
                 else ""
             )
             verdicts = {
-                "duplicates": duplicates(trial.history, trial.runs),
-                "orphans": orphans(trial.history, trial.runs, now),
-                "wrongly cancelled": wrongly_cancelled(trial.history, trial.runs),
+                **(verdicts_of(trial, now) if trial.kind == KIND else _verdicts_of(trial, now)),
                 "failed for good with a retry left": failed_for_good(
                     trial.state,
                     expected={"failed"} if trial.history.was_ended_by_user else group.row.result_of(trial),
@@ -179,6 +179,14 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
             for name, lines in verdicts.items():
                 found[name] += [f"{who}: {line}{note}" for line in lines]
     return found
+
+
+def _verdicts_of(trial: Trial, now: float) -> dict[str, list[str]]:
+    return {
+        "duplicates": duplicates(trial.history, trial.runs),
+        "orphans": orphans(trial.history, trial.runs, now),
+        "wrongly cancelled": wrongly_cancelled(trial.history, trial.runs),
+    }
 
 
 def _unexpected(row: Row, trial: Trial) -> list[str]:

@@ -19,6 +19,7 @@ class Run:
     A run as the simulator knows it; ``ended_at`` is None while it is active.
 
     :param answers: the response whose calls it answers; with that one it counts as one run.
+    :param item: the number of the item of a bulk task; ``token`` is of its create.
     """
 
     id: str
@@ -26,12 +27,23 @@ class Run:
     created_at: float
     ended_at: float | None
     answers: str | None = None
+    item: str | None = None
+    token: str | None = None
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Run:
         """Read one entry of ``/simulator/runs``."""
         previous = value.get("previous_response_id")
-        return cls(value["id"], value["status"], value["created_at"], value["ended_at"], previous)
+        about = value["metadata"]
+        return cls(
+            value["id"],
+            value["status"],
+            value["created_at"],
+            value["ended_at"],
+            previous,
+            item=about.get("item"),
+            token=about.get("airflow_token"),
+        )
 
     def was_alive_at(self, moment: float) -> bool:
         """Tell whether it was paid for at that moment."""

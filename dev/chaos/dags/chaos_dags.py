@@ -11,14 +11,22 @@ from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, Context
 
-from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from airflow_provider_openai_runs.operators import (
+    BulkCreateResponsesOperator,
+    CreateResponseOperator,
+    CreateRunOperator,
+)
+from dev.chaos.bulk_rows import KIND, OPTIONS, TIMEOUT
 from dev.chaos.ceiling_rows import CEILING, MAX_WRITTEN
 from dev.chaos.crowd_rows import CROWD, SIZE
 from dev.chaos.dag import PROMPT, RETRY, dag
 from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
+from dev.chaos.faulty_storage import attach_faulty_storage
 from dev.chaos.hostile_rows import INNOCENT, INNOCENTS
 from dev.chaos.hostile_server import PLACES
 from dev.chaos.tool_rows import SECONDS_OF_A_CALL
+
+attach_faulty_storage()
 
 
 def look_up(number: int) -> str:
@@ -69,6 +77,22 @@ for waits in ("deferred", "worker"):
         dag(f"{kind}_{waits}_away", create, deferrable=deferrable, retries=12)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
+    bulk: dict[str, Any] = {
+        "items": "{{ dag_run.conf['items'] }}",
+        "input": None,
+        "metadata": None,
+        "output_path": "{{ dag_run.conf['output'] }}",
+        "deferrable": deferrable,
+        **OPTIONS,
+    }
+    dag(f"{KIND}_{waits}", BulkCreateResponsesOperator, **bulk)
+    limit = timedelta(seconds=TIMEOUT)
+    dag(
+        f"{KIND}_{waits}_timeout",
+        BulkCreateResponsesOperator,
+        execution_timeout=limit,
+        **bulk | {"retries": 0},
+    )
     for place in PLACES:
         limits: dict[str, Any] = {"conn_id": "hostile", "retries": 0, "poll_interval": 1.5}
         dag(f"hostile_{place}_{waits}", CreateResponseOperator, deferrable=deferrable, **limits)
