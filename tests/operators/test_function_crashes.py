@@ -147,9 +147,7 @@ def test_a_kill_before_a_refused_answer_is_sent_again_closes_the_calls_in_their_
     until(lambda: scene.creates() == 2)
     time.sleep(0.1)
     operator.on_kill()
-    with pytest.raises(
-        OpenAIRunError, match=r"The task was killed\..* Its calls were answered"
-    ):
+    with pytest.raises(OpenAIRunError, match=r"The task was killed\..* Its calls were answered"):
         working.result(timeout=60)
 
     assert scene.creates() == 2

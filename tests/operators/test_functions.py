@@ -338,6 +338,17 @@ def test_a_lost_answer_of_submitted_outputs_is_polled_for_and_not_failed(scene: 
 
 
 @pytest.mark.usefixtures("quick_retries")
+def test_a_lost_answer_is_not_sent_again_for_the_calls_of_the_next_round(scene: Scene, run_on: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo"), call(city="Rome"), queued=0, in_progress=0))
+    scene.simulator.fault(Fault(path="submit_tool_outputs$", method="POST", kind="lost"))
+    found = scene.run(run_on(functions=[weather]))
+
+    assert found["status"] == "completed"
+    assert [city for city, _ in CALLED] == ["Oslo", "Rome"]
+    assert scene.simulator.count("POST", "submit_tool_outputs$") == 2
+
+
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_a_failure_of_submitted_outputs_is_tried_again(scene: Scene, run_on: Make, status: int) -> None:
     scene.simulator.script(calls(call(city="Oslo")))
