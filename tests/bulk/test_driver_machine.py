@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
 from airflow_provider_openai_runs.bulk.commands import Polled, ReadRows, Send, Sent, Verdict
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN, Limits
+from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.bulk.driver import BulkDriver, DriveEnd
 from airflow_provider_openai_runs.bulk.events import Event, NewRun
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
@@ -31,6 +31,7 @@ from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
+from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef

@@ -316,7 +316,7 @@ def test_a_worker_is_woken_when_there_is_room_for_further_creates(
 def test_a_file_that_is_missing_is_never_the_end_of_the_wait(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.triggers.bulk._READ_PAUSE", 0)
+    monkeypatch.setattr("airflow_provider_openai_runs.triggers.bulk.STORAGE_PAUSE", 0)
     trigger = BulkCompletionTrigger(path=f"{tmp_path}/waiting/x.jsonl", conn_id="openai_default", count=3)
     event = scene.fire(trigger)
     assert event["reason"] == "unreadable"
@@ -349,7 +349,7 @@ def test_a_retry_goes_on_with_every_run_and_creates_only_what_was_never_sent(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _quick(scene, in_progress=1)
-    monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.BULK_KILL_SECONDS", 0.5)
     scene.store.fail("set", ConnectionError("Airflow is away"), skip=3)
     task = bulk(max_unrecorded=5)
     killer = when(lambda: scene.creates() and scene.store.failed, task.on_kill)
@@ -395,7 +395,7 @@ def test_a_marked_task_ends_its_runs(scene: Scene, bulk: Bulk) -> None:
 def test_a_mark_that_reaches_no_worker_is_found_by_the_worker(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.FENCE_EVERY", 0.2)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.fence.FENCE_EVERY", 0.2)
     _quick(scene, in_progress=60)
     ti = scene.kept["ti"]
     marking = when_created(scene, 2, lambda: setattr(ti, "state", "success"))
