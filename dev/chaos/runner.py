@@ -18,9 +18,9 @@ from dev.chaos.rows import Row
 from dev.chaos.trial import ENDED, Trial
 from dev.chaos.verdict import SECONDS_TO_END, duplicates, failed_for_good, orphans, wrongly_cancelled
 
-SECONDS_OF_A_TRIAL = 420.0
+SECONDS_OF_A_TRIAL = 600.0
 SECONDS_TO_GET_UNDER_WAY = 180.0
-SECONDS_FOR_EACH = 2.0
+SECONDS_FOR_EACH = 4.0
 """Of many trials, since there are few workers."""
 COUNTED = ("duplicates", "orphans", "wrongly cancelled", "failed for good with a retry left")
 """What has to be zero."""
@@ -140,7 +140,7 @@ def _run_one(row: Row, trial: Trial, until: float | None = None) -> None:
         with suppress(Exception):
             if trial.run_id and trial.instance.get("state") not in ENDED:
                 trial.fail_dag_run()  # nobody else would end it
-    trial.until_ended(SECONDS_OF_A_TRIAL)
+    trial.until_ended(SECONDS_OF_A_TRIAL + SECONDS_FOR_EACH * row.at_once)
     if trial.state is None:  # everything was stopped
         return
     if trial.state != "deleted" and any(run.ended_at is None for run in trial.runs):
