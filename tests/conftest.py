@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import json
 import os
 import shutil
 import tempfile
@@ -130,6 +131,24 @@ def _needs_no_database(item: pytest.Item) -> bool:
 
 
 _kept_to_the_end: list[object] = []
+
+
+@pytest.fixture
+def dags_folder(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Say in which folder Airflow finds its Dags; dag.test() of 3.4 reads them from there."""
+    del airflow_db
+    manager = import_module("airflow.dag_processing.bundles.manager")
+    # From 3.4 on a process reads the setting once.
+    forget = getattr(getattr(manager, "_load_bundle_config_snapshot", None), "cache_clear", lambda: None)
+
+    def use(folder: Path) -> None:
+        local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+        bundle = {"name": folder.name, "classpath": local, "kwargs": {"path": str(folder)}}
+        monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+        forget()
+
+    yield use
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -25,12 +25,22 @@ def state_in_worker(ti: Any) -> TaskState:
     return TaskState(state_among(states.get(ti.run_id, {}), ti))
 
 
-async def task_state(task_instance: Any, *, within: float) -> TaskState:
+async def task_state(task_instance: Any, *, within: float, has_fired: bool) -> TaskState:
     """
-    Ask Airflow for the state of the task instance, again and again where it cannot say.
+    Ask Airflow for the state of the task instance behind a killed trigger, again where it cannot say.
+
+    Where Airflow kills none that merely moves, a task that goes on has been cleared and has started anew: its
+    record may be gone with the clear (3.4), so that nobody but the trigger knows the run.
 
     :param within: seconds; then the state is unknown.
+    :param has_fired: whether the trigger has woken its task, which then goes on with the run.
     """
+    state = await _state(task_instance, within=within)
+    is_certain = task_instance is not None and not has_fired and _kills_only_after_marks()
+    return CLEARED if is_certain and not state.ended else state
+
+
+async def _state(task_instance: Any, *, within: float) -> TaskState:
     if task_instance is None:
         return UNKNOWN
     ends = time.monotonic() + within
@@ -47,21 +57,6 @@ async def task_state(task_instance: Any, *, within: float) -> TaskState:
             log.warning("Could not ask for the state of %s: %s", task_instance.task_id, message_text(error))
             return UNKNOWN
         await asyncio.sleep(TRIGGER_ASK_PAUSE)
-
-
-async def state_behind_kill(task_instance: Any, *, within: float, has_fired: bool) -> TaskState:
-    """
-    Ask for the state of a task instance whose trigger Airflow has killed.
-
-    Where Airflow kills none that merely moves, a task that goes on has been cleared and has started anew: its
-    record may be gone with the clear (3.4), so that nobody but the trigger knows the run.
-
-    :param within: seconds; then the state is unknown.
-    :param has_fired: whether the trigger has woken its task, which then goes on with the run.
-    """
-    state = await task_state(task_instance, within=within)
-    is_certain = task_instance is not None and not has_fired and _kills_only_after_marks()
-    return CLEARED if is_certain and not state.ended else state
 
 
 def _kills_only_after_marks() -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.operators.hidden import revealed, without_values
@@ -16,14 +16,12 @@ from airflow_provider_openai_runs.runs.output_arguments import checked_output_pa
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
 from airflow_provider_openai_runs.runs.text import message_text
 
-if TYPE_CHECKING:
-    from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 
-
-def settings_of(operator: BaseCreateOperator, *, may_own: bool, ti: Any) -> CreateSettings:
+def settings_of(operator: Any, *, may_own: bool, ti: Any) -> CreateSettings:
     """
     Return the arguments of this attempt, rendered and checked.
 
+    :param operator: a ``BaseCreateOperator``.
     :param may_own: a run may have been paid for already. What cannot be asked for any more, since the Dag
         or what its templates find has changed, then stops only a create; a run that there is
         is finished from or ended, and its calls are not answered.
@@ -50,7 +48,7 @@ def settings_of(operator: BaseCreateOperator, *, may_own: bool, ti: Any) -> Crea
     return replace(settings_to_finish(operator), unsendable=unsendable)
 
 
-def settings_to_finish(operator: BaseCreateOperator) -> CreateSettings:
+def settings_to_finish(operator: Any) -> CreateSettings:
     """Return the arguments without what is asked for."""
     with revealed(operator, operator.template_fields):
         request = replace(operator.request_of_resume(), forgot_tools=operator.takes_calls)
@@ -58,7 +56,7 @@ def settings_to_finish(operator: BaseCreateOperator) -> CreateSettings:
     return replace(unknown, functions=(), approve=None, outputs={})
 
 
-def _settings(operator: BaseCreateOperator, request: RunRequest) -> CreateSettings:
+def _settings(operator: Any, request: RunRequest) -> CreateSettings:
     window, interval = operator.completion_window, operator.poll_interval
     return CreateSettings(
         request=request,

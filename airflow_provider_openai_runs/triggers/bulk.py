@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_openai_runs.attempts.task_state import state_behind_kill
+from airflow_provider_openai_runs.attempts.task_state import task_state
 from airflow_provider_openai_runs.runs.budgets import (
     BULK_TRIGGER_CANCEL_WAIT,
     BULK_TRIGGER_KILL_WAIT,
@@ -151,9 +151,7 @@ class BulkCompletionTrigger(BaseTrigger):
         await asyncio.shield(ending)
 
     async def _end_runs(self) -> None:
-        state = await state_behind_kill(
-            self.task_instance, within=TRIGGER_ASK_SECONDS, has_fired=self._has_fired
-        )
+        state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS, has_fired=self._has_fired)
         if not state.known:
             self.log.error(
                 "Airflow did not say whether the task goes on. %d runs were left running and billing. Another"

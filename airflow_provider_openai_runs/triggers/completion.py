@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_openai_runs import tracing
-from airflow_provider_openai_runs.attempts.task_state import state_behind_kill
+from airflow_provider_openai_runs.attempts.task_state import task_state
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
@@ -172,9 +172,7 @@ class RunCompletionTrigger(BaseTrigger):
         await asyncio.shield(ending)
 
     async def _end_run(self) -> None:
-        state = await state_behind_kill(
-            self.task_instance, within=TRIGGER_ASK_SECONDS, has_fired=self._has_fired
-        )
+        state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS, has_fired=self._has_fired)
         if not state.known:
             self.log.error(
                 "%s: Airflow did not say whether its task goes on. %s Another triggerer, a retry or a clear "

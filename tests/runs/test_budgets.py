@@ -12,9 +12,8 @@ import inspect
 import pytest
 from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 
-from airflow_provider_openai_runs.bulk import driver as bulk
+from airflow_provider_openai_runs.bulk.driver import BulkDriver
 from airflow_provider_openai_runs.runs import budgets
-from airflow_provider_openai_runs.triggers import bulk as bulk_trigger
 
 #: Seconds from Airflow's SIGTERM to its SIGKILL.
 SIGKILL_AFTER = inspect.signature(WatchedSubprocess.kill).parameters["escalation_delay"].default
@@ -51,16 +50,16 @@ def test_a_create_is_waited_for_before_its_run_is_searched_for(asked: float) -> 
 
 
 def test_a_bulk_task_has_ended_its_runs_and_said_so_before_sigkill() -> None:
-    noticed = budgets.KILL_NOTICE_SECONDS + bulk.BulkDriver.tick
+    noticed = budgets.KILL_NOTICE_SECONDS + BulkDriver.tick
 
-    assert bulk.KILL_SECONDS + noticed + budgets.KILL_SAY_SECONDS < SIGKILL_AFTER
+    assert budgets.BULK_KILL_SECONDS + noticed + budgets.KILL_SAY_SECONDS < SIGKILL_AFTER
 
 
 def test_a_bulk_task_has_most_of_that_time_for_its_cancels() -> None:
-    assert bulk.KILL_ASK_SECONDS < bulk.KILL_SECONDS / 2
+    assert budgets.BULK_KILL_ASK_SECONDS < budgets.BULK_KILL_SECONDS / 2
 
 
 def test_a_trigger_has_ended_its_runs_before_airflow_gives_its_on_kill_up() -> None:
     one = budgets.TRIGGER_KILL_WAIT + budgets.CLOSE_BUDGET
 
-    assert budgets.TRIGGER_ASK_SECONDS + max(one, bulk_trigger._KILL_WITHIN) < ON_KILL
+    assert budgets.TRIGGER_ASK_SECONDS + max(one, budgets.BULK_TRIGGER_KILL_WAIT) < ON_KILL
