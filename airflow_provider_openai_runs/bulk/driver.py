@@ -29,7 +29,7 @@ from airflow_provider_openai_runs.bulk.commands import (
 )
 from airflow_provider_openai_runs.bulk.events import Created, Event, NewRun
 from airflow_provider_openai_runs.bulk.failing import Failing
-from airflow_provider_openai_runs.bulk.fence import no_longer_running
+from airflow_provider_openai_runs.bulk.fence import no_longer_running, state_within
 from airflow_provider_openai_runs.runs.budgets import (
     BULK_KILL_ASK_SECONDS,
     BULK_KILL_SECONDS,
@@ -38,20 +38,12 @@ from airflow_provider_openai_runs.runs.budgets import (
     PROGRESS_EVERY,
     SEND_WITHIN,
 )
-from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause, Ending, ending_of
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
-from airflow_provider_openai_runs.runs.text import message_text
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
-
-#: As which an attempt ends what is active, where nobody goes on with it.
-_REASONS = {
-    Cause.KILLED: StopReason.KILLED,
-    Cause.TIMED_OUT: StopReason.TIMED_OUT,
-    Cause.FAILED: StopReason.FAILED,
-}
 
 
 class DriveEnd(StrEnum):
@@ -125,6 +117,10 @@ class BulkDriver:
                 for command in self.attempt.next(self.clock()):
                     self._execute(command)
                 await asyncio.sleep(self.tick)
+        except BaseException:
+            # Only this attempt knows what is not committed: nobody goes on with its journal in this worker.
+            self._cause = self._cause or Cause.FAILED
+            raise
         finally:
             left = [*self._tasks]
             for task in left:
@@ -179,21 +175,13 @@ class BulkDriver:
 
     async def _end_or_leave(self, cause: Cause, *, retry_left: bool) -> None:
         if self.cancels[cause]:
-            state = await self._asked_for(BULK_KILL_ASK_SECONDS)
+            state = await state_within(BULK_KILL_ASK_SECONDS, self.io.task_state, log=self.log)
             self._ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
             if self._ending is Ending.CANCEL or (
                 self._ending is Ending.CANCEL_IF_OURS and not self._is_replaced
             ):
-                goes_on = state.cleared or (retry_left and not state.ended)
-                self.attempt.stop(StopReason.AGAIN if goes_on else _REASONS[cause])
+                self.attempt.stop(StopReason.at_end(cause, state, retry_left=retry_left))
         self._is_decided = True
-
-    async def _asked_for(self, seconds: float) -> TaskState:
-        try:
-            return await asyncio.wait_for(self.io.task_state(), seconds)
-        except Exception as error:  # noqa: BLE001 # in whatever state Airflow's channel is
-            self.log.warning("Airflow does not say whether the task goes on: %s", message_text(error))
-            return UNKNOWN
 
     async def _fence(self) -> None:
         state = await no_longer_running(self.io.task_state)
