@@ -22,6 +22,7 @@ import logging
 import os
 import sys
 import time
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -213,9 +214,9 @@ def scripted(script: Script, job: Job) -> Callable[[], dict[str, Any]]:
 
 def trigger(job: Job) -> Callable[[], dict[str, Any]]:
     """Wait for runs that are active, as a trigger does."""
-    from airflow_provider_openai_runs.bulk.events import NewRun  # noqa: PLC0415 # brings Airflow
+    from airflow_provider_openai_runs.bulk import waiting  # noqa: PLC0415 # brings Airflow
+    from airflow_provider_openai_runs.bulk.events import NewRun  # noqa: PLC0415
     from airflow_provider_openai_runs.bulk.many_runs import ManyRuns  # noqa: PLC0415
-    from airflow_provider_openai_runs.bulk.waiting import WakeUp  # noqa: PLC0415
 
     async def run() -> dict[str, Any]:
         async with bare(job.base_url) as (create, _):
@@ -226,20 +227,22 @@ def trigger(job: Job) -> Callable[[], dict[str, Any]]:
                     return NewRun(row=number, id=await create(number), created_at=time.time())
 
             runs = await asyncio.gather(*map(one, range(job.items)))
-        found = {}
+        lines, found = waiting.to_lines(runs), {}
         for name, count in (("few", 100), ("all", job.items)):
-            before, cpu = resident(), time.process_time()
+            # Not what is resident: there is room left of what has created them.
+            tracemalloc.start()
             many = ManyRuns(
-                runs[:count],
+                waiting.from_lines(lines, count=job.items)[:count],
                 conn_id="openai_default",
                 polls_per_second=job.polls_per_second,
                 poll_interval=None,
                 seen={},
             )
             async with many:
-                await many.wait(WakeUp(), until=time.time() + job.seconds)
-                found[name] = {"bytes": resident() - before, "cpu": time.process_time() - cpu}
-        return {"bytes_a_run": found["all"]["bytes"] / job.items, "cpu_s": found["all"]["cpu"]}
+                await many.wait(waiting.WakeUp(), until=time.time() + job.seconds)
+                found[name], _ = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        return {"bytes_a_run": (found["all"] - found["few"]) / (job.items - 100)}
 
     return lambda: asyncio.run(run())
 
