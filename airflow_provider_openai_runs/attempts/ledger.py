@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
-from airflow_provider_openai_runs.runs.ceiling import Amount, Ceiling, estimate, output_ceiling, prompt_bound
+from airflow_provider_openai_runs.runs.ceiling import (
+    Amount,
+    Ceiling,
+    at_most,
+    estimate,
+    output_ceiling,
+    prompt_bound,
+)
 from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
@@ -141,11 +148,17 @@ class Ledger:
                 "'prices', so nobody knows what a run costs. Nothing was sent."
             )
         spending = self.store.spending.of(self.generation)
-        refused = self.ceiling.refusal(used=spending.used, reserved=spending.reserved, more=more)
+        used = at_most(spending.used, tariff, usage=spending.usage)
+        refused = self.ceiling.refusal(used=used, reserved=at_most(spending.reserved, tariff), more=more)
         if refused:
+            unpriced = (
+                f" Some of it ended without a price in the extra 'prices' of connection {conn_id!r}, so all of "
+                "it counts by the dearest that it may have cost."
+            )
+            is_bound = self.ceiling.cost is not None and spending.used.cost is None
             raise CeilingReachedError(
-                f"{refused}. Nothing was sent for it.{_may_be_running(spending)} Raise the ceiling, or clear "
-                "the task to spend it again."
+                f"{refused}. Nothing was sent for it.{unpriced if is_bound else ''}"
+                f"{_may_be_running(spending)} Raise the ceiling, or clear the task to spend it again."
             )
         return more
 
