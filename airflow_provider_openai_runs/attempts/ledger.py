@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.runs.ceiling import (
@@ -50,7 +50,7 @@ class Ledger:
     prices_of: Callable[[str], Prices] = lambda _: Prices()
     ceiling: Ceiling = field(default_factory=Ceiling)
     _asked: set[str] = field(default_factory=set)
-    _warned: bool = False
+    _warned: set[str] = field(default_factory=set)
 
     # -- before a run is paid for -------------------------------------------------------------------------
 
@@ -71,7 +71,8 @@ class Ledger:
         """
         prompt = self._prompt(self.request)
         reserved = self._reserve(conn_id, prompt=prompt)
-        self._opened(token, reserved, context=prompt + self._completion if reserved.tokens else 0)
+        context = prompt + self._completion if reserved.tokens else 0
+        self._add(self._entry(token, reserved=reserved, context=context))
 
     def check_answer(self, run: Run, rounds: Rounds) -> None:
         """
@@ -95,7 +96,7 @@ class Ledger:
 
         :raises CeilingReachedError: if it would pass a ceiling.
         """
-        self._opened(token, self._next_run(run, outputs))
+        self._add(self._entry(token, reserved=self._next_run(run, outputs)))
 
     def extend(self, run: Run, outputs: Mapping[str, Answer], rounds: Rounds) -> None:
         """
@@ -162,9 +163,12 @@ class Ledger:
             )
         return more
 
-    def _opened(self, token: str, reserved: Amount, *, context: int = 0) -> None:
-        spending = self.store.spending.of(self.generation)
-        self.store.spend(spending.opened(token, reserved, context=context))
+    def _entry(self, token: str, **known: Any) -> OpenRun:
+        asked = Tariff.of(Prices(), self.request.body)
+        return OpenRun(token=token, model=asked.model, processing=asked.processing, **known)
+
+    def _add(self, run: OpenRun) -> None:
+        self.store.spend(self.store.spending.of(self.generation).opened(run))
 
     def _prompt(self, request: RunRequest) -> int:
         return prompt_bound(request.body, request.thread) if self.ceiling.is_set else 0
@@ -196,13 +200,17 @@ class Ledger:
         return replace(run, cost=self.tariff_after(run.ref).cost_of(run))
 
     def tariff_after(self, ref: RunRef) -> Tariff:
-        """Return what a run costs that is paid for; prices that are wrong meanwhile are only a warning."""
+        """
+        Return what a run costs that is paid for, by what it was asked for with.
+
+        Prices that are wrong meanwhile are only a warning.
+        """
+        entry = self.store.spending.open_run(ref) if self._can_be_read() else None
         try:
-            return self.tariff(ref.conn_id)
+            now = self.tariff(ref.conn_id)
+            return now if entry is None else replace(now, model=entry.model, processing=entry.processing)
         except Exception as error:  # noqa: BLE001 # its connection may be gone
-            if not self._warned:
-                self.log.warning("There are no costs: %s", message_text(error))
-                self._warned = True
+            self._warn("There are no costs: %s", error)
             return Tariff()
 
     def settle(self, run: Run) -> Run:
@@ -213,10 +221,8 @@ class Ledger:
         if not self.store.is_kept and run.ref.id not in self._asked:
             # Nobody but this worker knows of it.
             self._asked.add(run.ref.id)
-            spending = self.store.spending.of(self.generation)
-            if not spending.knows(run.ref):
-                mine = OpenRun(token="", ref=run.ref)
-                self.store.spend(replace(spending, open=(*spending.open, mine)))
+            if self.store.spending.open_run(run.ref) is None:
+                self._add(self._entry("", ref=run.ref))
         self.store.spend(self.store.spending.settled(run, run.cost))
         return run
 
@@ -244,9 +250,15 @@ class Ledger:
         try:
             _ = self.store.spending
         except Exception as error:  # noqa: BLE001 # whatever it is
-            self.log.warning("Could not read what the task has spent before: %s", message_text(error))
+            self._warn("Could not read what the task has spent before: %s", error)
             return False
         return True
+
+    def _warn(self, text: str, error: Exception) -> None:
+        """Log what is missing, once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.log.warning(text, message_text(error))
 
 
 def _may_be_running(spending: Spending) -> str:
