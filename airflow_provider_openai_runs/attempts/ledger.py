@@ -153,8 +153,8 @@ class Ledger:
         refused = self.ceiling.refusal(used=used, reserved=at_most(spending.reserved, tariff), more=more)
         if refused:
             unpriced = (
-                f" Some of it ended without a price in the extra 'prices' of connection {conn_id!r}, so all of "
-                "it counts by the dearest that it may have cost."
+                f" Some of it ended without a price in the extra 'prices' of connection {conn_id!r}, so all "
+                "of it counts by the dearest that it may have cost."
             )
             is_bound = self.ceiling.cost is not None and spending.used.cost is None
             raise CeilingReachedError(
