@@ -14,6 +14,7 @@ from airflow_provider_openai_runs.runs.ceiling import (
     Ceiling,
     at_most,
     estimate,
+    no_price,
     output_ceiling,
     prompt_bound,
 )
@@ -144,10 +145,7 @@ class Ledger:
             tariff, prompt=prompt, completion=self._completion if completion is None else completion
         )
         if self.ceiling.cost is not None and more.cost is None:
-            raise RunRequestError(
-                f"max_cost: connection {conn_id!r} has no price for model {tariff.model!r} in its extra "
-                "'prices', so nobody knows what a run costs. Nothing was sent."
-            )
+            raise no_price(conn_id, tariff.model)
         spending = self.store.spending.of(self.generation)
         used = at_most(spending.used, tariff, usage=spending.usage)
         refused = self.ceiling.refusal(used=used, reserved=at_most(spending.reserved, tariff), more=more)

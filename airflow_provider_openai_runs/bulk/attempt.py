@@ -10,8 +10,10 @@ values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.commands import (
     Cancel,
     Command,
@@ -24,7 +26,15 @@ from airflow_provider_openai_runs.bulk.commands import (
     WritePart,
 )
 from airflow_provider_openai_runs.bulk.dispatcher import Dispatcher, Limits
-from airflow_provider_openai_runs.bulk.events import Created, Event, Intended, NewRun, PartWritten, Retried
+from airflow_provider_openai_runs.bulk.events import (
+    Created,
+    Event,
+    Intended,
+    NewRun,
+    PartWritten,
+    Retried,
+    Spent,
+)
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.one_at_a_time import PAUSE_AFTER_FAILURE, OneAtATime
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
@@ -40,13 +50,13 @@ from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
 
 _BYTES_A_TOKEN = 4
 #: Reasons for which the runs that there are come to their end all the same.
-_GOES_ON_POLLING = frozenset({None, StopReason.DENIED})
+_GOES_ON_POLLING = frozenset({None, StopReason.DENIED, StopReason.CEILING})
 #: It is not the item's fault, and every other would fail the same way.
 _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: After these a run is not asked for again.
 _FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
 #: Reasons that a graver one replaces.
-_REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.LEFT})
+_REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.CEILING, StopReason.LEFT})
 
 
 class BulkAttempt:
@@ -58,6 +68,7 @@ class BulkAttempt:
     :param found: what an earlier attempt has written down of such creates, and not committed.
     :param token_of: the token of the create of a row, by the number of creates before it.
     :param polls: knows the deadline.
+    :param allowance: what may be spent.
     """
 
     def __init__(
@@ -72,6 +83,7 @@ class BulkAttempt:
         rate_limit: RateLimit,
         now: float,
         found: Iterable[Event] = (),
+        allowance: Allowance | None = None,
     ) -> None:
         self.items = items
         #: Why nothing more is created; None as long as it goes on.
@@ -84,7 +96,8 @@ class BulkAttempt:
         self._polls = polls
         self._parts = parts
         self._rate_limit = rate_limit
-        self._dispatcher = Dispatcher(items, limits)
+        self._allowance = allowance or Allowance()
+        self._dispatcher = Dispatcher(items, limits, self._allowance)
         self._rows = WantedRows(is_new=lambda row: items.state(row) is ItemState.NEW, now=now)
         #: Runs that are not committed yet.
         self._new_runs: dict[int, NewRun] = {}
@@ -124,11 +137,12 @@ class BulkAttempt:
     @property
     def only_waits(self) -> bool:
         """Whether nothing can be done before a run ends, and the journal tells all that is known."""
-        if self.stopped is not None or self._finished or not self.items.runs:
+        is_stopped = self.stopped not in {None, StopReason.CEILING}
+        if is_stopped or self._finished or not self.items.runs:
             return False
         if self._dispatcher.has_ready:
             return self._dispatcher.is_full
-        return self._dispatcher.is_settled and not self._rows.has_more
+        return self._dispatcher.is_settled and not (self.stopped is None and self._rows.has_more)
 
     @property
     def active(self) -> list[NewRun]:
@@ -154,7 +168,12 @@ class BulkAttempt:
     @property
     def has_ready(self) -> bool:
         """Whether items are left that could be created as soon as a slot is free."""
-        return self._dispatcher.has_ready or self._rows.has_more
+        return self.stopped is None and (self._dispatcher.has_ready or self._rows.has_more)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no more may be spent, naming all numbers; None if it may."""
+        return self._dispatcher.refusal
 
     @property
     def failed(self) -> int:
@@ -203,7 +222,7 @@ class BulkAttempt:
                 self._final(failed, now)
             else:
                 self._rows.keep(row)
-                self._dispatcher.offer(number, row.custom_id)
+                self._dispatcher.offer(row)
 
     def on_committed(self, *, began_at: float) -> None:
         """
@@ -303,8 +322,11 @@ class BulkAttempt:
     def _to_commit(self, now: float) -> tuple[Event, ...] | None:
         # About what an item takes: as those that are done, else as its text lets expect.
         done = self.items.count(ItemState.SUCCEEDED)
-        tokens = self.items.usage["total_tokens"] / done if done else self._rows.mean_size / _BYTES_A_TOKEN
+        usage = self.items.results.usage
+        tokens = usage.total_tokens / done if done and usage else self._rows.mean_size / _BYTES_A_TOKEN
         events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now, tokens=tokens))
+        if self.refusal is not None:
+            self.stop(StopReason.CEILING)
         creates = sum(len(event.rows) for event in events or () if isinstance(event, Intended))
         self._rate_limit.on_sent(creates, tokens=creates * tokens)
         return events
@@ -352,9 +374,10 @@ class BulkAttempt:
 
     def _on_ended(self, row: int, run: Run, now: float, *, keeps_slot: bool = False) -> None:
         self.moved_at = now
-        verdict = self._judge(row, self._custom_id(row), run)
+        run = replace(run, cost=self._allowance.cost_of(run, self.items.asked.get(row)))
+        verdict, spent = self._judge(row, self._custom_id(row), run), Spent.of(row, run)
         has_succeeded = verdict.outcome.state is ItemState.SUCCEEDED
-        if has_succeeded or not self._dispatcher.on_failed(row, retryable=verdict.retryable):
+        if has_succeeded or not self._dispatcher.on_failed(row, retryable=verdict.retryable, spent=spent):
             self._final(verdict.outcome, now, keeps_slot=keeps_slot)
             return
         self._polls.forget(row)

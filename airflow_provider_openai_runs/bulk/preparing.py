@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
 from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.events import Event
@@ -21,7 +22,10 @@ from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import StorageFolder
+from airflow_provider_openai_runs.runs.ceiling import no_price
+from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import token_prefix
+from airflow_provider_openai_runs.runs.usage import Totals
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -33,6 +37,7 @@ class Preparation:
     Opens what there is of a task.
 
     :param ti: Airflow's task instance.
+    :param prices_of: reads the prices of a connection.
     :param sleep: takes seconds; a kill interrupts it.
     :param started_at: Unix seconds at which this attempt began.
     """
@@ -42,6 +47,7 @@ class Preparation:
     store: StateStore
     source: BulkInput
     log: Logger
+    prices_of: Callable[[str], Prices]
     sleep: Callable[[float], None]
     started_at: float
 
@@ -56,8 +62,12 @@ class Preparation:
             self.settings.output_path, ti=self.ti, generation=generation, log=self.log
         )
 
-    def head(self) -> TaskHead:
-        """Return what this attempt would begin its generation with."""
+    def head(self, before: Totals) -> TaskHead:
+        """
+        Return what this attempt would begin its generation with.
+
+        :param before: what the runs of earlier generations have told.
+        """
         ti, settings = self.ti, self.settings
         task = {
             "dag_id": ti.dag_id,
@@ -72,13 +82,28 @@ class Preparation:
             fingerprint=settings.fingerprint,
             task=task,
             token_prefix=token_prefix((*task.values(), self.generation)),
+            before=before,
         )
 
     def journal(self, folder: StorageFolder, generation: int) -> Journal:
         """Return the journal of a generation, with which this attempt goes on."""
         return Journal(folder=folder, store=self.store, generation=generation, writer=str(self.ti.id))
 
-    def attempt(self, journal: Journal, head: TaskHead, *, deadline: float | None) -> BulkAttempt:
+    def allowance(self, conn_id: str) -> Allowance:
+        """
+        Return what may be spent, and by which prices.
+
+        :raises OpenAIRunError: if nobody knows what a run costs.
+        """
+        ceiling, model = self.settings.ceiling, self.settings.model
+        prices = self.prices_of(conn_id)
+        if ceiling.cost is not None and model is not None and prices.of(model) is None:
+            raise no_price(conn_id, model)
+        return Allowance(conn_id=conn_id, ceiling=ceiling, prices=prices)
+
+    def attempt(
+        self, journal: Journal, head: TaskHead, allowance: Allowance, *, deadline: float | None
+    ) -> BulkAttempt:
         """
         Return the attempt that goes on from a journal.
 
@@ -117,5 +142,6 @@ class Preparation:
             ),
             now=time.time(),
             found=found,
+            allowance=allowance,
         )
         return attempt

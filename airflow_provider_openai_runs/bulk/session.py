@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs.bulk import waiting
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
 from airflow_provider_openai_runs.bulk.channel import Channel, ConnectionInLine, StoreInLine
 from airflow_provider_openai_runs.bulk.commands import StopReason
@@ -31,7 +32,10 @@ from airflow_provider_openai_runs.bulk.worker_io import RowReader, WorkerIO
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, KILL_NOTICE_SECONDS
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
+from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError, RunCallError
+from airflow_provider_openai_runs.runs.prices import Prices
+from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Totals
 from airflow_provider_openai_runs.transport.shared_client import shared
 
 if TYPE_CHECKING:
@@ -45,11 +49,16 @@ _LAST_PUSH_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concluded:
-    """Every item has its fate, or nothing more is to be created."""
+    """
+    Every item has its fate, or nothing more is to be created.
+
+    :param refusal: why nothing more may be paid for.
+    """
 
     manifest: Manifest
     folder: StorageFolder
     stopped: StopReason | None
+    refusal: OpenAIRunError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +114,13 @@ class BulkSession:
             store=self._store,
             source=source,
             log=log,
+            prices_of=self._prices_of,
             sleep=self._sleep,
             started_at=self._started_at,
         )
         self._is_killed = False
+        #: Why nobody knows what a run costs.
+        self._unpriced: OpenAIRunError | None = None
         self._thread: LoopThread[DriveEnd] | None = None
         self._driver: BulkDriver | None = None
 
@@ -127,15 +139,20 @@ class BulkSession:
             attempt_deadline = self._started_at + settings.execution_timeout
         folder = self._prepared.folder(self._generation)
         folder.check()
-        self._end_earlier_generation()
-        head = begin(folder, self._prepared.head())
+        before = self._end_earlier_generation()
+        head = begin(folder, self._prepared.head(before))
         journal = self._prepared.journal(folder, self._generation)
-        attempt = self._prepared.attempt(journal, head, deadline=head.began_at + settings.completion_window)
+        allowance = self._allowance(head.conn_id)
+        deadline = head.began_at + settings.completion_window
+        attempt = self._prepared.attempt(journal, head, allowance, deadline=deadline)
+        if self._unpriced is not None:
+            self._go_on_without_prices(attempt, self._unpriced)
         end = self._drive(
             attempt,
             journal,
             folder,
-            conn_id=head.conn_id,
+            head=head,
+            allowance=allowance,
             may_defer=may_defer and settings.deferrable,
             attempt_deadline=attempt_deadline,
         )
@@ -155,22 +172,43 @@ class BulkSession:
 
     # -- before --------------------------------------------------------------------------------------------
 
-    def _end_earlier_generation(self) -> None:
-        """End what a task has left active that was cleared: its user wants new runs."""
+    def _prices_of(self, conn_id: str) -> Prices:
+        return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
+
+    def _allowance(self, conn_id: str) -> Allowance:
+        """Return what may be spent; where nobody knows what a run costs, note why."""
+        self._unpriced = None
+        try:
+            return self._prepared.allowance(conn_id)
+        except OpenAIRunError as error:
+            self._unpriced = error
+            return Allowance(conn_id=conn_id, ceiling=replace(self._settings.ceiling, cost=None))
+
+    def _go_on_without_prices(self, attempt: BulkAttempt, error: OpenAIRunError) -> None:
+        """Collect what was created before the prices were lost; without any run there is nothing to do."""
+        if not attempt.items.end:
+            raise error
+        self._log.warning("There are no costs: %s", message_text(error))
+        if self._settings.ceiling.cost is not None:
+            attempt.stop(StopReason.CEILING)
+
+    def _end_earlier_generation(self) -> Totals:
+        """End what a task has left active that was cleared: its user wants new runs. Return what all took."""
         stored = self._store.load()
         if stored is None or (earlier := Head.from_json(stored).generation) == self._generation:
-            return
+            return Totals()
         folder = self._prepared.folder(earlier)
         try:
             head = TaskHead.from_bytes(folder.read(HEAD))
         except FileNotFoundError:
-            return
-        journal = self._prepared.journal(folder, earlier)
-        attempt = self._prepared.attempt(journal, head, deadline=None)
+            return Totals()
+        journal, allowance = self._prepared.journal(folder, earlier), self._allowance(head.conn_id)
+        attempt = self._prepared.attempt(journal, head, allowance, deadline=None)
         if not attempt.active:
-            return
+            return head.before + attempt.items.spent
         self._log.info("The task was cleared: ending %d runs of before", len(attempt.active))
-        self._drive(attempt, journal, folder, conn_id=head.conn_id, ends_within=self._settings.delete_within)
+        ends_within = self._settings.delete_within
+        self._drive(attempt, journal, folder, head=head, allowance=allowance, ends_within=ends_within)
         if self._is_killed:
             self._raise_ended(attempt, folder)
         if attempt.active:
@@ -178,6 +216,7 @@ class BulkSession:
             if self._settings.on_unendable == "fail":
                 raise RunCallError(f"{text} Nothing was created.")
             self._log.error("%s", text)
+        return head.before + attempt.items.spent
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -187,12 +226,13 @@ class BulkSession:
         journal: Journal,
         folder: StorageFolder,
         *,
-        conn_id: str,
+        head: TaskHead,
+        allowance: Allowance,
         may_defer: bool = False,
         attempt_deadline: float | None = None,
         ends_within: float | None = None,
     ) -> DriveEnd:
-        settings, progress = self._settings, self._progress(attempt)
+        settings, progress, conn_id = self._settings, self._progress(attempt, head), head.conn_id
 
         async def drive() -> DriveEnd:
             hook = OpenAIRunsHook(conn_id, existed=bool(attempt.items.parts))
@@ -210,7 +250,9 @@ class BulkSession:
                         requests=requests,
                         journal=journal,
                         folder=folder,
-                        reader=RowReader(rows=self._source.rows, request_of=settings.request_of),
+                        reader=RowReader(
+                            rows=self._source.rows, request_of=settings.request_of, allowance=allowance
+                        ),
                         ask=partial(self._channel.call, self._ask),
                     ),
                     log=self._log,
@@ -245,11 +287,11 @@ class BulkSession:
                 # In dag.test(), what Airflow says next would find the channel taken away.
                 pushing.join(_LAST_PUSH_SECONDS)
 
-    def _progress(self, attempt: BulkAttempt) -> Progress:
+    def _progress(self, attempt: BulkAttempt, head: TaskHead) -> Progress:
         def push(values: Mapping[str, Any]) -> None:
             self._channel.call(lambda: self._ti.xcom_push(key=PROGRESS, value=dict(values)))
 
-        return Progress(attempt, log=self._log, push=push)
+        return Progress(attempt, before=head.before, log=self._log, push=push)
 
     def _end_early(self, cause: Cause) -> None:
         thread, driver = self._thread, self._driver
@@ -276,7 +318,9 @@ class BulkSession:
         limits, runs = self._settings.limits, attempt.active
         name = f"{journal.writer}-{journal.segments}.jsonl"
         folder.write(waiting.to_lines(runs), WAITING, name)
-        missing = max(1, limits.max_active // 4 - (limits.max_active - len(runs)))
+        # Where a ceiling holds the next ones back, a quarter of what is active may make room for them.
+        is_held = len(runs) < limits.max_active - limits.max_active // 4
+        missing = len(runs) // 4 if is_held else limits.max_active // 4 - (limits.max_active - len(runs))
         max_failed = limits.max_failed
         if isinstance(max_failed, float):
             max_failed = max_failed * attempt.rows_read if attempt.is_read_whole else None
@@ -287,11 +331,11 @@ class BulkSession:
             deadline=head.began_at + self._settings.completion_window,
             attempt_deadline=attempt_deadline,
             wake_up=waiting.WakeUp(
-                ends=missing if attempt.has_ready else None,
+                ends=max(1, missing) if attempt.has_ready else None,
                 failures=None if max_failed is None else max(0, int(max_failed) - attempt.failed),
                 collect_within=self._settings.collect_within,
             ),
-            progress=self._progress(attempt).values(),
+            progress=self._progress(attempt, head).values(),
         )
 
     def _concluded(self, attempt: BulkAttempt, folder: StorageFolder, head: TaskHead) -> Concluded:
@@ -300,11 +344,15 @@ class BulkSession:
             folder,
             self._source,
             items,
+            before=head.before,
             seconds=time.time() - head.began_at,
             stopped=attempt.stopped,
             token_of=lambda row: head.token_of(row, items.retries(row) + items.resubmits(row)),
         )
-        return Concluded(manifest=manifest, folder=folder, stopped=attempt.stopped)
+        refusal = None if attempt.refusal is None else CeilingReachedError(attempt.refusal)
+        return Concluded(
+            manifest=manifest, folder=folder, stopped=attempt.stopped, refusal=refusal or self._unpriced
+        )
 
     def _raise_ended(self, attempt: BulkAttempt, folder: StorageFolder) -> NoReturn:
         cause = self._driver.cause if self._driver is not None else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
+from airflow_provider_openai_runs.runs.ceiling import Ceiling
 from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnUnendable
 from airflow_provider_openai_runs.runs.request import RunRequest
 
@@ -18,6 +19,8 @@ class BulkSettings:
     The checked arguments of ``BulkCreateResponsesOperator``; durations in seconds.
 
     :param request_of: makes the request of an item of the arguments of its row.
+    :param model: that counts for every row that does not bring its own.
+    :param ceiling: what may be spent from one clear to the next.
     :param fingerprint: a short hash of each argument, by name.
     :param completion_window: from the generation's first attempt on.
     :param collect_within: how long the end of a run may wait for a worker.
@@ -29,6 +32,8 @@ class BulkSettings:
     output_path: str
     request_of: Callable[[Mapping[str, Any]], RunRequest]
     fingerprint: Mapping[str, str]
+    model: str | None
+    ceiling: Ceiling
     limits: Limits
     completion_window: float
     poll_interval: float | None

@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.operators.hidden import revealed, without_valu
 from airflow_provider_openai_runs.operators.parse_checks import (
     Unanswered,
     check_calls,
+    check_ceilings_of,
     check_create,
     check_names,
 )
@@ -220,6 +221,11 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
     def check_arguments(self) -> None:
         """Check while the Dag is parsed what is no template; called when all arguments are known."""
         check_create(self, unanswered=self._unanswered_tools)
+        self._check_ceilings()
+
+    def _check_ceilings(self) -> None:
+        """Check that a ceiling has something to go by."""
+        check_ceilings_of(self)
 
     def output_format(self, kind: str) -> dict[str, Any]:
         """Return what asks for ``output_type``, in the form of the kind's API."""

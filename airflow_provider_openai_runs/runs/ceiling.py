@@ -36,7 +36,7 @@ class Amount:
     tokens: int = 0
     cost: Decimal | None = Decimal(0)
 
-    def plus(self, other: Amount) -> Amount:
+    def __add__(self, other: Amount) -> Amount:
         """Add another amount."""
         return Amount(tokens=self.tokens + other.tokens, cost=sum_of_costs([self.cost, other.cost]))
 
@@ -150,6 +150,14 @@ def _without_files(value: Any) -> Any:
             for name, item in value.items()
         }
     return [_without_files(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def no_price(conn_id: str, model: str | None) -> RunRequestError:
+    """Return the error for a ceiling of cost over a model that nobody knows the price of."""
+    return RunRequestError(
+        f"max_cost: connection {conn_id!r} has no price for model {model!r} in its extra 'prices', so nobody "
+        "knows what a run costs. Nothing was sent."
+    )
 
 
 def at_most(amount: Amount, tariff: Tariff, *, usage: Usage | None = None) -> Amount:

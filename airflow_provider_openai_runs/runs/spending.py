@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import reduce
 from typing import Any
 
 from airflow_provider_openai_runs.runs.ceiling import Amount
@@ -26,8 +25,6 @@ from airflow_provider_openai_runs.runs.usage import (
     amount_of,
     as_text,
     is_count,
-    sum_of,
-    sum_of_costs,
 )
 
 
@@ -115,11 +112,7 @@ class Spending:
         :param but: a run that is not counted: it may be active.
         """
         silent = sum(1 for run in self.open if run.is_silent or but is None or not run.is_run(but))
-        return Totals(
-            usage=sum_of([self.before.usage, self.usage]),
-            cost=sum_of_costs([self.before.cost, self.cost]),
-            silent=self.before.silent + silent,
-        )
+        return self.before + Totals(usage=self.usage, cost=self.cost, silent=silent)
 
     def of(self, generation: int) -> Spending:
         """Begin a generation, unless it is the present one."""
@@ -135,7 +128,7 @@ class Spending:
     @property
     def reserved(self) -> Amount:
         """What its other runs may have used, or may still use."""
-        return reduce(Amount.plus, (run.reserved for run in self.open), Amount())
+        return sum((run.reserved for run in self.open), Amount())
 
     def opened(self, run: OpenRun) -> Spending:
         """Add a run that is about to be created."""
@@ -145,7 +138,7 @@ class Spending:
         """Reserve more for a run whose calls are about to be answered, and which then goes on itself."""
         if entry.ref is None:
             return self
-        more = replace(entry, reserved=entry.reserved.plus(reserved))
+        more = replace(entry, reserved=entry.reserved + reserved)
         return replace(self, open=tuple(more if run.is_run(entry.ref) else run for run in self.open))
 
     def open_run(self, ref: RunRef) -> OpenRun | None:
