@@ -375,8 +375,8 @@ class Cluster:
     max_active=st.integers(1, 5),
     max_unrecorded=st.integers(1, 4),
     resubmits=st.booleans(),
-    ceiling=st.none() | st.integers(0, 2 * ROWS * BOUND),
-    takes=st.lists(st.tuples(st.integers(1, BOUND), st.sampled_from([True, True, False])), max_size=ROWS),
+    ceiling=st.none() | st.integers(0, ROWS * BOUND),
+    takes=st.lists(st.tuples(st.sampled_from([BOUND, BOUND, 1]), st.booleans()), min_size=ROWS, max_size=ROWS),
 )
 def test_whatever_happens_to_its_workers_a_task_pays_for_nothing_twice_and_forgets_nothing(
     draws: list[list[int]],
