@@ -76,10 +76,10 @@ class Allowance:
         return self._tariff(asked).cost_of(run)
 
     def _refusal(self, items: Items, reserved: Amount, more: Amount, asked: Asked | None) -> str | None:
-        told, tariff = items.results + items.others, self._tariff(asked)
-        used = Amount(tokens=told.usage.total_tokens if told.usage else 0, cost=told.cost)
+        said, tariff = items.results + items.others, self._tariff(asked)
+        used = Amount(tokens=said.usage.total_tokens if said.usage else 0, cost=said.cost)
         return self.ceiling.refusal(
-            used=at_most(used, tariff, usage=told.usage), reserved=at_most(reserved, tariff), more=more
+            used=at_most(used, tariff, usage=said.usage), reserved=at_most(reserved, tariff), more=more
         )
 
     def _tariff(self, asked: Asked | None) -> Tariff:

@@ -155,17 +155,17 @@ class Items:
                 self._move(event, event.rows, ItemState.NEW)
                 self._forget(event.rows)
             case Retried():
-                self.others += self._told(event.spent)
+                self.others += self._counted(event.spent)
                 self._move(event, event.rows, ItemState.NEW)
                 self._count(self._retries, event.rows)
                 self._forget(event.rows)
             case Resubmitted():
-                self.others += self._told(Spent(silent=event.rows))
+                self.others += self._counted(Spent(silent=event.rows))
                 self._move(event, event.rows, ItemState.NEW)
                 self._count(self._resubmits, event.rows)
                 self._forget(event.rows)
             case PartWritten():
-                self.results += self._told(event.spent + Spent(silent=event.lost))
+                self.results += self._counted(event.spent + Spent(silent=event.lost))
                 self._move(event, event.succeeded, ItemState.SUCCEEDED)
                 self._move(event, event.failed, ItemState.FAILED)
                 self._move(event, event.lost, ItemState.LOST)
@@ -196,7 +196,7 @@ class Items:
         for row in rows:
             column[row] = min(column[row] + 1, 255)
 
-    def _told(self, spent: Spent) -> Totals:
+    def _counted(self, spent: Spent) -> Totals:
         """Return what runs have told, before their rows move; what the others may have taken is kept."""
         silent = [row for row in spent.silent if self.state(row) in _HAS_RUN]
         for row in silent:

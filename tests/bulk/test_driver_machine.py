@@ -376,7 +376,9 @@ class Cluster:
     max_unrecorded=st.integers(1, 4),
     resubmits=st.booleans(),
     ceiling=st.none() | st.integers(0, ROWS * BOUND),
-    takes=st.lists(st.tuples(st.sampled_from([BOUND, BOUND, 1]), st.booleans()), min_size=ROWS, max_size=ROWS),
+    takes=st.lists(
+        st.tuples(st.sampled_from([BOUND, BOUND, 1]), st.booleans()), min_size=ROWS, max_size=ROWS
+    ),
 )
 def test_whatever_happens_to_its_workers_a_task_pays_for_nothing_twice_and_forgets_nothing(
     draws: list[list[int]],
@@ -420,8 +422,8 @@ def test_whatever_happens_to_its_workers_a_task_pays_for_nothing_twice_and_forge
     ]
     rows = [row for row in range(ROWS) if row not in left]
     assert sorted(line["row"] for line in lines) == rows, "a result is lost, or there twice"
-    told = items.spent.usage.total_tokens if items.spent.usage else 0
-    assert told <= sum(run.takes for run in world.runs.values()), "more was counted than was paid for"
+    counted = items.spent.usage.total_tokens if items.spent.usage else 0
+    assert counted <= sum(run.takes for run in world.runs.values()), "more was counted than was paid for"
     paid = Counter(run.row for run in world.runs.values())
     for row, times in paid.items():
         allowed = 1 + items.retries(row) + items.resubmits(row)

@@ -109,7 +109,7 @@ def test_events_that_contradict_each_other_are_an_error(journal: list[Event]) ->
         Items.of(journal)
 
 
-def _told(tokens: int) -> Spent:
+def _spent(tokens: int) -> Spent:
     return Spent(usage=Usage(total_tokens=tokens))
 
 
@@ -120,8 +120,8 @@ def test_items_are_counted_by_where_they_stand() -> None:
             runs=(NewRun(row=0, id="resp_0", created_at=1.0), NewRun(row=5, id="resp_5", created_at=2.0))
         ),
         NotAccepted(rows=(1,)),
-        PartWritten(name="1", succeeded=(0,), failed=(3,), spent=_told(7)),
-        PartWritten(name="2", lost=(2,), spent=_told(5)),
+        PartWritten(name="1", succeeded=(0,), failed=(3,), spent=_spent(7)),
+        PartWritten(name="2", lost=(2,), spent=_spent(5)),
     ]
     items = Items.of(journal)
     states = [items.state(row).name for row in range(7)]
