@@ -66,6 +66,7 @@ class BulkAttempt:
     :param items: what the journal says. A create in it without an answer is lost: an attempt begins only when
         nobody can send it any more.
     :param found: what an earlier attempt has written down of such creates, and not committed.
+    :param leaves_intents: decide nothing about such creates; a later attempt does.
     :param token_of: the token of the create of a row, by the number of creates before it.
     :param polls: knows the deadline.
     :param allowance: what may be spent.
@@ -84,6 +85,7 @@ class BulkAttempt:
         now: float,
         found: Iterable[Event] = (),
         allowance: Allowance | None = None,
+        leaves_intents: bool = False,
     ) -> None:
         self.items = items
         #: Why nothing more is created; None as long as it goes on.
@@ -96,8 +98,8 @@ class BulkAttempt:
         self._polls = polls
         self._parts = parts
         self._rate_limit = rate_limit
-        self._allowance = allowance or Allowance()
-        self._dispatcher = Dispatcher(items, limits, self._allowance)
+        self.allowance = allowance or Allowance()
+        self._dispatcher = Dispatcher(items, limits, self.allowance)
         self._rows = WantedRows(is_new=lambda row: items.state(row) is ItemState.NEW, now=now)
         #: Runs that are not committed yet.
         self._new_runs: dict[int, NewRun] = {}
@@ -117,7 +119,7 @@ class BulkAttempt:
                 self._new_runs[row] = run
             elif row in known:
                 self._rows.read_again(row)
-            else:
+            elif not leaves_intents:
                 self._on_lost(row, "the attempt that sent its create is gone", now)
 
     # -- what next -----------------------------------------------------------------------------------------
@@ -152,8 +154,8 @@ class BulkAttempt:
 
     @property
     def new_runs(self) -> list[NewRun]:
-        """The runs that are not committed yet."""
-        return [*self._new_runs.values()]
+        """The runs that are not committed yet, and may be active."""
+        return [run for row, run in self._new_runs.items() if row not in self._finished]
 
     @property
     def rows_read(self) -> int:
@@ -374,7 +376,7 @@ class BulkAttempt:
 
     def _on_ended(self, row: int, run: Run, now: float, *, keeps_slot: bool = False) -> None:
         self.moved_at = now
-        run = replace(run, cost=self._allowance.cost_of(run, self.items.asked.get(row)))
+        run = replace(run, cost=self.allowance.cost_of(run, self.items.asked.get(row)))
         verdict, spent = self._judge(row, self._custom_id(row), run), Spent.of(row, run)
         has_succeeded = verdict.outcome.state is ItemState.SUCCEEDED
         if has_succeeded or not self._dispatcher.on_failed(row, retryable=verdict.retryable, spent=spent):

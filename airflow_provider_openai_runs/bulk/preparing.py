@@ -4,25 +4,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
 from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
-from airflow_provider_openai_runs.bulk.events import Event
+from airflow_provider_openai_runs.bulk.events import Event, JournalError
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
-from airflow_provider_openai_runs.bulk.journal import Journal, StateStore
+from airflow_provider_openai_runs.bulk.journal import KEY, Head, Journal, StateStore
 from airflow_provider_openai_runs.bulk.judging import RunJudge
 from airflow_provider_openai_runs.bulk.parts import Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.bulk.storage import StorageFolder
+from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
+from airflow_provider_openai_runs.bulk.work import Work
 from airflow_provider_openai_runs.runs.ceiling import no_price
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError
 from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import token_prefix
 from airflow_provider_openai_runs.runs.usage import Totals
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Preparation:
     """
     Opens what there is of a task.
@@ -40,29 +43,52 @@ class Preparation:
     :param prices_of: reads the prices of a connection.
     :param sleep: takes seconds; a kill interrupts it.
     :param started_at: Unix seconds at which this attempt began.
+    :ivar unpriced: why nobody knows what a run costs; None if somebody does.
+    :ivar last_uri: the folder in which earlier attempts have written, where it is known.
     """
 
     settings: BulkSettings
     ti: Any
     store: StateStore
-    source: BulkInput
     log: Logger
     prices_of: Callable[[str], Prices]
     sleep: Callable[[float], None]
     started_at: float
+    unpriced: OpenAIRunError | None = field(default=None, init=False)
+    last_uri: str | None = field(default=None, init=False)
 
     @property
     def generation(self) -> int:
         """Which one this is: a clear raises it."""
         return int(self.ti.max_tries)
 
-    def folder(self, generation: int) -> StorageFolder:
-        """Return the folder of a generation."""
+    def stored(self) -> Head | None:
+        """
+        Return what is committed; None if nothing is.
+
+        :raises RunStorageError: if it cannot be read.
+        """
+        found = self.store.load()
+        if found is None:
+            return None
+        with _journal_errors(KEY):
+            return Head.from_json(found)
+
+    def folder(self, generation: int, stored: Head | None) -> StorageFolder:
+        """
+        Return the folder of a generation: where it began, whatever ``output_path`` is now.
+
+        :raises RunRequestError: if there is no such storage.
+        """
+        if stored is not None and stored.generation == generation:
+            self.last_uri = stored.folder
+            if stored.folder is not None:
+                return StorageFolder.at(stored.folder, log=self.log)
         return StorageFolder.of_task(
             self.settings.output_path, ti=self.ti, generation=generation, log=self.log
         )
 
-    def head(self, before: Totals) -> TaskHead:
+    def head(self, source: BulkInput, before: Totals) -> TaskHead:
         """
         Return what this attempt would begin its generation with.
 
@@ -77,7 +103,7 @@ class Preparation:
         }
         return TaskHead(
             conn_id=settings.conn_id,
-            input=self.source.head,
+            input=source.head,
             began_at=self.started_at,
             fingerprint=settings.fingerprint,
             task=task,
@@ -85,35 +111,60 @@ class Preparation:
             before=before,
         )
 
-    def journal(self, folder: StorageFolder, generation: int) -> Journal:
-        """Return the journal of a generation, with which this attempt goes on."""
-        return Journal(folder=folder, store=self.store, generation=generation, writer=str(self.ti.id))
-
-    def allowance(self, conn_id: str) -> Allowance:
+    def work_of(self, stored: Head, *, as_it_is: bool = False) -> Work | None:
         """
-        Return what may be spent, and by which prices.
+        Return what there is of a generation that was begun, so that it can be ended; None if nothing is.
 
-        :raises OpenAIRunError: if nobody knows what a run costs.
+        :param as_it_is: decide nothing about creates without an answer.
+        :raises RunStorageError: if it cannot be read.
         """
-        ceiling, model = self.settings.ceiling, self.settings.model
-        prices = self.prices_of(conn_id)
-        if ceiling.cost is not None and model is not None and prices.of(model) is None:
-            raise no_price(conn_id, model)
-        return Allowance(conn_id=conn_id, ceiling=ceiling, prices=prices)
+        folder = self.folder(stored.generation, stored)
+        try:
+            head = TaskHead.from_bytes(folder.read(HEAD))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunStorageError(f"{folder.uri_of(HEAD)} cannot be read: {error}.") from None
+        return self.work(folder, head, stored.generation, as_it_is=as_it_is)
+
+    def work(
+        self,
+        folder: StorageFolder,
+        head: TaskHead,
+        generation: int,
+        *,
+        deadline: float | None = None,
+        as_it_is: bool = False,
+    ) -> Work:
+        """
+        Return what this attempt goes on with.
+
+        :param deadline: of the runs, in Unix seconds.
+        :raises RunStorageError: if the journal cannot be read.
+        """
+        journal = Journal(
+            folder=folder, store=self.store, generation=generation, writer=str(self.ti.id), uri=folder.uri
+        )
+        with _journal_errors(folder.uri):
+            items = Items.of(journal.load()) if as_it_is else None
+            attempt = self.attempt(journal, head, deadline=deadline, items=items)
+        return Work(attempt=attempt, journal=journal, folder=folder, head=head)
 
     def attempt(
-        self, journal: Journal, head: TaskHead, allowance: Allowance, *, deadline: float | None
+        self, journal: Journal, head: TaskHead, *, deadline: float | None = None, items: Items | None = None
     ) -> BulkAttempt:
         """
         Return the attempt that goes on from a journal.
 
         :param deadline: of the runs, in Unix seconds.
+        :param items: what the journal says, where that is known; creates in it stay without an answer.
         :raises JournalError: if the journal cannot be read.
         """
         settings = self.settings
-        items = Items.of(journal.load())
+        leaves_intents = items is not None
+        items = Items.of(journal.load()) if items is None else items
         found: list[Event] = []
-        if items.count(ItemState.INTENDED):
+        if not leaves_intents and items.count(ItemState.INTENDED):
             # The attempt before may be cut off and alive: until then it may send, and write down the answer.
             self.sleep(self.started_at + SEND_WITHIN - time.time())
             items = Items.of(journal.load())
@@ -142,6 +193,30 @@ class Preparation:
             ),
             now=time.time(),
             found=found,
-            allowance=allowance,
+            # What ends in a hurry is not asked for its price.
+            allowance=Allowance(conn_id=head.conn_id) if leaves_intents else self._allowance(head.conn_id),
+            leaves_intents=leaves_intents,
         )
         return attempt
+
+    def _allowance(self, conn_id: str) -> Allowance:
+        ceiling, model = self.settings.ceiling, self.settings.model
+        self.unpriced = None
+        try:
+            prices = self.prices_of(conn_id)
+            if ceiling.cost is not None and model is not None and prices.of(model) is None:
+                raise no_price(conn_id, model)
+        except OpenAIRunError as error:
+            self.unpriced = error
+            return Allowance(conn_id=conn_id, ceiling=replace(ceiling, cost=None))
+        return Allowance(conn_id=conn_id, ceiling=ceiling, prices=prices)
+
+
+@contextmanager
+def _journal_errors(where: str) -> Iterator[None]:
+    try:
+        yield
+    except JournalError as error:
+        raise RunStorageError(
+            f"The journal cannot be read ({where}): {error} This attempt has sent nothing."
+        ) from None

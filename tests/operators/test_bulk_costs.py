@@ -22,7 +22,7 @@ from airflow_provider_openai_runs.exceptions import (
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.operators import test_bulk
-from tests.operators.test_bulk import _quick, _when_created
+from tests.operators.test_bulk import _quick, when_created
 from tests.operators.test_ceilings import set_prices
 from tests.operators.test_what_was_spent import billed, said
 from tests.support.scene import Scene
@@ -107,7 +107,7 @@ def test_a_worker_that_dies_loses_no_sum(scene: Scene, bounded: Bulk) -> None:
     _bad(scene, "Question 0", times=1, usage=(100, 10))
     _quick(scene, usage=(200, 20), in_progress=1)
     task = bounded(max_active=2)
-    killing = _when_created(scene, 2, task.on_kill)
+    killing = when_created(scene, 2, task.on_kill)
     with pytest.raises(OpenAIRunError, match="The task was killed"):
         task.execute(scene.kept)
     killing.join()
