@@ -178,6 +178,8 @@ class Dispatcher:
         self._pending.append(NotAccepted(rows=(row,)))
         if again:
             self._again(row)
+        else:
+            self._offered.pop(row, None)
 
     def on_lost(self, row: int) -> bool:
         """
@@ -188,6 +190,7 @@ class Dispatcher:
         """
         self._sending.discard(row)
         self._open.discard(row)
+        self._offered.pop(row, None)
         allowed = self._limits.on_lost_create == "resubmit"
         if self._is_stopped or not allowed or self.items.resubmits(row) >= self._limits.max_resubmits:
             return False
@@ -204,7 +207,7 @@ class Dispatcher:
         """
         Decide about a run that ended badly.
 
-        :param spent: what it has told.
+        :param spent: what it has said.
         :return: whether the row is to be created again, and has to be offered again for it once that is
             committed; else its error is to be written to a part.
         """

@@ -41,11 +41,11 @@ class Asked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
     """
-    What the runs of some rows have told once they had ended.
+    What the runs of some rows have said once they had ended.
 
     :param usage: their tokens.
     :param cost: of these; None where nobody knows a price of some of them.
-    :param silent: rows whose run, if there was one, has told nothing.
+    :param silent: rows whose run, if there was one, has said nothing.
     """
 
     usage: Usage | None = None
@@ -54,13 +54,13 @@ class Spent:
 
     @classmethod
     def of(cls, row: int, run: Run) -> Spent:
-        """Return what the run of a row has told."""
+        """Return what the run of a row has said."""
         if run.usage is None or not run.usage.is_known:
             return cls(silent=(row,))
         return cls(usage=run.usage, cost=run.cost)
 
     def __add__(self, other: Spent) -> Spent:
-        """Add what other runs have told."""
+        """Add what other runs have said."""
         return Spent(
             usage=sum_of([self.usage, other.usage]),
             cost=sum_of_costs([self.cost, other.cost]),

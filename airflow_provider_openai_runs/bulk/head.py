@@ -23,7 +23,7 @@ class TaskHead:
     :param began_at: Unix seconds, of the generation's first attempt.
     :param fingerprint: a short hash of each of the operator's arguments, by name.
     :param task: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
-    :param before: what the runs of earlier generations have told.
+    :param before: what the runs of earlier generations have said.
     :param token_prefix: what the tokens of all its creates begin with.
     """
 

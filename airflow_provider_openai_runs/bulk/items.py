@@ -74,8 +74,8 @@ class Items:
     :param asked: what the price of a run goes by, of the items that are ``INTENDED`` or ``CREATED``.
     :param reserved: what the runs of these may take at most.
     :param kept: what those runs may have taken that will never tell.
-    :param results: what the runs in the parts have told.
-    :param others: what those have told that another one took the place of.
+    :param results: what the runs in the parts have said.
+    :param others: what those have said that another one took the place of.
     """
 
     runs: dict[int, NewRun] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Items:
 
     @property
     def spent(self) -> Totals:
-        """What all runs have told; one that may be active counts among those that have not."""
+        """What all runs have said; one that may be active counts among those that have not."""
         active = self.count(ItemState.INTENDED) + self.count(ItemState.CREATED)
         return self.results + self.others + Totals(silent=active)
 
@@ -197,7 +197,7 @@ class Items:
             column[row] = min(column[row] + 1, 255)
 
     def _counted(self, spent: Spent) -> Totals:
-        """Return what runs have told, before their rows move; what the others may have taken is kept."""
+        """Return what runs have said, before their rows move; what the others may have taken is kept."""
         silent = [row for row in spent.silent if self.state(row) in _HAS_RUN]
         for row in silent:
             self.kept += self.reserved.get(row, Amount())

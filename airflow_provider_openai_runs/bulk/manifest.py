@@ -33,7 +33,7 @@ class Manifest:
 
     :param counts: items by fate, all of ``FATES``. ``skipped`` were left out, since an earlier task may have
         created a run; ``active`` may be going and billing; ``not_created`` cost nothing.
-    :param results: what the runs in the results have told.
+    :param results: what the runs in the results have said.
     :param in_all: with those that another one took the place of, and those of before a clear.
     :param seconds: since the generation began.
     :param parts: files of results.
@@ -103,7 +103,7 @@ def conclude(
 
     :param items: as the journal tells them.
     :param seconds: since the generation began.
-    :param before: what the runs of earlier generations have told.
+    :param before: what the runs of earlier generations have said.
     :param stopped: why nothing more was created.
     :param token_of: of a row whose create may have been sent and has no answer.
     :param as_table: whether to write a Parquet file; None writes one where pyarrow is installed.

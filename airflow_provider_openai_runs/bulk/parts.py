@@ -42,7 +42,7 @@ class Outcome:
 
     @property
     def spent(self) -> Spent:
-        """What its run has told, if there was one."""
+        """What its run has said, if there was one."""
         result = self.result or {}
         usage = Usage.from_json(result.get("usage"))
         if usage is not None and usage.is_known:

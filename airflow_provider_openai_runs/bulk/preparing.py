@@ -92,7 +92,7 @@ class Preparation:
         """
         Return what this attempt would begin its generation with.
 
-        :param before: what the runs of earlier generations have told.
+        :param before: what the runs of earlier generations have said.
         """
         ti, settings = self.ti, self.settings
         task = {

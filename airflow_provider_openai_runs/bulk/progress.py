@@ -24,7 +24,7 @@ class Progress:
     """
     The progress of one attempt.
 
-    :param before: what the runs of earlier generations have told.
+    :param before: what the runs of earlier generations have said.
     :param push: puts the numbers into XCom; it may block.
     """
 
@@ -90,7 +90,7 @@ class Progress:
 
 
 def tokens_of(totals: Totals) -> int:
-    """Return how many tokens runs have told."""
+    """Return how many tokens runs have said."""
     return totals.usage.total_tokens if totals.usage else 0
 
 

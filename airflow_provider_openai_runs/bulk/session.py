@@ -166,7 +166,7 @@ class BulkSession:
         """
         End what a task has left active that was cleared: its user wants new runs.
 
-        :return: what all runs of before have told.
+        :return: what all runs of before have said.
         """
         work = self._prepared.work_of(stored)
         if work is None:
