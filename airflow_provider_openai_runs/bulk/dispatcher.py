@@ -15,27 +15,24 @@ from dataclasses import dataclass, replace
 
 from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.events import (
+    Cancelled,
     Created,
     Event,
     Intended,
     NewRun,
     NotAccepted,
-    OfRows,
     PartWritten,
     Resubmitted,
     Retried,
     Spent,
+    merged,
+    resolved,
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.rows import Row
+from airflow_provider_openai_runs.runs.budgets import COMMIT_EVERY, SEND_WITHIN
 from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
-
-#: How long a committed intent lets its create be sent. A later attempt waits as long before it calls the
-#: intents of an earlier one lost.
-SEND_WITHIN = 5.0
-#: Between two commits; each is a write to storage and one to Airflow.
-COMMIT_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +84,7 @@ class Dispatcher:
         self._committing: tuple[Event, ...] | None = None
         self._committed_at = float("-inf")
         self._is_stopped = False
+        self._goes_on = True
 
     # -- creates -------------------------------------------------------------------------------------------
 
@@ -192,7 +190,7 @@ class Dispatcher:
         self._open.discard(row)
         self._offered.pop(row, None)
         allowed = self._limits.on_lost_create == "resubmit"
-        if self._is_stopped or not allowed or self.items.resubmits(row) >= self._limits.max_resubmits:
+        if not self._goes_on or not allowed or self.items.resubmits(row) >= self._limits.max_resubmits:
             return False
         self._pending.append(Resubmitted(rows=(row,)))
         return True
@@ -212,22 +210,29 @@ class Dispatcher:
             committed; else its error is to be written to a part.
         """
         self.on_ended(row)
-        if self._is_stopped or not retryable or self.items.retries(row) >= self._limits.item_retries:
+        if not self._goes_on or not retryable or self.items.retries(row) >= self._limits.item_retries:
             return False
         self._pending.append(Retried(rows=(row,), spent=spent or Spent(silent=(row,))))
         return True
+
+    def on_cancelled(self, row: int, spent: Spent) -> None:
+        """Take note that the run of a row was ended, and that the next attempt creates another one."""
+        self.on_ended(row)
+        self._pending.append(Cancelled(rows=(row,), spent=spent))
 
     def on_part(self, part: PartWritten) -> None:
         """Take note of a file with the final word on some items."""
         self._open.difference_update(part.rows)
         self._pending.append(part)
 
-    def stop(self) -> None:
-        """Create nothing more; what was not sent yet is taken back."""
-        self._is_stopped = True
-        self._ready.clear()
-        while self._sendable:
-            self._take_back(self._sendable.popleft()[0])
+    def stop(self, *, goes_on: bool) -> None:
+        """
+        Create nothing more; what was not sent yet is taken back.
+
+        :param goes_on: whether another attempt creates what may be created again.
+        """
+        self._is_stopped, self._goes_on = True, goes_on
+        self._take_all_back()
 
     # -- commits -------------------------------------------------------------------------------------------
 
@@ -239,7 +244,7 @@ class Dispatcher:
         """
         if self._committing is not None or (now < self._committed_at + COMMIT_EVERY and not self._is_stopped):
             return None
-        outcomes, self._pending = _merged(self._pending), []
+        outcomes, self._pending = merged(self._pending), []
         intended = self._intend(outcomes, admitted)
         events = (*outcomes, _intention(intended)) if intended else outcomes
         if not events:
@@ -261,12 +266,13 @@ class Dispatcher:
         """
         assert self._committing is not None  # noqa: S101 # for mypy
         events, self._committing = self._committing, None
+        self._is_held = False  # by what may have ended now
         for event in events:
             self.items.apply(event)
             if isinstance(event, Intended):
                 self._sendable.extend((row, now + SEND_WITHIN) for row in event.rows)
         if self._is_stopped:
-            self.stop()
+            self._take_all_back()
         return events
 
     # -- inside --------------------------------------------------------------------------------------------
@@ -274,7 +280,7 @@ class Dispatcher:
     def _intend(self, outcomes: Iterable[Event], admitted: int | None) -> list[Row]:
         if self._is_stopped:
             return []
-        unrecorded = self.items.count(ItemState.INTENDED) - sum(len(_resolved(event)) for event in outcomes)
+        unrecorded = self.items.count(ItemState.INTENDED) - sum(len(resolved(event)) for event in outcomes)
         room = min(self._limits.max_unrecorded - unrecorded, self._limits.max_active - len(self._open))
         room = max(0, room if admitted is None else min(room, admitted))
         rows: list[Row] = []
@@ -289,6 +295,11 @@ class Dispatcher:
             elif not rows and not self._sendable:
                 self.refusal = self._allowance.refusal(self.items, more=more, asked=row.asked)
         return rows
+
+    def _take_all_back(self) -> None:
+        self._ready.clear()
+        while self._sendable:
+            self._take_back(self._sendable.popleft()[0])
 
     def _take_back(self, row: int) -> None:
         self._open.discard(row)
@@ -308,32 +319,3 @@ def _intention(rows: Iterable[Row]) -> Intended:
         asked={row.number: row.asked for row in rows if row.asked is not None},
         reserved={row.number: row.reserved for row in rows if row.reserved is not None},
     )
-
-
-def _resolved(event: Event) -> tuple[int, ...]:
-    """Return the rows that are no longer intended after an event."""
-    match event:
-        case Created():
-            return tuple(run.row for run in event.runs)
-        case NotAccepted() | Resubmitted():
-            return event.rows
-        case PartWritten():
-            return event.lost
-        case _:
-            return ()
-
-
-def _merged(events: Iterable[Event]) -> tuple[Event, ...]:
-    """Write neighbours of the same kind as one event: a line for each of a hundred would be long to read."""
-    merged: list[Event] = []
-    for event in events:
-        last = merged[-1] if merged else None
-        if isinstance(event, Created) and isinstance(last, Created):
-            merged[-1] = Created(runs=(*last.runs, *event.runs))
-        elif isinstance(event, Retried) and isinstance(last, Retried):
-            merged[-1] = Retried(rows=(*last.rows, *event.rows), spent=last.spent + event.spent)
-        elif isinstance(event, OfRows) and isinstance(last, OfRows) and type(event) is type(last):
-            merged[-1] = type(event)(rows=(*last.rows, *event.rows))
-        else:
-            merged.append(event)
-    return tuple(merged)

@@ -27,9 +27,17 @@ from airflow_provider_openai_runs.bulk.commands import (
     StopReason,
     WritePart,
 )
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.events import Created, Event, NewRun
-from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT
+from airflow_provider_openai_runs.bulk.failing import Failing
+from airflow_provider_openai_runs.bulk.fence import no_longer_running
+from airflow_provider_openai_runs.runs.budgets import (
+    BULK_KILL_ASK_SECONDS,
+    BULK_KILL_SECONDS,
+    CANCEL_WAIT,
+    DEFERS_AFTER,
+    PROGRESS_EVERY,
+    SEND_WITHIN,
+)
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
@@ -38,17 +46,12 @@ from airflow_provider_openai_runs.runs.text import message_text
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-#: Between two questions for the task's state while creates are sent: a mark does not stop a writer.
-FENCE_EVERY = 5.0
-#: Airflow sends SIGKILL 5 s after SIGTERM.
-KILL_SECONDS = 4.5
-#: Of these, how long Airflow is asked whether the task goes on.
-KILL_ASK_SECONDS = 1.5
-#: A worker that has had nothing to do but to wait for so long hands the wait over: that costs about 12 s.
-DEFERS_AFTER = 60.0
-_RUNNING = "running"
-#: Between two lines of progress.
-PROGRESS_EVERY = 30.0
+#: As which an attempt ends what is active, where nobody goes on with it.
+_REASONS = {
+    Cause.KILLED: StopReason.KILLED,
+    Cause.TIMED_OUT: StopReason.TIMED_OUT,
+    Cause.FAILED: StopReason.FAILED,
+}
 
 
 class DriveEnd(StrEnum):
@@ -96,13 +99,17 @@ class BulkDriver:
     _cause: Cause | None = field(default=None, init=False)
     _ends_by: float = field(default=float("inf"), init=False)
     _is_decided: bool = field(default=False, init=False)
+    _ending: Ending | None = field(default=None, init=False)
     _is_replaced: bool = field(default=False, init=False)
     _error: BaseException | None = field(default=None, init=False)
     #: When this attempt was last proven to be the current one, in Unix seconds. Before its first commit it
     #: knows of no runs but those that a later one finds where it has found them itself.
     _owner_at: float = field(default=float("inf"), init=False)
-    #: What fails at present; it is logged once.
-    _failing: set[str] = field(default_factory=set, init=False)
+    _failing: Failing = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have something to say what fails."""
+        self._failing = Failing(self.log)
 
     async def run(self) -> DriveEnd:
         """
@@ -135,7 +142,7 @@ class BulkDriver:
 
     def end_early(self, cause: Cause, *, may_retry: bool = True) -> None:
         """Create nothing more, and end what is active, or leave it to a retry; call it on the event loop."""
-        seconds = KILL_SECONDS if cause is Cause.KILLED else CANCEL_WAIT
+        seconds = BULK_KILL_SECONDS if cause is Cause.KILLED else CANCEL_WAIT
         self._ends_by = min(self._ends_by, self.clock() + seconds)
         if self._cause is None:
             self._cause = cause
@@ -149,7 +156,7 @@ class BulkDriver:
         if self.attempt_deadline is not None and now >= self.attempt_deadline and self._cause is None:
             self.end_early(Cause.TIMED_OUT)
         if self._is_replaced:
-            return DriveEnd.REPLACED if now >= self._ends_by or not self._paid else None
+            return DriveEnd.REPLACED if now >= self._ends_by or not self._is_ending_runs else None
         if self._cause is not None:
             is_over = self._is_decided and self.attempt.is_over
             return DriveEnd.KILLED if now >= self._ends_by or is_over else None
@@ -159,16 +166,26 @@ class BulkDriver:
         return DriveEnd.WAITS if is_quiet and self.attempt.only_waits else None
 
     @property
+    def _is_ending_runs(self) -> bool:
+        """Whether it has runs to end although it was replaced: unknown ones, or those of a task given up."""
+        is_deciding = self._cause is not None and not self._is_decided
+        is_cancelling = self._ending is Ending.CANCEL and self.attempt.is_cancelling
+        return bool(self._paid) or is_deciding or is_cancelling
+
+    @property
     def cause(self) -> Cause | None:
         """Why it ends early, if it does."""
         return self._cause
 
     async def _end_or_leave(self, cause: Cause, *, retry_left: bool) -> None:
         if self.cancels[cause]:
-            state = await self._asked_for(KILL_ASK_SECONDS)
-            ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
-            if ending in {Ending.CANCEL, Ending.CANCEL_IF_OURS}:
-                self.attempt.stop(StopReason.KILLED)
+            state = await self._asked_for(BULK_KILL_ASK_SECONDS)
+            self._ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
+            if self._ending is Ending.CANCEL or (
+                self._ending is Ending.CANCEL_IF_OURS and not self._is_replaced
+            ):
+                goes_on = state.cleared or (retry_left and not state.ended)
+                self.attempt.stop(StopReason.AGAIN if goes_on else _REASONS[cause])
         self._is_decided = True
 
     async def _asked_for(self, seconds: float) -> TaskState:
@@ -179,20 +196,9 @@ class BulkDriver:
             return UNKNOWN
 
     async def _fence(self) -> None:
-        """End early once the task is no longer running: the store refuses a writer only after a retry."""
-        was_running = False
-        while True:
-            try:
-                state = await self.io.task_state()
-            except Exception:  # noqa: BLE001 # no answer is no mark
-                state = UNKNOWN
-            is_running = state.known and state.name == _RUNNING
-            if was_running and state.known and not is_running:
-                self.log.warning("The task is %s: nothing more is created", state.name or "cleared")
-                self.end_early(Cause.KILLED)
-                return
-            was_running = was_running or is_running
-            await asyncio.sleep(FENCE_EVERY)
+        state = await no_longer_running(self.io.task_state)
+        self.log.warning("The task is %s: nothing more is created", state.name or "cleared")
+        self.end_early(Cause.KILLED)
 
     async def _progress(self) -> None:
         while True:
@@ -246,10 +252,10 @@ class BulkDriver:
         except NoLongerOwnerError:
             self._on_replaced(events)
         except Exception as error:  # noqa: BLE001 # of storage, of Airflow: without a commit nothing is sent
-            self._say_failing("The journal", error)
+            self._failing.on_error("The journal", error)
             self.attempt.on_commit_failed(self.clock())
         else:
-            self._say_works("The journal")
+            self._failing.on_success("The journal")
             self._owner_at = began_at
             self.attempt.on_committed(began_at=began_at)
 
@@ -271,10 +277,10 @@ class BulkDriver:
         try:
             await self.io.write_part(command.part)
         except Exception as error:  # noqa: BLE001 # of whichever storage
-            self._say_failing("A file of results", error)
+            self._failing.on_error("A file of results", error)
             self.attempt.on_part_failed(self.clock())
         else:
-            self._say_works("A file of results")
+            self._failing.on_success("A file of results")
             self.attempt.on_part_written()
 
     # -- a later attempt -----------------------------------------------------------------------------------
@@ -307,15 +313,3 @@ class BulkDriver:
                 run.id,
                 ended.raw_status,
             )
-
-    # -- the log -------------------------------------------------------------------------------------------
-
-    def _say_failing(self, what: str, error: Exception) -> None:
-        if what not in self._failing:
-            self._failing.add(what)
-            self.log.warning("%s could not be written, trying again: %s", what, message_text(error))
-
-    def _say_works(self, what: str) -> None:
-        if what in self._failing:
-            self._failing.discard(what)
-            self.log.info("%s can be written again", what)

@@ -110,10 +110,22 @@ class NotAccepted(OfRows):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retried(OfRows):
-    """The runs of these rows ended badly, and another one is to be created."""
+class OfRuns(OfRows):
+    """
+    The runs of these rows have ended, and others are to take their place.
+
+    :param spent: what they have said.
+    """
 
     spent: Spent = field(default_factory=Spent)
+
+
+class Retried(OfRuns):
+    """The runs of these rows ended badly, and another one is to be created."""
+
+
+class Cancelled(OfRuns):
+    """The runs of these rows were ended with their attempt, and the next one creates others."""
 
 
 class Resubmitted(OfRows):
@@ -164,13 +176,44 @@ class PartWritten:
         return (*self.succeeded, *self.failed, *self.lost)
 
 
-Event = Intended | Created | NotAccepted | Retried | Resubmitted | PartWritten
+Event = Intended | Created | NotAccepted | Retried | Cancelled | Resubmitted | PartWritten
 
+
+def resolved(event: Event) -> tuple[int, ...]:
+    """Return the rows that are no longer intended after an event."""
+    match event:
+        case Created():
+            return tuple(run.row for run in event.runs)
+        case NotAccepted() | Resubmitted():
+            return event.rows
+        case PartWritten():
+            return event.lost
+        case _:
+            return ()
+
+
+def merged(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Return neighbours of the same kind as one event: a line for each of a hundred would be long to read."""
+    merged: list[Event] = []
+    for event in events:
+        last = merged[-1] if merged else None
+        if isinstance(event, Created) and isinstance(last, Created):
+            merged[-1] = Created(runs=(*last.runs, *event.runs))
+        elif isinstance(event, OfRuns) and isinstance(last, OfRuns) and type(event) is type(last):
+            merged[-1] = type(event)(rows=(*last.rows, *event.rows), spent=last.spent + event.spent)
+        elif isinstance(event, OfRows) and isinstance(last, OfRows) and type(event) is type(last):
+            merged[-1] = type(event)(rows=(*last.rows, *event.rows))
+        else:
+            merged.append(event)
+    return tuple(merged)
+
+
+_OF_RUNS: dict[str, type[Retried | Cancelled]] = {"retried": Retried, "cancelled": Cancelled}
 _OF_ROWS: dict[str, type[NotAccepted | Resubmitted]] = {
     "not_accepted": NotAccepted,
     "resubmitted": Resubmitted,
 }
-_NAMES = {kind: name for name, kind in _OF_ROWS.items()}
+_NAMES: dict[type[OfRows], str] = {kind: name for name, kind in [*_OF_ROWS.items(), *_OF_RUNS.items()]}
 
 
 def to_lines(events: Iterable[Event]) -> bytes:
@@ -204,8 +247,8 @@ def _to_json(event: Event) -> dict[str, Any]:
             }
             given = {name: value for name, value in more.items() if value}
             return {"event": "intended", "rows": event.rows, **given}
-        case Retried():
-            return {"event": "retried", "rows": event.rows, **event.spent.to_json()}
+        case OfRuns():
+            return {"event": _NAMES[type(event)], "rows": event.rows, **event.spent.to_json()}
         case PartWritten():
             fates = {"succeeded": event.succeeded, "failed": event.failed, "lost": event.lost}
             rows = {name: rows for name, rows in fates.items() if rows}
@@ -236,8 +279,8 @@ def _from_line(line: bytes) -> Event:
                 for row, tokens, cost in value.get("reserved", ())
             }
             return Intended(rows=_rows(value["rows"]), custom_ids=labels, asked=asked, reserved=reserved)
-        if name == "retried":
-            return Retried(rows=_rows(value["rows"]), spent=Spent.from_json(value))
+        if name in _OF_RUNS:
+            return _OF_RUNS[name](rows=_rows(value["rows"]), spent=Spent.from_json(value))
         if name == "part_written":
             return PartWritten(
                 name=str(value["name"]),

@@ -21,7 +21,6 @@ from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
 
-_NOTHING = "No create was sent."
 #: What may have become of an item; every item is in one of these counts.
 FATES = ("succeeded", "failed", "lost", "skipped", "active", "not_created")
 
@@ -172,6 +171,8 @@ class _Rows:
 def _fate(source: BulkInput, items: Items, row: Row) -> str:
     match items.state(row.number):
         case ItemState.NEW:
+            if items.creates(row.number):
+                return "failed"
             return "skipped" if source.is_skipped(row) else "not_created"
         case ItemState.INTENDED | ItemState.CREATED:
             return "active"
@@ -203,6 +204,6 @@ def _failure(
         token = {} if token_of is None else {"token": token_of(row.number)}
         return {**about, "error": "Its create may have been accepted; its answer never came.", **token}
     nothing = (
-        "Its run ended badly, and no further one was created." if items.retries(row.number) else _NOTHING
+        "No create was sent." if fate == "not_created" else "Its runs brought nothing, and no other followed."
     )
     return {**about, "error": row.error or nothing, **found}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.events import Event, JournalError
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
@@ -24,6 +23,7 @@ from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
 from airflow_provider_openai_runs.bulk.work import Work
+from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
 from airflow_provider_openai_runs.runs.ceiling import no_price
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError
 from airflow_provider_openai_runs.runs.prices import Prices
@@ -196,6 +196,7 @@ class Preparation:
             # What ends in a hurry is not asked for its price.
             allowance=Allowance(conn_id=head.conn_id) if leaves_intents else self._allowance(head.conn_id),
             leaves_intents=leaves_intents,
+            cancels_at_deadline=settings.cancel_on_timeout,
         )
         return attempt
 

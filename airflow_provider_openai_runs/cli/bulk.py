@@ -89,10 +89,7 @@ class BulkFolder:
     def lost(self) -> dict[int, str]:
         """The rows whose create may have been accepted, with its token."""
         items = self._recovered.items
-        return {
-            row: self.head.token_of(row, items.retries(row) + items.resubmits(row))
-            for row in items.rows(ItemState.INTENDED)
-        }
+        return {row: self.head.token_of(row, items.creates(row)) for row in items.rows(ItemState.INTENDED)}
 
     @property
     def manifest_uri(self) -> str:

@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_openai_runs.attempts.task_state import task_state
-from airflow_provider_openai_runs.runs.budgets import EARLIEST_EVENT, TRIGGER_ASK_SECONDS
+from airflow_provider_openai_runs.runs.budgets import (
+    BULK_TRIGGER_CANCEL_WAIT,
+    BULK_TRIGGER_KILL_WAIT,
+    EARLIEST_EVENT,
+    PROGRESS_EVERY,
+    STORAGE_PAUSE,
+    TRIGGER_ASK_SECONDS,
+)
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.triggers import xcom
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.bulk.events import NewRun
     from airflow_provider_openai_runs.bulk.many_runs import ManyRuns
 
-#: How often a file that cannot be read is tried again, and how long between two tries, in seconds.
+#: How often a file that cannot be read is tried again.
 _READS = 6
-_READ_PAUSE = 10.0
-#: Cancels at a deadline, and after a mark: Airflow leaves ``on_kill`` 30 s, the question included.
-_CANCEL_WITHIN = 120.0
-_KILL_WITHIN = 14.0
-#: Between two values of the XCom ``progress``.
-_PROGRESS_EVERY = 30.0
 #: Cancels under way; asyncio itself holds its tasks only weakly.
 _endings: set[asyncio.Task[None]] = set()
 
@@ -126,7 +128,7 @@ class BulkCompletionTrigger(BaseTrigger):
             finally:
                 pushing.cancel()
             if reason == "time_is_over" and self.cancel_on_timeout:
-                left = await many.end_all(within=_CANCEL_WITHIN)
+                left = await many.end_all(within=BULK_TRIGGER_CANCEL_WAIT)
                 self.log.info("The time is over: %d runs were asked to end, %d may go on", len(many), left)
             return {"reason": reason, "ended": many.ended, "failed": many.failed}
 
@@ -161,9 +163,21 @@ class BulkCompletionTrigger(BaseTrigger):
             return
         from airflow_provider_openai_runs.bulk.waiting import names_of  # noqa: PLC0415 # not for a Dag file
 
-        runs = await self._runs(tries=1)
+        try:
+            runs = await self._runs(tries=1)
+        except Exception as error:  # noqa: BLE001 # of whichever storage
+            self.log.error(  # noqa: TRY400 # the text says what there is to know
+                "%d runs may go on and bill although their task is %s, since %s cannot be read: %s. End "
+                "them with 'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
+                self.count,
+                state.name or "cleared",
+                self.path,
+                message_text(error),
+                self.path,
+            )
+            return
         async with await self._many(runs) as many:
-            left = await many.end_all(within=_KILL_WITHIN)
+            left = await many.end_all(within=BULK_TRIGGER_KILL_WAIT)
         if many.answered:
             self.log.warning(
                 "%d of them had ended with an answer, which nobody has read: %s. Keep all with "
@@ -197,7 +211,7 @@ class BulkCompletionTrigger(BaseTrigger):
                 if not left:
                     raise
                 self.log.warning("Could not read %s, trying again: %s", self.path, message_text(error))
-                await asyncio.sleep(_READ_PAUSE)
+                await asyncio.sleep(STORAGE_PAUSE)
         return []
 
     async def _many(self, runs: list[NewRun]) -> ManyRuns:
@@ -218,23 +232,10 @@ class BulkCompletionTrigger(BaseTrigger):
     async def _push_progress(self, many: ManyRuns) -> None:
         if self.task_instance is None:
             return
-        ti = self.task_instance
         while True:
-            await asyncio.sleep(_PROGRESS_EVERY)
+            await asyncio.sleep(PROGRESS_EVERY)
             values = {**self.progress, "active": len(many) - many.ended, "ended": many.ended}
             try:
-                # Taken at call time: Airflow sets it when the triggerer starts.
-                from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
-                from airflow.sdk.execution_time.comms import SetXCom  # noqa: PLC0415
-
-                message = SetXCom(
-                    key="progress",
-                    value=values,
-                    dag_id=ti.dag_id,
-                    run_id=ti.run_id,
-                    task_id=ti.task_id,
-                    map_index=ti.map_index,
-                )
-                await task_runner.SUPERVISOR_COMMS.asend(message)
+                await xcom.push(self.task_instance, {"progress": values})
             except Exception as error:  # noqa: BLE001 # it is only shown
                 self.log.debug("Could not push the progress: %s", message_text(error))

@@ -163,7 +163,7 @@ def test_the_retry_of_an_item_is_paid_for_out_of_the_same_ceiling(scene: Scene, 
 
     assert (scene.creates(), said(found)) == (2, (800, 0))
     [line] = Path(found["failed_path"].removeprefix("file://")).read_text().splitlines()
-    assert "Its run ended badly, and no further one was created." in line
+    assert "Its runs brought nothing, and no other followed." in line
 
 
 def test_a_run_that_says_nothing_and_a_create_that_was_lost_stay_reserved(
