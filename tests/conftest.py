@@ -41,8 +41,6 @@ _HOME = tempfile.mkdtemp(
     dir=os.environ["AIRFLOW_HOME"] if "PYTEST_XDIST_WORKER" in os.environ else None,
 )
 _EXAMPLES = Path(__file__).parents[1] / "example_dags"
-#: The folders whose tests make coverage leaves out.
-_UNMEASURED = frozenset({"cli", "demo", "docs", "simulator"})
 
 
 def _use_a_throwaway_airflow() -> None:
@@ -123,15 +121,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """
-    Begin with the tests that share Airflow's database: one process has them, and the others the rest.
-
-    They, and tests of what does not use the parts that are measured, are not traced, which costs a third.
-    """
+    """Begin with the tests that share Airflow's database: one process has them, and the others the rest."""
     items.sort(key=_needs_no_database)
-    for item in items:
-        if not _needs_no_database(item) or _UNMEASURED.intersection(item.path.parts):
-            item.add_marker(pytest.mark.no_cover)
 
 
 def _needs_no_database(item: pytest.Item) -> bool:

@@ -27,6 +27,8 @@ class RunRequest:
     :param warnings: what a user should know about the arguments, for the log.
     :param answers: the run whose calls are to be answered, in place of creating one.
     :param continues: all responses of a task tell the API that they belong together, for its queue.
+    :param forgot_tools: nobody can say any more which tools were offered. A call that a server may have made
+        itself then counts as one that waits for an answer.
     """
 
     kind: str
@@ -36,6 +38,7 @@ class RunRequest:
     warnings: tuple[str, ...] = ()
     answers: RunRef | None = None
     continues: bool = False
+    forgot_tools: bool = False
 
     @property
     def include(self) -> tuple[str, ...]:

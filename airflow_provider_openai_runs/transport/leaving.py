@@ -2,8 +2,9 @@
 """
 A create that has not left by a given time does not leave any more: a later attempt takes it for lost then.
 
-It is asked where the first byte goes out. Before that come the key that a function provides, a place in the
-pool, the connection, its TLS and a proxy's answer, each of which may take its time.
+It is asked where the first byte goes out, past the SDK's client the first one of the body. Before that come
+the key that a function provides, a place in the pool, the connection, its TLS and a proxy's answer, each of
+which may take its time.
 """
 
 from __future__ import annotations
@@ -34,15 +35,24 @@ def leaving(by: float | None) -> Iterator[None]:
         _leave_by.reset(token)
 
 
+def check_time() -> None:
+    """
+    Let a request of this task leave.
+
+    :raises httpx2.ConnectTimeout: if it is late: such an error says that nothing was sent.
+    """
+    if (by := _leave_by.get()) is not None and time.time() >= by:
+        raise httpx2.ConnectTimeout("it could not leave in time, and was not sent")
+
+
 def watch(request: httpx2.Request) -> None:
     """Have the request ask for the time when it leaves."""
-    if (by := _leave_by.get()) is None:
+    if _leave_by.get() is None:
         return
 
     async def on_event(event: str, info: Mapping[str, Any]) -> None:
         del info
-        if event.endswith(_LEAVES) and time.time() >= by:
-            # The errors of a connection that was not made in time say that nothing was sent.
-            raise httpx2.ConnectTimeout("it could not leave in time, and was not sent")
+        if event.endswith(_LEAVES):
+            check_time()
 
     request.extensions["trace"] = on_event
