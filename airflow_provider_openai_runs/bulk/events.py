@@ -11,13 +11,75 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
+from airflow_provider_openai_runs.runs.ceiling import Amount
+from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import (
+    Usage,
+    amount_of,
+    as_text,
+    sum_of,
+    sum_of_costs,
+)
 
 
 class JournalError(Exception):
     """A line of a journal that cannot be read; to skip it could mean to pay twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the price of a run goes by: the model, and the window or the tier, that were asked for."""
+
+    model: str | None = None
+    processing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """
+    What the runs of some rows have said once they had ended.
+
+    :param usage: their tokens.
+    :param cost: of these; None where nobody knows a price of some of them.
+    :param silent: rows whose run, if there was one, has said nothing.
+    """
+
+    usage: Usage | None = None
+    cost: Decimal | None = Decimal(0)
+    silent: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, row: int, run: Run) -> Spent:
+        """Return what the run of a row has said."""
+        if run.usage is None or not run.usage.is_known:
+            return cls(silent=(row,))
+        return cls(usage=run.usage, cost=run.cost)
+
+    def __add__(self, other: Spent) -> Spent:
+        """Add what other runs have said."""
+        return Spent(
+            usage=sum_of([self.usage, other.usage]),
+            cost=sum_of_costs([self.cost, other.cost]),
+            silent=(*self.silent, *other.silent),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that is stored; what says nothing is left out."""
+        usage = self.usage and self.usage.to_json()
+        cost = as_text(self.cost) if usage and self.cost is not None else None
+        values = {"usage": usage, "cost": cost, "silent": self.silent}
+        return {name: value for name, value in values.items() if value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Spent:
+        """Read the stored form; an earlier version has written no cost, and nobody knows it."""
+        usage = Usage.from_json(value.get("usage"))
+        cost = amount_of(value.get("cost")) if usage else Decimal(0)
+        return cls(usage=usage, cost=cost, silent=_rows(value.get("silent", ())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,21 +95,36 @@ class Intended:
     Creates of these rows may be sent once this is committed.
 
     :param custom_ids: their labels, for an attempt that has not read the input yet.
+    :param asked: what their price goes by, where there are prices.
+    :param reserved: what their runs may take at most, where there is a ceiling.
     """
 
     rows: tuple[int, ...]
     custom_ids: Mapping[int, str] = field(default_factory=dict)
+    asked: Mapping[int, Asked] = field(default_factory=dict)
+    reserved: Mapping[int, Amount] = field(default_factory=dict)
 
 
 class NotAccepted(OfRows):
     """The server has certainly not taken these creates, or they were not sent."""
 
 
-class Retried(OfRows):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfRuns(OfRows):
+    """
+    The runs of these rows have ended, and others are to take their place.
+
+    :param spent: what they have said.
+    """
+
+    spent: Spent = field(default_factory=Spent)
+
+
+class Retried(OfRuns):
     """The runs of these rows ended badly, and another one is to be created."""
 
 
-class Cancelled(OfRows):
+class Cancelled(OfRuns):
     """The runs of these rows were ended with their attempt, and the next one creates others."""
 
 
@@ -84,14 +161,14 @@ class PartWritten:
     :param succeeded: rows whose result is in it.
     :param failed: rows whose error is in it.
     :param lost: rows of which nobody knows whether a run was created.
-    :param usage: sums of tokens of the runs in it, by the name in a result's ``usage``.
+    :param spent: of the runs in it.
     """
 
     name: str
     succeeded: tuple[int, ...] = ()
     failed: tuple[int, ...] = ()
     lost: tuple[int, ...] = ()
-    usage: Mapping[str, int] = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -122,6 +199,8 @@ def merged(events: Iterable[Event]) -> tuple[Event, ...]:
         last = merged[-1] if merged else None
         if isinstance(event, Created) and isinstance(last, Created):
             merged[-1] = Created(runs=(*last.runs, *event.runs))
+        elif isinstance(event, OfRuns) and isinstance(last, OfRuns) and type(event) is type(last):
+            merged[-1] = type(event)(rows=(*last.rows, *event.rows), spent=last.spent + event.spent)
         elif isinstance(event, OfRows) and isinstance(last, OfRows) and type(event) is type(last):
             merged[-1] = type(event)(rows=(*last.rows, *event.rows))
         else:
@@ -129,13 +208,12 @@ def merged(events: Iterable[Event]) -> tuple[Event, ...]:
     return tuple(merged)
 
 
-_OF_ROWS: dict[str, type[NotAccepted | Retried | Cancelled | Resubmitted]] = {
+_OF_RUNS: dict[str, type[Retried | Cancelled]] = {"retried": Retried, "cancelled": Cancelled}
+_OF_ROWS: dict[str, type[NotAccepted | Resubmitted]] = {
     "not_accepted": NotAccepted,
-    "retried": Retried,
-    "cancelled": Cancelled,
     "resubmitted": Resubmitted,
 }
-_NAMES = {kind: name for name, kind in _OF_ROWS.items()}
+_NAMES: dict[type[OfRows], str] = {kind: name for name, kind in [*_OF_ROWS.items(), *_OF_RUNS.items()]}
 
 
 def to_lines(events: Iterable[Event]) -> bytes:
@@ -159,12 +237,22 @@ def _to_json(event: Event) -> dict[str, Any]:
         case Created():
             return {"event": "created", "runs": [[run.row, run.id, run.created_at] for run in event.runs]}
         case Intended():
-            labels = {"custom_ids": {str(row): label for row, label in event.custom_ids.items()}}
-            return {"event": "intended", "rows": event.rows, **(labels if event.custom_ids else {})}
+            more = {
+                "custom_ids": {str(row): label for row, label in event.custom_ids.items()},
+                "asked": _grouped(event.asked),
+                "reserved": [
+                    [row, amount.tokens, None if amount.cost is None else as_text(amount.cost)]
+                    for row, amount in event.reserved.items()
+                ],
+            }
+            given = {name: value for name, value in more.items() if value}
+            return {"event": "intended", "rows": event.rows, **given}
+        case OfRuns():
+            return {"event": _NAMES[type(event)], "rows": event.rows, **event.spent.to_json()}
         case PartWritten():
             fates = {"succeeded": event.succeeded, "failed": event.failed, "lost": event.lost}
             rows = {name: rows for name, rows in fates.items() if rows}
-            return {"event": "part_written", "name": event.name, **rows, "usage": dict(event.usage)}
+            return {"event": "part_written", "name": event.name, **rows, **event.spent.to_json()}
         case _:
             return {"event": _NAMES[type(event)], "rows": event.rows}
 
@@ -181,18 +269,36 @@ def _from_line(line: bytes) -> Event:
             return Created(runs=tuple(runs))
         if name == "intended":
             labels = {int(row): str(label) for row, label in value.get("custom_ids", {}).items()}
-            return Intended(rows=_rows(value["rows"]), custom_ids=labels)
+            asked = {
+                int(row): Asked(model=model, processing=processing)
+                for model, processing, rows in value.get("asked", ())
+                for row in rows
+            }
+            reserved = {
+                int(row): Amount(tokens=int(tokens), cost=amount_of(cost))
+                for row, tokens, cost in value.get("reserved", ())
+            }
+            return Intended(rows=_rows(value["rows"]), custom_ids=labels, asked=asked, reserved=reserved)
+        if name in _OF_RUNS:
+            return _OF_RUNS[name](rows=_rows(value["rows"]), spent=Spent.from_json(value))
         if name == "part_written":
             return PartWritten(
                 name=str(value["name"]),
                 succeeded=_rows(value.get("succeeded", ())),
                 failed=_rows(value.get("failed", ())),
                 lost=_rows(value.get("lost", ())),
-                usage={str(key): int(number) for key, number in value.get("usage", {}).items()},
+                spent=Spent.from_json(value),
             )
         return _OF_ROWS[name](rows=_rows(value["rows"]))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise JournalError(f"A line cannot be read ({message_text(error)}): {message_text(line)}") from None
+
+
+def _grouped(asked: Mapping[int, Asked]) -> list[tuple[str | None, str | None, list[int]]]:
+    groups: dict[Asked, list[int]] = {}
+    for row, one in asked.items():
+        groups.setdefault(one, []).append(row)
+    return [(one.model, one.processing, rows) for one, rows in groups.items()]
 
 
 def _rows(value: Iterable[Any]) -> tuple[int, ...]:

@@ -148,7 +148,9 @@ class BulkFolder:
         for written in parts.close():
             items.apply(written)
         seconds = time.time() - self.head.began_at
-        manifest = conclude(self._folder, self._source(), items, seconds=seconds, stopped="stopped")
+        manifest = conclude(
+            self._folder, self._source(), items, seconds=seconds, before=self.head.before, stopped="stopped"
+        )
         return manifest, left
 
     def _ended(

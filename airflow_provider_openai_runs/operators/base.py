@@ -16,6 +16,7 @@ from airflow_provider_openai_runs.exceptions import task_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.parse_checks import (
     Unanswered,
+    check_ceilings_of,
     check_create,
     check_names,
 )
@@ -213,6 +214,11 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
     def check_arguments(self) -> None:
         """Check while the Dag is parsed what is no template; called when all arguments are known."""
         check_create(self, unanswered=self._unanswered_tools)
+        self._check_ceilings()
+
+    def _check_ceilings(self) -> None:
+        """Check that a ceiling has something to go by."""
+        check_ceilings_of(self)
 
     def output_format(self, kind: str) -> dict[str, Any]:
         """Return what asks for ``output_type``, in the form of the kind's API."""

@@ -13,6 +13,7 @@ from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import noun_of
+from airflow_provider_openai_runs.runs.text import encodable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,12 @@ class RunRequest:
     def fingerprint(self) -> dict[str, str]:
         """Return a short hash of each argument."""
         return fingerprint({**self.body, "thread_id": self.thread_id, "thread": self.thread})
+
+
+def task_metadata(ti: Any) -> dict[str, str]:
+    """Return what names a task instance to people, the most telling first."""
+    names = {"airflow_dag_id": ti.dag_id, "airflow_task_id": ti.task_id, "airflow_run_id": ti.run_id}
+    return {name: encodable(str(value))[: checks.MAX_METADATA_VALUE] for name, value in names.items()}
 
 
 def checked_timeouts(value: object) -> dict[str, float]:

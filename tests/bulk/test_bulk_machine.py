@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from airflow_provider_openai_runs.bulk.dispatcher import Dispatcher, Limits
 from airflow_provider_openai_runs.bulk.events import Event, NewRun, PartWritten, Retried, from_lines, to_lines
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.runs.budgets import COMMIT_EVERY, SEND_WITHIN
 
 ROWS = 12
@@ -79,7 +80,7 @@ class BulkMachine(RuleBasedStateMachine):
     def offer(self, rows: set[int]) -> None:
         for row in sorted(rows - self.offered - {*self.part, *self.written}):
             if self.worker.items.state(row) is ItemState.NEW and self.worker.wanted:
-                self.worker.offer(row)
+                self.worker.offer(Row(number=row))
                 self.offered.add(row)
 
     @precondition(lambda self: self.committing is None)
