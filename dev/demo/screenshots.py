@@ -49,15 +49,15 @@ def main() -> int:
 
 
 def _take(airflow: LiveAirflow, pages: dict[str, str]) -> None:
-    with Browser(width=1280, height=760, scale=1.25) as browser:
-        browser.set_cookie(airflow.address, COOKIE, airflow.api.token())
-        for picture, page, showing in (
-            ("waiting.png", pages["openai_response"], "The triggerer waits from here"),
-            ("approval.png", f"{pages[agent.DAG_ID]}/required_actions", "Approve"),
-        ):
+    for picture, height, page, showing in (
+        ("waiting.png", 560, pages["openai_response"], "The triggerer waits from here"),
+        ("approval.png", 1560, f"{pages[agent.DAG_ID]}/required_actions", "Approve"),
+    ):
+        with Browser(width=1280, height=height, scale=1.25) as browser:
+            browser.set_cookie(airflow.address, COOKIE, airflow.api.token())
             browser.open(f"{airflow.address}{page}", showing=showing)
             browser.picture(PICTURES / picture)
-            print(PICTURES / picture)
+        print(PICTURES / picture)
 
 
 if __name__ == "__main__":

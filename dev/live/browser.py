@@ -22,6 +22,8 @@ from dev.live.rest import fetch_json
 COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 #: How long the browser may take to start, and a page to show what is waited for.
 TIMEOUT = 60.0
+#: A narrower page is one of a phone.
+PHONE = 500
 
 
 def command() -> str:
@@ -38,7 +40,7 @@ class Browser:
     """One page of it. ``width`` and ``height`` are in CSS pixels; ``scale`` makes a picture sharper."""
 
     def __init__(self, *, width: int = 1280, height: int = 800, scale: float = 1.0) -> None:
-        self._size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < height}
+        self._size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < PHONE}
         self._count = 0
 
     def __enter__(self) -> Self:
