@@ -102,8 +102,8 @@ def begin(folder: StorageFolder, head: TaskHead) -> TaskHead:
     if kept.input != head.input:
         raise RunRequestError(
             f"The input has changed since the first attempt ({_differences(kept.input, head.input)}), so its "
-            "rows may be others. This attempt has sent nothing. Clear the task to begin anew with the input "
-            "as it is."
+            "rows may be others. This attempt has sent nothing. Put the input back, or clear the task to "
+            "begin anew with what is there."
         )
     return kept
 

@@ -204,7 +204,7 @@ def _errors(path: str) -> Iterator[None]:
     except OpenAIRunError:
         raise
     except FileNotFoundError:
-        raise RunRequestError(f"{shown}: the file is gone.") from None
+        raise RunStorageError(f"{shown}: the file is gone. A retry reads it again.") from None
     except Exception as error:  # noqa: BLE001 # see above
         raise RunStorageError(
             f"{shown} could not be read: {message_text(f'{type(error).__name__}: {error}')}."

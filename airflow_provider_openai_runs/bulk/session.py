@@ -96,12 +96,14 @@ class BulkSession:
             step = self._run(attempt_deadline=attempt_deadline, may_defer=may_defer)
             self._is_over = isinstance(step, Concluded)
         except BaseException as error:
-            left = self._on_error(error)
+            # Before its loop: until the retry, a user may put right what paid runs are there for.
+            may_retry = self._loop is None or getattr(error, "retryable", True)
+            left = self._on_error(error, may_retry=may_retry)
             self._is_over = True
             if not left:
                 raise
             if isinstance(error, OpenAIRunError):
-                raise error.saying(f"{error} {left}") from error.__cause__
+                raise error.saying(f"{error} {left}", retryable=may_retry) from error.__cause__
             self._log.error("%s", left)  # Airflow logs the error
             raise
         else:
@@ -242,7 +244,7 @@ class BulkSession:
             self._cause = self._cause or Cause.KILLED
         return self._cause is not None
 
-    def _on_error(self, error: BaseException) -> str:
+    def _on_error(self, error: BaseException, *, may_retry: bool) -> str:
         """
         End what is active, or leave it to a retry, wherever the main thread was when this was raised.
 
@@ -259,7 +261,7 @@ class BulkSession:
             loop.join(CANCEL_WAIT + 1)
         if loop is None or (loop.is_done and loop.cause is None):
             try:
-                self._end_or_leave(may_retry=getattr(error, "retryable", True))
+                self._end_or_leave(may_retry=may_retry)
             except Exception as again:  # noqa: BLE001 # what is raised is the first one
                 self._log.warning("Nothing could be ended: %s", message_text(again))
                 with suppress(OpenAIRunError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_openai_runs.bulk.work import Work
 from airflow_provider_openai_runs.exceptions import (
@@ -74,38 +74,44 @@ def _input(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_input_that_is_gone_ends_the_runs_since_no_retry_follows(
-    scene: Scene, bulk: Bulk, tmp_path: Path
-) -> None:
-    path = _input(tmp_path)
-    _left_going(scene, bulk, items=None, input_path=str(path))
+def _is_gone(path: Path, _task: Any) -> str:
     path.unlink()
-    with pytest.raises(RunRequestError, match=r"no such file.*No run of it is active.*stop --path"):
-        bulk(items=None, input_path=str(path)).execute(scene.retry(scene.kept))
-    assert not active(scene)
+    return "there is no such file"
 
 
-def test_an_input_that_has_changed_ends_the_runs_since_no_retry_follows(
-    scene: Scene, bulk: Bulk, tmp_path: Path
+def _has_changed(path: Path, _task: Any) -> str:
+    path.write_text('"a"\n"c"\n')
+    return "The input has changed"
+
+
+def _is_wrong(_path: Path, task: Any) -> str:
+    task.completion_window = "soon"  # as a template may be rendered
+    return "completion_window"
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("what", [_is_gone, _has_changed, _is_wrong])
+def test_an_attempt_that_cannot_begin_leaves_the_runs_to_one_for_which_it_is_put_right(
+    scene: Scene, bulk: Bulk, tmp_path: Path, what: Callable[[Path, Any], str], is_last: bool
 ) -> None:
     path = _input(tmp_path)
-    _left_going(scene, bulk, items=None, input_path=str(path))
-    path.write_text('"a"\n"c"\n')
-    with pytest.raises(RunRequestError, match=r"The input has changed.*No run of it is active"):
-        bulk(items=None, input_path=str(path)).execute(scene.retry(scene.kept))
-    assert not active(scene)
-    assert scene.creates() == 2
+    written = path.read_bytes()
+    given = {"items": None, "input_path": str(path)}
+    _left_going(scene, bulk, **given)
+    again = bulk(**given)
+    said = what(path, again)
+    context = scene.retry(scene.kept, **({"try_number": 3} if is_last else {}))
+    named = "No run of it is active" if is_last else "2 runs may be running"
+    with pytest.raises(RunRequestError, match=f"{said}.*{named}.*stop --path") as raised:
+        again.execute(context)
+    assert len(active(scene)) == (0 if is_last else 2)
+    assert is_last or not isinstance(raised.value, AirflowFailException)
 
-
-def test_an_argument_that_is_wrong_by_now_ends_the_runs_since_no_retry_follows(
-    scene: Scene, bulk: Bulk
-) -> None:
-    _left_going(scene, bulk)
-    task = bulk(items=ITEMS)
-    setattr(task, "completion_window", "soon")  # noqa: B010 - as a template may be rendered
-    with pytest.raises(RunRequestError, match=r"completion_window.*No run of it is active"):
-        task.execute(scene.retry(scene.kept))
-    assert not active(scene)
+    if not is_last:
+        path.write_bytes(written)
+        scene.simulator.advance(700)
+        assert scene.run(bulk(**given), scene.retry(context))["succeeded"] == 2
+        assert scene.creates() == 2
 
 
 @pytest.mark.parametrize("is_last", [False, True])
