@@ -9,10 +9,11 @@ stored, so an attempt of another version of this package reads them too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.text import message_text
 
 
@@ -95,7 +96,51 @@ class PartWritten:
         return (*self.succeeded, *self.failed, *self.lost)
 
 
-Event = Intended | Created | NotAccepted | Retried | Resubmitted | PartWritten
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchIntended:
+    """
+    The create of a batch with these rows may be sent once this is committed.
+
+    :param custom_ids: labels of its rows, where they have one.
+    """
+
+    batch: SentBatch
+    custom_ids: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCreated:
+    """The create of a batch was answered, or the batch was found by its token."""
+
+    token: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRefused:
+    """
+    A batch was certainly not created, or was refused as a whole and executed nothing.
+
+    :param most_rows: what the next ones may have at most, where it was too large for the account's queue.
+    :param until: Unix seconds; no batch before that.
+    """
+
+    token: str
+    most_rows: int | None = None
+    until: float | None = None
+
+
+Event = (
+    Intended
+    | Created
+    | NotAccepted
+    | Retried
+    | Resubmitted
+    | PartWritten
+    | BatchIntended
+    | BatchCreated
+    | BatchRefused
+)
 
 _OF_ROWS: dict[str, type[NotAccepted | Retried | Resubmitted]] = {
     "not_accepted": NotAccepted,
@@ -132,6 +177,16 @@ def _to_json(event: Event) -> dict[str, Any]:
             fates = {"succeeded": event.succeeded, "failed": event.failed, "lost": event.lost}
             rows = {name: rows for name, rows in fates.items() if rows}
             return {"event": "part_written", "name": event.name, **rows, "usage": dict(event.usage)}
+        case BatchIntended(batch=batch):
+            labels = {"custom_ids": {str(row): label for row, label in event.custom_ids.items()}}
+            about = {"token": batch.token, "file_id": batch.file_id, "ranges": batch.rows, "at": batch.at}
+            return {"event": "batch_intended", **about, **(labels if event.custom_ids else {})}
+        case BatchCreated():
+            return {"event": "batch_created", "token": event.token, "id": event.id}
+        case BatchRefused():
+            limits = {"most_rows": event.most_rows, "until": event.until}
+            said = {name: value for name, value in limits.items() if value is not None}
+            return {"event": "batch_refused", "token": event.token, **said}
         case _:
             return {"event": _NAMES[type(event)], "rows": event.rows}
 
@@ -147,8 +202,9 @@ def _from_line(line: bytes) -> Event:
             ]
             return Created(runs=tuple(runs))
         if name == "intended":
-            labels = {int(row): str(label) for row, label in value.get("custom_ids", {}).items()}
-            return Intended(rows=_rows(value["rows"]), custom_ids=labels)
+            return Intended(rows=_rows(value["rows"]), custom_ids=_labels(value))
+        if name in _OF_BATCHES:
+            return _OF_BATCHES[name](value)
         if name == "part_written":
             return PartWritten(
                 name=str(value["name"]),
@@ -160,6 +216,40 @@ def _from_line(line: bytes) -> Event:
         return _OF_ROWS[name](rows=_rows(value["rows"]))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise JournalError(f"A line cannot be read ({message_text(error)}): {message_text(line)}") from None
+
+
+def _intended_batch(value: Mapping[str, Any]) -> BatchIntended:
+    batch = SentBatch(
+        token=str(value["token"]),
+        file_id=str(value["file_id"]),
+        rows=tuple((int(first), int(last)) for first, last in value["ranges"]),
+        at=float(value["at"]),
+    )
+    return BatchIntended(batch=batch, custom_ids=_labels(value))
+
+
+def _created_batch(value: Mapping[str, Any]) -> BatchCreated:
+    return BatchCreated(token=str(value["token"]), id=str(value["id"]))
+
+
+def _refused_batch(value: Mapping[str, Any]) -> BatchRefused:
+    most_rows, until = value.get("most_rows"), value.get("until")
+    return BatchRefused(
+        token=str(value["token"]),
+        most_rows=None if most_rows is None else int(most_rows),
+        until=None if until is None else float(until),
+    )
+
+
+_OF_BATCHES: dict[str, Callable[[Mapping[str, Any]], Event]] = {
+    "batch_intended": _intended_batch,
+    "batch_created": _created_batch,
+    "batch_refused": _refused_batch,
+}
+
+
+def _labels(value: Mapping[str, Any]) -> dict[int, str]:
+    return {int(row): str(label) for row, label in value.get("custom_ids", {}).items()}
 
 
 def _rows(value: Iterable[Any]) -> tuple[int, ...]:

@@ -8,12 +8,15 @@ Only what is committed is folded, so any two attempts that read the same journal
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import assert_never
 
 from airflow_provider_openai_runs.bulk.events import (
+    BatchCreated,
+    BatchIntended,
+    BatchRefused,
     Created,
     Event,
     Intended,
@@ -24,6 +27,7 @@ from airflow_provider_openai_runs.bulk.events import (
     Resubmitted,
     Retried,
 )
+from airflow_provider_openai_runs.bulk.sent_batches import SentBatches
 
 
 class ItemState(IntEnum):
@@ -55,6 +59,9 @@ _BEFORE: dict[type[Event], frozenset[ItemState]] = {
     NotAccepted: frozenset({ItemState.INTENDED}),
     Retried: frozenset({ItemState.CREATED}),
     Resubmitted: frozenset({ItemState.INTENDED}),
+    BatchIntended: frozenset({ItemState.NEW}),
+    BatchCreated: frozenset({ItemState.INTENDED}),
+    BatchRefused: frozenset({ItemState.INTENDED, ItemState.CREATED}),
 }
 
 
@@ -67,12 +74,18 @@ class Items:
     :param custom_ids: labels of the items that are ``INTENDED`` or ``CREATED``, where they have one.
     :param parts: files whose items are final, in the order of their commits.
     :param usage: sums of tokens of all parts.
+    :param batches: in which they are, where they are executed by batches; they have no ``runs`` then.
+    :param most_rows: what a batch may have at most, as the account's queue has told; None is no limit.
+    :param batches_again_at: Unix seconds, before which no batch is to be created.
     """
 
     runs: dict[int, NewRun] = field(default_factory=dict)
     custom_ids: dict[int, str] = field(default_factory=dict)
     parts: list[PartWritten] = field(default_factory=list)
     usage: Counter[str] = field(default_factory=Counter)
+    batches: SentBatches = field(default_factory=SentBatches)
+    most_rows: int | None = None
+    batches_again_at: float = 0.0
     _states: bytearray = field(default_factory=bytearray)
     _retries: bytearray = field(default_factory=bytearray)
     _resubmits: bytearray = field(default_factory=bytearray)
@@ -148,8 +161,29 @@ class Items:
                 self._forget(event.rows)
                 self.parts.append(event)
                 self.usage.update(event.usage)
+            case BatchIntended():
+                self._move(event, event.batch, ItemState.INTENDED)
+                self.custom_ids |= event.custom_ids
+                self.batches.add(event.batch)
+            case BatchCreated() | BatchRefused():
+                self._apply_answer(event)
             case _:
                 assert_never(event)
+
+    def _apply_answer(self, event: BatchCreated | BatchRefused) -> None:
+        try:
+            batch = self.batches.by_token(event.token)
+        except LookupError:
+            raise JournalError(f"There is no batch {event.token}.") from None
+        if isinstance(event, BatchCreated):
+            self._move(event, batch, ItemState.CREATED)
+            self.batches.created(event.token, event.id)
+            return
+        rows = self.batches.rows_left(batch)
+        self._move(event, rows, ItemState.NEW)
+        self._forget(rows)
+        self.most_rows = event.most_rows or self.most_rows
+        self.batches_again_at = event.until or self.batches_again_at
 
     def _move(self, event: Event, rows: Iterable[int], to: ItemState) -> None:
         allowed = _BEFORE.get(type(event))
@@ -173,7 +207,8 @@ class Items:
         for row in rows:
             column[row] = min(column[row] + 1, 255)
 
-    def _forget(self, rows: Iterable[int]) -> None:
+    def _forget(self, rows: Sequence[int]) -> None:
+        self.batches.leave(rows)
         for row in rows:
             self.runs.pop(row, None)
             self.custom_ids.pop(row, None)

@@ -9,7 +9,7 @@ pool, the connection, its TLS and a proxy's answer, each of which may take its t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -36,13 +36,39 @@ def leaving(by: float | None) -> Iterator[None]:
 
 def watch(request: httpx2.Request) -> None:
     """Have the request ask for the time when it leaves."""
-    if (by := _leave_by.get()) is None:
+    on_event = _bound()
+    if on_event is None:
         return
 
-    async def on_event(event: str, info: Mapping[str, Any]) -> None:
+    async def on_event_async(event: str, info: Mapping[str, Any]) -> None:
+        on_event(event, info)
+
+    request.extensions["trace"] = on_event_async
+
+
+def watch_blocking(request: httpx2.Request) -> None:
+    """Do so for a client without an event loop, beside whoever has the request traced already."""
+    on_event = _bound()
+    if on_event is None:
+        return
+    others = request.extensions.get("trace")
+
+    def on_each(event: str, info: Mapping[str, Any]) -> None:
+        on_event(event, info)
+        if others is not None:
+            others(event, info)
+
+    request.extensions["trace"] = on_each
+
+
+def _bound() -> Callable[[str, Mapping[str, Any]], None] | None:
+    if (by := _leave_by.get()) is None:
+        return None
+
+    def on_event(event: str, info: Mapping[str, Any]) -> None:
         del info
         if event.endswith(_LEAVES) and time.time() >= by:
             # The errors of a connection that was not made in time say that nothing was sent.
             raise httpx2.ConnectTimeout("it could not leave in time, and was not sent")
 
-    request.extensions["trace"] = on_event
+    return on_event
