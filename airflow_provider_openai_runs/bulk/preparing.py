@@ -21,6 +21,7 @@ from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import StorageFolder
+from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.record import token_prefix
 
 if TYPE_CHECKING:
@@ -78,6 +79,22 @@ class Preparation:
         """Return the journal of a generation, with which this attempt goes on."""
         return Journal(folder=folder, store=self.store, generation=generation, writer=str(self.ti.id))
 
+    def read(self, journal: Journal) -> tuple[Items, list[Event]]:
+        """
+        Return the items as the journal tells them, and what an attempt before has written and not committed.
+
+        Where a create may be under way, that is waited for first.
+
+        :raises JournalError: if the journal cannot be read.
+        """
+        items = Items.of(journal.load())
+        if not items.count(ItemState.INTENDED):
+            return items, []
+        # The attempt before may be cut off and alive: until then it may send, and write down the answer.
+        self.sleep(self.started_at + SEND_WITHIN - time.time())
+        items = Items.of(journal.load())
+        return items, journal.uncommitted()
+
     def attempt(self, journal: Journal, head: TaskHead, *, deadline: float | None) -> BulkAttempt:
         """
         Return the attempt that goes on from a journal.
@@ -86,13 +103,12 @@ class Preparation:
         :raises JournalError: if the journal cannot be read.
         """
         settings = self.settings
-        items = Items.of(journal.load())
-        found: list[Event] = []
-        if items.count(ItemState.INTENDED):
-            # The attempt before may be cut off and alive: until then it may send, and write down the answer.
-            self.sleep(self.started_at + SEND_WITHIN - time.time())
-            items = Items.of(journal.load())
-            found = journal.uncommitted()
+        items, found = self.read(journal)
+        if items.batches.active:
+            raise RunRequestError(
+                "The task has begun with processing='batch', and has batches: this attempt has sent nothing. "
+                "Go back to it, or clear the task to begin anew."
+            )
         writer = journal.writer
         closed = sum(part.name.startswith(f"{writer}-") for part in items.parts)
         attempt = BulkAttempt(

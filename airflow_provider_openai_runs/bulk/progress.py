@@ -7,16 +7,33 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
-from airflow_provider_openai_runs.bulk.items import ItemState
+from airflow_provider_openai_runs.bulk.items import Items, ItemState
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
 #: The key in XCom.
 KEY = "progress"
+
+
+class Counted(Protocol):
+    """
+    An attempt whose progress is shown.
+
+    :param items: as the journal tells them.
+    """
+
+    items: Items
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows the input has, as far as it is read."""
+
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether the end of the input has been reached."""
 
 
 class Progress:
@@ -26,9 +43,7 @@ class Progress:
     :param push: puts the numbers into XCom; it may block.
     """
 
-    def __init__(
-        self, attempt: BulkAttempt, *, log: Logger, push: Callable[[Mapping[str, Any]], None]
-    ) -> None:
+    def __init__(self, attempt: Counted, *, log: Logger, push: Callable[[Mapping[str, Any]], None]) -> None:
         self._attempt = attempt
         self._log = log
         self._push = push

@@ -60,6 +60,7 @@ class Waits:
     :param path: URI of the file.
     :param count: of the runs in it.
     :param deadline: end of the completion window, in Unix seconds.
+    :param wake_at: Unix seconds at which a worker is needed in any case, for what it could not create yet.
     """
 
     path: str
@@ -69,6 +70,7 @@ class Waits:
     attempt_deadline: float | None
     wake_up: waiting.WakeUp
     progress: Mapping[str, Any]
+    wake_at: float | None = None
 
 
 class BulkSession:
@@ -214,11 +216,7 @@ class BulkSession:
                         ask=partial(self._channel.call, self._ask),
                     ),
                     log=self._log,
-                    cancels={
-                        Cause.KILLED: settings.cancel_on_kill,
-                        Cause.FAILED: settings.cancel_on_kill,
-                        Cause.TIMED_OUT: settings.cancel_on_timeout,
-                    },
+                    cancels=settings.cancels,
                     retry_left=bool(self._ti.try_number <= self._ti.max_tries),
                     may_defer=may_defer,
                     on_progress=progress.say,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnUnendable
 from airflow_provider_openai_runs.runs.request import RunRequest
 
@@ -46,3 +47,12 @@ class BulkSettings:
     on_unendable: OnUnendable
     output_type: Any
     include: tuple[str, ...]
+
+    @property
+    def cancels(self) -> dict[Cause, bool]:
+        """Whether what is active is to be ended where an attempt ends early, by the cause."""
+        return {
+            Cause.KILLED: self.cancel_on_kill,
+            Cause.FAILED: self.cancel_on_kill,
+            Cause.TIMED_OUT: self.cancel_on_timeout,
+        }

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_openai_runs.attempts.task_state import state_in_worker
+from airflow_provider_openai_runs.bulk.batch.session import BatchSession
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.bulk.inputs import BulkInput, open_input
@@ -17,6 +18,7 @@ from airflow_provider_openai_runs.bulk.journal import KEY
 from airflow_provider_openai_runs.bulk.session import BulkSession, Concluded, Waits
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import MANIFEST
+from airflow_provider_openai_runs.operators.by_batch import check_batch
 from airflow_provider_openai_runs.operators.response import FIELDS
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import (
@@ -31,7 +33,7 @@ from airflow_provider_openai_runs.runs.output_arguments import checked_output_pa
 from airflow_provider_openai_runs.runs.policies import check_policies
 from airflow_provider_openai_runs.runs.request import checked_timeouts, fingerprint
 from airflow_provider_openai_runs.task_store import TaskStore
-from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
+from airflow_provider_openai_runs.triggers import BatchCompletionTrigger, BulkCompletionTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -43,7 +45,7 @@ _NO_STORE = (
 _STAYS = frozenset({"died", "denied"})
 
 
-def session_of(operator: Any, context: Context) -> BulkSession:
+def session_of(operator: Any, context: Context) -> BulkSession | BatchSession:
     """
     Return the session of an attempt.
 
@@ -54,7 +56,10 @@ def session_of(operator: Any, context: Context) -> BulkSession:
     if store is None:
         raise RunRequestError(_NO_STORE)
     ti: Any = context["ti"]
-    return BulkSession(
+    if operator.by_batch:
+        check_batch(operator)
+    session = BatchSession if operator.by_batch else BulkSession
+    return session(
         _settings(operator),
         ti=ti,
         store=TaskStore(store=store, key=KEY),
@@ -66,7 +71,7 @@ def session_of(operator: Any, context: Context) -> BulkSession:
 
 def go_on(
     operator: Any,
-    session: BulkSession,
+    session: BulkSession | BatchSession,
     context: Context,
     *,
     event: Mapping[str, Any] | None,
@@ -97,9 +102,13 @@ def go_on(
 
 
 def _defer(operator: Any, step: Waits) -> NoReturn:
-    operator.log.info("The triggerer waits from here for %d runs", step.count)
+    what = "batches" if operator.by_batch else "runs"
+    operator.log.info("The triggerer waits from here for %d %s", step.count, what)
     interval = operator.poll_interval
-    trigger = BulkCompletionTrigger(
+    trigger_of = (
+        partial(BatchCompletionTrigger, wake_at=step.wake_at) if operator.by_batch else BulkCompletionTrigger
+    )
+    trigger = trigger_of(
         path=step.path,
         conn_id=step.conn_id,
         count=step.count,

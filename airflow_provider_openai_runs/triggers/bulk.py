@@ -16,7 +16,7 @@ from airflow_provider_openai_runs.runs.text import message_text
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.bulk.events import NewRun
-    from airflow_provider_openai_runs.bulk.many_runs import ManyRuns
+    from airflow_provider_openai_runs.bulk.waiting import ManyWaits
 
 #: How often a file that cannot be read is tried again, and how long between two tries, in seconds.
 _READS = 6
@@ -52,6 +52,10 @@ class BulkCompletionTrigger(BaseTrigger):
     :param progress: counts of the items when the worker left.
     :param deferred_at: when the worker handed over; no event is fired right after it.
     """
+
+    #: What it waits for, as the log calls it, and how long their end is waited for at a deadline.
+    _noun = "runs"
+    _cancel_within = _CANCEL_WITHIN
 
     def __init__(
         self,
@@ -126,8 +130,10 @@ class BulkCompletionTrigger(BaseTrigger):
             finally:
                 pushing.cancel()
             if reason == "time_is_over" and self.cancel_on_timeout:
-                left = await many.end_all(within=_CANCEL_WITHIN)
-                self.log.info("The time is over: %d runs were asked to end, %d may go on", len(many), left)
+                left = await many.end_all(within=self._cancel_within)
+                self.log.info(
+                    "The time is over: %d %s were asked to end, %d may go on", len(many), self._noun, left
+                )
             return {"reason": reason, "ended": many.ended, "failed": many.failed}
 
     async def on_kill(self) -> None:
@@ -149,21 +155,22 @@ class BulkCompletionTrigger(BaseTrigger):
         state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS)
         if not state.known:
             self.log.error(
-                "Airflow did not say whether the task goes on. %d runs were left running and billing. Another"
+                "Airflow did not say whether the task goes on. %d %s were left running and billing. Another"
                 " triggerer, a retry or a clear goes on from there; if the task was marked, end them with "
                 "'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
                 self.count,
+                self._noun,
                 self.path,
             )
             return
         if not state.ended:
-            self.log.info("%d runs left alone, their task is %s", self.count, state.name)
+            self.log.info("%d %s left alone, their task is %s", self.count, self._noun, state.name)
             return
-        from airflow_provider_openai_runs.bulk.waiting import names_of  # noqa: PLC0415 # not for a Dag file
-
         runs = await self._runs(tries=1)
         async with await self._many(runs) as many:
-            left = await many.end_all(within=_KILL_WITHIN)
+            left = await many.end_after_mark(within=_KILL_WITHIN)
+        from airflow_provider_openai_runs.bulk.waiting import names_of  # noqa: PLC0415 # not for a Dag file
+
         if many.answered:
             self.log.warning(
                 "%d of them had ended with an answer, which nobody has read: %s. Keep all with "
@@ -174,8 +181,9 @@ class BulkCompletionTrigger(BaseTrigger):
             )
         say = self.log.error if left else self.log.info
         say(
-            "%d runs were asked to end because their task is %s; %d may go on and bill (%s names them)",
+            "%d %s were asked to end because their task is %s; %d may go on and bill (%s names them)",
             len(runs),
+            self._noun,
             state.name or "cleared",
             left,
             self.path,
@@ -200,8 +208,8 @@ class BulkCompletionTrigger(BaseTrigger):
                 await asyncio.sleep(_READ_PAUSE)
         return []
 
-    async def _many(self, runs: list[NewRun]) -> ManyRuns:
-        def make() -> ManyRuns:
+    async def _many(self, runs: list[NewRun]) -> ManyWaits:
+        def make() -> ManyWaits:
             # The first import of the SDK takes most of a second, which the event loop does not have.
             from airflow_provider_openai_runs.bulk.many_runs import ManyRuns  # noqa: PLC0415
 
@@ -215,13 +223,13 @@ class BulkCompletionTrigger(BaseTrigger):
 
         return await asyncio.to_thread(make)
 
-    async def _push_progress(self, many: ManyRuns) -> None:
+    async def _push_progress(self, many: ManyWaits) -> None:
         if self.task_instance is None:
             return
         ti = self.task_instance
         while True:
             await asyncio.sleep(_PROGRESS_EVERY)
-            values = {**self.progress, "active": len(many) - many.ended, "ended": many.ended}
+            values = {**self.progress, **many.progress()}
             try:
                 # Taken at call time: Airflow sets it when the triggerer starts.
                 from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
