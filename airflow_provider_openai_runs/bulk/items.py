@@ -75,7 +75,7 @@ class Items:
     :param parts: files whose items are final, in the order of their commits.
     :param usage: sums of tokens of all parts.
     :param batches: in which they are, where they are executed by batches; they have no ``runs`` then.
-    :param most_rows: what a batch may have at most, as the account's queue has told; None is no limit.
+    :param most_rows: what a batch may have at most, as the account's queue allows; None is no limit.
     :param batches_again_at: Unix seconds, before which no batch is to be created.
     """
 

@@ -269,7 +269,7 @@ def test_a_batch_that_fails_as_a_whole_fails_its_items_with_the_reason(scene: Sc
     assert "is not supported by the Batch API" in _errors(_xcom(scene.kept))[0]
 
 
-def test_a_refused_key_is_told_apart_from_items_that_fail(
+def test_a_refused_key_fails_the_task_and_no_item(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.attempt.PERMANENT_FAILURE_BUDGET", 0.5)
