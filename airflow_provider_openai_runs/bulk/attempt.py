@@ -56,6 +56,7 @@ class BulkAttempt:
     :param items: what the journal says. A create in it without an answer is lost: an attempt begins only when
         nobody can send it any more.
     :param found: what an earlier attempt has written down of such creates, and not committed.
+    :param leaves_intents: decide nothing about such creates; a later attempt does.
     :param token_of: the token of the create of a row, by the number of creates before it.
     :param polls: knows the deadline.
     """
@@ -72,6 +73,7 @@ class BulkAttempt:
         rate_limit: RateLimit,
         now: float,
         found: Iterable[Event] = (),
+        leaves_intents: bool = False,
     ) -> None:
         self.items = items
         #: Why nothing more is created; None as long as it goes on.
@@ -104,7 +106,7 @@ class BulkAttempt:
                 self._new_runs[row] = run
             elif row in known:
                 self._rows.read_again(row)
-            else:
+            elif not leaves_intents:
                 self._on_lost(row, "the attempt that sent its create is gone", now)
 
     # -- what next -----------------------------------------------------------------------------------------
@@ -138,8 +140,8 @@ class BulkAttempt:
 
     @property
     def new_runs(self) -> list[NewRun]:
-        """The runs that are not committed yet."""
-        return [*self._new_runs.values()]
+        """The runs that are not committed yet, and may be active."""
+        return [run for row, run in self._new_runs.items() if row not in self._finished]
 
     @property
     def rows_read(self) -> int:

@@ -20,16 +20,31 @@ from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 T = TypeVar("T")
 
 
+class ChannelClosedError(Exception):
+    """The session is over; the main thread alone speaks to Airflow."""
+
+
 @dataclass
 class Channel:
     """What the threads of a session ask of Airflow, in line."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _is_closed: bool = False
 
     def call(self, ask: Callable[[], T]) -> T:
-        """Call it, after those before it."""
+        """
+        Call it, after those before it.
+
+        :raises ChannelClosedError: if the session is over.
+        """
         with self._lock:
+            if self._is_closed:
+                raise ChannelClosedError
             return ask()
+
+    def close(self) -> None:
+        """Let nobody ask any more: what a thread that is late would say belongs to no attempt."""
+        self._is_closed = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,14 +100,13 @@ def begin(folder: StorageFolder, head: TaskHead) -> TaskHead:
     except ValueError as error:
         raise RunRequestError(
             f"{folder.uri_of(HEAD)} cannot be read ({error}), so nobody can tell whether the input is the "
-            "same. This attempt has sent nothing; what earlier ones have created goes on. "
-            "Clear the task to begin anew."
+            "same. This attempt has sent nothing. Clear the task to begin anew."
         ) from None
     if kept.input != head.input:
         raise RunRequestError(
             f"The input has changed since the first attempt ({_differences(kept.input, head.input)}), so its "
-            "rows may be others. This attempt has sent nothing; what earlier ones have created goes on. "
-            "Clear the task: that ends them, and begins anew with the input as it is."
+            "rows may be others. This attempt has sent nothing. Clear the task to begin anew with the input "
+            "as it is."
         )
     return kept
 

@@ -72,16 +72,19 @@ class Head:
 
     :param generation: a clear begins another one, in a place of its own; stored as ``cycle``.
     :param writers: the attempts of this generation, in their order.
+    :param folder: URI of the generation's folder; None where an earlier version has written this.
     """
 
     generation: int
     writers: tuple[Writer, ...] = ()
+    folder: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored."""
         return {
             "cycle": self.generation,
             "writers": [[writer.id, writer.segments] for writer in self.writers],
+            **({} if self.folder is None else {"folder": self.folder}),
         }
 
     @classmethod
@@ -93,8 +96,13 @@ class Head:
         """
         try:
             writers = tuple(Writer(id=str(name), segments=int(count)) for name, count in value["writers"])
-            return cls(generation=int(value["cycle"]), writers=writers)
-        except (ValueError, TypeError, LookupError):
+            folder = value.get("folder")
+            return cls(
+                generation=int(value["cycle"]),
+                writers=writers,
+                folder=None if folder is None else str(folder),
+            )
+        except (ValueError, TypeError, LookupError, AttributeError):
             raise JournalError(f"The stored value {KEY!r} is not of this version, or damaged.") from None
 
 
@@ -104,6 +112,7 @@ class Journal:
     The journal of one generation, and one attempt that goes on with it.
 
     :param writer: id of this attempt's task instance.
+    :param uri: of the folder; a clear ends what is left there, wherever it writes itself.
     :param clock: Unix seconds.
     :ivar written_at: when the last segment was written for the first time, in Unix seconds; its commit may
         have taken longer.
@@ -113,6 +122,7 @@ class Journal:
     store: StateStore
     generation: int
     writer: str
+    uri: str | None = None
     clock: Callable[[], float] = time.time
     written_at: float = field(default=float("inf"), init=False)
     _written: int = field(default=0, init=False)
@@ -167,7 +177,9 @@ class Journal:
         if self._written != number:
             self._written, self.written_at = number, self.clock()
         changed = Head(
-            generation=head.generation, writers=(*earlier, Writer(id=self.writer, segments=number))
+            generation=head.generation,
+            writers=(*earlier, Writer(id=self.writer, segments=number)),
+            folder=self.uri,
         )
         self.store.save(changed.to_json())
         self._head = changed

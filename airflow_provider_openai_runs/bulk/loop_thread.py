@@ -41,6 +41,11 @@ class LoopThread(Generic[T]):
             raise self._error
         return self._result  # type: ignore[return-value]  # it has ended well
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the coroutine has come to its end."""
+        return self._done.is_set()
+
     def join(self, seconds: float) -> bool:
         """Wait for the end, so long at most; return whether it has come."""
         return self._done.wait(seconds)

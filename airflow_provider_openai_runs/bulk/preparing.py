@@ -4,31 +4,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
 from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
-from airflow_provider_openai_runs.bulk.events import Event
+from airflow_provider_openai_runs.bulk.events import Event, JournalError
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
-from airflow_provider_openai_runs.bulk.journal import Journal, StateStore
+from airflow_provider_openai_runs.bulk.journal import KEY, Head, Journal, StateStore
 from airflow_provider_openai_runs.bulk.judging import RunJudge
 from airflow_provider_openai_runs.bulk.parts import Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.bulk.storage import StorageFolder
-from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
+from airflow_provider_openai_runs.bulk.work import Work
+from airflow_provider_openai_runs.runs.errors import RunStorageError
 from airflow_provider_openai_runs.runs.record import token_prefix
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Preparation:
     """
     Opens what there is of a task.
@@ -36,28 +38,49 @@ class Preparation:
     :param ti: Airflow's task instance.
     :param sleep: takes seconds; a kill interrupts it.
     :param started_at: Unix seconds at which this attempt began.
+    :ivar last_uri: the folder in which earlier attempts have written, where it is known.
     """
 
     settings: BulkSettings
     ti: Any
     store: StateStore
-    source: BulkInput
     log: Logger
     sleep: Callable[[float], None]
     started_at: float
+    last_uri: str | None = field(default=None, init=False)
 
     @property
     def generation(self) -> int:
         """Which one this is: a clear raises it."""
         return int(self.ti.max_tries)
 
-    def folder(self, generation: int) -> StorageFolder:
-        """Return the folder of a generation."""
+    def stored(self) -> Head | None:
+        """
+        Return what is committed; None if nothing is.
+
+        :raises RunStorageError: if it cannot be read.
+        """
+        found = self.store.load()
+        if found is None:
+            return None
+        with journal_errors(KEY):
+            return Head.from_json(found)
+
+    def folder(self, generation: int, stored: Head | None) -> StorageFolder:
+        """
+        Return the folder of a generation: where it began, whatever ``output_path`` is now.
+
+        :raises RunRequestError: if there is no such storage.
+        """
+        if stored is not None and stored.generation == generation:
+            self.last_uri = stored.folder
+            if stored.folder is not None:
+                return StorageFolder.at(stored.folder, log=self.log)
         return StorageFolder.of_task(
             self.settings.output_path, ti=self.ti, generation=generation, log=self.log
         )
 
-    def head(self) -> TaskHead:
+    def head(self, source: BulkInput) -> TaskHead:
         """Return what this attempt would begin its generation with."""
         ti, settings = self.ti, self.settings
         task = {
@@ -68,16 +91,55 @@ class Preparation:
         }
         return TaskHead(
             conn_id=settings.conn_id,
-            input=self.source.head,
+            input=source.head,
             began_at=self.started_at,
             fingerprint=settings.fingerprint,
             task=task,
             token_prefix=token_prefix((*task.values(), self.generation)),
         )
 
+    def work_of(self, stored: Head, *, as_it_is: bool = False) -> Work | None:
+        """
+        Return what there is of a generation that was begun, so that it can be ended; None if nothing is.
+
+        :param as_it_is: decide nothing about creates without an answer.
+        :raises RunStorageError: if it cannot be read.
+        """
+        folder = self.folder(stored.generation, stored)
+        try:
+            head = TaskHead.from_bytes(folder.read(HEAD))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunStorageError(f"{folder.uri_of(HEAD)} cannot be read: {error}.") from None
+        return self.work(folder, head, stored.generation, as_it_is=as_it_is)
+
+    def work(
+        self,
+        folder: StorageFolder,
+        head: TaskHead,
+        generation: int,
+        *,
+        deadline: float | None = None,
+        as_it_is: bool = False,
+    ) -> Work:
+        """
+        Return what this attempt goes on with.
+
+        :param deadline: of the runs, in Unix seconds.
+        :raises RunStorageError: if the journal cannot be read.
+        """
+        journal = self.journal(folder, generation)
+        with journal_errors(folder.uri):
+            items = Items.of(journal.load()) if as_it_is else None
+            attempt = self.attempt(journal, head, deadline=deadline, items=items)
+        return Work(attempt=attempt, journal=journal, folder=folder, head=head)
+
     def journal(self, folder: StorageFolder, generation: int) -> Journal:
         """Return the journal of a generation, with which this attempt goes on."""
-        return Journal(folder=folder, store=self.store, generation=generation, writer=str(self.ti.id))
+        return Journal(
+            folder=folder, store=self.store, generation=generation, writer=str(self.ti.id), uri=folder.uri
+        )
 
     def read(self, journal: Journal) -> tuple[Items, list[Event]]:
         """
@@ -95,20 +157,19 @@ class Preparation:
         items = Items.of(journal.load())
         return items, journal.uncommitted()
 
-    def attempt(self, journal: Journal, head: TaskHead, *, deadline: float | None) -> BulkAttempt:
+    def attempt(
+        self, journal: Journal, head: TaskHead, *, deadline: float | None = None, items: Items | None = None
+    ) -> BulkAttempt:
         """
         Return the attempt that goes on from a journal.
 
         :param deadline: of the runs, in Unix seconds.
+        :param items: what the journal says, where that is known; creates in it stay without an answer.
         :raises JournalError: if the journal cannot be read.
         """
         settings = self.settings
-        items, found = self.read(journal)
-        if items.batches.active:
-            raise RunRequestError(
-                "The task has begun with processing='batch', and has batches: this attempt has sent nothing. "
-                "Go back to it, or clear the task to begin anew."
-            )
+        leaves_intents = items is not None
+        items, found = self.read(journal) if items is None else (items, [])
         writer = journal.writer
         closed = sum(part.name.startswith(f"{writer}-") for part in items.parts)
         attempt = BulkAttempt(
@@ -133,5 +194,17 @@ class Preparation:
             ),
             now=time.time(),
             found=found,
+            leaves_intents=leaves_intents,
         )
         return attempt
+
+
+@contextmanager
+def journal_errors(where: str) -> Iterator[None]:
+    """Say of whatever cannot be read of a journal where it lies."""
+    try:
+        yield
+    except JournalError as error:
+        raise RunStorageError(
+            f"The journal cannot be read ({where}): {error} This attempt has sent nothing."
+        ) from None

@@ -3,74 +3,38 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_openai_runs.bulk import waiting
-from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
-from airflow_provider_openai_runs.bulk.channel import Channel, ConnectionInLine, StoreInLine
-from airflow_provider_openai_runs.bulk.commands import StopReason
-from airflow_provider_openai_runs.bulk.driver import BulkDriver, DriveEnd
-from airflow_provider_openai_runs.bulk.head import TaskHead, begin
+from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
+from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
+from airflow_provider_openai_runs.bulk.driver import DriveEnd
+from airflow_provider_openai_runs.bulk.head import begin
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
-from airflow_provider_openai_runs.bulk.journal import Head, Journal, StateStore
-from airflow_provider_openai_runs.bulk.loop_thread import LoopThread
-from airflow_provider_openai_runs.bulk.manifest import Manifest, conclude
+from airflow_provider_openai_runs.bulk.journal import Head, StateStore
 from airflow_provider_openai_runs.bulk.preparing import Preparation
-from airflow_provider_openai_runs.bulk.progress import KEY as PROGRESS
-from airflow_provider_openai_runs.bulk.progress import Progress
-from airflow_provider_openai_runs.bulk.requests import BulkRequests
+from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.bulk.storage import HEAD, WAITING, StorageFolder
-from airflow_provider_openai_runs.bulk.worker_io import RowReader, WorkerIO
+from airflow_provider_openai_runs.bulk.work import Concluded, Waits, Work, where_left
+from airflow_provider_openai_runs.bulk.worker_loop import WorkerLoop
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, KILL_NOTICE_SECONDS
-from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
-from airflow_provider_openai_runs.transport.shared_client import shared
+from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.errors import (
+    OpenAIRunError,
+    RunCallError,
+    RunRequestError,
+    RunTimeoutError,
+)
+from airflow_provider_openai_runs.runs.text import message_text
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
-
-#: Creates and cancels that may be under way at once; polls have their own.
-_REQUESTS_AT_ONCE = 100
-#: How long the main thread stays for what is said last of the progress.
-_LAST_PUSH_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Concluded:
-    """Every item has its fate, or nothing more is to be created."""
-
-    manifest: Manifest
-    folder: StorageFolder
-    stopped: StopReason | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waits:
-    """
-    All that is left is to wait; the file says for what.
-
-    :param path: URI of the file.
-    :param count: of the runs in it.
-    :param deadline: end of the completion window, in Unix seconds.
-    :param wake_at: Unix seconds at which a worker is needed in any case, for what it could not create yet.
-    """
-
-    path: str
-    conn_id: str
-    count: int
-    deadline: float
-    attempt_deadline: float | None
-    wake_up: waiting.WakeUp
-    progress: Mapping[str, Any]
-    wake_at: float | None = None
 
 
 class BulkSession:
@@ -80,6 +44,7 @@ class BulkSession:
     :param ti: Airflow's task instance.
     :param store: the task state store.
     :param ask: asks Airflow for the state of the task instance; it may block.
+    :param open_input: returns the input, or raises why this attempt cannot go on.
     """
 
     def __init__(
@@ -89,30 +54,29 @@ class BulkSession:
         ti: Any,
         store: StateStore,
         ask: Callable[[], TaskState],
-        source: BulkInput,
+        open_input: Callable[[], BulkInput],
         log: Logger,
     ) -> None:
         self._settings = settings
         self._ti = ti
         self._channel = Channel()
-        self._store = StoreInLine(store, self._channel)
         self._ask = ask
-        self._source = source
+        self._open_input = open_input
         self._log = log
         self._generation = int(ti.max_tries)
         self._started_at = time.time()
         self._prepared = Preparation(
             settings=settings,
             ti=ti,
-            store=self._store,
-            source=source,
+            store=StoreInLine(store, self._channel),
             log=log,
             sleep=self._sleep,
             started_at=self._started_at,
         )
-        self._is_killed = False
-        self._thread: LoopThread[DriveEnd] | None = None
-        self._driver: BulkDriver | None = None
+        self._cause: Cause | None = None
+        self._work: Work | None = None
+        self._loop: WorkerLoop | None = None
+        self._is_over = False
 
     # -- what Airflow calls --------------------------------------------------------------------------------
 
@@ -122,199 +86,196 @@ class BulkSession:
 
         :param attempt_deadline: Unix seconds, of an attempt that was deferred.
         :param may_defer: whether a long wait may be handed over.
-        :raises OpenAIRunError: if the attempt ends before.
+        :raises OpenAIRunError: if the attempt ends before; it says what may be running, and where.
         """
-        settings = self._settings
-        if attempt_deadline is None and settings.execution_timeout is not None:
-            attempt_deadline = self._started_at + settings.execution_timeout
-        folder = self._prepared.folder(self._generation)
-        folder.check()
-        self._end_earlier_generation()
-        head = begin(folder, self._prepared.head())
-        journal = self._prepared.journal(folder, self._generation)
-        attempt = self._prepared.attempt(journal, head, deadline=head.began_at + settings.completion_window)
-        end = self._drive(
-            attempt,
-            journal,
-            folder,
-            conn_id=head.conn_id,
-            may_defer=may_defer and settings.deferrable,
-            attempt_deadline=attempt_deadline,
-        )
-        if end is DriveEnd.WAITS:
-            return self._waits(attempt, journal, folder, head, attempt_deadline)
-        if end is DriveEnd.REPLACED:
-            text = "A later attempt of this task has taken over, and goes on with its runs."
-            raise OpenAIRunError(text, retryable=False)
-        if end is DriveEnd.KILLED:
-            self._raise_ended(attempt, folder)
-        return self._concluded(attempt, folder, head)
+        try:
+            step = self._run(attempt_deadline=attempt_deadline, may_defer=may_defer)
+            self._is_over = isinstance(step, Concluded)
+        except BaseException as error:
+            left = self._on_error(error)
+            self._is_over = True
+            if not left:
+                raise
+            if isinstance(error, OpenAIRunError):
+                raise error.saying(f"{error} {left}") from error.__cause__
+            self._log.error("%s", left)  # Airflow logs the error
+            raise
+        else:
+            return step
+        finally:
+            self._channel.close()
 
     def kill(self) -> None:
         """End early; called by a signal's handler, so it takes no lock and asks nothing."""
-        self._is_killed = True
-        self._end_early(Cause.KILLED)
+        if self._is_over:
+            return
+        self._cause = self._cause or Cause.KILLED
+        if self._loop is not None and not self._loop.is_done:
+            self._loop.end_early(Cause.KILLED)
+        elif self._work is not None and self._work.attempt.active:
+            # Nobody ends them from here while Airflow hears that a trigger waits. A log has a lock.
+            text = self._work.left()
+            threading.Thread(target=self._log.error, args=("%s", text), daemon=True).start()
 
-    # -- before --------------------------------------------------------------------------------------------
+    # -- its way -------------------------------------------------------------------------------------------
 
-    def _end_earlier_generation(self) -> None:
+    def _run(self, *, attempt_deadline: float | None, may_defer: bool) -> Concluded | Waits:
+        settings = self._settings
+        if attempt_deadline is None and settings.execution_timeout is not None:
+            attempt_deadline = self._started_at + settings.execution_timeout
+        source = self._open_input()
+        stored = self._prepared.stored()
+        folder = self._prepared.folder(self._generation, stored)
+        folder.check()
+        if stored is not None and stored.generation != self._generation:
+            self._end_earlier_generation(stored)
+        head = begin(folder, self._prepared.head(source))
+        deadline = head.began_at + settings.completion_window
+        self._work = work = self._prepared.work(folder, head, self._generation, deadline=deadline)
+        if work.attempt.items.batches.active:
+            raise RunRequestError(
+                "The task has begun with processing='batch', and has batches: this attempt has sent nothing. "
+                "Go back to it, or clear the task to begin anew."
+            )
+        end = self._drive(
+            work,
+            rows=source.rows,
+            may_defer=may_defer and settings.deferrable,
+            attempt_deadline=attempt_deadline,
+        )
+        if end is DriveEnd.OVER:
+            return work.concluded(source)
+        if end is DriveEnd.WAITS and self._loop is not None:
+            waits = work.waits(settings, attempt_deadline=attempt_deadline, progress=self._loop.progress())
+            if not self._is_given_up():
+                return waits
+        raise self._early_end()
+
+    def _end_earlier_generation(self, stored: Head) -> None:
         """End what a task has left active that was cleared: its user wants new runs."""
-        stored = self._store.load()
-        if stored is None or (earlier := Head.from_json(stored).generation) == self._generation:
+        work = self._prepared.work_of(stored)
+        if work is None:
             return
-        folder = self._prepared.folder(earlier)
-        try:
-            head = TaskHead.from_bytes(folder.read(HEAD))
-        except FileNotFoundError:
+        attempt = work.attempt
+        if attempt.items.batches.active:
+            ending = BatchEnding(
+                hook=OpenAIRunsHook(work.head.conn_id, existed=True),
+                items=attempt.items,
+                ask=self._ask,
+                cancels=self._settings.cancels,
+                retry_left=True,
+                folder=work.folder.uri,
+                log=self._log,
+            )
+            ending.end_earlier(self._settings, sleep=self._sleep)
             return
-        journal = self._prepared.journal(folder, earlier)
-        attempt = self._prepared.attempt(journal, head, deadline=None)
-        if not attempt.active:
-            return
-        self._log.info("The task was cleared: ending %d runs of before", len(attempt.active))
-        self._drive(attempt, journal, folder, conn_id=head.conn_id, ends_within=self._settings.delete_within)
-        if self._is_killed:
-            self._raise_ended(attempt, folder)
+        if attempt.active or work.lost:
+            self._log.info("The task was cleared: ending %d runs of before", len(attempt.active))
+            self._work = work
+            self._drive(work, ends_within=self._settings.delete_within)
+            if self._cause is not None:
+                raise self._early_end()
+        if work.lost:
+            self._log.warning("Before the clear, %s", work.lost_named())
         if attempt.active:
-            text = self._left(attempt, folder)
             if self._settings.on_unendable == "fail":
-                raise RunCallError(f"{text} Nothing was created.")
-            self._log.error("%s", text)
-
-    # -- the loop ------------------------------------------------------------------------------------------
+                raise RunCallError("The runs of before the clear could not be ended. Nothing was created.")
+            self._log.error("%s", work.left())
+        self._work = None
 
     def _drive(
         self,
-        attempt: BulkAttempt,
-        journal: Journal,
-        folder: StorageFolder,
+        work: Work,
         *,
-        conn_id: str,
-        may_defer: bool = False,
-        attempt_deadline: float | None = None,
-        ends_within: float | None = None,
+        rows: Callable[[], Iterator[Row]] = lambda: iter(()),
+        may_retry: bool = True,
+        **of_loop: Any,
     ) -> DriveEnd:
-        settings, progress = self._settings, self._progress(attempt)
-
-        async def drive() -> DriveEnd:
-            hook = OpenAIRunsHook(conn_id, existed=bool(attempt.items.parts))
-            owner = ConnectionInLine(hook, self._channel)
-            async with shared(owner, beside_polls=_REQUESTS_AT_ONCE) as client:
-                requests = BulkRequests(
-                    sender=client,
-                    conn_id=conn_id,
-                    include=settings.include,
-                    create_within=settings.create_within,
-                )
-                self._driver = BulkDriver(
-                    attempt=attempt,
-                    io=WorkerIO(
-                        requests=requests,
-                        journal=journal,
-                        folder=folder,
-                        reader=RowReader(rows=self._source.rows, request_of=settings.request_of),
-                        ask=partial(self._channel.call, self._ask),
-                    ),
-                    log=self._log,
-                    cancels=settings.cancels,
-                    retry_left=bool(self._ti.try_number <= self._ti.max_tries),
-                    may_defer=may_defer,
-                    on_progress=progress.say,
-                    attempt_deadline=attempt_deadline,
-                )
-                if ends_within is not None:
-                    self._driver.end_all(ends_within)
-                if self._is_killed:
-                    self._driver.end_early(Cause.KILLED)
-                return await self._driver.run()
-
-        self._thread = thread = LoopThread(drive)
-        try:
-            return thread.run()
-        except BaseException as error:
-            # Raised by a signal, if the loop still goes on.
-            self._end_early(Cause.TIMED_OUT if isinstance(error, AirflowTaskTimeout) else Cause.FAILED)
-            thread.join(CANCEL_WAIT + 1)
-            self._log.error("%s", self._left(attempt, folder))
-            raise
-        finally:
-            pushing = progress.say()
-            if not self._is_killed:
-                # In dag.test(), what Airflow says next would find the channel taken away.
-                pushing.join(_LAST_PUSH_SECONDS)
-
-    def _progress(self, attempt: BulkAttempt) -> Progress:
-        def push(values: Mapping[str, Any]) -> None:
-            self._channel.call(lambda: self._ti.xcom_push(key=PROGRESS, value=dict(values)))
-
-        return Progress(attempt, log=self._log, push=push)
-
-    def _end_early(self, cause: Cause) -> None:
-        thread, driver = self._thread, self._driver
-        if thread is not None and driver is not None:
-            thread.tell(partial(driver.end_early, cause))
+        self._loop = WorkerLoop(
+            work=work,
+            settings=self._settings,
+            rows=rows,
+            ti=self._ti,
+            channel=self._channel,
+            ask=self._ask,
+            log=self._log,
+            retry_left=may_retry and bool(self._ti.try_number <= self._ti.max_tries),
+            ends_early=self._cause,
+            **of_loop,
+        )
+        if self._cause is not None:  # killed in between
+            self._loop.end_early(self._cause)
+        if (end := self._loop.run()) is DriveEnd.REPLACED:
+            text = "A later attempt of this task has taken over, and goes on with its runs."
+            raise _ReplacedError(text, retryable=False)
+        return end
 
     def _sleep(self, seconds: float) -> None:
         ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > 0:
-            if self._is_killed:
-                raise OpenAIRunError("The task was killed. What earlier attempts have created goes on.")
+            if self._cause is not None:
+                raise self._early_end()
             time.sleep(min(left, KILL_NOTICE_SECONDS))
 
-    # -- after ---------------------------------------------------------------------------------------------
+    # -- its end -------------------------------------------------------------------------------------------
 
-    def _waits(
-        self,
-        attempt: BulkAttempt,
-        journal: Journal,
-        folder: StorageFolder,
-        head: TaskHead,
-        attempt_deadline: float | None,
-    ) -> Waits:
-        limits, runs = self._settings.limits, attempt.active
-        name = f"{journal.writer}-{journal.segments}.jsonl"
-        folder.write(waiting.to_lines(runs), WAITING, name)
-        missing = max(1, limits.max_active // 4 - (limits.max_active - len(runs)))
-        max_failed = limits.max_failed
-        if isinstance(max_failed, float):
-            max_failed = max_failed * attempt.rows_read if attempt.is_read_whole else None
-        return Waits(
-            path=folder.uri_of(WAITING, name),
-            conn_id=head.conn_id,
-            count=len(runs),
-            deadline=head.began_at + self._settings.completion_window,
-            attempt_deadline=attempt_deadline,
-            wake_up=waiting.WakeUp(
-                ends=missing if attempt.has_ready else None,
-                failures=None if max_failed is None else max(0, int(max_failed) - attempt.failed),
-                collect_within=self._settings.collect_within,
-            ),
-            progress=self._progress(attempt).values(),
+    def _early_end(self) -> OpenAIRunError:
+        cause = (self._loop.cause if self._loop is not None else None) or self._cause or Cause.KILLED
+        kind = RunTimeoutError if cause is Cause.TIMED_OUT else OpenAIRunError
+        return kind(f"{cause}.", retryable=True)
+
+    def _is_given_up(self) -> bool:
+        """Whether the task was ended while no loop asked for that: nobody would take the runs over."""
+        try:
+            state = UNKNOWN if self._cause is not None else self._channel.call(self._ask)
+        except Exception as error:  # noqa: BLE001 # no answer is no mark
+            self._log.warning("Airflow does not say whether the task goes on: %s", message_text(error))
+            state = UNKNOWN
+        if ending_of(Cause.KILLED, state, retry_left=True, adoptable=True) is Ending.CANCEL:
+            self._cause = self._cause or Cause.KILLED
+        return self._cause is not None
+
+    def _on_error(self, error: BaseException) -> str:
+        """
+        End what is active, or leave it to a retry, wherever the main thread was when this was raised.
+
+        :return: what may be active after that, and where.
+        """
+        if isinstance(error, _ReplacedError):
+            return ""
+        self._cause = self._cause or (
+            Cause.TIMED_OUT if isinstance(error, AirflowTaskTimeout) else Cause.FAILED
         )
-
-    def _concluded(self, attempt: BulkAttempt, folder: StorageFolder, head: TaskHead) -> Concluded:
-        items = attempt.items
-        manifest = conclude(
-            folder,
-            self._source,
-            items,
-            seconds=time.time() - head.began_at,
-            stopped=attempt.stopped,
-            token_of=lambda row: head.token_of(row, items.retries(row) + items.resubmits(row)),
-        )
-        return Concluded(manifest=manifest, folder=folder, stopped=attempt.stopped)
-
-    def _raise_ended(self, attempt: BulkAttempt, folder: StorageFolder) -> NoReturn:
-        cause = self._driver.cause if self._driver is not None else None
-        raise OpenAIRunError(f"{cause or Cause.KILLED}. {self._left(attempt, folder)}")
-
-    def _left(self, attempt: BulkAttempt, folder: StorageFolder) -> str:
-        runs = attempt.active
-        if not runs:
-            return "No run of it is active."
-        names = waiting.names_of(runs)
+        loop = self._loop
+        if loop is not None and not loop.is_done:
+            loop.end_early(self._cause)
+            loop.join(CANCEL_WAIT + 1)
+        if loop is None or (loop.is_done and loop.cause is None):
+            try:
+                self._end_or_leave(may_retry=getattr(error, "retryable", True))
+            except Exception as again:  # noqa: BLE001 # what is raised is the first one
+                self._log.warning("Nothing could be ended: %s", message_text(again))
+        if self._work is not None:
+            return self._work.left()
+        uri = self._prepared.last_uri
         return (
-            f"{len(runs)} runs may be running and billing: {names}; the journal in {folder.uri} names "
-            f"them all. The next attempt goes on with them; without one, end them with "
-            f"'python -m airflow_provider_openai_runs stop --path {folder.uri}'."
+            f"What earlier attempts have created may be running and billing. {where_left(uri)}" if uri else ""
         )
+
+    def _end_or_leave(self, *, may_retry: bool) -> None:
+        """Decide about what is active where no loop has, also if it is only of earlier attempts."""
+        if self._work is None:
+            stored = self._prepared.stored()
+            self._work = None if stored is None else self._prepared.work_of(stored, as_it_is=True)
+        elif self._loop is not None:
+            # The attempt of that loop waits for answers that nobody will bring. All it knew is committed.
+            attempt = self._prepared.attempt(
+                self._work.journal, self._work.head, items=self._work.attempt.items
+            )
+            self._work = replace(self._work, attempt=attempt)
+        if self._work is not None and self._work.attempt.active:
+            self._drive(self._work, may_retry=may_retry)
+
+
+class _ReplacedError(OpenAIRunError):
+    """A later attempt has taken over."""

@@ -4,19 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
+from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnUnendable
 from airflow_provider_openai_runs.runs.request import RunRequest
+
+
+def _no_request(values: Mapping[str, Any]) -> RunRequest:
+    raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkSettings:
     """
     The checked arguments of ``BulkCreateResponsesOperator``; durations in seconds.
+
+    Without them, what earlier attempts have created can be ended, and no more.
 
     :param request_of: makes the request of an item of the arguments of its row.
     :param fingerprint: a short hash of each argument, by name.
@@ -26,27 +33,27 @@ class BulkSettings:
     :param delete_within: for ending the runs of an earlier generation.
     """
 
-    conn_id: str
-    output_path: str
-    request_of: Callable[[Mapping[str, Any]], RunRequest]
-    fingerprint: Mapping[str, str]
-    limits: Limits
-    completion_window: float
-    poll_interval: float | None
-    polls_per_second: float
-    requests_per_minute: float | None
-    tokens_per_minute: float | None
-    collect_within: float
-    create_within: float
-    delete_within: float
-    execution_timeout: float | None
-    deferrable: bool
-    cancel_on_kill: bool
-    cancel_on_timeout: bool
-    on_incomplete: OnIncomplete
-    on_unendable: OnUnendable
-    output_type: Any
-    include: tuple[str, ...]
+    output_path: str = ""
+    conn_id: str = ""
+    request_of: Callable[[Mapping[str, Any]], RunRequest] = _no_request
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    completion_window: float = 0.0
+    poll_interval: float | None = None
+    polls_per_second: float = 200.0
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    collect_within: float = 300.0
+    create_within: float = DEFAULT_TIMEOUTS["create"]
+    delete_within: float = DEFAULT_TIMEOUTS["delete"]
+    execution_timeout: float | None = None
+    deferrable: bool = False
+    cancel_on_kill: bool = True
+    cancel_on_timeout: bool = True
+    on_incomplete: OnIncomplete = "fail"
+    on_unendable: OnUnendable = "give_up"
+    output_type: Any = None
+    include: tuple[str, ...] = ()
 
     @property
     def cancels(self) -> dict[Cause, bool]:

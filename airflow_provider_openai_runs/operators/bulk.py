@@ -141,6 +141,7 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
 
     def on_kill(self) -> None:
         """End what is active, or leave it to a retry, within the seconds that Airflow gives."""
+        self._is_killed = True
         if self._session is not None:
             self._session.kill()
 
@@ -149,8 +150,10 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
         from airflow_provider_openai_runs.operators import bulk_perform  # noqa: PLC0415
 
         with airflow_errors():
-            self._session = bulk_perform.session_of(self, context)
-            return bulk_perform.go_on(self, self._session, context, event=event)
+            self._session = bulk_perform.session_of(self, context, event=event or {})
+            if self._is_killed:  # before there was a session to tell
+                self._session.kill()
+            return bulk_perform.go_on(self, self._session, context, event=event or {})
 
     def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
         super()._do_render_template_fields(*args, **kwargs)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,9 +15,10 @@ from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.bulk.inputs import BulkInput, open_input
 from airflow_provider_openai_runs.bulk.item_request import ItemRequest
 from airflow_provider_openai_runs.bulk.journal import KEY
-from airflow_provider_openai_runs.bulk.session import BulkSession, Concluded, Waits
+from airflow_provider_openai_runs.bulk.session import BulkSession
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import MANIFEST
+from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.operators.by_batch import check_batch
 from airflow_provider_openai_runs.operators.response import FIELDS
 from airflow_provider_openai_runs.runs import checks
@@ -45,28 +46,49 @@ _NO_STORE = (
 _STAYS = frozenset({"died", "denied"})
 
 
-def session_of(operator: Any, context: Context) -> BulkSession | BatchSession:
+def session_of(operator: Any, context: Context, *, event: Mapping[str, Any]) -> BulkSession | BatchSession:
     """
-    Return the session of an attempt.
+    Return the session of an attempt. It reads nothing yet, so that a kill finds it early.
 
     :param operator: a ``BulkCreateResponsesOperator``.
-    :raises RunRequestError: for an argument that cannot be sent; nothing was sent.
+    :param event: of the trigger, of a task that resumes.
+    :raises RunRequestError: if there is no task state store; nothing was sent.
     """
     store = context.get("task_state_store")
     if store is None:
         raise RunRequestError(_NO_STORE)
     ti: Any = context["ti"]
-    if operator.by_batch:
-        check_batch(operator)
+    settings, opening = _what_is_asked(operator, event)
     session = BatchSession if operator.by_batch else BulkSession
     return session(
-        _settings(operator),
+        settings,
         ti=ti,
         store=TaskStore(store=store, key=KEY),
         ask=partial(state_in_worker, ti),
-        source=_input(operator),
+        open_input=opening,
         log=operator.log,
     )
+
+
+def _what_is_asked(operator: Any, event: Mapping[str, Any]) -> tuple[BulkSettings, Callable[[], BulkInput]]:
+    """Return the settings, and what opens the input or raises why the attempt cannot go on."""
+    try:
+        settings = _settings(operator)
+        if operator.by_batch:
+            check_batch(operator)
+        if event.get("reason") == "unreadable":
+            raise RunStorageError(f"The trigger could not read what to wait for: {event.get('failure')}.")
+    except OpenAIRunError as error:
+        why = error
+
+        def fail() -> NoReturn:
+            raise why
+
+        least = BulkSettings(
+            cancel_on_kill=operator.cancel_on_kill, cancel_on_timeout=operator.cancel_on_timeout
+        )
+        return least, fail
+    return settings, partial(_input, operator)
 
 
 def go_on(
@@ -74,7 +96,7 @@ def go_on(
     session: BulkSession | BatchSession,
     context: Context,
     *,
-    event: Mapping[str, Any] | None,
+    event: Mapping[str, Any],
 ) -> dict[str, Any]:
     """
     Run a session to its end: return the result, fail, or defer.
@@ -82,13 +104,10 @@ def go_on(
     :param event: of the trigger, of a task that resumes.
     :raises OpenAIRunError: if the task is no success; its result has been pushed.
     """
-    resumed = event or {}
-    if resumed.get("reason") == "unreadable":
-        raise RunStorageError(f"The trigger could not read what to wait for: {resumed.get('failure')}.")
-    ends_at = resumed.get("attempt_deadline")
+    ends_at = event.get("attempt_deadline")
     step = session.run(
         attempt_deadline=float(ends_at) if isinstance(ends_at, (int, float)) else None,
-        may_defer=resumed.get("reason") not in _STAYS,
+        may_defer=event.get("reason") not in _STAYS,
     )
     if isinstance(step, Waits):
         _defer(operator, step)

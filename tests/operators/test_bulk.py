@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import Fault, Scenario
 from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
 from tests.support.scene import Scene
+from tests.support.waiting import until
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
 
@@ -95,23 +95,23 @@ class _Resumed:
         return self._task.resume_execution(*arguments)
 
 
-def _when_created(scene: Scene, number: int, then: Callable[[], object]) -> threading.Thread:
+def when_created(scene: Scene, number: int, then: Callable[[], object]) -> threading.Thread:
     """Do something as soon as so many runs are in the journal."""
 
+    def is_written() -> bool:
+        value = scene.store.values.get("openai_bulk")
+        return bool(scene.creates() >= number and value and value["writers"][-1][1] >= 2)
+
     def wait() -> None:
-        while True:
-            value = scene.store.values.get("openai_bulk")
-            if scene.creates() >= number and value and value["writers"][-1][1] >= 2:
-                break
-            time.sleep(0.02)
+        until(is_written)
         then()
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
 
 
-def _active(scene: Scene) -> list[str]:
+def active(scene: Scene) -> list[str]:
     return [run["id"] for run in scene.simulator.active()]
 
 
@@ -293,7 +293,7 @@ def test_the_trigger_ends_the_runs_at_the_end_of_the_window(
     with pytest.raises(RunTimeoutError):
         scene.run(task, scene.kept)
     assert scene.kept["ti"].xcoms["return_value"]["failed"] == 3
-    assert not _active(scene)
+    assert not active(scene)
 
 
 # -- the next attempt ---------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def test_a_retry_goes_on_with_every_run_and_creates_only_what_was_never_sent(
 def test_a_worker_that_goes_away_leaves_its_runs_to_the_retry(scene: Scene, bulk: Bulk) -> None:
     _quick(scene, in_progress=3)
     task = bulk(items=["a", "b"])
-    killer = _when_created(scene, 2, task.on_kill)
+    killer = when_created(scene, 2, task.on_kill)
     with pytest.raises(OpenAIRunError, match="2 runs may be running"):
         task.execute(scene.kept)
     killer.join()
@@ -341,11 +341,11 @@ def test_a_marked_task_ends_its_runs(scene: Scene, bulk: Bulk) -> None:
         scene.kept["ti"].state = "failed"
         task.on_kill()
 
-    killer = _when_created(scene, 2, mark)
+    killer = when_created(scene, 2, mark)
     with pytest.raises(OpenAIRunError, match="No run of it is active"):
         task.execute(scene.kept)
     killer.join()
-    assert not _active(scene)
+    assert not active(scene)
 
 
 def test_a_mark_that_reaches_no_worker_is_found_by_the_worker(
@@ -354,17 +354,17 @@ def test_a_mark_that_reaches_no_worker_is_found_by_the_worker(
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.FENCE_EVERY", 0.2)
     _quick(scene, in_progress=60)
     ti = scene.kept["ti"]
-    marking = _when_created(scene, 2, lambda: setattr(ti, "state", "success"))
+    marking = when_created(scene, 2, lambda: setattr(ti, "state", "success"))
     with pytest.raises(OpenAIRunError, match="killed"):
         bulk(items=["a", "b"]).execute(scene.kept)
     marking.join()
-    assert not _active(scene)
+    assert not active(scene)
 
 
 def test_a_clear_ends_the_runs_of_before_and_begins_anew(scene: Scene, bulk: Bulk) -> None:
     _quick(scene, in_progress=1)
     task = bulk(items=["a", "b"])
-    killer = _when_created(scene, 2, task.on_kill)
+    killer = when_created(scene, 2, task.on_kill)
     with pytest.raises(OpenAIRunError):
         task.execute(scene.kept)
     killer.join()
@@ -381,12 +381,12 @@ def test_an_attempt_that_was_replaced_ends_what_the_next_one_cannot_know(scene: 
         bulk(items=["a", "b"]).execute(scene.kept)
     assert scene.creates() == 2
     # Their segment was written within the seconds that the next attempt waits for, so it finds them.
-    assert len(_active(scene)) == 2
+    assert len(active(scene)) == 2
     scene.store.recover()
     with pytest.raises(RunTimeoutError):
         bulk(items=["a", "b"], completion_window=4).execute(scene.retry(scene.kept))
     assert scene.creates() == 2
-    assert not _active(scene)
+    assert not active(scene)
 
 
 def test_the_time_limit_of_airflow_ends_the_runs(scene: Scene, bulk: Bulk) -> None:
@@ -394,13 +394,13 @@ def test_the_time_limit_of_airflow_ends_the_runs(scene: Scene, bulk: Bulk) -> No
     with pytest.raises(AirflowTaskTimeout), timeout(3):
         bulk(items=["a", "b"]).execute(scene.kept)
     assert scene.creates() == 2
-    assert not _active(scene)
+    assert not active(scene)
 
 
 def test_another_input_is_refused_before_anything_is_paid_for(scene: Scene, bulk: Bulk) -> None:
     _quick(scene, in_progress=60)
     task = bulk(items=["a", "b"])
-    killer = _when_created(scene, 2, task.on_kill)
+    killer = when_created(scene, 2, task.on_kill)
     with pytest.raises(OpenAIRunError):
         task.execute(scene.kept)
     killer.join()

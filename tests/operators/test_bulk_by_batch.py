@@ -120,7 +120,7 @@ def _die_at(monkeypatch: pytest.MonkeyPatch, place: str, *, before: bool) -> Non
     monkeypatch.setattr(owner, name, dying)
     # kill -9 lets nothing be ended.
     ending = "airflow_provider_openai_runs.bulk.batch.ending.BatchEnding.end"
-    monkeypatch.setattr(ending, lambda *_: None)
+    monkeypatch.setattr(ending, lambda *_, **__: None)
 
 
 def test_items_go_through_a_batch_and_have_the_results_of_any_bulk_task(scene: Scene, bulk: Bulk) -> None:
@@ -218,7 +218,7 @@ def test_no_batch_is_created_twice_wherever_a_worker_dies(
 ) -> None:
     with monkeypatch.context() as dies:
         if place.endswith("conclude"):
-            dies.setattr("airflow_provider_openai_runs.bulk.batch.session.conclude", _raise_killed)
+            dies.setattr("airflow_provider_openai_runs.bulk.batch.work.conclude", _raise_killed)
         else:
             _die_at(dies, f"airflow_provider_openai_runs.{place}", before=before)
         with pytest.raises(_Killed):
@@ -361,6 +361,15 @@ def test_a_task_goes_on_as_it_began_or_not_at_all(scene: Scene, bulk: Bulk) -> N
     with pytest.raises(AirflowFailException, match="clear the task"):
         scene.run(bulk(processing=None, poll_interval=0.05), scene.retry(scene.kept))
     assert scene.creates() == 0
+
+
+def test_a_clear_ends_batches_whatever_the_task_does_now(scene: Scene, bulk: Bulk) -> None:
+    scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.2))
+    with pytest.raises(TaskDeferred):
+        bulk(deferrable=True).execute(scene.kept)
+    result = scene.run(bulk(processing=None, poll_interval=0.05), scene.clear(scene.kept))
+    assert len(_results(result)) == scene.creates() == ROWS
+    assert [batch["status"] for batch in _batches(scene)] == ["cancelled"]
 
 
 @pytest.mark.parametrize(

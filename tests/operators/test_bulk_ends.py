@@ -4,17 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
-from airflow_provider_openai_runs.exceptions import RunConnectionError
+from airflow_provider_openai_runs.bulk.work import Work
+from airflow_provider_openai_runs.exceptions import (
+    OpenAIRunError,
+    RunConnectionError,
+    RunRequestError,
+    RunStorageError,
+)
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import Fault
 from tests.operators import test_bulk
-from tests.operators.test_bulk import _quick
+from tests.operators.test_bulk import _quick, active, when_created
 from tests.support.scene import Scene
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
@@ -50,3 +58,224 @@ def test_a_key_that_is_refused_while_a_trigger_waits_fails_the_task(
     with pytest.raises(RunConnectionError, match="refused the key"):
         bulk(deferrable=True, items=ITEMS).execute_complete(scene.kept, event)
     assert scene.creates() == 2
+
+
+# -- before anything is created -----------------------------------------------------------------------------
+
+
+def _left_going(scene: Scene, bulk: Bulk, **arguments: Any) -> None:
+    """Let a worker go away while its runs go on."""
+    _quick(scene, in_progress=600)
+    task = bulk(**{"items": ITEMS, **arguments})
+    killer = when_created(scene, len(ITEMS), task.on_kill)
+    with pytest.raises(OpenAIRunError, match="2 runs may be running"):
+        task.execute(scene.kept)
+    killer.join()
+    assert len(active(scene)) == len(ITEMS)
+
+
+def _input(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.jsonl"
+    path.write_text('"a"\n"b"\n')
+    return path
+
+
+def test_an_input_that_is_gone_ends_the_runs_since_no_retry_follows(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    path = _input(tmp_path)
+    _left_going(scene, bulk, items=None, input_path=str(path))
+    path.unlink()
+    with pytest.raises(RunRequestError, match=r"no such file.*No run of it is active.*stop --path"):
+        bulk(items=None, input_path=str(path)).execute(scene.retry(scene.kept))
+    assert not active(scene)
+
+
+def test_an_input_that_has_changed_ends_the_runs_since_no_retry_follows(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    path = _input(tmp_path)
+    _left_going(scene, bulk, items=None, input_path=str(path))
+    path.write_text('"a"\n"c"\n')
+    with pytest.raises(RunRequestError, match=r"The input has changed.*No run of it is active"):
+        bulk(items=None, input_path=str(path)).execute(scene.retry(scene.kept))
+    assert not active(scene)
+    assert scene.creates() == 2
+
+
+def test_an_argument_that_is_wrong_by_now_ends_the_runs_since_no_retry_follows(
+    scene: Scene, bulk: Bulk
+) -> None:
+    _left_going(scene, bulk)
+    task = bulk(items=ITEMS)
+    setattr(task, "completion_window", "soon")  # noqa: B010 - as a template may be rendered
+    with pytest.raises(RunRequestError, match=r"completion_window.*No run of it is active"):
+        task.execute(scene.retry(scene.kept))
+    assert not active(scene)
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_what_a_trigger_could_not_read_is_left_to_a_retry_and_ended_without_one(
+    scene: Scene, bulk: Bulk, is_last: bool
+) -> None:
+    _left_going(scene, bulk)
+    event = {"reason": "unreadable", "failure": "storage is away"}
+    context = scene.retry(scene.kept, **({"try_number": 3} if is_last else {}))
+    named = "No run of it is active" if is_last else "2 runs may be running"
+    with pytest.raises(RunStorageError, match=f"storage is away.*{named}.*stop --path"):
+        bulk(items=ITEMS).execute_complete(context, event)
+    assert len(active(scene)) == (0 if is_last else 2)
+
+
+def test_a_journal_that_is_gone_is_an_error_with_its_place(scene: Scene, bulk: Bulk, tmp_path: Path) -> None:
+    _left_going(scene, bulk)
+    [head] = tmp_path.rglob("head.json")
+    (head.parent / "journal").rename(tmp_path / "away")
+    with pytest.raises(RunStorageError, match=r"may be running and billing.*stop --path") as raised:
+        bulk(items=ITEMS).execute(scene.retry(scene.kept))
+    assert str(head.parent) in str(raised.value)
+    assert scene.creates() == 2
+
+
+# -- killed -------------------------------------------------------------------------------------------------
+
+
+def test_a_task_that_is_killed_before_it_has_begun_creates_nothing(scene: Scene, bulk: Bulk) -> None:
+    _quick(scene)
+    task = bulk(items=ITEMS)
+    task.on_kill()
+    with pytest.raises(OpenAIRunError, match="killed"):
+        task.execute(scene.kept)
+    assert scene.creates() == 0
+
+
+def test_a_retry_that_is_marked_before_it_has_begun_ends_the_runs(scene: Scene, bulk: Bulk) -> None:
+    _left_going(scene, bulk)
+    task = bulk(items=ITEMS)
+    task.on_kill()
+    with pytest.raises(OpenAIRunError, match="No run of it is active"):
+        task.execute(scene.retry(scene.kept, state="failed"))
+    assert not active(scene)
+
+
+def _while_it_hands_over(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Do something while the worker writes what a trigger is to wait for."""
+    write = Work.waits
+
+    def waits(*arguments: Any, **named: Any) -> Any:
+        then()
+        return write(*arguments, **named)
+
+    monkeypatch.setattr(Work, "waits", waits)
+
+
+@pytest.mark.usefixtures("defers_soon")
+@pytest.mark.parametrize("hears", [True, False])
+def test_a_mark_while_a_worker_hands_over_ends_the_runs(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, hears: bool
+) -> None:
+    _quick(scene, in_progress=600)
+    task = bulk(deferrable=True, items=ITEMS)
+
+    def mark() -> None:
+        scene.kept["ti"].state = "failed"
+        if hears:
+            task.on_kill()
+
+    _while_it_hands_over(monkeypatch, mark)
+    with pytest.raises(OpenAIRunError, match="No run of it is active"):
+        task.execute(scene.kept)
+    assert not active(scene)
+
+
+@pytest.mark.usefixtures("defers_soon")
+def test_a_worker_that_goes_away_while_it_hands_over_leaves_the_runs_to_a_retry(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _quick(scene, in_progress=600)
+    task = bulk(deferrable=True, items=ITEMS)
+    _while_it_hands_over(monkeypatch, task.on_kill)
+    with pytest.raises(OpenAIRunError, match="2 runs may be running"):
+        task.execute(scene.kept)
+    assert len(active(scene)) == 2
+
+
+@pytest.mark.usefixtures("defers_soon")
+def test_the_time_limit_of_airflow_ends_the_runs_also_while_a_worker_hands_over(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _quick(scene, in_progress=600)
+    task = bulk(deferrable=True, items=ITEMS)
+
+    def time_out() -> None:
+        raise AirflowTaskTimeout
+
+    _while_it_hands_over(monkeypatch, time_out)
+    with pytest.raises(AirflowTaskTimeout):
+        task.execute(scene.kept)
+    assert not active(scene)
+
+
+@pytest.mark.usefixtures("defers_soon")
+def test_storage_that_fails_while_a_worker_hands_over_leaves_the_runs_to_a_retry(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _quick(scene, in_progress=600)
+
+    def fail() -> None:
+        raise RunStorageError("The storage is full.")
+
+    _while_it_hands_over(monkeypatch, fail)
+    with pytest.raises(RunStorageError, match=r"The storage is full. 2 runs may be running"):
+        bulk(deferrable=True, items=ITEMS).execute(scene.kept)
+    assert len(active(scene)) == 2
+
+
+@pytest.mark.usefixtures("defers_soon")
+def test_a_kill_after_the_hand_over_names_what_no_trigger_may_ever_wait_for(scene: Scene, bulk: Bulk) -> None:
+    _quick(scene, in_progress=600)
+    task = bulk(deferrable=True, items=ITEMS)
+    log = scene.log_of(task)
+    _deferred(scene, task)
+    task.on_kill()
+    until(lambda: any("2 runs may be running" in line for line in log))
+
+
+# -- cleared ------------------------------------------------------------------------------------------------
+
+
+def test_a_clear_ends_the_runs_of_before_also_if_they_lie_under_another_output_path(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    _left_going(scene, bulk)
+    task = bulk(items=ITEMS, output_path=str(tmp_path / "elsewhere"), completion_window=2)
+    with pytest.raises(OpenAIRunError):
+        task.execute(scene.clear(scene.kept))
+    assert scene.creates() == 4
+    assert not active(scene)
+
+
+def test_a_retry_goes_on_where_the_first_attempt_began_whatever_output_path_is_now(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    _left_going(scene, bulk)
+    scene.simulator.advance(600)
+    task = bulk(items=ITEMS, output_path=str(tmp_path / "elsewhere"))
+    result = scene.run(task, scene.retry(scene.kept))
+    assert (result["succeeded"], scene.creates()) == (2, 2)
+    assert f"{tmp_path}/out/" in result["manifest"]
+
+
+def test_a_clear_names_the_creates_of_before_whose_answers_are_lost(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    _quick(scene, in_progress=0)
+    scene.simulator.fault(Fault(method="POST", path=r"^/responses$", kind="lost", times=2))
+    with pytest.raises(OpenAIRunError, match="Not a single item"):
+        scene.run(bulk(items=ITEMS), scene.kept)
+    task = bulk(items=ITEMS)
+    log = scene.log_of(task)
+    assert task.execute(scene.clear(scene.kept))["succeeded"] == 2
+    [line] = [line for line in log if "creates may have been accepted" in line]
+    assert "row 0 (token" in line
+    assert "row 1 (token" in line

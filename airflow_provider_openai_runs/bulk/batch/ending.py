@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests
 from airflow_provider_openai_runs.bulk.items import Items
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
+from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.wire.batches import Batch
@@ -43,40 +45,44 @@ class BatchEnding:
     items: Items
     folder: str
     log: Logger
-    ask: Callable[[], TaskState] = lambda: UNKNOWN
-    cancels: Mapping[Cause, bool] = field(default_factory=dict)
-    retry_left: bool = False
+    ask: Callable[[], TaskState]
+    cancels: Mapping[Cause, bool]
+    retry_left: bool
     #: Tokens of those whose cancel was taken, or that had ended.
     _ended: set[str] = field(default_factory=set, init=False)
 
-    @classmethod
-    def of_earlier(cls, *, hook: OpenAIRunsHook, items: Items, folder: str, log: Logger) -> BatchEnding:
-        """Return what ends the batches of an earlier generation."""
-        return cls(hook=hook, items=items, folder=folder, log=log)
+    @property
+    def has_active(self) -> bool:
+        """Whether anything may be going."""
+        return bool(self._active or self.items.runs)
 
-    def end(self, cause: Cause) -> None:
+    def end(self, cause: Cause, *, may_retry: bool = True) -> None:
         """End the batches after a mark or a clear, and where no retry goes on with them; say what is left."""
         if not self._active:
             return
-        decided = Ending.LEAVE
-        if self.cancels.get(cause, True):
-            decided = ending_of(cause, self._state(), retry_left=self.retry_left, adoptable=True)
+        decided, retry_left = Ending.LEAVE, may_retry and self.retry_left
+        if self.cancels[cause]:
+            decided = ending_of(cause, self._state(), retry_left=retry_left, adoptable=True)
         if decided in _CANCELS:
             self._cancel_each()
         self.log.error("%s. %s", cause, self.left())
 
-    def end_all(self, *, within: float) -> bool:
+    def end_earlier(self, settings: BulkSettings, *, sleep: Callable[[float], None]) -> None:
         """
-        Ask all of them to end, again where that fails; return whether any may go on.
+        Ask the batches of before a clear to end, again where that fails.
 
-        :param within: seconds.
+        :param sleep: takes seconds.
+        :raises RunCallError: if something may go on, and the user wants nothing created then.
         """
-        ends = time.monotonic() + within
-        while True:
+        ends = time.monotonic() + settings.delete_within
+        self._cancel_each()
+        while self._active and time.monotonic() + _PAUSE < ends:
+            sleep(_PAUSE)
             self._cancel_each()
-            if not self._active or time.monotonic() + _PAUSE >= ends:
-                return bool(self._active)
-            self.hook.sleep(_PAUSE)
+        text = f"The task was cleared, and of before the clear: {self.left()}"
+        if self.has_active and settings.on_unendable == "fail":
+            raise RunCallError(f"{text} Nothing was created.")
+        (self.log.error if self.has_active else self.log.warning)("%s", text)
 
     def left(self) -> str:
         """Say what may be going, by the ids of batches and files, and what to do about it."""

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
+from airflow_provider_openai_runs.bulk import waiting
 from airflow_provider_openai_runs.bulk.batch.attempt import BatchAttempt
 from airflow_provider_openai_runs.bulk.batch.building import BatchFiles
 from airflow_provider_openai_runs.bulk.batch.collecting import Collector
@@ -20,6 +21,7 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
     GiveUp,
     Poll,
     Send,
+    Wait,
     Work,
 )
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
@@ -28,11 +30,13 @@ from airflow_provider_openai_runs.bulk.events import BatchCreated, Event
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.items import ItemState
-from airflow_provider_openai_runs.bulk.journal import Folder, Journal
+from airflow_provider_openai_runs.bulk.journal import Journal
 from airflow_provider_openai_runs.bulk.judging import RunJudge
+from airflow_provider_openai_runs.bulk.manifest import conclude
 from airflow_provider_openai_runs.bulk.parts import Outcome, Parts
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.bulk.storage import RESULTS
+from airflow_provider_openai_runs.bulk.storage import RESULTS, WAITING, StorageFolder
+from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.bulk.worker_io import RowReader
 from airflow_provider_openai_runs.runs.errors import RunCallError, RunRequestError
 from airflow_provider_openai_runs.wire.batches import Batch
@@ -50,6 +54,8 @@ class BatchWork:
 
     attempt: BatchAttempt
     journal: Journal
+    folder: StorageFolder
+    head: TaskHead
     requests: BatchRequests
     files: BatchFiles
     recorder: Recorder
@@ -64,7 +70,7 @@ class BatchWork:
         *,
         attempt: BatchAttempt,
         journal: Journal,
-        folder: Folder,
+        folder: StorageFolder,
         head: TaskHead,
         runner: FlowRunner,
         source: BulkInput,
@@ -90,6 +96,8 @@ class BatchWork:
         return cls(
             attempt=attempt,
             journal=journal,
+            folder=folder,
+            head=head,
             source=source,
             requests=requests,
             recorder=recorder,
@@ -153,6 +161,46 @@ class BatchWork:
                     Outcome(row=row.number, custom_id=row.custom_id, state=ItemState.FAILED, error=_EXPIRED)
                 )
         self.recorder.flush()
+
+    def waits(
+        self, wait: Wait, *, window: float, attempt_deadline: float | None, progress: Mapping[str, Any]
+    ) -> Waits:
+        """
+        Write down what there is to wait for.
+
+        :param window: seconds of the task, from its beginning.
+        :raises RunStorageError: if the storage does not take it.
+        """
+        attempt = self.attempt
+        runs = waiting.of_batches(attempt.items.batches.active)
+        name = f"{self.journal.writer}-{self.journal.segments}.jsonl"
+        self.folder.write(waiting.to_lines(runs), WAITING, name)
+        has_more = attempt.has_more and attempt.stopped is None
+        return Waits(
+            path=self.folder.uri_of(WAITING, name),
+            conn_id=self.head.conn_id,
+            count=len(runs),
+            deadline=self.head.began_at + window,
+            attempt_deadline=attempt_deadline,
+            wake_up=waiting.WakeUp(ends=1 if has_more else None),
+            progress=progress,
+            wake_at=wait.until if has_more else None,
+        )
+
+    def concluded(self) -> Concluded:
+        """
+        Write the manifest.
+
+        :raises RunStorageError: if the storage does not take it.
+        """
+        manifest = conclude(
+            self.folder,
+            self.source,
+            self.attempt.items,
+            seconds=time.time() - self.head.began_at,
+            stopped=self.attempt.stopped,
+        )
+        return Concluded(manifest=manifest, folder=self.folder, stopped=self.attempt.stopped)
 
     def _build(self) -> None:
         try:
