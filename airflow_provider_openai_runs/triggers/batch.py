@@ -37,6 +37,10 @@ class BatchCompletionTrigger(BulkCompletionTrigger):
         path = "airflow_provider_openai_runs.triggers.BatchCompletionTrigger"
         return path, {**super().serialize()[1], "wake_at": self.wake_at}
 
+    def _unread(self, many: Any, runs: list[NewRun]) -> tuple[str, str] | None:
+        # What a batch has executed before its cancel is billed, and in its files.
+        return str(len(runs)), many.names(runs)
+
     async def _many(self, runs: list[NewRun]) -> ManyWaits:
         def make() -> ManyWaits:
             # The first import of the SDK takes most of a second, which the event loop does not have.

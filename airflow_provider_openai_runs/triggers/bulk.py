@@ -169,14 +169,11 @@ class BulkCompletionTrigger(BaseTrigger):
         runs = await self._runs(tries=1)
         async with await self._many(runs) as many:
             left = await many.end_after_mark(within=_KILL_WITHIN)
-        from airflow_provider_openai_runs.bulk.waiting import names_of  # noqa: PLC0415 # not for a Dag file
-
-        if many.answered:
+        if unread := self._unread(many, runs):
             self.log.warning(
-                "%d of them had ended with an answer, which nobody has read: %s. Keep all with "
+                "Nobody has read what %s of them had answered: %s. Keep all with "
                 "'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
-                len(many.answered),
-                names_of(many.answered),
+                *unread,
                 self.path,
             )
         say = self.log.error if left else self.log.info
@@ -188,6 +185,13 @@ class BulkCompletionTrigger(BaseTrigger):
             left,
             self.path,
         )
+
+    def _unread(self, many: Any, runs: list[NewRun]) -> tuple[str, str] | None:
+        """Return how many had ended before the mark, and their names; None if none had."""
+        del runs
+        from airflow_provider_openai_runs.bulk.waiting import names_of  # noqa: PLC0415 # not for a Dag file
+
+        return (str(len(many.answered)), names_of(many.answered)) if many.answered else None
 
     async def _runs(self, *, tries: int) -> list[NewRun]:
         def read() -> list[NewRun]:

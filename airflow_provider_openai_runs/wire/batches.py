@@ -58,9 +58,16 @@ class Batch:
     id: str
     status: str
     counts: Mapping[str, int]
+    input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     errors: tuple[LineError, ...] = ()
+
+    @property
+    def files(self) -> str:
+        """Its files, for a line of a log."""
+        ids = {"input": self.input_file_id, "output": self.output_file_id, "errors": self.error_file_id}
+        return ", ".join(f"{name} {file_id}" for name, file_id in ids.items() if file_id is not None)
 
     @property
     def has_ended(self) -> bool:
@@ -176,6 +183,7 @@ def _batch_of(data: Mapping[str, Any]) -> Batch:
         id=reading.run_id(data),
         status=reading.raw_status(data),
         counts={name: reading.as_int(counts.get(name)) or 0 for name in ("total", "completed", "failed")},
+        input_file_id=reading.optional_id(data.get("input_file_id")),
         output_file_id=reading.optional_id(data.get("output_file_id")),
         error_file_id=reading.optional_id(data.get("error_file_id")),
         errors=tuple(

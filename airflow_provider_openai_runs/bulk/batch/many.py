@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Self
@@ -53,7 +53,7 @@ class ManyBatches:
         self._interval = poll_interval
         self._wake_at = wake_at
         self._due = dict.fromkeys(self._batches, 0.0)
-        self._counts: dict[str, Mapping[str, int]] = {}
+        self._found: dict[str, Batch] = {}
         self._denied_since: float | None = None
         self._hook = OpenAIRunsHook(conn_id, existed=True)
         self._stack = AsyncExitStack()
@@ -70,7 +70,7 @@ class ManyBatches:
 
     def progress(self) -> dict[str, int]:
         """Return how many requests of all batches are done, as the servers count them."""
-        counts = self._counts.values()
+        counts = [found.counts for found in self._found.values()]
         return {
             "batches_active": len(self._batches),
             "batches_ended": self.ended,
@@ -79,6 +79,11 @@ class ManyBatches:
                 for name in ("total", "completed", "failed")
             },
         }
+
+    def names(self, of: Iterable[NewRun]) -> str:
+        """Name batches with their files, for a line of the log."""
+        known = {batch.id: self._found.get(batch.id) for batch in of}
+        return ", ".join(f"{name} ({found.files})" if found else name for name, found in known.items())
 
     async def wait(self, wake_up: WakeUp, *, until: float | None) -> str:
         """
@@ -157,7 +162,7 @@ class ManyBatches:
                 self._on_ended(batch, is_good=False)
             return False
         self._denied_since = None
-        self._counts[batch.id] = found.counts
+        self._found[batch.id] = found
         if found.has_ended:
             self._on_ended(batch, is_good=found.status == "completed")
         return True
