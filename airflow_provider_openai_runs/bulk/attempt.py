@@ -24,19 +24,32 @@ from airflow_provider_openai_runs.bulk.commands import (
     WritePart,
 )
 from airflow_provider_openai_runs.bulk.dispatcher import Dispatcher, Limits
-from airflow_provider_openai_runs.bulk.events import Created, Event, Intended, NewRun, PartWritten, Retried
+from airflow_provider_openai_runs.bulk.events import (
+    Cancelled,
+    Created,
+    Event,
+    Intended,
+    NewRun,
+    PartWritten,
+    Retried,
+)
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
-from airflow_provider_openai_runs.bulk.one_at_a_time import PAUSE_AFTER_FAILURE, OneAtATime
+from airflow_provider_openai_runs.bulk.one_at_a_time import OneAtATime
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.wanted_rows import WantedRows
-from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, PERMANENT_FAILURE_BUDGET
+from airflow_provider_openai_runs.runs.budgets import (
+    NOT_FOUND_GRACE,
+    PAUSE_AFTER_FAILURE,
+    PERMANENT_FAILURE_BUDGET,
+)
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.polling import Done
 from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
+from airflow_provider_openai_runs.runs.status import RunStatus
 
 _BYTES_A_TOKEN = 4
 #: Reasons for which the runs that there are come to their end all the same.
@@ -47,6 +60,8 @@ _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 _FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
 #: Reasons that a graver one replaces.
 _REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.LEFT})
+#: After these another attempt creates what may be created again.
+_OTHERS_GO_ON = frozenset({StopReason.LEFT, StopReason.AGAIN})
 
 
 class BulkAttempt:
@@ -59,6 +74,7 @@ class BulkAttempt:
     :param leaves_intents: decide nothing about such creates; a later attempt does.
     :param token_of: the token of the create of a row, by the number of creates before it.
     :param polls: knows the deadline.
+    :param cancels_at_deadline: end what is active then; else it is polled once more, and left.
     """
 
     def __init__(
@@ -74,6 +90,7 @@ class BulkAttempt:
         now: float,
         found: Iterable[Event] = (),
         leaves_intents: bool = False,
+        cancels_at_deadline: bool = True,
     ) -> None:
         self.items = items
         #: Why nothing more is created; None as long as it goes on.
@@ -84,6 +101,7 @@ class BulkAttempt:
         self._judge = judge
         self._token_of = token_of
         self._polls = polls
+        self._cancels_at_deadline = cancels_at_deadline
         self._parts = parts
         self._rate_limit = rate_limit
         self._dispatcher = Dispatcher(items, limits)
@@ -118,8 +136,9 @@ class BulkAttempt:
         is_writing = self._part.value is not None or not self._parts.is_empty
         if self.stopped is StopReason.LEFT:
             return self._dispatcher.is_settled and not is_writing
-        # Of runs that nobody may poll any more the end is not known; a retry goes on with them.
-        waits = len(self._polls) if self.stopped is StopReason.DENIED else self.items.runs
+        # Of runs that nobody polls any more the end is not known.
+        is_left = self.stopped is StopReason.DENIED or self._leaves_runs
+        waits = len(self._polls) if is_left else self.items.runs
         is_busy = self._rows.is_reading or self._polling or is_writing
         return not (has_more or is_busy or waits) and self._dispatcher.is_settled
 
@@ -137,6 +156,11 @@ class BulkAttempt:
         """The runs that may be active, as far as this attempt knows."""
         runs = {**self.items.runs, **self._new_runs}
         return [run for row, run in runs.items() if row not in self._finished]
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether cancels are under way, or about to be."""
+        return self.stopped not in {*_GOES_ON_POLLING, StopReason.LEFT} and bool(self.active)
 
     @property
     def new_runs(self) -> list[NewRun]:
@@ -187,7 +211,7 @@ class BulkAttempt:
         """
         if self.stopped in _REPLACEABLE:
             self.stopped = reason
-            self._dispatcher.stop()
+            self._dispatcher.stop(goes_on=reason in _OTHERS_GO_ON)
             self._rows.forget_all_but(self._dispatcher.sending)
 
     # -- outcomes ------------------------------------------------------------------------------------------
@@ -220,7 +244,7 @@ class BulkAttempt:
                     self._new_runs.pop(run.row, None)
                 waited_for = [run for run in event.runs if run.row not in self._finished]
                 self._polls.add(waited_for, now=began_at)
-            elif isinstance(event, (PartWritten, Retried)):
+            elif isinstance(event, (PartWritten, Retried, Cancelled)):
                 self._finished.difference_update(event.rows)
 
     def on_commit_failed(self, now: float) -> None:
@@ -280,6 +304,8 @@ class BulkAttempt:
             self._give_up(row, brought, now)
         elif isinstance(decision, Done):
             self._on_given_up(row, decision, now)
+        if self._leaves_runs:
+            self._polls.forget(row)
 
     def on_cancelled(self, row: int, brought: Run | RequestFailure, *, now: float) -> None:
         """Take note of what a cancel brought: the run, which has ended, or why it may still be active."""
@@ -316,11 +342,20 @@ class BulkAttempt:
             due = [row for row in self._polls.due(now) if row not in self._polling]
             self._polling.update(due)
             yield from (Poll(run=self.items.runs[row]) for row in due)
+        elif self._leaves_runs:
+            last = [row for row in self._polls.rows() if row not in self._polling]
+            self._polling.update(last)
+            yield from (Poll(run=self.items.runs[row]) for row in last)
         elif self.stopped is not StopReason.LEFT and now >= self._cancels_again_at:
             for run in self.active:
                 if run.row not in self._polling:
                     self._polling.add(run.row)
                     yield Cancel(run=run)
+
+    @property
+    def _leaves_runs(self) -> bool:
+        """Whether the time is over, and the user wants what is active to go on."""
+        return self.stopped is StopReason.WINDOW_OVER and not self._cancels_at_deadline
 
     def _part_to_write(self, now: float) -> Part | None:
         due_at = self._parts.due_at()
@@ -334,7 +369,7 @@ class BulkAttempt:
         return not (waits or self._rows.has_more or self._dispatcher.is_creating)
 
     def _token(self, row: int) -> str:
-        return self._token_of(row, self.items.retries(row) + self.items.resubmits(row))
+        return self._token_of(row, self.items.creates(row))
 
     def _custom_id(self, row: int) -> str | None:
         read = self._rows.get(row)
@@ -345,7 +380,7 @@ class BulkAttempt:
 
     def _on_lost(self, row: int, reason: str, now: float) -> None:
         if self._dispatcher.on_lost(row):
-            self._rows.read_again(row)
+            self._again(row)
             return
         error = (
             f"Nobody knows whether its create was accepted: {reason}. A run of it may be going and billing."
@@ -355,13 +390,22 @@ class BulkAttempt:
     def _on_ended(self, row: int, run: Run, now: float, *, keeps_slot: bool = False) -> None:
         self.moved_at = now
         verdict = self._judge(row, self._custom_id(row), run)
-        has_succeeded = verdict.outcome.state is ItemState.SUCCEEDED
-        if has_succeeded or not self._dispatcher.on_failed(row, retryable=verdict.retryable):
+        if self.stopped is StopReason.AGAIN and run.status is RunStatus.CANCELLED:
+            self._dispatcher.on_cancelled(row)
+        elif verdict.outcome.state is ItemState.SUCCEEDED or not self._dispatcher.on_failed(
+            row, retryable=verdict.retryable
+        ):
             self._final(verdict.outcome, now, keeps_slot=keeps_slot)
             return
         self._polls.forget(row)
         self._finished.add(row)
-        self._rows.read_again(row)
+        self._again(row)
+
+    def _again(self, row: int) -> None:
+        if self.stopped is None:
+            self._rows.read_again(row)
+        else:
+            self._rows.forget(row)
 
     def _on_given_up(self, row: int, done: Done, now: float) -> None:
         """Decide about a run that is not polled any more: time is over, it is gone, or the key is refused."""

@@ -25,6 +25,12 @@ class StopReason(StrEnum):
     DENIED = "denied"
     #: The user, or Airflow.
     KILLED = "killed"
+    #: execution_timeout is over, and no retry follows.
+    TIMED_OUT = "timed_out"
+    #: The attempt has failed, and no retry follows.
+    FAILED = "failed"
+    #: The attempt is over, and the next one creates again what is cancelled now.
+    AGAIN = "again"
     #: The worker goes away; a retry goes on with the runs.
     LEFT = "left"
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from airflow_provider_openai_runs.bulk.events import (
+    Cancelled,
     Created,
     Event,
     Intended,
@@ -25,13 +26,8 @@ from airflow_provider_openai_runs.bulk.events import (
     Retried,
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.runs.budgets import COMMIT_EVERY, SEND_WITHIN
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
-
-#: How long a committed intent lets its create be sent. A later attempt waits as long before it calls the
-#: intents of an earlier one lost.
-SEND_WITHIN = 5.0
-#: Between two commits; each is a write to storage and one to Airflow.
-COMMIT_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +73,7 @@ class Dispatcher:
         self._committing: tuple[Event, ...] | None = None
         self._committed_at = float("-inf")
         self._is_stopped = False
+        self._goes_on = True
 
     # -- creates -------------------------------------------------------------------------------------------
 
@@ -180,7 +177,7 @@ class Dispatcher:
         self._sending.discard(row)
         self._open.discard(row)
         allowed = self._limits.on_lost_create == "resubmit"
-        if self._is_stopped or not allowed or self.items.resubmits(row) >= self._limits.max_resubmits:
+        if not self._goes_on or not allowed or self.items.resubmits(row) >= self._limits.max_resubmits:
             return False
         self._pending.append(Resubmitted(rows=(row,)))
         return True
@@ -199,22 +196,29 @@ class Dispatcher:
             committed; else its error is to be written to a part.
         """
         self.on_ended(row)
-        if self._is_stopped or not retryable or self.items.retries(row) >= self._limits.item_retries:
+        if not self._goes_on or not retryable or self.items.retries(row) >= self._limits.item_retries:
             return False
         self._pending.append(Retried(rows=(row,)))
         return True
+
+    def on_cancelled(self, row: int) -> None:
+        """Take note that the run of a row was ended, and that the next attempt creates another one."""
+        self.on_ended(row)
+        self._pending.append(Cancelled(rows=(row,)))
 
     def on_part(self, part: PartWritten) -> None:
         """Take note of a file with the final word on some items."""
         self._open.difference_update(part.rows)
         self._pending.append(part)
 
-    def stop(self) -> None:
-        """Create nothing more; what was not sent yet is taken back."""
-        self._is_stopped = True
-        self._ready.clear()
-        while self._sendable:
-            self._take_back(self._sendable.popleft()[0])
+    def stop(self, *, goes_on: bool) -> None:
+        """
+        Create nothing more; what was not sent yet is taken back.
+
+        :param goes_on: whether another attempt creates what may be created again.
+        """
+        self._is_stopped, self._goes_on = True, goes_on
+        self._take_all_back()
 
     # -- commits -------------------------------------------------------------------------------------------
 
@@ -254,7 +258,7 @@ class Dispatcher:
             if isinstance(event, Intended):
                 self._sendable.extend((row, now + SEND_WITHIN) for row in event.rows)
         if self._is_stopped:
-            self.stop()
+            self._take_all_back()
         return events
 
     # -- inside --------------------------------------------------------------------------------------------
@@ -268,6 +272,11 @@ class Dispatcher:
         rows = tuple(self._ready.popleft() for _ in range(min(room, len(self._ready))))
         self._open.update(rows)
         return rows
+
+    def _take_all_back(self) -> None:
+        self._ready.clear()
+        while self._sendable:
+            self._take_back(self._sendable.popleft()[0])
 
     def _take_back(self, row: int) -> None:
         self._open.discard(row)

@@ -27,9 +27,16 @@ from airflow_provider_openai_runs.bulk.commands import (
     StopReason,
     WritePart,
 )
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.events import Created, Event, NewRun
-from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT
+from airflow_provider_openai_runs.runs.budgets import (
+    BULK_KILL_ASK_SECONDS,
+    BULK_KILL_SECONDS,
+    CANCEL_WAIT,
+    DEFERS_AFTER,
+    FENCE_EVERY,
+    PROGRESS_EVERY,
+    SEND_WITHIN,
+)
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
@@ -38,17 +45,13 @@ from airflow_provider_openai_runs.runs.text import message_text
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-#: Between two questions for the task's state while creates are sent: a mark does not stop a writer.
-FENCE_EVERY = 5.0
-#: Airflow sends SIGKILL 5 s after SIGTERM.
-KILL_SECONDS = 4.5
-#: Of these, how long Airflow is asked whether the task goes on.
-KILL_ASK_SECONDS = 1.5
-#: A worker that has had nothing to do but to wait for so long hands the wait over: that costs about 12 s.
-DEFERS_AFTER = 60.0
 _RUNNING = "running"
-#: Between two lines of progress.
-PROGRESS_EVERY = 30.0
+#: As which an attempt ends what is active, where nobody goes on with it.
+_REASONS = {
+    Cause.KILLED: StopReason.KILLED,
+    Cause.TIMED_OUT: StopReason.TIMED_OUT,
+    Cause.FAILED: StopReason.FAILED,
+}
 
 
 class DriveEnd(StrEnum):
@@ -96,6 +99,7 @@ class BulkDriver:
     _cause: Cause | None = field(default=None, init=False)
     _ends_by: float = field(default=float("inf"), init=False)
     _is_decided: bool = field(default=False, init=False)
+    _ending: Ending | None = field(default=None, init=False)
     _is_replaced: bool = field(default=False, init=False)
     _error: BaseException | None = field(default=None, init=False)
     #: When this attempt was last proven to be the current one, in Unix seconds. Before its first commit it
@@ -135,7 +139,7 @@ class BulkDriver:
 
     def end_early(self, cause: Cause, *, may_retry: bool = True) -> None:
         """Create nothing more, and end what is active, or leave it to a retry; call it on the event loop."""
-        seconds = KILL_SECONDS if cause is Cause.KILLED else CANCEL_WAIT
+        seconds = BULK_KILL_SECONDS if cause is Cause.KILLED else CANCEL_WAIT
         self._ends_by = min(self._ends_by, self.clock() + seconds)
         if self._cause is None:
             self._cause = cause
@@ -149,7 +153,7 @@ class BulkDriver:
         if self.attempt_deadline is not None and now >= self.attempt_deadline and self._cause is None:
             self.end_early(Cause.TIMED_OUT)
         if self._is_replaced:
-            return DriveEnd.REPLACED if now >= self._ends_by or not self._paid else None
+            return DriveEnd.REPLACED if now >= self._ends_by or not self._is_ending_runs else None
         if self._cause is not None:
             is_over = self._is_decided and self.attempt.is_over
             return DriveEnd.KILLED if now >= self._ends_by or is_over else None
@@ -159,16 +163,26 @@ class BulkDriver:
         return DriveEnd.WAITS if is_quiet and self.attempt.only_waits else None
 
     @property
+    def _is_ending_runs(self) -> bool:
+        """Whether it has runs to end although it was replaced: unknown ones, or those of a task given up."""
+        is_deciding = self._cause is not None and not self._is_decided
+        is_cancelling = self._ending is Ending.CANCEL and self.attempt.is_cancelling
+        return bool(self._paid) or is_deciding or is_cancelling
+
+    @property
     def cause(self) -> Cause | None:
         """Why it ends early, if it does."""
         return self._cause
 
     async def _end_or_leave(self, cause: Cause, *, retry_left: bool) -> None:
         if self.cancels[cause]:
-            state = await self._asked_for(KILL_ASK_SECONDS)
-            ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
-            if ending in {Ending.CANCEL, Ending.CANCEL_IF_OURS}:
-                self.attempt.stop(StopReason.KILLED)
+            state = await self._asked_for(BULK_KILL_ASK_SECONDS)
+            self._ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
+            if self._ending is Ending.CANCEL or (
+                self._ending is Ending.CANCEL_IF_OURS and not self._is_replaced
+            ):
+                goes_on = state.cleared or (retry_left and not state.ended)
+                self.attempt.stop(StopReason.AGAIN if goes_on else _REASONS[cause])
         self._is_decided = True
 
     async def _asked_for(self, seconds: float) -> TaskState:

@@ -48,6 +48,10 @@ class Retried(OfRows):
     """The runs of these rows ended badly, and another one is to be created."""
 
 
+class Cancelled(OfRows):
+    """The runs of these rows were ended with their attempt, and the next one creates others."""
+
+
 class Resubmitted(OfRows):
     """Creates of these rows may have been accepted, and they may be sent again all the same."""
 
@@ -135,6 +139,7 @@ Event = (
     | Created
     | NotAccepted
     | Retried
+    | Cancelled
     | Resubmitted
     | PartWritten
     | BatchIntended
@@ -142,9 +147,10 @@ Event = (
     | BatchRefused
 )
 
-_OF_ROWS: dict[str, type[NotAccepted | Retried | Resubmitted]] = {
+_OF_ROWS: dict[str, type[NotAccepted | Retried | Cancelled | Resubmitted]] = {
     "not_accepted": NotAccepted,
     "retried": Retried,
+    "cancelled": Cancelled,
     "resubmitted": Resubmitted,
 }
 _NAMES = {kind: name for name, kind in _OF_ROWS.items()}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What is known of each item of a bulk task: the events of its journal, folded into two bytes an item.
+What is known of each item of a bulk task: the events of its journal, folded into a few bytes an item.
 
 Only what is committed is folded, so any two attempts that read the same journal know the same.
 """
@@ -17,6 +17,7 @@ from airflow_provider_openai_runs.bulk.events import (
     BatchCreated,
     BatchIntended,
     BatchRefused,
+    Cancelled,
     Created,
     Event,
     Intended,
@@ -58,6 +59,7 @@ _BEFORE: dict[type[Event], frozenset[ItemState]] = {
     Created: frozenset({ItemState.INTENDED}),
     NotAccepted: frozenset({ItemState.INTENDED}),
     Retried: frozenset({ItemState.CREATED}),
+    Cancelled: frozenset({ItemState.CREATED}),
     Resubmitted: frozenset({ItemState.INTENDED}),
     BatchIntended: frozenset({ItemState.NEW}),
     BatchCreated: frozenset({ItemState.INTENDED}),
@@ -89,6 +91,7 @@ class Items:
     _states: bytearray = field(default_factory=bytearray)
     _retries: bytearray = field(default_factory=bytearray)
     _resubmits: bytearray = field(default_factory=bytearray)
+    _cancels: bytearray = field(default_factory=bytearray)
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Items:
@@ -113,6 +116,11 @@ class Items:
     def resubmits(self, row: int) -> int:
         """Return how often a lost create of an item was sent again."""
         return self._resubmits[row] if row < len(self._resubmits) else 0
+
+    def creates(self, row: int) -> int:
+        """Return how many creates of an item were followed by another, or are going to be."""
+        cancels = self._cancels[row] if row < len(self._cancels) else 0
+        return self.retries(row) + self.resubmits(row) + cancels
 
     def count(self, state: ItemState) -> int:
         """Return how many items stand there, of those that the journal names."""
@@ -149,6 +157,10 @@ class Items:
             case Retried():
                 self._move(event, event.rows, ItemState.NEW)
                 self._count(self._retries, event.rows)
+                self._forget(event.rows)
+            case Cancelled():
+                self._move(event, event.rows, ItemState.NEW)
+                self._count(self._cancels, event.rows)
                 self._forget(event.rows)
             case Resubmitted():
                 self._move(event, event.rows, ItemState.NEW)
@@ -200,7 +212,7 @@ class Items:
     def _grow(self, row: int) -> None:
         # More than is needed: rows come one after another.
         missing = max(row + 1, 2 * len(self._states)) - len(self._states)
-        for column in (self._states, self._retries, self._resubmits):
+        for column in (self._states, self._retries, self._resubmits, self._cancels):
             column.extend(bytes(missing))
 
     def _count(self, column: bytearray, rows: Iterable[int]) -> None:

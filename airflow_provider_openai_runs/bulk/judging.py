@@ -23,6 +23,8 @@ _ENDED_FOR: dict[StopReason | None, str] = {
     StopReason.WINDOW_OVER: "completion_window is over",
     StopReason.TOO_MANY_FAILED: "more items than max_failed have failed",
     StopReason.KILLED: "it was killed, marked or cleared",
+    StopReason.TIMED_OUT: "execution_timeout is over",
+    StopReason.FAILED: "its last attempt has failed",
 }
 
 

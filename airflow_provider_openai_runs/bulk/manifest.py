@@ -154,6 +154,8 @@ class _Rows:
 def _fate(source: BulkInput, items: Items, row: Row) -> str:
     match items.state(row.number):
         case ItemState.NEW:
+            if items.creates(row.number):
+                return "failed"
             return "skipped" if source.is_skipped(row) else "not_created"
         case ItemState.INTENDED | ItemState.CREATED:
             return "active"
@@ -186,4 +188,7 @@ def _failure(
     if fate == "active":
         token = {} if token_of is None else {"token": token_of(row.number)}
         return {**about, "error": "Its create may have been accepted; its answer never came.", **token}
-    return {**about, "error": row.error or "No create was sent.", **found}
+    nothing = (
+        "No create was sent." if fate == "not_created" else "Its runs brought nothing, and no other followed."
+    )
+    return {**about, "error": row.error or nothing, **found}

@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from airflow_provider_openai_runs.runs.budgets import PAUSE_AFTER_FAILURE
 
-#: Seconds until storage, Airflow or a cancel is tried again.
-PAUSE_AFTER_FAILURE = 2.0
+T = TypeVar("T")
 
 
 class OneAtATime(Generic[T]):

@@ -54,6 +54,10 @@ class Polls:
             first = max(now, run.created_at + self._first) + position / self._per_second
             heapq.heappush(self._due, (first, run.row))
 
+    def rows(self) -> list[int]:
+        """Return the rows of the runs that are waited for."""
+        return [*self._policies]
+
     def time_is_over(self, now: float) -> bool:
         """Whether the deadline has passed."""
         return self._deadline is not None and now >= self._deadline

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.events import Event, JournalError
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
@@ -23,6 +22,7 @@ from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
 from airflow_provider_openai_runs.bulk.work import Work
+from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
 from airflow_provider_openai_runs.runs.errors import RunStorageError
 from airflow_provider_openai_runs.runs.record import token_prefix
 
@@ -195,6 +195,7 @@ class Preparation:
             now=time.time(),
             found=found,
             leaves_intents=leaves_intents,
+            cancels_at_deadline=settings.cancel_on_timeout,
         )
         return attempt
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from airflow_provider_openai_runs.bulk.events import (
+    Cancelled,
     Created,
     Event,
     JournalError,
@@ -89,7 +90,7 @@ def _active(events: Iterable[Event]) -> list[NewRun]:
             case Created():
                 runs |= {run.id: run for run in event.runs}
                 latest |= {run.row: run.id for run in event.runs}
-            case Retried():
+            case Retried() | Cancelled():
                 # The one that its attempt knew; two attempts may say it of the same run.
                 ended.update(latest[row] for row in event.rows if row in latest)
             case PartWritten():

@@ -17,7 +17,9 @@ from airflow_provider_openai_runs.runs.budgets import (
     FIRST_POLL_AFTER_CANCEL,
     LONGEST_POLL_AFTER_CANCEL,
     NOT_SHOWN_YET,
+    POLL_BEFORE_CANCEL,
     POLL_TIMEOUT,
+    SEEN_WITHIN,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
@@ -31,11 +33,6 @@ T = TypeVar("T")
 
 #: Cancels that may be under way at once.
 CANCELS_AT_ONCE = 100
-#: A run that was seen active within so many seconds is cancelled without another poll: there are
-#: thousands, and few seconds.
-SEEN_WITHIN = 30.0
-#: Of the poll before a cancel: one that hangs leaves time for the cancel.
-_FIRST_POLL_TIMEOUT = 3.0
 #: With these a server refuses the cancel of a run that has ended; of other requests 409 means to come later.
 _REFUSED_CANCEL = frozenset({400, 409, 422})
 _ANSWERED = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE})
@@ -160,7 +157,7 @@ class BulkRequests:
         """Poll it, where nobody did lately."""
         if time.time() < self.seen.get(run.id, 0.0) + SEEN_WITHIN:
             return False
-        found = await self.status(run, within=_FIRST_POLL_TIMEOUT)
+        found = await self.status(run, within=POLL_BEFORE_CANCEL)
         return not isinstance(found, RequestFailure) and found.status.is_terminal
 
     async def _ask_to_end(self, run: NewRun) -> Polled:

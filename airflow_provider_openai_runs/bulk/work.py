@@ -149,7 +149,7 @@ class Work:
 
     def _token_of(self, row: int) -> str:
         items = self.attempt.items
-        return self.head.token_of(row, items.retries(row) + items.resubmits(row))
+        return self.head.token_of(row, items.creates(row))
 
 
 def where_left(uri: str) -> str:

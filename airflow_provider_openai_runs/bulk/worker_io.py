@@ -17,15 +17,15 @@ from airflow_provider_openai_runs.bulk.parts import Part
 from airflow_provider_openai_runs.bulk.requests import BulkRequests
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.storage import RESULTS
+from airflow_provider_openai_runs.runs.budgets import STORAGE_PAUSE
 from airflow_provider_openai_runs.runs.end_of_attempt import TaskState
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.request import RunRequest
 
-#: How often an input that storage does not give is opened again, and how long between two tries, in seconds.
+#: How often an input that storage does not give is opened again.
 _TRIES = 6
-_PAUSE = 10.0
 
 
 @dataclass(kw_only=True)
@@ -62,7 +62,7 @@ class RowReader:
                 self._iterator = None
                 if not error.retryable or not left:
                     raise
-                self.sleep(_PAUSE)
+                self.sleep(STORAGE_PAUSE)
             else:
                 self._position += len(found)
                 return [self._checked(row) for row in found], len(found) < count

@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.work import Work
 from airflow_provider_openai_runs.bulk.worker_io import RowReader, WorkerIO
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.budgets import LAST_PUSH_SECONDS
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
 from airflow_provider_openai_runs.transport.shared_client import shared
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 #: Creates and cancels that may be under way at once; polls have their own.
 _REQUESTS_AT_ONCE = 100
-#: How long the main thread stays for what is said last of the progress.
-_LAST_PUSH_SECONDS = 10.0
 
 
 @dataclass(kw_only=True)
@@ -77,7 +76,7 @@ class WorkerLoop:
         pushing = self._progress.say()
         if self.ends_early is None:
             # In dag.test(), what Airflow says next would find the channel taken away.
-            pushing.join(_LAST_PUSH_SECONDS)
+            pushing.join(LAST_PUSH_SECONDS)
         return end
 
     def end_early(self, cause: Cause) -> None:

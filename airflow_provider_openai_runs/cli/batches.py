@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_openai_runs.bulk.batch.attempt import CANCEL_SECONDS
 from airflow_provider_openai_runs.bulk.batch.collecting import Collector
 from airflow_provider_openai_runs.bulk.batch.commands import Collect
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
@@ -20,6 +19,7 @@ from airflow_provider_openai_runs.bulk.judging import RunJudge
 from airflow_provider_openai_runs.bulk.parts import Parts
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.bulk.storage import JOURNAL, RESULTS, StorageFolder
+from airflow_provider_openai_runs.runs.budgets import BATCH_CANCEL_WAIT
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.wire.batches import Batch
@@ -55,7 +55,7 @@ class BatchStopper:
         :raises OpenAIRunError: if the storage does not take it.
         """
         requests, commit = BatchRequests(runner=self.runner), self._commits()
-        ends = time.monotonic() + CANCEL_SECONDS
+        ends = time.monotonic() + BATCH_CANCEL_WAIT
         known: list[SentBatch] = []
         for batch in self.items.batches.active:
             found = batch if batch.id is not None else self._found(requests, batch, commit)

@@ -91,11 +91,8 @@ class BulkFolder:
     def lost(self) -> dict[int, str]:
         """The rows whose create may have been accepted, with its token."""
         items = self._recovered.items
-        return {
-            row: self.head.token_of(row, items.retries(row) + items.resubmits(row))
-            for row in items.rows(ItemState.INTENDED)
-            if items.batches.of_row(row) is None
-        }
+        rows = [row for row in items.rows(ItemState.INTENDED) if items.batches.of_row(row) is None]
+        return {row: self.head.token_of(row, items.creates(row)) for row in rows}
 
     @property
     def batches(self) -> list[SentBatch]:

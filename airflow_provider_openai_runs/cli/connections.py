@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from airflow_provider_openai_runs.runs.budgets import CLI_CANCEL_WAIT, CLI_REQUEST_BUDGET
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.fate import CancelResult
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 
 T = TypeVar("T")
-
-#: Seconds for one question, its retries included.
-_BUDGET = 10.0
-#: Seconds to see the end of a run that was cancelled.
-_CANCEL_WAIT = 20.0
 
 
 class Connections:
@@ -73,7 +69,7 @@ class Connections:
 
     def cancel(self, ref: RunRef) -> CancelResult | None:
         """End a run and wait for its end; None if its connection is not known here."""
-        result = self._ask(ref.conn_id, flows.cancel(ref, wait=_CANCEL_WAIT))
+        result = self._ask(ref.conn_id, flows.cancel(ref, wait=CLI_CANCEL_WAIT))
         return CancelResult(polled=None, failure=result) if isinstance(result, RequestFailure) else result
 
     def read(self, ref: RunRef) -> Run | RequestFailure | None:
@@ -90,7 +86,7 @@ class Connections:
         if hook is None:
             return None
         try:
-            return hook.run_flow(flows.with_retries(flow, budget=_BUDGET))
+            return hook.run_flow(flows.with_retries(flow, budget=CLI_REQUEST_BUDGET))
         except ApiRequestFailed as failed:
             return failed.failure
         except OpenAIRunError as error:

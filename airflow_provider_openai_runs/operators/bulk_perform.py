@@ -18,7 +18,7 @@ from airflow_provider_openai_runs.bulk.journal import KEY
 from airflow_provider_openai_runs.bulk.session import BulkSession
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import MANIFEST
-from airflow_provider_openai_runs.bulk.work import Concluded, Waits
+from airflow_provider_openai_runs.bulk.work import Concluded, Waits, where_left
 from airflow_provider_openai_runs.operators.by_batch import check_batch
 from airflow_provider_openai_runs.operators.response import FIELDS
 from airflow_provider_openai_runs.runs import checks
@@ -223,7 +223,11 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
     again = "A second task that reads failed.jsonl as its input_path runs the others."
     match step.stopped:
         case StopReason.WINDOW_OVER:
-            text = f"completion_window={operator.completion_window} was over: {said}. {where} {again}"
+            going = f" Those that are active go on and bill. {where_left(step.folder.uri)}"
+            text = (
+                f"completion_window={operator.completion_window} was over: {said}. {where} {again}"
+                f"{going if counts['active'] else ''}"
+            )
             return RunTimeoutError(text, retryable=False)
         case StopReason.TOO_MANY_FAILED:
             text = f"More items failed than max_failed={operator.max_failed}: {said}. {where} {again}"

@@ -110,3 +110,56 @@ EARLIEST_EVENT = 8.0
 TRIGGER_READ_BUDGET = 60.0
 #: The scheduler checks every 15 s whether the time of an approval page is over; then the answer is sent.
 APPROVAL_NOTICE = 20.0
+
+# -- bulk --------------------------------------------------------------------------------------------------
+
+#: How long a committed intent lets its create be sent. A later attempt waits as long before it calls the
+#: intents of an earlier one lost.
+SEND_WITHIN = 5.0
+#: Between two commits; each is a write to storage and one to Airflow.
+COMMIT_EVERY = 1.0
+#: Between two questions for the task's state while creates are sent: a mark does not stop a writer.
+FENCE_EVERY = 5.0
+#: A worker that has had nothing to do but to wait for so long hands the wait over: that costs about 12 s.
+DEFERS_AFTER = 60.0
+#: Between two lines of progress, and two values of the XCom.
+PROGRESS_EVERY = 30.0
+#: How long the main thread stays for what is said last of the progress.
+LAST_PUSH_SECONDS = 10.0
+#: Of the seconds after SIGTERM, what thousands of cancels may take: each run is in the journal anyway.
+BULK_KILL_SECONDS = 4.5
+#: Of these, how long Airflow is asked whether the task goes on.
+BULK_KILL_ASK_SECONDS = 1.5
+#: The cancels of a trigger: after the question in its ``on_kill``, and at a deadline.
+BULK_TRIGGER_KILL_WAIT = 14.0
+BULK_TRIGGER_CANCEL_WAIT = 120.0
+#: A run that was seen active within so many seconds is cancelled without another poll: there are
+#: thousands, and few seconds.
+SEEN_WITHIN = 30.0
+#: Of the poll before a cancel: one that hangs leaves time for the cancel.
+POLL_BEFORE_CANCEL = 3.0
+#: Until storage, Airflow or a cancel is tried again.
+PAUSE_AFTER_FAILURE = 2.0
+#: An input, or the runs to wait for, that storage does not give: how long between two tries.
+STORAGE_PAUSE = 10.0
+
+# -- batches -----------------------------------------------------------------------------------------------
+
+#: Bounds of the interval at which a batch is polled, a tenth of its age.
+BATCH_POLL_BOUNDS = (5.0, 60.0)
+#: Until a batch is created again for which the account's queue was too full, or that was refused for now.
+FULL_QUEUE_PAUSE = 300.0
+REFUSED_PAUSE = 30.0
+#: A cancel takes ten minutes at most, as the API says; then a batch that still goes on is left, and named.
+BATCH_CANCEL_WAIT = 900.0
+#: A file of requests or of answers up or down, its retries included.
+BATCH_FILE_BUDGET = 1800.0
+#: All pages of a list of batches, or of files.
+BATCH_LIST_BUDGET = 120.0
+
+# -- the command line --------------------------------------------------------------------------------------
+
+#: One question to a server, its retries included.
+CLI_REQUEST_BUDGET = 10.0
+#: To see the end of a run that was cancelled.
+CLI_CANCEL_WAIT = 20.0

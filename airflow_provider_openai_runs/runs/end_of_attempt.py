@@ -26,6 +26,11 @@ class TaskState:
         """Whether nobody waits for the run any more, for certain."""
         return self.known and (self.name is None or self.name in ENDED)
 
+    @property
+    def cleared(self) -> bool:
+        """Whether the task begins anew, for certain."""
+        return self.known and self.name in {None, _CLEARED}
+
 
 UNKNOWN = TaskState("unknown", known=False)
 
@@ -61,7 +66,7 @@ def ending_of(cause: Cause, state: TaskState, *, retry_left: bool, adoptable: bo
     :param retry_left: whether Airflow tries again after this attempt.
     :param adoptable: whether another attempt would find the run.
     """
-    if not adoptable or state.ended or (state.known and state.name == _CLEARED):
+    if not adoptable or state.ended or state.cleared:
         return Ending.CANCEL
     if state.known and state.name != _RUNNING:
         return Ending.LEAVE  # queued, deferred, ...: it has been replaced

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.runs.budgets import BATCH_CANCEL_WAIT
 from airflow_provider_openai_runs.triggers.bulk import BulkCompletionTrigger
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class BatchCompletionTrigger(BulkCompletionTrigger):
     """
 
     _noun = "batches"
-    _cancel_within = 900.0
+    _cancel_within = BATCH_CANCEL_WAIT
 
     def __init__(self, *, wake_at: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_openai_runs.attempts.task_state import task_state
-from airflow_provider_openai_runs.runs.budgets import EARLIEST_EVENT, TRIGGER_ASK_SECONDS
+from airflow_provider_openai_runs.runs.budgets import (
+    BULK_TRIGGER_CANCEL_WAIT,
+    BULK_TRIGGER_KILL_WAIT,
+    EARLIEST_EVENT,
+    PROGRESS_EVERY,
+    STORAGE_PAUSE,
+    TRIGGER_ASK_SECONDS,
+)
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.triggers import xcom
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.bulk.events import NewRun
     from airflow_provider_openai_runs.bulk.waiting import ManyWaits
 
-#: How often a file that cannot be read is tried again, and how long between two tries, in seconds.
+#: How often a file that cannot be read is tried again.
 _READS = 6
-_READ_PAUSE = 10.0
-#: Cancels at a deadline, and after a mark: Airflow leaves ``on_kill`` 30 s, the question included.
-_CANCEL_WITHIN = 120.0
-_KILL_WITHIN = 14.0
-#: Between two values of the XCom ``progress``.
-_PROGRESS_EVERY = 30.0
 #: Cancels under way; asyncio itself holds its tasks only weakly.
 _endings: set[asyncio.Task[None]] = set()
 
@@ -55,7 +57,7 @@ class BulkCompletionTrigger(BaseTrigger):
 
     #: What it waits for, as the log calls it, and how long their end is waited for at a deadline.
     _noun = "runs"
-    _cancel_within = _CANCEL_WITHIN
+    _cancel_within = BULK_TRIGGER_CANCEL_WAIT
 
     def __init__(
         self,
@@ -166,9 +168,22 @@ class BulkCompletionTrigger(BaseTrigger):
         if not state.ended:
             self.log.info("%d %s left alone, their task is %s", self.count, self._noun, state.name)
             return
-        runs = await self._runs(tries=1)
+        try:
+            runs = await self._runs(tries=1)
+        except Exception as error:  # noqa: BLE001 # of whichever storage
+            self.log.error(  # noqa: TRY400 # the text says what there is to know
+                "%d %s may go on and bill although their task is %s, since %s cannot be read: %s. End "
+                "them with 'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
+                self.count,
+                self._noun,
+                state.name or "cleared",
+                self.path,
+                message_text(error),
+                self.path,
+            )
+            return
         async with await self._many(runs) as many:
-            left = await many.end_after_mark(within=_KILL_WITHIN)
+            left = await many.end_after_mark(within=BULK_TRIGGER_KILL_WAIT)
         if unread := self._unread(many, runs):
             self.log.warning(
                 "Nobody has read what %s of them had answered: %s. Keep all with "
@@ -209,7 +224,7 @@ class BulkCompletionTrigger(BaseTrigger):
                 if not left:
                     raise
                 self.log.warning("Could not read %s, trying again: %s", self.path, message_text(error))
-                await asyncio.sleep(_READ_PAUSE)
+                await asyncio.sleep(STORAGE_PAUSE)
         return []
 
     async def _many(self, runs: list[NewRun]) -> ManyWaits:
@@ -230,23 +245,10 @@ class BulkCompletionTrigger(BaseTrigger):
     async def _push_progress(self, many: ManyWaits) -> None:
         if self.task_instance is None:
             return
-        ti = self.task_instance
         while True:
-            await asyncio.sleep(_PROGRESS_EVERY)
+            await asyncio.sleep(PROGRESS_EVERY)
             values = {**self.progress, **many.progress()}
             try:
-                # Taken at call time: Airflow sets it when the triggerer starts.
-                from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
-                from airflow.sdk.execution_time.comms import SetXCom  # noqa: PLC0415
-
-                message = SetXCom(
-                    key="progress",
-                    value=values,
-                    dag_id=ti.dag_id,
-                    run_id=ti.run_id,
-                    task_id=ti.task_id,
-                    map_index=ti.map_index,
-                )
-                await task_runner.SUPERVISOR_COMMS.asend(message)
+                await xcom.push(self.task_instance, {"progress": values})
             except Exception as error:  # noqa: BLE001 # it is only shown
                 self.log.debug("Could not push the progress: %s", message_text(error))

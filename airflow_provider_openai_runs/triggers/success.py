@@ -23,6 +23,7 @@ from airflow_provider_openai_runs.runs.prices import Tariff
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
+from airflow_provider_openai_runs.triggers import xcom
 from airflow_provider_openai_runs.wire import flows
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.wait import WaitResult
@@ -81,7 +82,7 @@ async def success_event(
         log.info("The result of %s is large, so a worker finishes its task", result.ref)
         return None
     try:
-        await _push(
+        await xcom.push(
             task_instance, {**(values if multiple_outputs else results.named(values)), "return_value": values}
         )
     except Exception as error:  # noqa: BLE001 # a worker can do it again
@@ -99,20 +100,3 @@ def _small_values(run: Run, log: Logger) -> dict[str, Any] | None:
     # A task that withholds texts has an output_path, and a worker ends it.
     values = results.to_xcom(run, log=log, text_limit=None)
     return values if size_of(values) <= results.MAX_XCOM_BYTES else None
-
-
-async def _push(task_instance: Any, values: dict[str, Any]) -> None:
-    # Taken at call time: Airflow sets it when the triggerer starts.
-    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
-    from airflow.sdk.execution_time.comms import SetXCom  # noqa: PLC0415
-
-    for name, value in values.items():
-        message = SetXCom(
-            key=name,
-            value=value,
-            dag_id=task_instance.dag_id,
-            run_id=task_instance.run_id,
-            task_id=task_instance.task_id,
-            map_index=task_instance.map_index,
-        )
-        await task_runner.SUPERVISOR_COMMS.asend(message)

@@ -25,13 +25,14 @@ from airflow_provider_openai_runs.bulk.batch.attempt import BatchAttempt
 from airflow_provider_openai_runs.bulk.batch.commands import Done, Wait
 from airflow_provider_openai_runs.bulk.batch.work import BatchWork
 from airflow_provider_openai_runs.bulk.commands import StopReason
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN, Limits
+from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import open_input
 from airflow_provider_openai_runs.bulk.item_request import ItemRequest
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.journal import Journal
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
+from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.simulator import BatchScenario, Scenario
 from airflow_provider_openai_runs.simulator.batches import ROUTES as BATCHES
@@ -240,7 +241,7 @@ def _attempt(world: World, number: int, retries: int) -> BatchAttempt:
 )
 @example(crashes=[7], creates=["lost"], scripts=[], failing=set(), retries=0)
 @example(crashes=[], creates=[], scripts=[BatchScenario(in_progress=200_000)], failing=set(), retries=1)
-def test_no_row_is_executed_twice_and_each_has_one_final_word(
+def test_no_row_is_executed_twice_and_each_has_one_result(
     crashes: list[int],
     creates: list[str],
     scripts: list[BatchScenario],

@@ -31,7 +31,7 @@ from airflow_provider_openai_runs.bulk.commands import (
     Verdict,
     WritePart,
 )
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN, Limits
+from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.bulk.events import Event, NewRun
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.journal import Journal
@@ -39,6 +39,7 @@ from airflow_provider_openai_runs.bulk.parts import Outcome, Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
+from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.status import RunStatus
@@ -46,6 +47,10 @@ from airflow_provider_openai_runs.runs.status import RunStatus
 COUNT = 9
 BAD_ROW = 4
 START = 1_700_000_000.0
+
+
+#: Why a worker stops before its items have ended.
+_ENDS = (StopReason.KILLED, StopReason.LEFT, StopReason.AGAIN)
 
 
 class Luck(Enum):
@@ -223,10 +228,10 @@ class BulkAttemptMachine(RuleBasedStateMachine):
         for run, status in zip(self.world.active(), ends, strict=False):
             run.status = status
 
-    @rule(stops=st.sampled_from([False, False, False, True]))
-    def stop(self, *, stops: bool) -> None:
-        if stops:
-            self.attempt.stop(StopReason.KILLED)
+    @rule(reason=st.sampled_from([None, None, None, None, *_ENDS]))
+    def stop(self, *, reason: StopReason | None) -> None:
+        if reason is not None:
+            self.attempt.stop(reason)
 
     @rule(lucks=st.lists(st.sampled_from([None, *Luck]), max_size=4))
     def crash(self, lucks: list[Luck | None]) -> None:
@@ -261,7 +266,7 @@ class BulkAttemptMachine(RuleBasedStateMachine):
         items = self.world.items()
         paid = Counter(run.row for run in self.world.runs.values())
         for row, times in paid.items():
-            allowed = 1 + items.retries(row) + items.resubmits(row)
+            allowed = 1 + items.creates(row)
             assert times <= allowed, f"row {row} was paid for {times} times, {allowed} were allowed"
             assert items.retries(row) <= self.limits.item_retries
         tokens = Counter(run.token for run in self.world.runs.values())

@@ -15,9 +15,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from airflow_provider_openai_runs.bulk.dispatcher import COMMIT_EVERY, SEND_WITHIN, Dispatcher, Limits
+from airflow_provider_openai_runs.bulk.dispatcher import Dispatcher, Limits
 from airflow_provider_openai_runs.bulk.events import Event, NewRun, PartWritten, Retried, from_lines, to_lines
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.runs.budgets import COMMIT_EVERY, SEND_WITHIN
 
 ROWS = 12
 
@@ -164,7 +165,7 @@ class BulkMachine(RuleBasedStateMachine):
     @rule(stops=st.sampled_from([False, False, True]))
     def stop(self, *, stops: bool) -> None:
         if stops:
-            self.worker.stop()
+            self.worker.stop(goes_on=False)
 
     @rule(
         answers=st.lists(st.sampled_from([*Answer, Answer.RUN, Answer.RUN]), min_size=1), sends=st.booleans()
@@ -224,7 +225,7 @@ class BulkMachine(RuleBasedStateMachine):
         paid = Counter(run.row for run in self.runs)
         active = Counter(run.row for run in self.runs if run.is_active)
         for row, times in paid.items():
-            allowed = 1 + items.retries(row) + items.resubmits(row)
+            allowed = 1 + items.creates(row)
             assert times <= allowed, f"row {row} was paid for {times} times, {allowed} were allowed"
             assert active[row] <= 1 + items.resubmits(row), f"row {row} has {active[row]} active runs"
             is_past = items.retries(row) or items.resubmits(row)

@@ -17,8 +17,12 @@ from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.bulk.driver import DriveEnd
 from airflow_provider_openai_runs.bulk.events import Created, Event, Intended, NewRun, to_lines
 from airflow_provider_openai_runs.bulk.journal import Journal
+from airflow_provider_openai_runs.runs.end_of_attempt import TaskState
+from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.status import RunStatus
 from tests.bulk.test_driver_machine import (
+    ROWS,
     START,
     Cluster,
     FakeIO,
@@ -53,7 +57,9 @@ class LateStore(Store):
 class SlowIO(FakeIO):
     """Its runs go on for ever, and some things take seconds."""
 
-    creates: dict[int, float] = field(default_factory=dict)
+    #: By its token, how long the answer to a create takes; by its row, how long a cancel takes.
+    creates: dict[str, float] = field(default_factory=dict)
+    cancels: dict[int, float] = field(default_factory=dict)
     #: By its number, how long it takes until a segment is written.
     commits: dict[int, float] = field(default_factory=dict)
     late: int = 0
@@ -65,21 +71,34 @@ class SlowIO(FakeIO):
     async def create(self, command: Send) -> Sent:
         sent = await super().create(command)
         for created in self.world.runs.values():
-            created.ends_at = float("inf")
-        await asyncio.sleep(self.creates.get(command.row.number, 0.0))
+            if created.ends_as is RunStatus.COMPLETED:
+                created.ends_at = float("inf")
+        await asyncio.sleep(self.creates.get(command.token, 0.0))
         return sent
+
+    async def cancel(self, run: NewRun) -> Run | RequestFailure:
+        await asyncio.sleep(self.cancels.get(run.row, 0.0))
+        return await super().cancel(run)
 
     async def commit(self, events: tuple[Event, ...]) -> None:
         await asyncio.sleep(self.commits.get(self.journal.segments + 1, 0.0))
         await super().commit(events)
 
 
-def _replaced(world: World, *, after: float, attempts: int = 0, **slow: Any) -> dict[int, RunStatus]:
+def _replaced(
+    world: World,
+    *,
+    after: float,
+    attempts: int = 0,
+    max_active: int = 2,
+    io_type: type[SlowIO] = SlowIO,
+    **slow: Any,
+) -> dict[int, RunStatus]:
     """Let an attempt be replaced after some seconds, and return what its runs have become."""
 
     async def live() -> None:
-        cluster = Cluster(world, Limits(max_active=2, max_unrecorded=2), Named())
-        cluster.io_type, cluster.attempts = partial(SlowIO, **slow), attempts
+        cluster = Cluster(world, Limits(max_active=max_active, max_unrecorded=max_active), Named())
+        cluster.io_type, cluster.attempts = partial(io_type, **slow), attempts
         asyncio.get_running_loop().call_later(after, setattr, world, "owner", LATER)
         assert await cluster.attempt(Luck([]), may_die=False, replaced_after=None) == DriveEnd.REPLACED
 
@@ -88,7 +107,7 @@ def _replaced(world: World, *, after: float, attempts: int = 0, **slow: Any) -> 
 
 
 def test_it_hands_over_what_it_has_written_in_time_and_ends_what_is_answered_later() -> None:
-    assert _replaced(World([]), after=0.5, creates={1: 8}) == {0: GOES_ON, 1: ENDED}
+    assert _replaced(World([]), after=0.5, creates={"1.0": 8}) == {0: GOES_ON, 1: ENDED}
 
 
 def test_it_ends_what_it_has_written_too_late_for_the_later_one_to_read() -> None:
@@ -111,3 +130,21 @@ def test_it_leaves_alone_what_it_has_itself_found_in_an_earlier_attempts_folder(
     found = tuple(NewRun(row=row, id=f"resp_{row}", created_at=START) for row in (0, 1))
     world.write(to_lines([Created(runs=found)]), "journal", "ti-1", "000002.jsonl")
     assert _replaced(world, after=6, attempts=1, commits={1: 8}) == {0: GOES_ON, 1: GOES_ON}
+
+
+def test_it_ends_the_run_of_a_row_in_its_retry_that_is_answered_later() -> None:
+    world = World([RunStatus.FAILED])
+    found = _replaced(world, after=20, max_active=ROWS, creates={"0.1": 30})
+    assert found.pop(0) is ENDED
+    assert {*found.values()} == {GOES_ON}
+
+
+def test_it_ends_all_of_a_task_that_was_cleared_also_if_the_next_attempt_has_begun() -> None:
+    world = World([])
+
+    class Io(SlowIO):
+        async def task_state(self) -> TaskState:
+            is_cleared = self.world.owner == LATER
+            return TaskState("restarting" if is_cleared else "running")
+
+    assert _replaced(world, after=4.5, io_type=Io, cancels={1: 3}) == {0: ENDED, 1: ENDED}

@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 
 from airflow_provider_openai_runs.bulk.commands import Send, Sent
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.events import NewRun
 from airflow_provider_openai_runs.bulk.requests import BulkRequests
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.worker_io import WorkerIO
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.status import RunStatus

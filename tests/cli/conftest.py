@@ -139,5 +139,5 @@ def terminal(
 ) -> Terminal:
     del scene  # the connection openai_default
     monkeypatch.setattr(stop, "_PAUSE", 0.01)
-    monkeypatch.setattr(connections, "_CANCEL_WAIT", 0.1)
+    monkeypatch.setattr(connections, "CLI_CANCEL_WAIT", 0.1)
     return Terminal(airflow, capsys)

@@ -123,7 +123,7 @@ def test_a_batch_that_was_never_created_leaves_its_items_as_not_created(
 def test_a_batch_that_nobody_can_ask_for_is_named_and_its_items_may_be_going(
     leave: Leave, terminal: Terminal, openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.cli.batches.CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr("airflow_provider_openai_runs.cli.batches.BATCH_CANCEL_WAIT", 0.5)
     folder = leave(in_progress=600)
     openai_runs_simulator.fault(Fault(path="/batches/", status=500, times=None))
     status, found = terminal.json("stop", "--path", folder.uri, "--yes")

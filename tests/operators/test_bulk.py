@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +33,8 @@ from tests.support.scene import Scene
 from tests.support.waiting import until
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
+#: A completion_window that is over in any retry.
+LONG_OVER = 0.1
 
 
 @pytest.fixture
@@ -95,6 +100,18 @@ class _Resumed:
         return self._task.resume_execution(*arguments)
 
 
+def when(holds: Callable[[], object], then: Callable[[], object]) -> threading.Thread:
+    """Do something as soon as something is the case."""
+
+    def wait() -> None:
+        until(holds)
+        then()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
 def when_created(scene: Scene, number: int, then: Callable[[], object]) -> threading.Thread:
     """Do something as soon as so many runs are in the journal."""
 
@@ -102,13 +119,16 @@ def when_created(scene: Scene, number: int, then: Callable[[], object]) -> threa
         value = scene.store.values.get("openai_bulk")
         return bool(scene.creates() >= number and value and value["writers"][-1][1] >= 2)
 
-    def wait() -> None:
-        until(is_written)
-        then()
+    return when(is_written, then)
 
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
+
+def left_going(scene: Scene, task: BulkCreateResponsesOperator) -> None:
+    """Let the worker of a task of two items go away while their runs go on."""
+    killer = when_created(scene, 2, task.on_kill)
+    with pytest.raises(OpenAIRunError, match="2 runs may be running"):
+        task.execute(scene.kept)
+    killer.join()
+    assert len(active(scene)) == 2
 
 
 def active(scene: Scene) -> list[str]:
@@ -181,13 +201,32 @@ def test_too_many_failures_end_what_is_active(scene: Scene, bulk: Bulk) -> None:
 
 
 def test_the_end_of_the_window_keeps_what_is_done_and_ends_the_rest(scene: Scene, bulk: Bulk) -> None:
-    scene.simulator.script(Scenario(queued=0, in_progress=0, when="quick", times=None))
-    _quick(scene, in_progress=60)
+    scene.simulator.script(Scenario(queued=0, in_progress=60, when="quick", times=None))
+    _quick(scene, in_progress=6000)
+    left_going(scene, bulk(items=["quick", "slow"]))
+    scene.simulator.advance(600)
+    context = scene.retry(scene.kept)
     with pytest.raises(RunTimeoutError, match="completion_window"):
-        scene.run(bulk(items=["quick", "slow"], completion_window=3), scene.kept)
-    result = scene.kept["ti"].xcoms["return_value"]
+        scene.run(bulk(items=["quick", "slow"], completion_window=LONG_OVER), context)
+    result = context["ti"].xcoms["return_value"]
     assert (result["succeeded"], result["failed"]) == (1, 1)
     assert [*_results(result)] == [0]
+    assert not active(scene)
+
+
+def test_the_end_of_the_window_leaves_going_what_the_user_wants_to_go_on(scene: Scene, bulk: Bulk) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=60, when="quick", times=None))
+    _quick(scene, in_progress=6000)
+    left_going(scene, bulk(items=["quick", "slow"]))
+    scene.simulator.advance(600)
+    context = scene.retry(scene.kept)
+    task = bulk(items=["quick", "slow"], completion_window=LONG_OVER, cancel_on_timeout=False)
+    with pytest.raises(RunTimeoutError, match=r"go on and bill.*stop --path"):
+        scene.run(task, context)
+    result = context["ti"].xcoms["return_value"]
+    assert (result["succeeded"], result["active"]) == (1, 1)
+    assert [*_results(result)] == [0]
+    assert len(active(scene)) == 1
 
 
 def test_no_more_are_active_than_allowed(scene: Scene, bulk: Bulk) -> None:
@@ -259,13 +298,15 @@ def test_a_worker_is_woken_when_there_is_room_for_further_creates(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
-    scene.simulator.script(Scenario(queued=0, in_progress=1.5, times=1))
+    scene.simulator.script(Scenario(queued=0, in_progress=1, times=1))
     _quick(scene, in_progress=3)
     task = bulk(deferrable=True, items=[str(number) for number in range(6)], max_active=4)
-    with pytest.raises(TaskDeferred) as deferred:
-        task.execute(scene.kept)
-    assert scene.creates() == 4
-    event = scene.fire(deferred.value.trigger)
+    with scene.time_stands_still():
+        with pytest.raises(TaskDeferred) as deferred:
+            task.execute(scene.kept)
+        assert scene.creates() == 4
+        scene.simulator.advance(2)
+        event = scene.fire(deferred.value.trigger)
     assert (event["reason"], event["ended"]) == ("room", 1)
     result = scene.run(_Resumed(task, event), scene.kept)
     assert result["succeeded"] == 6
@@ -275,7 +316,7 @@ def test_a_worker_is_woken_when_there_is_room_for_further_creates(
 def test_a_file_that_is_missing_is_never_the_end_of_the_wait(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.triggers.bulk._READ_PAUSE", 0)
+    monkeypatch.setattr("airflow_provider_openai_runs.triggers.bulk.STORAGE_PAUSE", 0)
     trigger = BulkCompletionTrigger(path=f"{tmp_path}/waiting/x.jsonl", conn_id="openai_default", count=3)
     event = scene.fire(trigger)
     assert event["reason"] == "unreadable"
@@ -288,12 +329,17 @@ def test_the_trigger_ends_the_runs_at_the_end_of_the_window(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
-    _quick(scene, in_progress=60)
-    task = bulk(deferrable=True, items=["a", "b", "c"], completion_window=5)
-    with pytest.raises(RunTimeoutError):
-        scene.run(task, scene.kept)
-    assert scene.kept["ti"].xcoms["return_value"]["failed"] == 3
+    _quick(scene, in_progress=600)
+    with pytest.raises(TaskDeferred) as deferred:
+        bulk(deferrable=True, items=["a", "b", "c"]).execute(scene.kept)
+    trigger: Any = deferred.value.trigger
+    trigger.deadline = time.time()
+    event = scene.fire(trigger)
     assert not active(scene)
+    task = bulk(deferrable=True, items=["a", "b", "c"], completion_window=LONG_OVER)
+    with pytest.raises(RunTimeoutError):
+        task.execute_complete(scene.kept, event)
+    assert scene.kept["ti"].xcoms["return_value"]["failed"] == 3
 
 
 # -- the next attempt ---------------------------------------------------------------------------------------
@@ -303,12 +349,10 @@ def test_a_retry_goes_on_with_every_run_and_creates_only_what_was_never_sent(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _quick(scene, in_progress=1)
-    skip = 3
-    monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.KILL_SECONDS", 0.5)
-    scene.store.fail("set", ConnectionError("Airflow is away"), skip=skip)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.BULK_KILL_SECONDS", 0.5)
+    scene.store.fail("set", ConnectionError("Airflow is away"), skip=3)
     task = bulk(max_unrecorded=5)
-    killer = threading.Timer(1, task.on_kill)
-    killer.start()
+    killer = when(lambda: scene.creates() and scene.store.failed, task.on_kill)
     with pytest.raises(OpenAIRunError, match="killed"):
         task.execute(scene.kept)
     killer.join()
@@ -384,17 +428,51 @@ def test_an_attempt_that_was_replaced_ends_what_the_next_one_cannot_know(scene: 
     assert len(active(scene)) == 2
     scene.store.recover()
     with pytest.raises(RunTimeoutError):
-        bulk(items=["a", "b"], completion_window=4).execute(scene.retry(scene.kept))
+        bulk(items=["a", "b"], completion_window=LONG_OVER).execute(scene.retry(scene.kept))
     assert scene.creates() == 2
     assert not active(scene)
 
 
-def test_the_time_limit_of_airflow_ends_the_runs(scene: Scene, bulk: Bulk) -> None:
-    _quick(scene, in_progress=60)
-    with pytest.raises(AirflowTaskTimeout), timeout(3):
+def test_the_time_limit_of_airflow_ends_the_runs_and_a_retry_creates_others(scene: Scene, bulk: Bulk) -> None:
+    _quick(scene, in_progress=600)
+    over = when_created(scene, 2, lambda: os.kill(os.getpid(), signal.SIGALRM))
+    with pytest.raises(AirflowTaskTimeout), timeout(60):
         bulk(items=["a", "b"]).execute(scene.kept)
+    over.join()
     assert scene.creates() == 2
     assert not active(scene)
+    scene.simulator.reset()
+    _quick(scene)
+    result = scene.run(bulk(items=["a", "b"], item_retries=0), scene.retry(scene.kept))
+    assert (result["succeeded"], scene.creates()) == (2, 2)
+
+
+def test_a_time_limit_that_is_over_while_the_task_is_deferred_leaves_its_items_to_a_retry(
+    scene: Scene, bulk: Bulk
+) -> None:
+    _quick(scene, in_progress=600)
+    left_going(scene, bulk(items=["a", "b"]))
+    over = {"reason": "time_is_over", "attempt_deadline": time.time()}
+    with pytest.raises(RunTimeoutError, match=r"execution_timeout is over.*stop --path") as raised:
+        bulk(items=["a", "b"], item_retries=0).execute_complete(scene.retry(scene.kept), over)
+    assert raised.value.retryable
+    assert not active(scene)
+    scene.simulator.reset()
+    _quick(scene)
+    result = scene.run(bulk(items=["a", "b"], item_retries=0), scene.retry(scene.kept, try_number=3))
+    assert (result["succeeded"], scene.creates()) == (2, 2)
+
+
+def test_a_time_limit_that_is_over_on_the_last_try_is_why_its_items_failed(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    _quick(scene, in_progress=600)
+    left_going(scene, bulk(items=["a", "b"]))
+    over = {"reason": "time_is_over", "attempt_deadline": time.time()}
+    with pytest.raises(RunTimeoutError):
+        bulk(items=["a", "b"]).execute_complete(scene.retry(scene.kept, try_number=3), over)
+    said = "".join(path.read_text() for path in tmp_path.rglob("results/*.jsonl"))
+    assert said.count("cancelled by this task: execution_timeout is over") == 2
 
 
 def test_another_input_is_refused_before_anything_is_paid_for(scene: Scene, bulk: Bulk) -> None:

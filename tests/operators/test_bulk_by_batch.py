@@ -345,10 +345,10 @@ def test_the_execution_timeout_ends_the_batches_and_a_retry_collects_what_they_d
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.operators.by_batch.LEAST_WINDOW", 0)
     scene.simulator.script_batches(BatchScenario(in_progress=4, cancelling=0.2))
-    operator = bulk(execution_timeout=timedelta(seconds=2))
+    operator = bulk(execution_timeout=timedelta(seconds=2), item_retries=0)
     with pytest.raises(AirflowTaskTimeout):
         operator.execute(scene.context_of(scene.store, max_tries=1))
-    result = scene.run(bulk(), scene.retry(scene.context_of(scene.store, max_tries=1)))
+    result = scene.run(bulk(item_retries=0), scene.retry(scene.context_of(scene.store, max_tries=1)))
     assert len(_results(result)) == ROWS
     assert set(_asked(scene).values()) == {1}
     assert [batch["status"] for batch in _batches(scene)] == ["cancelled", "completed"]

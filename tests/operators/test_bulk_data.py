@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,13 +96,10 @@ def test_what_a_task_has_left_without_a_retry_is_ended_by_its_folder(
     items = [{"custom_id": text, "input": text} for text in ("quick", "slow", "slower")]
     task = bulk(items=items)
 
-    def leave() -> None:
-        while not [*tmp_path.rglob("results/*.jsonl")] or len(scene.simulator.active()) < 2:
-            time.sleep(0.02)
-        task.on_kill()
+    def is_half_done() -> bool:
+        return bool([*tmp_path.rglob("results/*.jsonl")]) and len(scene.simulator.active()) == 2
 
-    killer = threading.Thread(target=leave)
-    killer.start()
+    killer = test_bulk.when(is_half_done, task.on_kill)
     with pytest.raises(OpenAIRunError, match="stop --path"):
         task.execute(scene.kept)
     killer.join()
@@ -125,8 +120,9 @@ def test_what_a_task_has_left_without_a_retry_is_ended_by_its_folder(
 
 def test_an_item_that_the_task_has_ended_says_why(scene: Scene, bulk: Bulk) -> None:
     scene.simulator.script(Scenario(queued=0, in_progress=600, times=None))
+    test_bulk.left_going(scene, bulk(items=["a", "b"]))
+    context = scene.retry(scene.kept)
     with pytest.raises(OpenAIRunError):
-        scene.run(bulk(items=["a"], completion_window=1), scene.kept)
-    pushed = scene.kept["ti"].xcoms["return_value"]
-    [item] = read_results(pushed, failed=True)
-    assert "was cancelled by this task: completion_window is over" in item["error"]
+        scene.run(bulk(items=["a", "b"], completion_window=test_bulk.LONG_OVER), context)
+    for item in read_results(context["ti"].xcoms["return_value"], failed=True):
+        assert "was cancelled by this task: completion_window is over" in item["error"]

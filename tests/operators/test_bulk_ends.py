@@ -18,9 +18,9 @@ from airflow_provider_openai_runs.exceptions import (
     RunStorageError,
 )
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
-from airflow_provider_openai_runs.simulator import Fault
+from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.operators import test_bulk
-from tests.operators.test_bulk import _quick, active, when_created
+from tests.operators.test_bulk import _quick, active, left_going
 from tests.support.scene import Scene
 from tests.support.waiting import until
 
@@ -64,14 +64,8 @@ def test_a_key_that_is_refused_while_a_trigger_waits_fails_the_task(
 
 
 def _left_going(scene: Scene, bulk: Bulk, **arguments: Any) -> None:
-    """Let a worker go away while its runs go on."""
     _quick(scene, in_progress=600)
-    task = bulk(**{"items": ITEMS, **arguments})
-    killer = when_created(scene, len(ITEMS), task.on_kill)
-    with pytest.raises(OpenAIRunError, match="2 runs may be running"):
-        task.execute(scene.kept)
-    killer.join()
-    assert len(active(scene)) == len(ITEMS)
+    left_going(scene, bulk(**{"items": ITEMS, **arguments}))
 
 
 def _input(tmp_path: Path) -> Path:
@@ -247,11 +241,12 @@ def test_a_kill_after_the_hand_over_names_what_no_trigger_may_ever_wait_for(scen
 def test_a_clear_ends_the_runs_of_before_also_if_they_lie_under_another_output_path(
     scene: Scene, bulk: Bulk, tmp_path: Path
 ) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0, when="quick", times=None))
     _left_going(scene, bulk)
-    task = bulk(items=ITEMS, output_path=str(tmp_path / "elsewhere"), completion_window=2)
-    with pytest.raises(OpenAIRunError):
-        task.execute(scene.clear(scene.kept))
-    assert scene.creates() == 4
+    task = bulk(items=["quick"], output_path=str(tmp_path / "elsewhere"))
+    result = scene.run(task, scene.clear(scene.kept))
+    assert str(tmp_path / "elsewhere") in result["manifest"]
+    assert scene.simulator.count("POST", r"/cancel$") == 2
     assert not active(scene)
 
 

@@ -77,6 +77,8 @@ class FakeStore:
 
     values: dict[str, Any] = field(default_factory=dict)
     writes: list[Any] = field(default_factory=list)
+    #: How many calls have failed.
+    failed: int = 0
     _failures: dict[str, tuple[int, BaseException]] = field(default_factory=dict)
 
     def fail(self, method: str, error: BaseException, *, skip: int = 0) -> None:
@@ -109,6 +111,7 @@ class FakeStore:
         skip, error = self._failures[method]
         self._failures[method] = (skip - 1, error)
         if skip <= 0:
+            self.failed += 1
             raise error
 
 

@@ -94,6 +94,17 @@ def test_a_run_that_has_ended_before_the_mark_is_not_cancelled_and_named(
     assert "stop --path" in line
 
 
+def test_a_mark_whose_runs_cannot_be_read_says_what_may_go_on(
+    scene: Scene, trigger: BulkCompletionTrigger, mocker: MockerFixture
+) -> None:
+    Path(trigger.path).unlink()
+    log = scene.log_of(trigger)
+    _kill(trigger, "failed", mocker)
+    [line] = log
+    assert f"{COUNT} runs may go on and bill" in line
+    assert "stop --path" in line
+
+
 def test_a_trigger_that_moves_ends_nothing(
     scene: Scene, trigger: BulkCompletionTrigger, mocker: MockerFixture
 ) -> None:

@@ -26,27 +26,24 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
     Wait,
 )
 from airflow_provider_openai_runs.bulk.commands import StopReason
-from airflow_provider_openai_runs.bulk.dispatcher import SEND_WITHIN
 from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended, BatchRefused, Event
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.budgets import (
+    BATCH_CANCEL_WAIT,
+    BATCH_POLL_BOUNDS,
+    FULL_QUEUE_PAUSE,
     NOT_FOUND_GRACE,
     PERMANENT_FAILURE_BUDGET,
+    REFUSED_PAUSE,
     SEARCH_PAUSE,
     SEARCH_SECONDS,
+    SEND_WITHIN,
 )
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.wire.batches import Batch
 
-#: How often a batch is polled: a tenth of its age, within these seconds.
-POLL_BOUNDS = (5.0, 60.0)
-#: Seconds until a batch is created again for which the account's queue was too full, or that was refused.
-FULL_QUEUE_PAUSE = 300.0
-REFUSED_PAUSE = 30.0
-#: A cancel takes ten minutes at most, as the API says; then a batch that still goes on is left, and named.
-CANCEL_SECONDS = 900.0
 _QUEUE_IS_FULL = "token_limit_exceeded"
 _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: With these a server says that it has no list of batches.
@@ -234,7 +231,7 @@ class BatchAttempt:
             else:
                 self._seen[batch.token] = brought
             return
-        self._ask_at[batch.token] = now + max(POLL_BOUNDS[0], brought.retry_after or 0.0)
+        self._ask_at[batch.token] = now + max(BATCH_POLL_BOUNDS[0], brought.retry_after or 0.0)
         if brought.kind is FailureKind.NOT_FOUND and now >= batch.at + NOT_FOUND_GRACE:
             error = f"The server does not know {batch.name} any more: {brought}"
             self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.FAILED, error=error)
@@ -248,7 +245,7 @@ class BatchAttempt:
             self.on_polled(batch, brought, now=now)
             return
         self._ask_at[batch.token] = now
-        self._cancel_at[batch.token] = now + POLL_BOUNDS[0]
+        self._cancel_at[batch.token] = now + BATCH_POLL_BOUNDS[0]
 
     def on_collected(self, batch: SentBatch, *, now: float) -> None:
         """Take note that no row waits for a batch any more; some may have another chance."""
@@ -297,7 +294,7 @@ class BatchAttempt:
         """Return when this attempt waits no longer, in Unix seconds."""
         if self.stopped in {None, StopReason.DENIED}:
             return self._deadline
-        return self._stopped_at + CANCEL_SECONDS if self._ends_active else now
+        return self._stopped_at + BATCH_CANCEL_WAIT if self._ends_active else now
 
     def _intent(self, file: UploadedFile, now: float) -> BatchIntended:
         token = self._token_of(self.items.batches.count)
@@ -332,7 +329,7 @@ class BatchAttempt:
     def _interval(self, batch: SentBatch, now: float) -> float:
         if self._poll_interval is not None:
             return self._poll_interval
-        return min(max((now - batch.at) / 10, POLL_BOUNDS[0]), POLL_BOUNDS[1])
+        return min(max((now - batch.at) / 10, BATCH_POLL_BOUNDS[0]), BATCH_POLL_BOUNDS[1])
 
     def _forget(self, token: str) -> None:
         for known in (self._seen, self._ask_at, self._searched_since, self._cancel_at, self._lost):

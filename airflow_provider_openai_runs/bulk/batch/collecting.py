@@ -104,6 +104,9 @@ class Collector:
 
     def _take(self, line: Line, command: Collect) -> None:
         row, label = line.row, self.items.custom_ids.get(line.row)
+        if not line.was_executed and self._was_cut_off(command):
+            self.recorder.cancelled(row)
+            return
         if line.response is not None:
             verdict = self._judged(line, label)
         else:
@@ -122,6 +125,10 @@ class Collector:
             )
         return self.judge(line.row, label, run)
 
+    def _was_cut_off(self, command: Collect) -> bool:
+        """Whether an earlier attempt, or somebody else, has cancelled a batch whose task goes on."""
+        return command.seen.status == "cancelled" and command.cut_off is None
+
     def _decide(self, verdict: Verdict, command: Collect) -> None:
         row, has_succeeded = verdict.outcome.row, verdict.outcome.state is ItemState.SUCCEEDED
         may_retry = command.cut_off is None and self.items.retries(row) < self.item_retries
@@ -137,6 +144,9 @@ class Collector:
         of_all = "; ".join(f"{error.code}: {error.text}" for error in seen.errors[:3] if error.line is None)
         for row in sorted(rows):
             label = self.items.custom_ids.get(row)
+            if self._was_cut_off(command):
+                self.recorder.cancelled(row)
+                continue
             if row in errors:
                 verdict = _failed(row, label, errors[row], retryable=False)
             elif of_all:

@@ -10,11 +10,15 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Self
 
-from airflow_provider_openai_runs.bulk.batch.attempt import POLL_BOUNDS
 from airflow_provider_openai_runs.bulk.events import NewRun
 from airflow_provider_openai_runs.bulk.waiting import WakeUp
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, PERMANENT_FAILURE_BUDGET, POLL_TIMEOUT
+from airflow_provider_openai_runs.runs.budgets import (
+    BATCH_POLL_BOUNDS,
+    NOT_FOUND_GRACE,
+    PERMANENT_FAILURE_BUDGET,
+    POLL_TIMEOUT,
+)
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.transport.shared_client import shared
 from airflow_provider_openai_runs.wire import batches
@@ -175,4 +179,4 @@ class ManyBatches:
     def _pause(self, batch: NewRun, now: float) -> float:
         if self._interval is not None:
             return self._interval
-        return min(max((now - batch.created_at) / 10, POLL_BOUNDS[0]), POLL_BOUNDS[1])
+        return min(max((now - batch.created_at) / 10, BATCH_POLL_BOUNDS[0]), BATCH_POLL_BOUNDS[1])

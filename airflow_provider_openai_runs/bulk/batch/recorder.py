@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from airflow_provider_openai_runs.bulk.events import Event, Retried
+from airflow_provider_openai_runs.bulk.events import Cancelled, Event, Retried
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
 
 #: Rows with another chance that are kept until they are committed.
@@ -31,6 +31,7 @@ class Recorder:
         self._commit = commit
         self._write_part = write_part
         self._retries: list[int] = []
+        self._cancelled: list[int] = []
 
     def add(self, outcome: Outcome) -> None:
         """Take the final word on an item."""
@@ -44,6 +45,12 @@ class Recorder:
         if len(self._retries) >= _MOST_RETRIES:
             self.flush()
 
+    def cancelled(self, row: int) -> None:
+        """Let a row be sent again that was cut off before its turn: no try of it is used up."""
+        self._cancelled.append(row)
+        if len(self._cancelled) >= _MOST_RETRIES:
+            self.flush()
+
     def flush(self) -> None:
         """Write and commit what was taken."""
         events: list[Event] = []
@@ -54,5 +61,8 @@ class Recorder:
         if self._retries:
             events.append(Retried(rows=tuple(self._retries)))
             self._retries = []
+        if self._cancelled:
+            events.append(Cancelled(rows=tuple(self._cancelled)))
+            self._cancelled = []
         if events:
             self._commit(tuple(events))

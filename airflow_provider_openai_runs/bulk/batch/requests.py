@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
-from airflow_provider_openai_runs.runs.budgets import POLL_TIMEOUT
+from airflow_provider_openai_runs.runs.budgets import BATCH_FILE_BUDGET, BATCH_LIST_BUDGET, POLL_TIMEOUT
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.wire import Flow, batches, flows
 from airflow_provider_openai_runs.wire.batches import Batch
@@ -17,11 +17,6 @@ from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest, Receiver
 
 T = TypeVar("T")
-
-#: Seconds for a file up or down, its retries included.
-FILE_BUDGET = 1800.0
-#: Seconds for all pages of a list.
-_LIST_BUDGET = 120.0
 
 
 class FlowRunner(Protocol):
@@ -56,10 +51,10 @@ class BatchRequests:
         :raises ApiRequestFailed: if it cannot be uploaded.
         """
         try:
-            found = self._retried(batches.find_file(name, since=since), _LIST_BUDGET)
+            found = self._retried(batches.find_file(name, since=since), BATCH_LIST_BUDGET)
         except ApiRequestFailed:
             found = None  # a server without a list: another one costs nothing
-        return found or self._retried(flows.single(batches.upload(path, name)), FILE_BUDGET)
+        return found or self._retried(flows.single(batches.upload(path, name)), BATCH_FILE_BUDGET)
 
     def create(self, batch: SentBatch, *, leave_by: float) -> Batch | RequestFailure:
         """
@@ -73,7 +68,7 @@ class BatchRequests:
     def find(self, batch: SentBatch) -> Batch | RequestFailure | None:
         """Find a batch by its token; None if the list does not have it."""
         try:
-            return self._retried(batches.find(batch.token, since=batch.at), _LIST_BUDGET)
+            return self._retried(batches.find(batch.token, since=batch.at), BATCH_LIST_BUDGET)
         except ApiRequestFailed as failed:
             return failed.failure
 
@@ -91,7 +86,7 @@ class BatchRequests:
 
         :raises ApiRequestFailed: if it cannot be had.
         """
-        self._retried(flows.single(batches.content(file_id, receiver)), FILE_BUDGET)
+        self._retried(flows.single(batches.content(file_id, receiver)), BATCH_FILE_BUDGET)
 
     def _retried(self, flow: Flow[T], budget: float) -> T:
         return self.runner.run_flow(flows.with_retries(flow, budget=budget))
