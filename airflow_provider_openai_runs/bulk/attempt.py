@@ -9,15 +9,13 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from airflow_provider_openai_runs.bulk.commands import (
-    Cancel,
     Command,
     Commit,
     Judge,
-    Poll,
     Polled,
     Send,
     StopReason,
@@ -35,14 +33,15 @@ from airflow_provider_openai_runs.bulk.events import (
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.one_at_a_time import OneAtATime
-from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
+from airflow_provider_openai_runs.bulk.outcomes import Outcomes
+from airflow_provider_openai_runs.bulk.parts import Outcome, Parts
 from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.wanted_rows import WantedRows
+from airflow_provider_openai_runs.bulk.watch import Watch
 from airflow_provider_openai_runs.runs.budgets import (
     NOT_FOUND_GRACE,
-    PAUSE_AFTER_FAILURE,
     PERMANENT_FAILURE_BUDGET,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
@@ -52,8 +51,6 @@ from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 
 _BYTES_A_TOKEN = 4
-#: Reasons for which the runs that there are come to their end all the same.
-_GOES_ON_POLLING = frozenset({None, StopReason.DENIED})
 #: It is not the item's fault, and every other would fail the same way.
 _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: After these a run is not asked for again.
@@ -97,26 +94,20 @@ class BulkAttempt:
         self.stopped: StopReason | None = None
         #: When a create was answered last, or a run found ended, in Unix seconds.
         self.moved_at = now
-        self._limits = limits
         self._judge = judge
         self._token_of = token_of
-        self._polls = polls
-        self._cancels_at_deadline = cancels_at_deadline
-        self._parts = parts
+        self._watch = Watch(polls, cancels_at_deadline=cancels_at_deadline, now=now)
+        self._outcomes = Outcomes(parts, items, max_failed=limits.max_failed)
         self._rate_limit = rate_limit
         self._dispatcher = Dispatcher(items, limits)
         self._rows = WantedRows(is_new=lambda row: items.state(row) is ItemState.NEW, now=now)
         #: Runs that are not committed yet.
         self._new_runs: dict[int, NewRun] = {}
         self._commit: OneAtATime[tuple[Event, ...]] = OneAtATime()
-        self._part: OneAtATime[Part] = OneAtATime()
-        #: Rows whose run is being polled, and those with a final word that is not committed yet.
-        self._polling: set[int] = set()
+        #: Rows with a final word that is not committed yet.
         self._finished: set[int] = set()
-        self._cancels_again_at = now
         self._denied_since: float | None = None
-        self._failed = items.count(ItemState.FAILED) + items.count(ItemState.LOST)
-        self._polls.add(items.runs.values(), now=now)
+        self._watch.add(items.runs.values(), now=now)
         known = self._dispatcher.on_found(found)
         for row in [*items.rows(ItemState.INTENDED)]:
             run = known.get(row)
@@ -133,13 +124,11 @@ class BulkAttempt:
     def is_over(self) -> bool:
         """Whether every item has its final word in a committed part, or nothing more is to be created."""
         has_more = self.stopped is None and self._rows.has_more
-        is_writing = self._part.value is not None or not self._parts.is_empty
         if self.stopped is StopReason.LEFT:
-            return self._dispatcher.is_settled and not is_writing
+            return self._dispatcher.is_settled and not self._outcomes.is_writing
         # Of runs that nobody polls any more the end is not known.
-        is_left = self.stopped is StopReason.DENIED or self._leaves_runs
-        waits = len(self._polls) if is_left else self.items.runs
-        is_busy = self._rows.is_reading or self._polling or is_writing
+        waits = len(self._watch) if self._watch.leaves(self.stopped) else self.items.runs
+        is_busy = self._rows.is_reading or self._watch.is_busy or self._outcomes.is_writing
         return not (has_more or is_busy or waits) and self._dispatcher.is_settled
 
     @property
@@ -160,7 +149,7 @@ class BulkAttempt:
     @property
     def is_cancelling(self) -> bool:
         """Whether cancels are under way, or about to be."""
-        return self.stopped not in {*_GOES_ON_POLLING, StopReason.LEFT} and bool(self.active)
+        return self._watch.cancels(self.stopped) and bool(self.active)
 
     @property
     def new_runs(self) -> list[NewRun]:
@@ -185,21 +174,21 @@ class BulkAttempt:
     @property
     def failed(self) -> int:
         """How many items are no success, also those that are not committed yet."""
-        return self._failed
+        return self._outcomes.failed
 
     def next(self, now: float) -> list[Command]:
         """Return what can be done now; the outcome of each command has to be reported."""
-        if self._polls.time_is_over(now):
+        if self._watch.time_is_over(now):
             self.stop(StopReason.WINDOW_OVER)
         reading = self._rows.to_read(self._dispatcher.wanted, now)
         events = self._commit.next(now, partial(self._to_commit, now))
-        part = self._part.next(now, partial(self._part_to_write, now))
+        part = self._outcomes.to_write(now, is_last=self.stopped is not None or self._is_at_the_end)
         sendable = self._dispatcher.to_send(now).items()
         return [
             *([reading] if reading is not None else ()),
             *([Commit(events=events)] if events is not None else ()),
             *(Send(row=self._rows[row], token=self._token(row), until=until) for row, until in sendable),
-            *self._polls_due(now),
+            *self._watch.due(self.stopped, self.items.runs, lambda: self.active, now=now),
             *([WritePart(part=part)] if part is not None else ()),
         ]
 
@@ -243,7 +232,7 @@ class BulkAttempt:
                 for run in event.runs:
                     self._new_runs.pop(run.row, None)
                 waited_for = [run for run in event.runs if run.row not in self._finished]
-                self._polls.add(waited_for, now=began_at)
+                self._watch.add(waited_for, now=began_at)
             elif isinstance(event, (PartWritten, Retried, Cancelled)):
                 self._finished.difference_update(event.rows)
 
@@ -295,36 +284,34 @@ class BulkAttempt:
 
     def on_polled(self, row: int, brought: Polled | RequestFailure, *, now: float) -> None:
         """Take note of what a poll brought."""
-        self._polling.discard(row)
-        result = brought if isinstance(brought, RequestFailure) else brought.result
-        decision = self._polls.on_poll(row, result, now=now)
+        decision = self._watch.on_polled(row, brought, now=now)
         if isinstance(brought, Polled) and brought.run is not None:
             self._on_ended(row, brought.run, now)
         elif isinstance(brought, RequestFailure) and brought.kind is FailureKind.TOO_LARGE:
             self._give_up(row, brought, now)
         elif isinstance(decision, Done):
             self._on_given_up(row, decision, now)
-        if self._leaves_runs:
-            self._polls.forget(row)
+        if self.stopped is StopReason.WINDOW_OVER:
+            self._watch.forget(row)
 
     def on_cancelled(self, row: int, brought: Run | RequestFailure, *, now: float) -> None:
         """Take note of what a cancel brought: the run, which has ended, or why it may still be active."""
-        self._polling.discard(row)
+        self._watch.on_cancelled(row)
         run = self.items.runs.get(row)
         if not isinstance(brought, RequestFailure):
             self._on_ended(row, brought, now)
         elif run is not None and brought.kind in _FINAL and now >= run.created_at + NOT_FOUND_GRACE:
             self._give_up(row, brought, now)
         else:
-            self._cancels_again_at = now + PAUSE_AFTER_FAILURE
+            self._watch.on_cancel_failed(now)
 
     def on_part_written(self) -> None:
         """Take note that the file is there; its items are final once that is committed."""
-        self._dispatcher.on_part(self._part.on_done().written)
+        self._dispatcher.on_part(self._outcomes.on_written())
 
     def on_part_failed(self, now: float) -> None:
         """Write the same file once more, in a while."""
-        self._part.on_failed(now)
+        self._outcomes.on_failed(now)
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -337,35 +324,10 @@ class BulkAttempt:
         self._rate_limit.on_sent(creates, tokens=creates * tokens)
         return events
 
-    def _polls_due(self, now: float) -> Iterator[Poll | Cancel]:
-        if self.stopped in _GOES_ON_POLLING:
-            due = [row for row in self._polls.due(now) if row not in self._polling]
-            self._polling.update(due)
-            yield from (Poll(run=self.items.runs[row]) for row in due)
-        elif self._leaves_runs:
-            last = [row for row in self._polls.rows() if row not in self._polling]
-            self._polling.update(last)
-            yield from (Poll(run=self.items.runs[row]) for row in last)
-        elif self.stopped is not StopReason.LEFT and now >= self._cancels_again_at:
-            for run in self.active:
-                if run.row not in self._polling:
-                    self._polling.add(run.row)
-                    yield Cancel(run=run)
-
-    @property
-    def _leaves_runs(self) -> bool:
-        """Whether the time is over, and the user wants what is active to go on."""
-        return self.stopped is StopReason.WINDOW_OVER and not self._cancels_at_deadline
-
-    def _part_to_write(self, now: float) -> Part | None:
-        due_at = self._parts.due_at()
-        is_due = due_at is not None and (now >= due_at or self.stopped is not None or self._is_at_the_end)
-        return self._parts.close() if is_due else None
-
     @property
     def _is_at_the_end(self) -> bool:
         """Whether no further result is to be waited for."""
-        waits = len(self._polls) or self._new_runs
+        waits = len(self._watch) or self._new_runs
         return not (waits or self._rows.has_more or self._dispatcher.is_creating)
 
     def _token(self, row: int) -> str:
@@ -397,7 +359,7 @@ class BulkAttempt:
         ):
             self._final(verdict.outcome, now, keeps_slot=keeps_slot)
             return
-        self._polls.forget(row)
+        self._watch.forget(row)
         self._finished.add(row)
         self._again(row)
 
@@ -426,18 +388,10 @@ class BulkAttempt:
         row = outcome.row
         if not keeps_slot:
             self._dispatcher.on_ended(row)
-        self._polls.forget(row)
+        self._watch.forget(row)
         self._rows.forget(row)
         self._finished.add(row)
-        self._parts.add(outcome, now=now)
-        if outcome.state is not ItemState.SUCCEEDED:
-            self._failed += 1
-            if self._has_too_many_failed():
-                self.stop(StopReason.TOO_MANY_FAILED)
-
-    def _has_too_many_failed(self) -> bool:
-        limit = self._limits.max_failed
-        if isinstance(limit, float):
-            # A share of what is not counted yet says nothing.
-            return self._rows.is_read_whole and self._failed > limit * self._rows.count
-        return limit is not None and self._failed > limit
+        self._outcomes.add(outcome, now=now)
+        rows = self._rows.count if self._rows.is_read_whole else None
+        if outcome.state is not ItemState.SUCCEEDED and self._outcomes.has_too_many_failed(rows=rows):
+            self.stop(StopReason.TOO_MANY_FAILED)

@@ -11,7 +11,7 @@ from typing import Protocol
 from airflow_provider_openai_runs.bulk.events import Event, NewRun
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part
 from airflow_provider_openai_runs.bulk.rows import Row
-from airflow_provider_openai_runs.runs.end_of_attempt import TaskState
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run
 
@@ -33,6 +33,18 @@ class StopReason(StrEnum):
     AGAIN = "again"
     #: The worker goes away; a retry goes on with the runs.
     LEFT = "left"
+
+    @classmethod
+    def at_end(cls, cause: Cause, state: TaskState, *, retry_left: bool) -> StopReason:
+        """
+        Return as which an attempt that ends early cancels what is active.
+
+        :param state: of the task instance.
+        :param retry_left: whether Airflow tries again after this attempt.
+        """
+        if state.cleared or (retry_left and not state.ended):
+            return cls.AGAIN
+        return {Cause.KILLED: cls.KILLED, Cause.TIMED_OUT: cls.TIMED_OUT, Cause.FAILED: cls.FAILED}[cause]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

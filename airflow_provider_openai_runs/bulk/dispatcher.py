@@ -20,10 +20,11 @@ from airflow_provider_openai_runs.bulk.events import (
     Intended,
     NewRun,
     NotAccepted,
-    OfRows,
     PartWritten,
     Resubmitted,
     Retried,
+    merged,
+    resolved,
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.runs.budgets import COMMIT_EVERY, SEND_WITHIN
@@ -230,7 +231,7 @@ class Dispatcher:
         """
         if self._committing is not None or (now < self._committed_at + COMMIT_EVERY and not self._is_stopped):
             return None
-        outcomes, self._pending = _merged(self._pending), []
+        outcomes, self._pending = merged(self._pending), []
         intended = self._intend(outcomes, admitted)
         labels = {row: self._custom_ids[row] for row in intended if row in self._custom_ids}
         events = (*outcomes, Intended(rows=intended, custom_ids=labels)) if intended else outcomes
@@ -266,7 +267,7 @@ class Dispatcher:
     def _intend(self, outcomes: Iterable[Event], admitted: int | None) -> tuple[int, ...]:
         if self._is_stopped:
             return ()
-        unrecorded = self.items.count(ItemState.INTENDED) - sum(len(_resolved(event)) for event in outcomes)
+        unrecorded = self.items.count(ItemState.INTENDED) - sum(len(resolved(event)) for event in outcomes)
         room = min(self._limits.max_unrecorded - unrecorded, self._limits.max_active - len(self._open))
         room = max(0, room if admitted is None else min(room, admitted))
         rows = tuple(self._ready.popleft() for _ in range(min(room, len(self._ready))))
@@ -286,30 +287,3 @@ class Dispatcher:
     def _again(self, row: int) -> None:
         if not self._is_stopped:
             self._ready.append(row)
-
-
-def _resolved(event: Event) -> tuple[int, ...]:
-    """Return the rows that are no longer intended after an event."""
-    match event:
-        case Created():
-            return tuple(run.row for run in event.runs)
-        case NotAccepted() | Resubmitted():
-            return event.rows
-        case PartWritten():
-            return event.lost
-        case _:
-            return ()
-
-
-def _merged(events: Iterable[Event]) -> tuple[Event, ...]:
-    """Write neighbours of the same kind as one event: a line for each of a hundred would be long to read."""
-    merged: list[Event] = []
-    for event in events:
-        last = merged[-1] if merged else None
-        if isinstance(event, Created) and isinstance(last, Created):
-            merged[-1] = Created(runs=(*last.runs, *event.runs))
-        elif isinstance(event, OfRows) and isinstance(last, OfRows) and type(event) is type(last):
-            merged[-1] = type(event)(rows=(*last.rows, *event.rows))
-        else:
-            merged.append(event)
-    return tuple(merged)

@@ -28,30 +28,22 @@ from airflow_provider_openai_runs.bulk.commands import (
     WritePart,
 )
 from airflow_provider_openai_runs.bulk.events import Created, Event, NewRun
+from airflow_provider_openai_runs.bulk.failing import Failing
+from airflow_provider_openai_runs.bulk.fence import no_longer_running, state_within
 from airflow_provider_openai_runs.runs.budgets import (
     BULK_KILL_ASK_SECONDS,
     BULK_KILL_SECONDS,
     CANCEL_WAIT,
     DEFERS_AFTER,
-    FENCE_EVERY,
     PROGRESS_EVERY,
     SEND_WITHIN,
 )
-from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause, Ending, ending_of
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
-from airflow_provider_openai_runs.runs.text import message_text
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
-
-_RUNNING = "running"
-#: As which an attempt ends what is active, where nobody goes on with it.
-_REASONS = {
-    Cause.KILLED: StopReason.KILLED,
-    Cause.TIMED_OUT: StopReason.TIMED_OUT,
-    Cause.FAILED: StopReason.FAILED,
-}
 
 
 class DriveEnd(StrEnum):
@@ -105,8 +97,11 @@ class BulkDriver:
     #: When this attempt was last proven to be the current one, in Unix seconds. Before its first commit it
     #: knows of no runs but those that a later one finds where it has found them itself.
     _owner_at: float = field(default=float("inf"), init=False)
-    #: What fails at present; it is logged once.
-    _failing: set[str] = field(default_factory=set, init=False)
+    _failing: Failing = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have something to say what fails."""
+        self._failing = Failing(self.log)
 
     async def run(self) -> DriveEnd:
         """
@@ -122,6 +117,10 @@ class BulkDriver:
                 for command in self.attempt.next(self.clock()):
                     self._execute(command)
                 await asyncio.sleep(self.tick)
+        except BaseException:
+            # Only this attempt knows what is not committed: nobody goes on with its journal in this worker.
+            self._cause = self._cause or Cause.FAILED
+            raise
         finally:
             left = [*self._tasks]
             for task in left:
@@ -176,37 +175,18 @@ class BulkDriver:
 
     async def _end_or_leave(self, cause: Cause, *, retry_left: bool) -> None:
         if self.cancels[cause]:
-            state = await self._asked_for(BULK_KILL_ASK_SECONDS)
+            state = await state_within(BULK_KILL_ASK_SECONDS, self.io.task_state, log=self.log)
             self._ending = ending_of(cause, state, retry_left=retry_left, adoptable=True)
             if self._ending is Ending.CANCEL or (
                 self._ending is Ending.CANCEL_IF_OURS and not self._is_replaced
             ):
-                goes_on = state.cleared or (retry_left and not state.ended)
-                self.attempt.stop(StopReason.AGAIN if goes_on else _REASONS[cause])
+                self.attempt.stop(StopReason.at_end(cause, state, retry_left=retry_left))
         self._is_decided = True
 
-    async def _asked_for(self, seconds: float) -> TaskState:
-        try:
-            return await asyncio.wait_for(self.io.task_state(), seconds)
-        except Exception as error:  # noqa: BLE001 # in whatever state Airflow's channel is
-            self.log.warning("Airflow does not say whether the task goes on: %s", message_text(error))
-            return UNKNOWN
-
     async def _fence(self) -> None:
-        """End early once the task is no longer running: the store refuses a writer only after a retry."""
-        was_running = False
-        while True:
-            try:
-                state = await self.io.task_state()
-            except Exception:  # noqa: BLE001 # no answer is no mark
-                state = UNKNOWN
-            is_running = state.known and state.name == _RUNNING
-            if was_running and state.known and not is_running:
-                self.log.warning("The task is %s: nothing more is created", state.name or "cleared")
-                self.end_early(Cause.KILLED)
-                return
-            was_running = was_running or is_running
-            await asyncio.sleep(FENCE_EVERY)
+        state = await no_longer_running(self.io.task_state)
+        self.log.warning("The task is %s: nothing more is created", state.name or "cleared")
+        self.end_early(Cause.KILLED)
 
     async def _progress(self) -> None:
         while True:
@@ -260,10 +240,10 @@ class BulkDriver:
         except NoLongerOwnerError:
             self._on_replaced(events)
         except Exception as error:  # noqa: BLE001 # of storage, of Airflow: without a commit nothing is sent
-            self._say_failing("The journal", error)
+            self._failing.on_error("The journal", error)
             self.attempt.on_commit_failed(self.clock())
         else:
-            self._say_works("The journal")
+            self._failing.on_success("The journal")
             self._owner_at = began_at
             self.attempt.on_committed(began_at=began_at)
 
@@ -285,10 +265,10 @@ class BulkDriver:
         try:
             await self.io.write_part(command.part)
         except Exception as error:  # noqa: BLE001 # of whichever storage
-            self._say_failing("A file of results", error)
+            self._failing.on_error("A file of results", error)
             self.attempt.on_part_failed(self.clock())
         else:
-            self._say_works("A file of results")
+            self._failing.on_success("A file of results")
             self.attempt.on_part_written()
 
     # -- a later attempt -----------------------------------------------------------------------------------
@@ -321,15 +301,3 @@ class BulkDriver:
                 run.id,
                 ended.raw_status,
             )
-
-    # -- the log -------------------------------------------------------------------------------------------
-
-    def _say_failing(self, what: str, error: Exception) -> None:
-        if what not in self._failing:
-            self._failing.add(what)
-            self.log.warning("%s could not be written, trying again: %s", what, message_text(error))
-
-    def _say_works(self, what: str) -> None:
-        if what in self._failing:
-            self._failing.discard(what)
-            self.log.info("%s can be written again", what)

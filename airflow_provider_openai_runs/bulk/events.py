@@ -147,6 +147,34 @@ Event = (
     | BatchRefused
 )
 
+
+def resolved(event: Event) -> tuple[int, ...]:
+    """Return the rows that are no longer intended after an event."""
+    match event:
+        case Created():
+            return tuple(run.row for run in event.runs)
+        case NotAccepted() | Resubmitted():
+            return event.rows
+        case PartWritten():
+            return event.lost
+        case _:
+            return ()
+
+
+def merged(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Return neighbours of the same kind as one event: a line for each of a hundred would be long to read."""
+    merged: list[Event] = []
+    for event in events:
+        last = merged[-1] if merged else None
+        if isinstance(event, Created) and isinstance(last, Created):
+            merged[-1] = Created(runs=(*last.runs, *event.runs))
+        elif isinstance(event, OfRows) and isinstance(last, OfRows) and type(event) is type(last):
+            merged[-1] = type(event)(rows=(*last.rows, *event.rows))
+        else:
+            merged.append(event)
+    return tuple(merged)
+
+
 _OF_ROWS: dict[str, type[NotAccepted | Retried | Cancelled | Resubmitted]] = {
     "not_accepted": NotAccepted,
     "retried": Retried,

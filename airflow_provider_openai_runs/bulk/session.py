@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,7 @@ class BulkSession:
         self._work: Work | None = None
         self._loop: WorkerLoop | None = None
         self._is_over = False
+        self._is_replaced = False
 
     # -- what Airflow calls --------------------------------------------------------------------------------
 
@@ -206,8 +208,9 @@ class BulkSession:
         if self._cause is not None:  # killed in between
             self._loop.end_early(self._cause)
         if (end := self._loop.run()) is DriveEnd.REPLACED:
+            self._is_replaced = True
             text = "A later attempt of this task has taken over, and goes on with its runs."
-            raise _ReplacedError(text, retryable=False)
+            raise OpenAIRunError(text, retryable=False)
         return end
 
     def _sleep(self, seconds: float) -> None:
@@ -241,12 +244,12 @@ class BulkSession:
 
         :return: what may be active after that, and where.
         """
-        if isinstance(error, _ReplacedError):
+        if self._is_replaced:
             return ""
         self._cause = self._cause or (
             Cause.TIMED_OUT if isinstance(error, AirflowTaskTimeout) else Cause.FAILED
         )
-        loop = self._loop
+        loop, uri = self._loop, None
         if loop is not None and not loop.is_done:
             loop.end_early(self._cause)
             loop.join(CANCEL_WAIT + 1)
@@ -255,12 +258,13 @@ class BulkSession:
                 self._end_or_leave(may_retry=getattr(error, "retryable", True))
             except Exception as again:  # noqa: BLE001 # what is raised is the first one
                 self._log.warning("Nothing could be ended: %s", message_text(again))
+                with suppress(OpenAIRunError):
+                    uri = self._prepared.last_uri or self._prepared.folder(self._generation, None).uri
         if self._work is not None:
             return self._work.left()
-        uri = self._prepared.last_uri
-        return (
-            f"What earlier attempts have created may be running and billing. {where_left(uri)}" if uri else ""
-        )
+        if uri is None:
+            return ""
+        return f"What earlier attempts have created may be running and billing. {where_left(uri)}"
 
     def _end_or_leave(self, *, may_retry: bool) -> None:
         """Decide about what is active where no loop has, also if it is only of earlier attempts."""
@@ -275,7 +279,3 @@ class BulkSession:
             self._work = replace(self._work, attempt=attempt)
         if self._work is not None and self._work.attempt.active:
             self._drive(self._work, may_retry=may_retry)
-
-
-class _ReplacedError(OpenAIRunError):
-    """A later attempt has taken over."""

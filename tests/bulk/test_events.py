@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.bulk.events import (
+    Cancelled,
     Created,
     Event,
     Intended,
@@ -23,7 +24,7 @@ from airflow_provider_openai_runs.bulk.items import Items, ItemState
 rows = st.lists(st.integers(0, 10**6), max_size=5).map(tuple)
 runs = st.builds(NewRun, row=st.integers(0, 10**6), id=st.text(max_size=20), created_at=st.floats(0, 2e9))
 events = st.one_of(
-    *(st.builds(kind, rows=rows) for kind in (NotAccepted, Retried, Resubmitted)),
+    *(st.builds(kind, rows=rows) for kind in (NotAccepted, Retried, Cancelled, Resubmitted)),
     st.builds(Intended, rows=rows, custom_ids=st.dictionaries(st.integers(0, 9), st.text(max_size=9))),
     st.builds(Created, runs=st.lists(runs, max_size=3).map(tuple)),
     st.builds(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.bulk.events import (
+    Cancelled,
     Created,
     Event,
     Intended,
@@ -88,8 +89,9 @@ class Task:
                 return Created(runs=(_run(row, f"resp_{self.count}"),))
             case ItemState.CREATED:
                 self.going.discard(items.runs[row].id)
-                is_good = self.random.random() < 0.5
-                return self._part(succeeded=(row,)) if is_good else Retried(rows=(row,))
+                if self.random.random() < 0.5:
+                    return self._part(succeeded=(row,))
+                return Retried(rows=(row,)) if self.random.random() < 0.5 else Cancelled(rows=(row,))
             case _:
                 return None
 

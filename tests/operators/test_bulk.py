@@ -395,7 +395,7 @@ def test_a_marked_task_ends_its_runs(scene: Scene, bulk: Bulk) -> None:
 def test_a_mark_that_reaches_no_worker_is_found_by_the_worker(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.FENCE_EVERY", 0.2)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.fence.FENCE_EVERY", 0.2)
     _quick(scene, in_progress=60)
     ti = scene.kept["ti"]
     marking = when_created(scene, 2, lambda: setattr(ti, "state", "success"))

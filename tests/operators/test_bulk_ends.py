@@ -131,6 +131,20 @@ def test_a_journal_that_is_gone_is_an_error_with_its_place(scene: Scene, bulk: B
     assert scene.creates() == 2
 
 
+def test_a_store_that_cannot_be_read_is_an_error_with_the_place_of_what_may_be_going(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    _left_going(scene, bulk)
+    scene.store.fail("get", ConnectionError("Airflow is away"))
+    task = bulk(items=ITEMS)
+    log = scene.log_of(task)
+    with pytest.raises(ConnectionError, match="Airflow is away"):
+        task.execute(scene.retry(scene.kept))
+    [head] = tmp_path.rglob("head.json")
+    assert any("may be running and billing" in line and str(head.parent) in line for line in log)
+    assert scene.creates() == 2
+
+
 # -- killed -------------------------------------------------------------------------------------------------
 
 
