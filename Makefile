@@ -14,7 +14,6 @@ SDK ?=
 VENV ?= .venv$(if $(filter-out 3.3,$(AIRFLOW)),-airflow-$(AIRFLOW))$(if $(SDK),-sdk-$(SDK))
 ARGS ?=
 WORKERS ?= 3
-COVERAGE ?=
 # What an interpreter compiles, and pytest rewrites, it keeps: a quarter of the time of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -27,8 +26,9 @@ CELERY := .venv-celery/.installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types coverage docs demo airflow simulator demo-llm chaos-short chaos conformance steady \
-	test-s3 test-matrix release-check address actionlint bench-short bench bench-live constraints constraints-next clean
+.PHONY: help setup test lint types coverage docs screenshots demo airflow simulator demo-llm chaos-short chaos conformance steady \
+	test-s3 test-matrix release-check address actionlint bench-short bench bench-live bench-bulk constraints constraints-next \
+	clean
 .SUFFIXES:
 
 help: ## Print this list
@@ -53,11 +53,10 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(CREATED)
 		--constraint $(VENV)/constraints.txt
 	@touch $@
 
-MEASURED := --cov=airflow_provider_openai_runs/runs --cov=airflow_provider_openai_runs/wire --cov-branch \
-	--cov-fail-under=95 --cov-report=term-missing:skip-covered
+PYTEST := $(RUN) pytest --numprocesses $(WORKERS) --dist worksteal
 
 test: $(STAMP) ## Run the tests in WORKERS processes (3); ARGS="tests/runs -x" goes to pytest, EXAMPLES=1000 tries more
-	@$(RUN) pytest --numprocesses $(WORKERS) --dist worksteal $(if $(COVERAGE),$(MEASURED)) $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 lint: $(STAMP) ## Check style and format (ruff), imports between folders (import-linter), words, spelling, workflows
 	@$(RUN) ruff check .
@@ -70,14 +69,21 @@ lint: $(STAMP) ## Check style and format (ruff), imports between folders (import
 types: $(STAMP) ## Check the types of the package, dev/, example_dags/ and tests/ (mypy)
 	@$(RUN) mypy
 
-coverage: ## Run the tests, and fail if they miss more than one branch in twenty of runs/ and wire/
-	@$(MAKE) --no-print-directory test COVERAGE=yes
+# Operators reach all of it, too; what they alone reach has no test of its own. Tracing doubles what a test takes.
+MEASURED := $(addprefix tests/,runs wire attempts hooks tool_calls typed triggers sensors test_requests_are_documented.py)
+
+coverage: $(STAMP) ## Fail if the tests below operators miss more than one branch in twenty of runs/ and wire/ (a minute)
+	@EXAMPLES=$(or $(EXAMPLES),10) $(PYTEST) --cov=airflow_provider_openai_runs/runs --cov=airflow_provider_openai_runs/wire \
+		--cov-branch --cov-fail-under=95 --cov-report=term-missing:skip-covered $(MEASURED) $(ARGS)
 
 DOCS := .venv-docs/.installed
 
 docs: $(DOCS) ## Build the docs site into build/site; fails for a page or link that is not there
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
+
+screenshots: $(STAMP) ## Take the pictures of the docs anew, of a live Airflow (needs chromium; two minutes)
+	@$(RUN) dev.demo.screenshots
 
 $(DOCS): constraints/docs.txt
 	@echo "Installing mkdocs into .venv-docs"
@@ -191,6 +197,8 @@ bench-live: $(STAMP) ## A thousand waits in a real triggerer, and mapped runs on
 	@$(RUN) dev.benchmarks.triggerer
 	@$(RUN) dev.benchmarks.mapped
 
+bench-bulk: $(STAMP) ## A bulk task of 10,000 prompts, beside scripts and a mapped task (half an hour); ARGS=--short for a minute
+	@$(RUN) dev.benchmarks.bulk $(ARGS)
 
 ##@ Upkeep
 

@@ -19,7 +19,6 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
-from airflow_provider_openai_runs.operators.parse_checks import check_calls
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 
@@ -40,7 +39,8 @@ class _AskedByFunction(DecoratedOperator, BaseCreateOperator):
     Let a function say what to ask for, as text or as a dict of the operator's arguments.
 
     It is called once in each attempt, before the create. After the wait it is called only if the model's
-    calls may have to be answered: a further request repeats the arguments of the first.
+    calls may have to be answered or returned: only its arguments say which tools were offered, and a further
+    request repeats them.
     """
 
     #: The argument of a text, and what stands there before.
@@ -78,10 +78,10 @@ class _AskedByFunction(DecoratedOperator, BaseCreateOperator):
 
     def build_request(self) -> RunRequest:
         """Call the function, and check what it has returned."""
-        if not self._resumes or self.functions or self.approve:
+        if not self._resumes or self.takes_calls:
             for name, value in self._arguments().items():
                 setattr(self, name, value)
-            check_calls(self)
+            self.check_arguments()
         return super().build_request()
 
     def _perform(self, context: Context, step: Any, *, resumes: bool = False) -> Any:
@@ -90,7 +90,9 @@ class _AskedByFunction(DecoratedOperator, BaseCreateOperator):
         return super()._perform(context, step, resumes=resumes)
 
     def _watching(self, context: Context) -> AbstractContextManager[None]:
-        return self._begin(self._settings_to_finish(), context).watching()
+        from airflow_provider_openai_runs.operators.rendered import settings_to_finish  # noqa: PLC0415 # pydantic
+
+        return self._begin(settings_to_finish(self), context).watching()
 
     def _call(self) -> Any:
         function, known = self.python_callable, {**self._context, **self.op_kwargs}

@@ -77,7 +77,9 @@ def as_airflow(error: OpenAIRunError) -> OpenAIRunError:
         return error
     kind = AirflowException if error.retryable else AirflowFailException
     ours = type(error)
-    combined: type[OpenAIRunError] = type(ours.__name__, (ours, kind), {"__module__": __name__})
+    combined: type[OpenAIRunError] = type(
+        ours.__name__, (ours, kind), {"__module__": __name__, "plain": ours}
+    )
     return error.as_kind(combined, str(error))
 
 

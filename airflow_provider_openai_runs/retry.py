@@ -26,8 +26,9 @@ class OpenAIRunRetryPolicy(RetryPolicy):
     """
     Wait as long as the server asked, retry what is transient, and fail at once otherwise.
 
-    A server that has no room yet (a 429 that says how long to wait, a busy thread) costs no retry from
-    Airflow 3.4 on. Errors of other kinds follow the task's own ``retries`` and ``retry_delay``.
+    A server that has no room for a create yet (a 429 that says how long to wait, a busy thread) costs no
+    retry from Airflow 3.4 on. Errors of other kinds, and of a task that has a run, follow the task's own
+    ``retries`` and ``retry_delay``.
     See https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/tasks.html.
 
     :param reschedule_timeout: how long a task may wait for room without using a retry, from the first time on
@@ -53,8 +54,10 @@ class OpenAIRunRetryPolicy(RetryPolicy):
         seconds = bounded_retry_after(exception.retry_after)
         delay = None if seconds is None else timedelta(seconds=seconds)
         reason = "the thread is busy" if delay is None else f"the server asked to wait {delay}"
-        has_no_room = isinstance(exception, ThreadBusyError) or (
-            isinstance(exception, RunCallError) and delay is not None
+        # With a run, something paid for waits: for the answers to its calls, or to be read, and not for ever.
+        has_no_room = exception.ref is None and (
+            isinstance(exception, ThreadBusyError)
+            or (isinstance(exception, RunCallError) and delay is not None)
         )
         reschedule = getattr(RetryDecision, "reschedule", None)  # Airflow 3.4+
         if has_no_room and reschedule is not None and self.reschedule_timeout is not None:

@@ -241,36 +241,30 @@ class OutputStore:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file beside its place, make sure that it is on the disk, and move it there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Those of attempts that were killed meanwhile.
-    mark = f".{target.name[:100]}."
+    """Copy a file whole or not at all, and remove what attempts have left that were killed meanwhile."""
+    _make_folder(target.parent)
+    mark = _mark(target)
     left_behind = [path for path in target.parent.iterdir() if path.name.startswith(mark)]
-    part = target.with_name(f"{mark}{secrets.token_hex(4)}{_PART}")
-    try:
-        with source.open("rb") as given, part.open("xb") as written:
-            shutil.copyfileobj(given, written, 1024 * 1024)
-            written.flush()
-            os.fsync(written.fileno())
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with source.open("rb") as given, _whole(target) as written:
+        shutil.copyfileobj(given, written, 1024 * 1024)
     for path in left_behind:
         if path.suffix == _PART:
             path.unlink(missing_ok=True)
-    _sync(target.parent)
 
 
 def _write(content: bytes, target: Path) -> None:
-    """Write a file beside its place, make sure that it is on the disk, and move it there."""
-    if not target.parent.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sync(target.parent.parent)
-    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}{_PART}")
+    _make_folder(target.parent)
+    with _whole(target) as written:
+        written.write(content)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside its place; at the end make sure that it is on the disk, and move it there."""
+    part = target.with_name(f"{_mark(target)}{secrets.token_hex(4)}{_PART}")
     try:
         with part.open("xb") as written:
-            written.write(content)
+            yield written
             written.flush()
             os.fsync(written.fileno())
         part.replace(target)
@@ -278,6 +272,19 @@ def _write(content: bytes, target: Path) -> None:
         part.unlink(missing_ok=True)
         raise
     _sync(target.parent)
+
+
+def _mark(target: Path) -> str:
+    """Return how the names of parts begin that shall become a file."""
+    return f".{target.name[:100]}."
+
+
+def _make_folder(folder: Path) -> None:
+    """Make sure that a folder is there, and on the disk with those above it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
 
 
 def _sync(folder: Path) -> None:

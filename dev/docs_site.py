@@ -29,6 +29,7 @@ EXAMPLES, API = "examples.md", "api.md"
 #: What the API reference shows, in this order.
 REFERENCE = (
     "operators.CreateResponseOperator",
+    "operators.BulkCreateResponsesOperator",
     "operators.CreateRunOperator",
     "operators.base.BaseCreateOperator",
     "operators.SubmitToolOutputsOperator",
@@ -41,6 +42,7 @@ REFERENCE = (
     "sensors.ResponseSensor",
     "sensors.ThreadRunSensor",
     "triggers.RunCompletionTrigger",
+    "triggers.BulkCompletionTrigger",
     "hooks.OpenAIRunsHook",
     "retry.OpenAIRunRetryPolicy",
     "links.OpenAIRunLink",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import json
 import os
 import shutil
 import tempfile
@@ -41,8 +42,6 @@ _HOME = tempfile.mkdtemp(
     dir=os.environ["AIRFLOW_HOME"] if "PYTEST_XDIST_WORKER" in os.environ else None,
 )
 _EXAMPLES = Path(__file__).parents[1] / "example_dags"
-#: The folders whose tests make coverage leaves out.
-_UNMEASURED = frozenset({"cli", "demo", "docs", "simulator"})
 
 
 def _use_a_throwaway_airflow() -> None:
@@ -123,15 +122,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """
-    Begin with the tests that share Airflow's database: one process has them, and the others the rest.
-
-    They, and tests of what does not use the parts that are measured, are not traced, which costs a third.
-    """
+    """Begin with the tests that share Airflow's database: one process has them, and the others the rest."""
     items.sort(key=_needs_no_database)
-    for item in items:
-        if not _needs_no_database(item) or _UNMEASURED.intersection(item.path.parts):
-            item.add_marker(pytest.mark.no_cover)
 
 
 def _needs_no_database(item: pytest.Item) -> bool:
@@ -139,6 +131,24 @@ def _needs_no_database(item: pytest.Item) -> bool:
 
 
 _kept_to_the_end: list[object] = []
+
+
+@pytest.fixture
+def dags_folder(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Say in which folder Airflow finds its Dags; dag.test() of 3.4 reads them from there."""
+    del airflow_db
+    manager = import_module("airflow.dag_processing.bundles.manager")
+    # From 3.4 on a process reads the setting once.
+    forget = getattr(getattr(manager, "_load_bundle_config_snapshot", None), "cache_clear", lambda: None)
+
+    def use(folder: Path) -> None:
+        local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+        bundle = {"name": folder.name, "classpath": local, "kwargs": {"path": str(folder)}}
+        monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+        forget()
+
+    yield use
+    forget()
 
 
 @pytest.fixture(scope="session")

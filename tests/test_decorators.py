@@ -10,9 +10,10 @@ from airflow.sdk import DAG, task
 from pydantic import BaseModel
 
 from airflow_provider_openai_runs.decorators import openai_response_task, openai_run_task
-from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunRequestError
+from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunRequestError, ToolCallsPendingError
 from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
 from tests.support.scene import Scene
+from tests.support.scripted_server import Answer, Asked, ScriptedServer
 from tests.support.waiting import until
 
 QUICK: dict[str, Any] = {"poll_interval": 0.05, "completion_window": 30, "deferrable": False}
@@ -223,6 +224,60 @@ def test_a_function_that_fails_while_the_run_waits_for_calls_leaves_them_to_a_re
     assert scene.creates() == 2  # the response, and the one that answers its calls
 
 
+def talkative(asked: Asked) -> Answer:
+    """Answer with a call and words after it, and do not say which tools were offered."""
+    made: dict[str, Any] = {"id": "resp_1", "status": "in_progress", "model": "m"}
+    if asked.method == "POST":
+        return 200, made
+    call = {"type": "function_call", "call_id": "call_1", "name": "rows", "arguments": "{}"}
+    said = {"type": "message", "content": [{"type": "output_text", "text": "I have asked for the rows."}]}
+    return 200, {**made, "status": "completed", "output": [call, said]}
+
+
+def test_a_function_that_fails_on_the_last_try_hides_no_calls_that_only_its_arguments_show(
+    scene: Scene, scripted: ScriptedServer
+) -> None:
+    calls = []
+
+    def ask() -> str:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError("the table is gone")
+        return "Why?"
+
+    def rows() -> int:
+        """Count."""
+        return 7
+
+    scripted.play(talkative)
+    given = {**QUICK, "deferrable": True, "conn_id": "scripted", "functions": [rows]}
+    operator = operator_of(openai_response_task(model="m", **given)(ask))
+    with pytest.raises(ToolCallsPendingError, match="waits for the answer to rows"):
+        scene.run(operator, scene.context_of(scene.store, max_tries=0))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_calls_of_a_tool_that_the_function_has_returned_are_returned(
+    scene: Scene, scripted: ScriptedServer, fails: bool
+) -> None:
+    tool = {"type": "function", "name": "rows", "parameters": {"type": "object", "properties": {}}}
+    calls = []
+
+    def ask() -> dict[str, Any]:
+        calls.append(1)
+        if fails and len(calls) > 1:
+            raise OSError("the table is gone")
+        return {"input": "Why?", "tools": [tool]}
+
+    scripted.play(talkative)
+    given = {**QUICK, "deferrable": True, "conn_id": "scripted", "on_tool_calls": "return"}
+    found = scene.run(
+        operator_of(openai_response_task(model="m", **given)(ask)),
+        scene.context_of(scene.store, max_tries=0),
+    )
+    assert [call["name"] for call in found["tool_calls"]] == ["rows"]
+
+
 @pytest.mark.parametrize("end", [SystemExit("out"), None], ids=["exits", "is killed"])
 def test_a_kill_while_the_function_runs_in_a_retry_ends_the_run_of_before(
     scene: Scene, end: BaseException | None
@@ -299,6 +354,10 @@ def test_a_retry_goes_on_with_the_run_although_the_function_says_something_else(
         ),
         (None, "input"),
         ("  ", "input"),
+        (
+            {"input": "Why?", "tools": [{"type": "function", "name": "rows", "parameters": {}}]},
+            "nobody here can answer a call of 'rows'",
+        ),
     ],
 )
 def test_a_wrong_return_is_refused_before_anything_is_sent(scene: Scene, returned: Any, named: str) -> None:
@@ -310,6 +369,54 @@ def test_a_wrong_return_is_refused_before_anything_is_sent(scene: Scene, returne
         scene.run(operator_of(ask))
     assert "Nothing was sent" in str(caught.value)
     assert scene.creates() == 0
+
+
+@pytest.mark.parametrize(
+    ("decorator", "given", "returned", "named"),
+    [
+        (
+            openai_response_task,
+            {"model": "m", "output_type": Incident},
+            {"input": "Why?", "text": {"format": {"type": "text"}}},
+            r"output_type sets text\['format'\]; give one of them",
+        ),
+        (
+            openai_response_task,
+            {"model": "m", "processing": "2h", "completion_window": 9000},
+            {"input": "Why?", "background_options": {"completion_window": "8h"}},
+            "processing sets background_options; give one of them",
+        ),
+        (
+            openai_run_task,
+            {"assistant_id": "asst_1", "output_type": Incident},
+            {"thread": {"messages": []}, "response_format": "auto"},
+            "output_type sets response_format; give one of them",
+        ),
+    ],
+    ids=["text", "processing", "response_format"],
+)
+def test_what_an_argument_of_the_decorator_sets_cannot_be_returned_as_well(
+    scene: Scene, decorator: Any, given: dict[str, Any], returned: Any, named: str
+) -> None:
+    def ask() -> Any:
+        return returned
+
+    with pytest.raises(RunRequestError, match=named):
+        scene.run(operator_of(decorator(**{**QUICK, **given})(ask)))
+    assert scene.creates() == 0
+
+
+def test_what_else_text_says_is_sent_beside_the_type(scene: Scene) -> None:
+    @openai_response_task(model="m", output_type=Incident, **QUICK)
+    def ask() -> Any:
+        return {"input": "Why?", "text": {"verbosity": "low"}}
+
+    scene.simulator.reset()
+    scene.simulator.script(Scenario(text='{"title": "Disk full"}', queued=0.01, in_progress=0.01))
+    scene.run(operator_of(ask))
+
+    assert created(scene)["text"]["verbosity"] == "low"
+    assert created(scene)["text"]["format"]["type"] == "json_schema"
 
 
 @pytest.mark.parametrize(

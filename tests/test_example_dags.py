@@ -268,14 +268,11 @@ def test_the_agent_refunds_once_for_a_call_and_never_more_than_was_paid(
 # -- the page about the outputs of tools ---------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("airflow_db")
 def test_the_example_hands_over_what_its_task_has_worked_out(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dags_folder: Callable[[Path], None]
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.1, 30.0))
-    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
-    bundles = [{"name": "documented", "classpath": local, "kwargs": {"path": str(tmp_path)}}]
-    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(bundles))
+    dags_folder(tmp_path)
     asked = tuple(FunctionCall(name="row_count", arguments={"table": name}) for name in ("orders", "none"))
     scene.simulator.script(Scenario(queued=0.05, in_progress=0.1, function_calls=(asked,)))
     example = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]

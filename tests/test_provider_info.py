@@ -9,6 +9,7 @@ from pathlib import Path
 import airflow
 import jsonschema
 import pytest
+from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 from airflow_provider_openai_runs.get_provider_info import get_provider_info
 
@@ -45,10 +46,19 @@ def test_every_module_that_is_named_has_what_it_is_named_for(module: str) -> Non
     assert import_module(module).__all__
 
 
-@pytest.mark.parametrize(
-    "name", [*INFO["extra-links"], *(named["class-name"] for named in INFO["task-decorators"])]
-)
-def test_everything_that_is_named_exists(name: str) -> None:
+@pytest.mark.parametrize("name", INFO["extra-links"])
+def test_every_link_that_is_named_is_one(name: str) -> None:
     module, _, attribute = name.rpartition(".")
 
-    assert callable(getattr(import_module(module), attribute))
+    assert issubclass(getattr(import_module(module), attribute), BaseOperatorLink)
+
+
+@pytest.mark.parametrize("named", INFO["task-decorators"], ids=lambda named: named["name"])
+def test_every_decorator_that_is_named_decorates_a_function(named: dict[str, str]) -> None:
+    module, _, attribute = named["class-name"].rpartition(".")
+    decorate = getattr(import_module(module), attribute)
+
+    def ask() -> dict[str, str]:
+        return {}
+
+    assert decorate(ask).operator_class.custom_operator_name == f"@task.{named['name']}"

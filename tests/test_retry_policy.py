@@ -90,11 +90,28 @@ def test_what_else_happens_is_retried_or_fails(error: BaseException, action: str
     assert decided(error).action.value == action
 
 
+def test_while_the_task_has_a_run_a_server_without_room_costs_a_retry(reschedules: bool) -> None:
+    del reschedules
+    ref = {"kind": "thread_run", "id": "run_1", "thread_id": "thread_1", "conn_id": "ai"}
+    refused = as_airflow(RunCallError("429", retry_after=60)).about(ref=ref)
+    assert (decided(refused).action.value, decided(refused).retry_delay) == ("retry", MINUTE)
+    assert decided(as_airflow(ThreadBusyError("busy")).about(ref=ref)).action.value == "default"
+
+
 def test_airflow_itself_takes_the_decision() -> None:
     found = decided(RunCallError("429", retry_after=60))
 
     assert found.action.value == ("reschedule" if hasattr(sdk.RetryDecision, "reschedule") else "retry")
     assert found.retry_delay == MINUTE
+
+
+@pytest.mark.skipif(not hasattr(sdk, "ChainRetryPolicy"), reason="Airflow has it from 3.4 on")
+def test_in_a_chain_it_leaves_to_the_next_policy_what_is_not_its_own() -> None:
+    rules = [sdk.RetryRule(exception=OSError, action=sdk.RetryAction.FAIL)]
+    chain = sdk.ChainRetryPolicy([OpenAIRunRetryPolicy(), sdk.ExceptionRetryPolicy(rules=rules)])
+
+    assert chain.evaluate(OSError("not ours"), 1, 3).action.value == "fail"
+    assert chain.evaluate(RunCallError("429", retry_after=60), 1, 3).action.value == "reschedule"
 
 
 @pytest.mark.parametrize("timeout", [None, timedelta(hours=2)])

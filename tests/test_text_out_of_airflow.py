@@ -9,11 +9,10 @@ With ``text_in_xcom=0`` no word of a prompt or an answer is in Airflow's databas
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.support.scene import Scene
@@ -29,19 +28,22 @@ from tests.support.withheld_texts import (
     scenarios,
 )
 
-LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
+if TYPE_CHECKING:
+    import pytest
 
 
-@pytest.mark.usefixtures("airflow_db")
 def test_no_text_is_in_the_database_or_in_a_log(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    scene: Scene,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    dags_folder: Callable[[Path], None],
 ) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
     (tmp_path / "prompt.txt").write_text(PROMPT)
     monkeypatch.setenv("PROMPTS_OUTSIDE_OF_AIRFLOW", str(tmp_path / "prompt.txt"))
-    bundle = {"name": "texts", "classpath": LOCAL_BUNDLE, "kwargs": {"path": str(DAGS)}}
-    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+    dags_folder(DAGS)
     monkeypatch.setenv("AIRFLOW_VAR_ASSISTANT_ID", scene.assistant_id)
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.INTERVAL_BOUNDS", (0.05, 30.0))
     quick = {"queued": 0, "in_progress": 0.05}

@@ -31,10 +31,15 @@ from airflow_provider_openai_runs.runs.acquisition import (
     Situation,
     WaitForThread,
 )
-from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET, END_PAUSE, SEARCH_PAUSE
+from airflow_provider_openai_runs.runs.budgets import (
+    ADOPT_BUDGET,
+    END_PAUSE,
+    NOT_SHOWN_YET,
+    SEARCH_PAUSE,
+)
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.errors import RunCallError
-from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.ownership import decide
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError, Record
@@ -111,7 +116,7 @@ class RunAcquirer:
             case Create():
                 return self._create(step, decision.record, situation.gives_up_at)
             case PollRun():
-                return Polled(ref=step.ref, result=self.api.poll(step.ref))
+                return self._poll(step)
             case SearchRun():
                 return self._search(step)
             case EndRun():
@@ -135,6 +140,19 @@ class RunAcquirer:
             self._close(step.closes)
         self.api.sleep(step.after)
         return self.creator.create(step, before=record, gives_up_at=gives_up_at)
+
+    def _poll(self, step: PollRun) -> Polled:
+        """Poll the run, again while a server that has accepted it may not show it yet."""
+        said = False
+        while True:
+            result = self.api.poll(step.ref)
+            is_unknown = isinstance(result, RequestFailure) and result.kind is FailureKind.NOT_FOUND
+            if not is_unknown or self.clock() >= step.visible_by:
+                return Polled(ref=step.ref, result=result)
+            if not said:
+                self.log.info("%s: unknown to its server, which may not show it yet", step.ref)
+                said = True
+            self.api.sleep(NOT_SHOWN_YET)
 
     def _search(self, step: SearchRun) -> Searched:
         """Search until the run is found, or would certainly be in the list."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +19,6 @@ from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
-    NOT_FOUND_GRACE,
 )
 from airflow_provider_openai_runs.runs.error_of_run import (
     about_run,
@@ -197,7 +197,7 @@ class RunFinisher:
             if polled.status.is_terminal:
                 return Outcome.ENDED
         if is_last_try and self.settings.cancel_on_kill:
-            ended = self._cancel(ref, visible_by=(self.run.created_at or 0.0) + NOT_FOUND_GRACE)
+            ended = self._cancel(ref, visible_by=self.run.visible_by(time.time()))
             if ended.came_too_late and ended.polled is not None:
                 return Outcome.NEEDS_ACTION if ended.polled.needs_action else Outcome.ENDED
             self._update_record(ended_by_us=True)

@@ -99,7 +99,7 @@ class KillHandler:
         :param close: the flow that answers the calls that it waits for with an error.
         """
         watched = self._watched
-        if watched is None or watched.ref != ref or close is not None:
+        if watched is None or watched.ref != ref or watched.fate or close is not None:
             self._watched = Watched(kind=ref.kind, conn_id=ref.conn_id, ref=ref, close=close)
 
     def settle(self, ref: RunRef | None = None, fate: str = "") -> None:

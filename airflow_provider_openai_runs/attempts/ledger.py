@@ -6,10 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
-from airflow_provider_openai_runs.runs.ceiling import Amount, Ceiling, estimate, output_ceiling, prompt_bound
+from airflow_provider_openai_runs.runs.ceiling import (
+    Amount,
+    Ceiling,
+    at_most,
+    estimate,
+    no_price,
+    output_ceiling,
+    prompt_bound,
+)
 from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
@@ -43,7 +51,7 @@ class Ledger:
     prices_of: Callable[[str], Prices] = lambda _: Prices()
     ceiling: Ceiling = field(default_factory=Ceiling)
     _asked: set[str] = field(default_factory=set)
-    _warned: bool = False
+    _warned: set[str] = field(default_factory=set)
 
     # -- before a run is paid for -------------------------------------------------------------------------
 
@@ -64,7 +72,8 @@ class Ledger:
         """
         prompt = self._prompt(self.request)
         reserved = self._reserve(conn_id, prompt=prompt)
-        self._opened(token, reserved, context=prompt + self._completion if reserved.tokens else 0)
+        context = prompt + self._completion if reserved.tokens else 0
+        self._add(self._entry(token, reserved=reserved, context=context))
 
     def check_answer(self, run: Run, rounds: Rounds) -> None:
         """
@@ -88,7 +97,7 @@ class Ledger:
 
         :raises CeilingReachedError: if it would pass a ceiling.
         """
-        self._opened(token, self._next_run(run, outputs))
+        self._add(self._entry(token, reserved=self._next_run(run, outputs)))
 
     def extend(self, run: Run, outputs: Mapping[str, Answer], rounds: Rounds) -> None:
         """
@@ -136,22 +145,28 @@ class Ledger:
             tariff, prompt=prompt, completion=self._completion if completion is None else completion
         )
         if self.ceiling.cost is not None and more.cost is None:
-            raise RunRequestError(
-                f"max_cost: connection {conn_id!r} has no price for model {tariff.model!r} in its extra "
-                "'prices', so nobody knows what a run costs. Nothing was sent."
-            )
+            raise no_price(conn_id, tariff.model)
         spending = self.store.spending.of(self.generation)
-        refused = self.ceiling.refusal(used=spending.used, reserved=spending.reserved, more=more)
+        used = at_most(spending.used, tariff, usage=spending.usage)
+        refused = self.ceiling.refusal(used=used, reserved=at_most(spending.reserved, tariff), more=more)
         if refused:
+            unpriced = (
+                f" Some of it ended without a price in the extra 'prices' of connection {conn_id!r}, so all "
+                "of it counts by the dearest that it may have cost."
+            )
+            is_bound = self.ceiling.cost is not None and spending.used.cost is None
             raise CeilingReachedError(
-                f"{refused}. Nothing was sent for it.{_may_be_running(spending)} Raise the ceiling, or clear "
-                "the task to spend it again."
+                f"{refused}. Nothing was sent for it.{unpriced if is_bound else ''}"
+                f"{_may_be_running(spending)} Raise the ceiling, or clear the task to spend it again."
             )
         return more
 
-    def _opened(self, token: str, reserved: Amount, *, context: int = 0) -> None:
-        spending = self.store.spending.of(self.generation)
-        self.store.spend(spending.opened(token, reserved, context=context))
+    def _entry(self, token: str, **known: Any) -> OpenRun:
+        asked = Tariff.of(Prices(), self.request.body)
+        return OpenRun(token=token, model=asked.model, processing=asked.processing, **known)
+
+    def _add(self, run: OpenRun) -> None:
+        self.store.spend(self.store.spending.of(self.generation).opened(run))
 
     def _prompt(self, request: RunRequest) -> int:
         return prompt_bound(request.body, request.thread) if self.ceiling.is_set else 0
@@ -183,13 +198,17 @@ class Ledger:
         return replace(run, cost=self.tariff_after(run.ref).cost_of(run))
 
     def tariff_after(self, ref: RunRef) -> Tariff:
-        """Return what a run costs that is paid for; prices that are wrong meanwhile are only a warning."""
+        """
+        Return what a run costs that is paid for, by what it was asked for with.
+
+        Prices that are wrong meanwhile are only a warning.
+        """
+        entry = self.store.spending.open_run(ref) if self._can_be_read() else None
         try:
-            return self.tariff(ref.conn_id)
+            now = self.tariff(ref.conn_id)
+            return now if entry is None else replace(now, model=entry.model, processing=entry.processing)
         except Exception as error:  # noqa: BLE001 # its connection may be gone
-            if not self._warned:
-                self.log.warning("There are no costs: %s", message_text(error))
-                self._warned = True
+            self._warn("There are no costs: %s", error)
             return Tariff()
 
     def settle(self, run: Run) -> Run:
@@ -200,10 +219,8 @@ class Ledger:
         if not self.store.is_kept and run.ref.id not in self._asked:
             # Nobody but this worker knows of it.
             self._asked.add(run.ref.id)
-            spending = self.store.spending.of(self.generation)
-            if not spending.knows(run.ref):
-                mine = OpenRun(token="", ref=run.ref)
-                self.store.spend(replace(spending, open=(*spending.open, mine)))
+            if self.store.spending.open_run(run.ref) is None:
+                self._add(self._entry("", ref=run.ref))
         self.store.spend(self.store.spending.settled(run, run.cost))
         return run
 
@@ -231,9 +248,15 @@ class Ledger:
         try:
             _ = self.store.spending
         except Exception as error:  # noqa: BLE001 # whatever it is
-            self.log.warning("Could not read what the task has spent before: %s", message_text(error))
+            self._warn("Could not read what the task has spent before: %s", error)
             return False
         return True
+
+    def _warn(self, text: str, error: Exception) -> None:
+        """Log what is missing, once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.log.warning(text, message_text(error))
 
 
 def _may_be_running(spending: Spending) -> str:

@@ -19,10 +19,9 @@ from airflow_provider_openai_runs.attempts.runs_api import RunsApi
 from airflow_provider_openai_runs.attempts.send_answers import AnswerSender
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.acquisition import OwnershipPolicy
-from airflow_provider_openai_runs.runs.checks import MAX_METADATA_VALUE
 from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import Record, token_prefix
-from airflow_provider_openai_runs.runs.text import encodable
+from airflow_provider_openai_runs.runs.request import task_metadata
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.tool_calls.answering import NeedsApproval, ToolCallAnswerer
 from airflow_provider_openai_runs.tool_calls.approval import calls_to_approve
@@ -65,7 +64,7 @@ class AttemptParts:
         self._identity = (self._ti.dag_id, self._ti.run_id, self._ti.task_id, self._ti.map_index)
         self._functions: FunctionCaller | None = None
         self._request = settings.request.of_task(
-            names=_names_of(self._ti) if settings.provider_metadata else {},
+            names=task_metadata(self._ti) if settings.provider_metadata else {},
             continuation_id=token_prefix(self._identity).rstrip("/"),
         )
         self.ledger = Ledger(
@@ -234,9 +233,3 @@ class AttemptParts:
             # Of another task: it may have been answered by the attempt before.
             run=TrackedRun(ref=request.answers) if request.answers else None,
         )
-
-
-def _names_of(ti: Any) -> dict[str, str]:
-    """Return what names a task instance to people, the most telling first."""
-    names = {"airflow_dag_id": ti.dag_id, "airflow_task_id": ti.task_id, "airflow_run_id": ti.run_id}
-    return {name: encodable(str(value))[:MAX_METADATA_VALUE] for name, value in names.items()}

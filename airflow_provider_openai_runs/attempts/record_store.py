@@ -124,7 +124,8 @@ class RecordStore:
 
     def _set(self, record: Record | None) -> None:
         spent = self._spending.to_json()
-        stored = {**(record.to_json() if record else {}), **({SPENDING: spent} if spent else {})}
+        # Beside a record it stands always: one of an older version has none.
+        stored = {**(record.to_json() if record else {}), **({SPENDING: spent} if spent or record else {})}
         assert self._store is not None  # noqa: S101 # for mypy
         if stored:
             self._store.save(stored)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_openai_runs.runs.budgets import TRIGGER_ASK_PAUSE
-from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, TaskState
+from airflow_provider_openai_runs.runs.end_of_attempt import CLEARED, UNKNOWN, TaskState
 from airflow_provider_openai_runs.runs.text import message_text
 
 log = logging.getLogger(__name__)
@@ -24,12 +25,22 @@ def state_in_worker(ti: Any) -> TaskState:
     return TaskState(state_among(states.get(ti.run_id, {}), ti))
 
 
-async def task_state(task_instance: Any, *, within: float) -> TaskState:
+async def task_state(task_instance: Any, *, within: float, has_fired: bool) -> TaskState:
     """
-    Ask Airflow for the state of the task instance, again and again where it cannot say.
+    Ask Airflow for the state of the task instance behind a killed trigger, again where it cannot say.
+
+    Where Airflow kills none that merely moves, a task that goes on has been cleared and has started anew: its
+    record may be gone with the clear (3.4), so that nobody but the trigger knows the run.
 
     :param within: seconds; then the state is unknown.
+    :param has_fired: whether the trigger has woken its task, which then goes on with the run.
     """
+    state = await _state(task_instance, within=within)
+    is_certain = task_instance is not None and not has_fired and _kills_only_after_marks()
+    return CLEARED if is_certain and not state.ended else state
+
+
+async def _state(task_instance: Any, *, within: float) -> TaskState:
     if task_instance is None:
         return UNKNOWN
     ends = time.monotonic() + within
@@ -46,6 +57,11 @@ async def task_state(task_instance: Any, *, within: float) -> TaskState:
             log.warning("Could not ask for the state of %s: %s", task_instance.task_id, message_text(error))
             return UNKNOWN
         await asyncio.sleep(TRIGGER_ASK_PAUSE)
+
+
+def _kills_only_after_marks() -> bool:
+    """Whether this triggerer is one that has a word of its own for triggers that move (Airflow 3.4+)."""
+    return hasattr(sys.modules.get("airflow.jobs.triggerer_job_runner"), "_REASSIGNED_CANCEL_MSG")
 
 
 async def _asked(task_instance: Any) -> TaskState:

@@ -10,8 +10,10 @@ values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.commands import (
     Command,
     Commit,
@@ -30,6 +32,7 @@ from airflow_provider_openai_runs.bulk.events import (
     NewRun,
     PartWritten,
     Retried,
+    Spent,
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.one_at_a_time import OneAtATime
@@ -56,7 +59,7 @@ _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: After these a run is not asked for again.
 _FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
 #: Reasons that a graver one replaces.
-_REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.LEFT})
+_REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.CEILING, StopReason.LEFT})
 #: After these another attempt creates what may be created again.
 _OTHERS_GO_ON = frozenset({StopReason.LEFT, StopReason.AGAIN})
 
@@ -71,6 +74,7 @@ class BulkAttempt:
     :param leaves_intents: decide nothing about such creates; a later attempt does.
     :param token_of: the token of the create of a row, by the number of creates before it.
     :param polls: knows the deadline.
+    :param allowance: what may be spent.
     :param cancels_at_deadline: end what is active then; else it is polled once more, and left.
     """
 
@@ -86,6 +90,7 @@ class BulkAttempt:
         rate_limit: RateLimit,
         now: float,
         found: Iterable[Event] = (),
+        allowance: Allowance | None = None,
         leaves_intents: bool = False,
         cancels_at_deadline: bool = True,
     ) -> None:
@@ -99,7 +104,8 @@ class BulkAttempt:
         self._watch = Watch(polls, cancels_at_deadline=cancels_at_deadline, now=now)
         self._outcomes = Outcomes(parts, items, max_failed=limits.max_failed)
         self._rate_limit = rate_limit
-        self._dispatcher = Dispatcher(items, limits)
+        self.allowance = allowance or Allowance()
+        self._dispatcher = Dispatcher(items, limits, self.allowance)
         self._rows = WantedRows(is_new=lambda row: items.state(row) is ItemState.NEW, now=now)
         #: Runs that are not committed yet.
         self._new_runs: dict[int, NewRun] = {}
@@ -134,11 +140,12 @@ class BulkAttempt:
     @property
     def only_waits(self) -> bool:
         """Whether nothing can be done before a run ends, and the journal tells all that is known."""
-        if self.stopped is not None or self._finished or not self.items.runs:
+        is_stopped = self.stopped not in {None, StopReason.CEILING}
+        if is_stopped or self._finished or not self.items.runs:
             return False
         if self._dispatcher.has_ready:
             return self._dispatcher.is_full
-        return self._dispatcher.is_settled and not self._rows.has_more
+        return self._dispatcher.is_settled and not (self.stopped is None and self._rows.has_more)
 
     @property
     def active(self) -> list[NewRun]:
@@ -169,7 +176,12 @@ class BulkAttempt:
     @property
     def has_ready(self) -> bool:
         """Whether items are left that could be created as soon as a slot is free."""
-        return self._dispatcher.has_ready or self._rows.has_more
+        return self.stopped is None and (self._dispatcher.has_ready or self._rows.has_more)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no more may be spent, naming all numbers; None if it may."""
+        return self._dispatcher.refusal
 
     @property
     def failed(self) -> int:
@@ -218,7 +230,7 @@ class BulkAttempt:
                 self._final(failed, now)
             else:
                 self._rows.keep(row)
-                self._dispatcher.offer(number, row.custom_id)
+                self._dispatcher.offer(row)
 
     def on_committed(self, *, began_at: float) -> None:
         """
@@ -318,8 +330,11 @@ class BulkAttempt:
     def _to_commit(self, now: float) -> tuple[Event, ...] | None:
         # About what an item takes: as those that are done, else as its text lets expect.
         done = self.items.count(ItemState.SUCCEEDED)
-        tokens = self.items.usage["total_tokens"] / done if done else self._rows.mean_size / _BYTES_A_TOKEN
+        usage = self.items.results.usage
+        tokens = usage.total_tokens / done if done and usage else self._rows.mean_size / _BYTES_A_TOKEN
         events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now, tokens=tokens))
+        if self.refusal is not None:
+            self.stop(StopReason.CEILING)
         creates = sum(len(event.rows) for event in events or () if isinstance(event, Intended))
         self._rate_limit.on_sent(creates, tokens=creates * tokens)
         return events
@@ -351,11 +366,12 @@ class BulkAttempt:
 
     def _on_ended(self, row: int, run: Run, now: float, *, keeps_slot: bool = False) -> None:
         self.moved_at = now
-        verdict = self._judge(row, self._custom_id(row), run)
+        run = replace(run, cost=self.allowance.cost_of(run, self.items.asked.get(row)))
+        verdict, spent = self._judge(row, self._custom_id(row), run), Spent.of(row, run)
         if self.stopped is StopReason.AGAIN and run.status is RunStatus.CANCELLED:
-            self._dispatcher.on_cancelled(row)
+            self._dispatcher.on_cancelled(row, spent)
         elif verdict.outcome.state is ItemState.SUCCEEDED or not self._dispatcher.on_failed(
-            row, retryable=verdict.retryable
+            row, retryable=verdict.retryable, spent=spent
         ):
             self._final(verdict.outcome, now, keeps_slot=keeps_slot)
             return

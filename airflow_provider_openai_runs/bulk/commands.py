@@ -21,6 +21,8 @@ class StopReason(StrEnum):
 
     WINDOW_OVER = "window_over"
     TOO_MANY_FAILED = "too_many_failed"
+    #: ``max_total_tokens`` or ``max_cost``.
+    CEILING = "ceiling"
     #: For minutes the server has refused the key, or the account has no quota.
     DENIED = "denied"
     #: The user, or Airflow.

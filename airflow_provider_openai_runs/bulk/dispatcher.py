@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.events import (
     Cancelled,
     Created,
@@ -23,11 +24,14 @@ from airflow_provider_openai_runs.bulk.events import (
     PartWritten,
     Resubmitted,
     Retried,
+    Spent,
     merged,
     resolved,
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.runs.budgets import COMMIT_EVERY, SEND_WITHIN
+from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.runs.policies import OnLostCreate
 
 
@@ -59,13 +63,19 @@ class Dispatcher:
     of both. One commit may be under way at a time.
 
     :param items: what the journal tells so far; the dispatcher folds into it what is committed.
+    :param allowance: what may be spent.
+    :ivar refusal: why the next row may not be paid for, whatever becomes of what is active; None if it may.
     """
 
-    def __init__(self, items: Items, limits: Limits) -> None:
+    def __init__(self, items: Items, limits: Limits, allowance: Allowance | None = None) -> None:
         self.items = items
+        self.refusal: str | None = None
+        self._allowance = allowance or Allowance()
+        #: Whether the next row has to wait for the end of others, by which more may be left to spend.
+        self._is_held = False
         self._limits = limits
         self._ready: deque[int] = deque()
-        self._custom_ids: dict[int, str] = {}
+        self._offered: dict[int, Row] = {}
         #: Rows whose run may be active at the server, so far as this attempt knows.
         self._open: set[int] = {*items.rows(ItemState.CREATED)}
         self._sendable: deque[tuple[int, float]] = deque()
@@ -95,9 +105,9 @@ class Dispatcher:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing but the limit of active runs keeps rows from being created."""
+        """Whether nothing but the runs that are active keeps rows from being created."""
         is_busy = self._sendable or self._sending or self._pending or self._committing
-        return not is_busy and len(self._open) >= self._limits.max_active
+        return not is_busy and (self._is_held or len(self._open) >= self._limits.max_active)
 
     @property
     def is_creating(self) -> bool:
@@ -126,17 +136,16 @@ class Dispatcher:
         self._pending += [NotAccepted(rows=refused)] if refused else []
         return found
 
-    def offer(self, row: int, custom_id: str | None = None) -> None:
+    def offer(self, row: Row) -> None:
         """
         Take a row that is to be created.
 
         :raises ValueError: of a row that has a run, or is final.
         """
-        if (state := self.items.state(row)) is not ItemState.NEW:
-            raise ValueError(f"Row {row} is {state.name.lower()}.")
-        self._ready.append(row)
-        if custom_id is not None:
-            self._custom_ids[row] = custom_id
+        if (state := self.items.state(row.number)) is not ItemState.NEW:
+            raise ValueError(f"Row {row.number} is {state.name.lower()}.")
+        self._ready.append(row.number)
+        self._offered[row.number] = replace(row, values=None)
 
     def to_send(self, now: float) -> dict[int, float]:
         """Return the rows whose creates are to be sent now, and until when; report what became of each."""
@@ -153,7 +162,7 @@ class Dispatcher:
     def on_created(self, run: NewRun) -> None:
         """Take note of the run that a create was answered with."""
         self._sending.remove(run.row)
-        self._custom_ids.pop(run.row, None)
+        self._offered.pop(run.row, None)
         self._pending.append(Created(runs=(run,)))
 
     def on_not_accepted(self, row: int, *, again: bool) -> None:
@@ -167,6 +176,8 @@ class Dispatcher:
         self._pending.append(NotAccepted(rows=(row,)))
         if again:
             self._again(row)
+        else:
+            self._offered.pop(row, None)
 
     def on_lost(self, row: int) -> bool:
         """
@@ -177,6 +188,7 @@ class Dispatcher:
         """
         self._sending.discard(row)
         self._open.discard(row)
+        self._offered.pop(row, None)
         allowed = self._limits.on_lost_create == "resubmit"
         if not self._goes_on or not allowed or self.items.resubmits(row) >= self._limits.max_resubmits:
             return False
@@ -189,23 +201,24 @@ class Dispatcher:
         """Take note that the run of a row is no longer active."""
         self._open.discard(row)
 
-    def on_failed(self, row: int, *, retryable: bool) -> bool:
+    def on_failed(self, row: int, *, retryable: bool, spent: Spent | None = None) -> bool:
         """
         Decide about a run that ended badly.
 
+        :param spent: what it has said.
         :return: whether the row is to be created again, and has to be offered again for it once that is
             committed; else its error is to be written to a part.
         """
         self.on_ended(row)
         if not self._goes_on or not retryable or self.items.retries(row) >= self._limits.item_retries:
             return False
-        self._pending.append(Retried(rows=(row,)))
+        self._pending.append(Retried(rows=(row,), spent=spent or Spent(silent=(row,))))
         return True
 
-    def on_cancelled(self, row: int) -> None:
+    def on_cancelled(self, row: int, spent: Spent) -> None:
         """Take note that the run of a row was ended, and that the next attempt creates another one."""
         self.on_ended(row)
-        self._pending.append(Cancelled(rows=(row,)))
+        self._pending.append(Cancelled(rows=(row,), spent=spent))
 
     def on_part(self, part: PartWritten) -> None:
         """Take note of a file with the final word on some items."""
@@ -233,8 +246,7 @@ class Dispatcher:
             return None
         outcomes, self._pending = merged(self._pending), []
         intended = self._intend(outcomes, admitted)
-        labels = {row: self._custom_ids[row] for row in intended if row in self._custom_ids}
-        events = (*outcomes, Intended(rows=intended, custom_ids=labels)) if intended else outcomes
+        events = (*outcomes, _intention(intended)) if intended else outcomes
         if not events:
             return None
         self._committing = events
@@ -254,6 +266,7 @@ class Dispatcher:
         """
         assert self._committing is not None  # noqa: S101 # for mypy
         events, self._committing = self._committing, None
+        self._is_held = False  # by what may have ended now
         for event in events:
             self.items.apply(event)
             if isinstance(event, Intended):
@@ -264,14 +277,23 @@ class Dispatcher:
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _intend(self, outcomes: Iterable[Event], admitted: int | None) -> tuple[int, ...]:
+    def _intend(self, outcomes: Iterable[Event], admitted: int | None) -> list[Row]:
         if self._is_stopped:
-            return ()
+            return []
         unrecorded = self.items.count(ItemState.INTENDED) - sum(len(resolved(event)) for event in outcomes)
         room = min(self._limits.max_unrecorded - unrecorded, self._limits.max_active - len(self._open))
         room = max(0, room if admitted is None else min(room, admitted))
-        rows = tuple(self._ready.popleft() for _ in range(min(room, len(self._ready))))
-        self._open.update(rows)
+        rows: list[Row] = []
+        more, self._is_held = Amount(), False
+        while self._ready and len(rows) < room and not self._is_held:
+            row = self._offered[self._ready[0]]
+            more += row.reserved or Amount()
+            self._is_held = not self._allowance.has_room(self.items, more=more, asked=row.asked)
+            if not self._is_held:
+                self._open.add(self._ready.popleft())
+                rows.append(row)
+            elif not rows and not self._sendable:
+                self.refusal = self._allowance.refusal(self.items, more=more, asked=row.asked)
         return rows
 
     def _take_all_back(self) -> None:
@@ -287,3 +309,13 @@ class Dispatcher:
     def _again(self, row: int) -> None:
         if not self._is_stopped:
             self._ready.append(row)
+
+
+def _intention(rows: Iterable[Row]) -> Intended:
+    rows = tuple(rows)
+    return Intended(
+        rows=tuple(row.number for row in rows),
+        custom_ids={row.number: row.custom_id for row in rows if row.custom_id is not None},
+        asked={row.number: row.asked for row in rows if row.asked is not None},
+        reserved={row.number: row.reserved for row in rows if row.reserved is not None},
+    )

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_provider_openai_runs.bulk.inputs import InputHead
 from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.usage import Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class TaskHead:
     :param began_at: Unix seconds, of the generation's first attempt.
     :param fingerprint: a short hash of each of the operator's arguments, by name.
     :param task: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :param before: what the runs of earlier generations have said.
     :param token_prefix: what the tokens of all its creates begin with.
     """
 
@@ -31,6 +33,7 @@ class TaskHead:
     fingerprint: Mapping[str, str]
     task: Mapping[str, Any] = field(default_factory=dict)
     token_prefix: str = ""
+    before: Totals = field(default_factory=Totals)
 
     def token_of(self, row: int, creates: int) -> str:
         """
@@ -57,6 +60,7 @@ class TaskHead:
             "fingerprint": dict(self.fingerprint),
             "task": dict(self.task),
             "token_prefix": self.token_prefix,
+            "before": self.before.to_json(),
         }
         return json.dumps(values, indent=1).encode()
 
@@ -76,6 +80,7 @@ class TaskHead:
                 fingerprint=dict(value["fingerprint"]),
                 task=dict(value["task"]),
                 token_prefix=str(value["token_prefix"]),
+                before=Totals.from_json(value.get("before")),
             )
         except (LookupError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None

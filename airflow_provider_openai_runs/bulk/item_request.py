@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.processing import check_window
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.response_request import response_request
 
@@ -23,10 +24,16 @@ class ItemRequest:
 
     :param arguments: the operator's own, rendered.
     :param names: of the arguments that a row may have.
+    :param metadata: that a person reads, for who pays; left out where a row's own needs the pairs.
+    :param waits: by the argument's name, after how many seconds the task cancels a run.
+    :param continuation_id: of a task that asks for a window of the API.
     """
 
     arguments: Mapping[str, Any]
     names: frozenset[str]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    waits: Mapping[str, float | None] = field(default_factory=dict)
+    continuation_id: str | None = None
 
     def __call__(self, values: Mapping[str, Any]) -> RunRequest:
         """
@@ -45,4 +52,9 @@ class ItemRequest:
             raise RunRequestError(
                 f"{unknown[0]!r} is no argument of a response{meant}. request= makes arguments of a row."
             )
-        return response_request(**{**self.arguments, **values})
+        request = response_request(**{**self.arguments, **values})
+        if self.continuation_id is not None:
+            check_window(request.body, waits=self.waits)
+        return replace(request, continues=self.continuation_id is not None).of_task(
+            names=self.metadata, continuation_id=self.continuation_id or ""
+        )

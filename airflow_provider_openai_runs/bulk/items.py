@@ -7,13 +7,13 @@ Only what is committed is folded, so any two attempts that read the same journal
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import assert_never
 
 from airflow_provider_openai_runs.bulk.events import (
+    Asked,
     BatchCreated,
     BatchIntended,
     BatchRefused,
@@ -27,8 +27,11 @@ from airflow_provider_openai_runs.bulk.events import (
     PartWritten,
     Resubmitted,
     Retried,
+    Spent,
 )
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatches
+from airflow_provider_openai_runs.runs.ceiling import Amount
+from airflow_provider_openai_runs.runs.usage import Totals
 
 
 class ItemState(IntEnum):
@@ -53,6 +56,8 @@ class ItemState(IntEnum):
         return self >= ItemState.SUCCEEDED
 
 
+#: A create of it may have been sent, and its tokens are still to come.
+_HAS_RUN = frozenset({ItemState.INTENDED, ItemState.CREATED})
 _BEFORE: dict[type[Event], frozenset[ItemState]] = {
     # An intent is written again where its create was not sent within the seconds that it is good for.
     Intended: frozenset({ItemState.NEW, ItemState.INTENDED}),
@@ -75,19 +80,27 @@ class Items:
     :param runs: of the items that are ``CREATED``, by row.
     :param custom_ids: labels of the items that are ``INTENDED`` or ``CREATED``, where they have one.
     :param parts: files whose items are final, in the order of their commits.
-    :param usage: sums of tokens of all parts.
     :param batches: in which they are, where they are executed by batches; they have no ``runs`` then.
     :param most_rows: what a batch may have at most, as the account's queue allows; None is no limit.
     :param batches_again_at: Unix seconds, before which no batch is to be created.
+    :param asked: what the price of a run goes by, of the items that are ``INTENDED`` or ``CREATED``.
+    :param reserved: what the runs of these may take at most.
+    :param kept: what those runs may have taken that will never tell.
+    :param results: what the runs in the parts have said.
+    :param others: what those have said that another one took the place of.
     """
 
     runs: dict[int, NewRun] = field(default_factory=dict)
     custom_ids: dict[int, str] = field(default_factory=dict)
     parts: list[PartWritten] = field(default_factory=list)
-    usage: Counter[str] = field(default_factory=Counter)
     batches: SentBatches = field(default_factory=SentBatches)
     most_rows: int | None = None
     batches_again_at: float = 0.0
+    asked: dict[int, Asked] = field(default_factory=dict)
+    reserved: dict[int, Amount] = field(default_factory=dict)
+    kept: Amount = field(default_factory=Amount)
+    results: Totals = field(default_factory=Totals)
+    others: Totals = field(default_factory=Totals)
     _states: bytearray = field(default_factory=bytearray)
     _retries: bytearray = field(default_factory=bytearray)
     _resubmits: bytearray = field(default_factory=bytearray)
@@ -127,6 +140,12 @@ class Items:
         return self._states.count(state)
 
     @property
+    def spent(self) -> Totals:
+        """What all runs have said; one that may be active counts among those that have not."""
+        active = self.count(ItemState.INTENDED) + self.count(ItemState.CREATED)
+        return self.results + self.others + Totals(silent=active)
+
+    @property
     def end(self) -> int:
         """The number after the last row that the journal names."""
         return len(bytes(self._states).rstrip(b"\0"))
@@ -147,7 +166,7 @@ class Items:
         match event:
             case Intended():
                 self._move(event, event.rows, ItemState.INTENDED)
-                self.custom_ids |= event.custom_ids
+                self._remember(event)
             case Created():
                 self._move(event, [run.row for run in event.runs], ItemState.CREATED)
                 self.runs |= {run.row: run for run in event.runs}
@@ -155,27 +174,30 @@ class Items:
                 self._move(event, event.rows, ItemState.NEW)
                 self._forget(event.rows)
             case Retried():
+                self.others += self._counted(event.spent)
                 self._move(event, event.rows, ItemState.NEW)
                 self._count(self._retries, event.rows)
                 self._forget(event.rows)
             case Cancelled():
+                self.others += self._counted(event.spent)
                 self._move(event, event.rows, ItemState.NEW)
                 self._count(self._cancels, event.rows)
                 self._forget(event.rows)
             case Resubmitted():
+                self.others += self._counted(Spent(silent=event.rows))
                 self._move(event, event.rows, ItemState.NEW)
                 self._count(self._resubmits, event.rows)
                 self._forget(event.rows)
             case PartWritten():
+                self.results += self._counted(event.spent + Spent(silent=event.lost))
                 self._move(event, event.succeeded, ItemState.SUCCEEDED)
                 self._move(event, event.failed, ItemState.FAILED)
                 self._move(event, event.lost, ItemState.LOST)
                 self._forget(event.rows)
                 self.parts.append(event)
-                self.usage.update(event.usage)
             case BatchIntended():
                 self._move(event, event.batch, ItemState.INTENDED)
-                self.custom_ids |= event.custom_ids
+                self._remember(event)
                 self.batches.add(event.batch)
             case BatchCreated() | BatchRefused():
                 self._apply_answer(event)
@@ -219,8 +241,20 @@ class Items:
         for row in rows:
             column[row] = min(column[row] + 1, 255)
 
+    def _counted(self, spent: Spent) -> Totals:
+        """Return what runs have said, before their rows move; what the others may have taken is kept."""
+        silent = [row for row in spent.silent if self.state(row) in _HAS_RUN]
+        for row in silent:
+            self.kept += self.reserved.get(row, Amount())
+        return Totals(usage=spent.usage, cost=spent.cost, silent=len(silent))
+
+    def _remember(self, event: Intended | BatchIntended) -> None:
+        self.custom_ids |= event.custom_ids
+        self.asked |= event.asked
+        self.reserved |= event.reserved
+
     def _forget(self, rows: Sequence[int]) -> None:
         self.batches.leave(rows)
         for row in rows:
-            self.runs.pop(row, None)
-            self.custom_ids.pop(row, None)
+            for known in (self.runs, self.custom_ids, self.asked, self.reserved):
+                known.pop(row, None)

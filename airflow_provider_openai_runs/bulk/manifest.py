@@ -13,11 +13,13 @@ from typing import Any
 from airflow_provider_openai_runs.bulk import table
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.progress import cost_of
 from airflow_provider_openai_runs.bulk.reading import VERSION, lines_of, results_of
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.storage import FAILED, MANIFEST, PARQUET, RESULTS, StorageFolder
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Totals
 
 #: What may have become of an item; every item is in one of these counts.
 FATES = ("succeeded", "failed", "lost", "skipped", "active", "not_created")
@@ -30,7 +32,8 @@ class Manifest:
 
     :param counts: items by fate, all of ``FATES``. ``skipped`` were left out, since an earlier task may have
         created a run; ``active`` may be going and billing; ``not_created`` cost nothing.
-    :param usage: sums of tokens, by the name in a result's ``usage``.
+    :param results: what the runs in the results have said.
+    :param in_all: with those that another one took the place of, and those of before a clear.
     :param seconds: since the generation began.
     :param parts: files of results.
     :param stopped: why nothing more was created; None where all was.
@@ -42,7 +45,8 @@ class Manifest:
     counts: Mapping[str, int]
     seconds: float
     parts: tuple[str, ...]
-    usage: Mapping[str, int] = field(default_factory=dict)
+    results: Totals = field(default_factory=Totals)
+    in_all: Totals = field(default_factory=Totals)
     stopped: str | None = None
     failed: str | None = None
     parquet: str | None = None
@@ -53,13 +57,23 @@ class Manifest:
         """How many items the input has."""
         return sum(self.counts.values())
 
+    @property
+    def spent(self) -> dict[str, Any]:
+        """What was spent, as people read it."""
+        usage = self.results.usage
+        return {
+            "usage": usage.to_json() if usage else {},
+            "cost": cost_of(self.results),
+            **self.in_all.shown(),
+        }
+
     def to_bytes(self) -> bytes:
         """Return the form that is stored."""
         values = {
             "version": VERSION,
             "rows": self.rows,
             "counts": dict(self.counts),
-            "usage": dict(self.usage),
+            **self.spent,
             "seconds": self.seconds,
             "stopped": self.stopped,
             "failed": self.failed,
@@ -76,6 +90,7 @@ def conclude(
     items: Items,
     *,
     seconds: float,
+    before: Totals | None = None,
     stopped: str | None = None,
     token_of: Callable[[int], str] | None = None,
     as_table: bool | None = None,
@@ -87,6 +102,7 @@ def conclude(
 
     :param items: as the journal tells them.
     :param seconds: since the generation began.
+    :param before: what the runs of earlier generations have said.
     :param stopped: why nothing more was created.
     :param token_of: of a row whose create may have been sent and has no answer.
     :param as_table: whether to write a Parquet file; None writes one where pyarrow is installed.
@@ -117,7 +133,8 @@ def conclude(
         counts=counts,
         seconds=round(seconds, 3),
         parts=parts,
-        usage=dict(items.usage),
+        results=items.results,
+        in_all=(before or Totals()) + items.spent,
         stopped=stopped,
         failed=FAILED if has_failed else None,
         parquet=PARQUET if has_table else None,

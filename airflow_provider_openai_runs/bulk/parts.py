@@ -8,20 +8,18 @@ No I/O and no clock. A line is one item: its row, its label, its state, and its 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_openai_runs.bulk.events import PartWritten
+from airflow_provider_openai_runs.bulk.events import PartWritten, Spent
 from airflow_provider_openai_runs.bulk.items import ItemState
+from airflow_provider_openai_runs.runs.usage import Usage, amount_of
 
 #: When a part is closed: items, bytes, seconds after its first item.
 MAX_ITEMS = 1_000
 MAX_BYTES = 8 * 1024 * 1024
 MAX_SECONDS = 2.0
-#: Sums of a result's ``usage`` that a part carries.
-_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +39,15 @@ class Outcome:
     result: Mapping[str, Any] | None = None
     error: str | None = None
     token: str | None = None
+
+    @property
+    def spent(self) -> Spent:
+        """What its run has said, if there was one."""
+        result = self.result or {}
+        usage = Usage.from_json(result.get("usage"))
+        if usage is not None and usage.is_known:
+            return Spent(usage=usage, cost=amount_of(result.get("cost")))
+        return Spent(silent=(self.row,) if self.state is not ItemState.LOST else ())
 
     def to_line(self) -> bytes:
         """Return its line in a part."""
@@ -82,7 +89,7 @@ class Parts:
         self._lines: list[bytes] = []
         self._bytes = 0
         self._rows: dict[ItemState, list[int]] = {}
-        self._usage: Counter[str] = Counter()
+        self._spent = Spent()
         self._closes_at: float | None = None
 
     @property
@@ -96,8 +103,7 @@ class Parts:
         self._lines.append(line)
         self._bytes += len(line)
         self._rows.setdefault(outcome.state, []).append(outcome.row)
-        usage = (outcome.result or {}).get("usage") or {}
-        self._usage.update({name: usage[name] for name in _TOKENS if isinstance(usage.get(name), int)})
+        self._spent += outcome.spent
         if self._closes_at is None:
             self._closes_at = now + MAX_SECONDS
 
@@ -114,9 +120,9 @@ class Parts:
             succeeded=tuple(self._rows.get(ItemState.SUCCEEDED, ())),
             failed=tuple(self._rows.get(ItemState.FAILED, ())),
             lost=tuple(self._rows.get(ItemState.LOST, ())),
-            usage=dict(self._usage),
+            spent=self._spent,
         )
         part = Part(content=b"".join(self._lines), written=written)
-        self._lines, self._bytes, self._rows, self._usage = [], 0, {}, Counter()
+        self._lines, self._bytes, self._rows, self._spent = [], 0, {}, Spent()
         self._closes_at = None
         return part

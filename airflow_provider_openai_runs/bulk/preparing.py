@@ -6,9 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
 from airflow_provider_openai_runs.bulk.events import Event, JournalError
 from airflow_provider_openai_runs.bulk.head import TaskHead
@@ -23,8 +24,11 @@ from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
 from airflow_provider_openai_runs.bulk.work import Work
 from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
-from airflow_provider_openai_runs.runs.errors import RunStorageError
+from airflow_provider_openai_runs.runs.ceiling import no_price
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError
+from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import token_prefix
+from airflow_provider_openai_runs.runs.usage import Totals
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -36,8 +40,10 @@ class Preparation:
     Opens what there is of a task.
 
     :param ti: Airflow's task instance.
+    :param prices_of: reads the prices of a connection.
     :param sleep: takes seconds; a kill interrupts it.
     :param started_at: Unix seconds at which this attempt began.
+    :ivar unpriced: why nobody knows what a run costs; None if somebody does.
     :ivar last_uri: the folder in which earlier attempts have written, where it is known.
     """
 
@@ -45,8 +51,10 @@ class Preparation:
     ti: Any
     store: StateStore
     log: Logger
+    prices_of: Callable[[str], Prices]
     sleep: Callable[[float], None]
     started_at: float
+    unpriced: OpenAIRunError | None = field(default=None, init=False)
     last_uri: str | None = field(default=None, init=False)
 
     @property
@@ -80,8 +88,12 @@ class Preparation:
             self.settings.output_path, ti=self.ti, generation=generation, log=self.log
         )
 
-    def head(self, source: BulkInput) -> TaskHead:
-        """Return what this attempt would begin its generation with."""
+    def head(self, source: BulkInput, before: Totals) -> TaskHead:
+        """
+        Return what this attempt would begin its generation with.
+
+        :param before: what the runs of earlier generations have said.
+        """
         ti, settings = self.ti, self.settings
         task = {
             "dag_id": ti.dag_id,
@@ -96,6 +108,7 @@ class Preparation:
             fingerprint=settings.fingerprint,
             task=task,
             token_prefix=token_prefix((*task.values(), self.generation)),
+            before=before,
         )
 
     def work_of(self, stored: Head, *, as_it_is: bool = False) -> Work | None:
@@ -194,10 +207,24 @@ class Preparation:
             ),
             now=time.time(),
             found=found,
+            # What ends in a hurry is not asked for its price.
+            allowance=Allowance(conn_id=head.conn_id) if leaves_intents else self._allowance(head.conn_id),
             leaves_intents=leaves_intents,
             cancels_at_deadline=settings.cancel_on_timeout,
         )
         return attempt
+
+    def _allowance(self, conn_id: str) -> Allowance:
+        ceiling, model = self.settings.ceiling, self.settings.model
+        self.unpriced = None
+        try:
+            prices = self.prices_of(conn_id)
+            if ceiling.cost is not None and model is not None and prices.of(model) is None:
+                raise no_price(conn_id, model)
+        except OpenAIRunError as error:
+            self.unpriced = error
+            return Allowance(conn_id=conn_id, ceiling=replace(ceiling, cost=None))
+        return Allowance(conn_id=conn_id, ceiling=ceiling, prices=prices)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.runs.usage import Totals, as_text
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -40,11 +41,20 @@ class Progress:
     """
     The progress of one attempt.
 
+    :param before: what the runs of earlier generations have said.
     :param push: puts the numbers into XCom; it may block.
     """
 
-    def __init__(self, attempt: Counted, *, log: Logger, push: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        attempt: Counted,
+        *,
+        before: Totals,
+        log: Logger,
+        push: Callable[[Mapping[str, Any]], None],
+    ) -> None:
         self._attempt = attempt
+        self._before = before
         self._log = log
         self._push = push
         self._began = time.monotonic(), self._done
@@ -62,7 +72,9 @@ class Progress:
             "failed": items.count(ItemState.FAILED),
             "lost": items.count(ItemState.LOST),
             "active": items.count(ItemState.CREATED),
-            "total_tokens": items.usage["total_tokens"],
+            "total_tokens": tokens_of(items.results),
+            "cost": cost_of(items.results),
+            **(self._before + items.spent).shown(),
         }
 
     def say(self) -> threading.Thread:
@@ -74,13 +86,13 @@ class Progress:
         rows = values["rows"]
         left = f", over in about {(rows - done) / rate / 60:.0f} min" if rows and rate else ""
         self._log.info(
-            "%d of %s items done (%d failed, %d lost), %d active, %d tokens, %.1f a second%s",
+            "%d of %s items done (%d failed, %d lost), %d active, %s, %.1f a second%s",
             done,
             "?" if rows is None else rows,
             values["failed"],
             values["lost"],
             values["active"],
-            values["total_tokens"],
+            said_of(self._attempt.items.results, in_all=self._before + self._attempt.items.spent),
             rate,
             left,
         )
@@ -92,3 +104,28 @@ class Progress:
         pushing = threading.Thread(target=push, name="openai-bulk-progress", daemon=True)
         pushing.start()
         return pushing
+
+
+def tokens_of(totals: Totals) -> int:
+    """Return how many tokens runs have said."""
+    return totals.usage.total_tokens if totals.usage else 0
+
+
+def cost_of(totals: Totals) -> str | None:
+    """Return what they cost; None if nobody knows."""
+    return as_text(totals.cost) if totals.usage and totals.cost is not None else None
+
+
+def said_of(results: Totals, *, in_all: Totals) -> str:
+    """
+    Return what was spent, for a line of the log or an error.
+
+    :param in_all: with the runs that others took the place of, and those of before a clear.
+    """
+    text = _tokens(results)
+    return text if in_all.usage == results.usage else f"{text}, over all attempts {_tokens(in_all)}"
+
+
+def _tokens(totals: Totals) -> str:
+    cost = cost_of(totals)
+    return f"{tokens_of(totals)} tokens{'' if cost is None else f' (cost {cost})'}"

@@ -16,6 +16,10 @@ _BURST = 1 / 30
 #: After a refusal: the rate so far is halved, and grows again by so much a second.
 _SLOWER = 0.5
 _GROWTH = 1.05
+#: The same where nothing was accepted before, so that no rate is known: the server was away.
+_GROWTH_FROM_NOTHING = 2.0
+#: Creates a second below which the rate so far tells nothing.
+_NOTHING = 1.0
 #: Creates a second from which on a refusal is forgotten.
 _FORGOTTEN = 1_000.0
 #: Without a word of the server, how long nothing is sent after a refusal; it doubles with each in a row.
@@ -68,6 +72,7 @@ class RateLimit:
         #: Creates a second that were accepted lately, and that are allowed after a refusal.
         self._measured = 0.0
         self._allowed: float | None = None
+        self._growth = _GROWTH
         self._allowance = 0.0
         self._at: float | None = None
 
@@ -127,7 +132,8 @@ class RateLimit:
         low, high = _PAUSES
         self._pause(now, min(low * 2.0**self._refusals, high) if retry_after is None else retry_after)
         self._refusals = min(self._refusals + 1, 10)
-        slower = max(self._measured, 1.0) * _SLOWER
+        slower = max(self._measured, _NOTHING) * _SLOWER
+        self._growth = _GROWTH if self._measured >= _NOTHING else _GROWTH_FROM_NOTHING
         self._allowed = slower if self._allowed is None else min(self._allowed, slower)
         self._allowance = 1.0  # one goes ahead and tries
 
@@ -141,8 +147,9 @@ class RateLimit:
             self._measured *= math.exp(-seconds / _MEMORY)
             if self._allowed is not None and now >= self._paused_until:
                 seconds = min(now - max(self._at, self._paused_until), _MINUTE)
-                self._allowed *= _GROWTH**seconds
-                at_once = max(1.0, self._allowed / 5)
+                self._allowed = min(self._allowed * self._growth**seconds, 2 * _FORGOTTEN)
+                # A second's worth, since creates leave together, once a second.
+                at_once = max(1.0, self._allowed)
                 self._allowance = min(self._allowance + self._allowed * seconds, at_once)
                 if self._allowed > _FORGOTTEN:
                     self._allowed = None

@@ -16,7 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
+from airflow_provider_openai_runs.bulk.events import Asked
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.text import message_text
 
@@ -41,6 +43,8 @@ class Row:
     :param custom_id: the label that the input gives it.
     :param values: as the input has them: the columns of a table, or the keys of an object.
     :param error: why it cannot be sent.
+    :param asked: what the price of its run goes by, where there are prices.
+    :param reserved: what its run may take at most, where there is a ceiling.
     :param failure: of a row of ``failed.jsonl``: why the item is in there.
     """
 
@@ -48,6 +52,8 @@ class Row:
     custom_id: str | None = None
     values: Mapping[str, Any] | None = None
     error: str | None = None
+    asked: Asked | None = None
+    reserved: Amount | None = None
     failure: Mapping[str, Any] | None = None
 
     @property

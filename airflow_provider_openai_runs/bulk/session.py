@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
 from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
+from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.driver import DriveEnd
 from airflow_provider_openai_runs.bulk.head import begin
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
@@ -32,7 +33,9 @@ from airflow_provider_openai_runs.runs.errors import (
     RunRequestError,
     RunTimeoutError,
 )
+from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Totals
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -71,6 +74,7 @@ class BulkSession:
             ti=ti,
             store=StoreInLine(store, self._channel),
             log=log,
+            prices_of=self._prices_of,
             sleep=self._sleep,
             started_at=self._started_at,
         )
@@ -129,9 +133,10 @@ class BulkSession:
         stored = self._prepared.stored()
         folder = self._prepared.folder(self._generation, stored)
         folder.check()
+        before = Totals()
         if stored is not None and stored.generation != self._generation:
-            self._end_earlier_generation(stored)
-        head = begin(folder, self._prepared.head(source))
+            before = self._end_earlier_generation(stored)
+        head = begin(folder, self._prepared.head(source, before))
         deadline = head.began_at + settings.completion_window
         self._work = work = self._prepared.work(folder, head, self._generation, deadline=deadline)
         if work.attempt.items.batches.active:
@@ -139,6 +144,8 @@ class BulkSession:
                 "The task has begun with processing='batch', and has batches: this attempt has sent nothing. "
                 "Go back to it, or clear the task to begin anew."
             )
+        if (unpriced := self._prepared.unpriced) is not None:
+            self._go_on_without_prices(work, unpriced)
         end = self._drive(
             work,
             rows=source.rows,
@@ -146,23 +153,39 @@ class BulkSession:
             attempt_deadline=attempt_deadline,
         )
         if end is DriveEnd.OVER:
-            return work.concluded(source)
+            return work.concluded(source, unpriced=unpriced)
         if end is DriveEnd.WAITS and self._loop is not None:
             waits = work.waits(settings, attempt_deadline=attempt_deadline, progress=self._loop.progress())
             if not self._is_given_up():
                 return waits
         raise self._early_end()
 
-    def _end_earlier_generation(self, stored: Head) -> None:
-        """End what a task has left active that was cleared: its user wants new runs."""
+    def _prices_of(self, conn_id: str) -> Prices:
+        return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
+
+    def _go_on_without_prices(self, work: Work, error: OpenAIRunError) -> None:
+        """Collect what was created before the prices were lost; where nothing was, there is nothing to do."""
+        if not work.attempt.items.end:
+            raise error
+        self._log.warning("There are no costs: %s", message_text(error))
+        if self._settings.ceiling.cost is not None:
+            work.attempt.stop(StopReason.CEILING)
+
+    def _end_earlier_generation(self, stored: Head) -> Totals:
+        """
+        End what a task has left active that was cleared: its user wants new runs.
+
+        :return: what all runs of before have said.
+        """
         work = self._prepared.work_of(stored)
         if work is None:
-            return
+            return Totals()
         attempt = work.attempt
         if attempt.items.batches.active:
             ending = BatchEnding(
                 hook=OpenAIRunsHook(work.head.conn_id, existed=True),
                 items=attempt.items,
+                before=work.head.before,
                 ask=self._ask,
                 cancels=self._settings.cancels,
                 retry_left=True,
@@ -170,7 +193,7 @@ class BulkSession:
                 log=self._log,
             )
             ending.end_earlier(self._settings, sleep=self._sleep)
-            return
+            return ending.spent
         if attempt.active or work.lost:
             self._log.info("The task was cleared: ending %d runs of before", len(attempt.active))
             self._work = work
@@ -184,6 +207,7 @@ class BulkSession:
                 raise RunCallError("The runs of before the clear could not be ended. Nothing was created.")
             self._log.error("%s", work.left())
         self._work = None
+        return work.head.before + attempt.items.spent
 
     def _drive(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
+from airflow_provider_openai_runs.runs.ceiling import Ceiling
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnUnendable
 from airflow_provider_openai_runs.runs.request import RunRequest
@@ -26,6 +27,8 @@ class BulkSettings:
     Without them, what earlier attempts have created can be ended, and no more.
 
     :param request_of: makes the request of an item of the arguments of its row.
+    :param model: that counts for every row that does not bring its own.
+    :param ceiling: what may be spent from one clear to the next.
     :param fingerprint: a short hash of each argument, by name.
     :param completion_window: from the generation's first attempt on.
     :param collect_within: how long the end of a run may wait for a worker.
@@ -37,6 +40,8 @@ class BulkSettings:
     conn_id: str = ""
     request_of: Callable[[Mapping[str, Any]], RunRequest] = _no_request
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
+    ceiling: Ceiling = field(default_factory=Ceiling)
     limits: Limits = field(default_factory=Limits)
     completion_window: float = 0.0
     poll_interval: float | None = None

@@ -14,7 +14,7 @@ from airflow_provider_openai_runs.bulk.rows import parquet_module
 
 #: Rows that are held in memory to be written, and that one row group has.
 _ROWS = 1_000
-_TEXTS = ("custom_id", "state", "error", "id", "status", "model", "output_text", "output", "refusal")
+_TEXTS = ("custom_id", "state", "error", "id", "status", "model", "output_text", "output", "refusal", "cost")
 _TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 

@@ -18,6 +18,7 @@ from airflow_provider_openai_runs.bulk.journal import Journal
 from airflow_provider_openai_runs.bulk.manifest import Manifest, conclude
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import WAITING, StorageFolder
+from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError
 
 #: Lost creates that a line of the log names.
 _NAMED = 100
@@ -25,11 +26,16 @@ _NAMED = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concluded:
-    """Every item has its fate, or nothing more is to be created."""
+    """
+    Every item has its fate, or nothing more is to be created.
+
+    :param refusal: why nothing more may be paid for.
+    """
 
     manifest: Manifest
     folder: StorageFolder
     stopped: StopReason | None
+    refusal: OpenAIRunError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +119,9 @@ class Work:
         attempt, limits, runs = self.attempt, settings.limits, self.attempt.active
         name = f"{self.journal.writer}-{self.journal.segments}.jsonl"
         self.folder.write(waiting.to_lines(runs), WAITING, name)
-        missing = max(1, limits.max_active // 4 - (limits.max_active - len(runs)))
+        # Where a ceiling holds the next ones back, a quarter of what is active may make room for them.
+        quarter, is_held = limits.max_active // 4, len(runs) < limits.max_active - limits.max_active // 4
+        missing = max(1, len(runs) // 4 if is_held else quarter - (limits.max_active - len(runs)))
         max_failed = limits.max_failed
         if isinstance(max_failed, float):
             max_failed = max_failed * attempt.rows_read if attempt.is_read_whole else None
@@ -131,10 +139,11 @@ class Work:
             progress=progress,
         )
 
-    def concluded(self, source: BulkInput) -> Concluded:
+    def concluded(self, source: BulkInput, *, unpriced: OpenAIRunError | None = None) -> Concluded:
         """
         Write the manifest.
 
+        :param unpriced: why nobody knows what a run costs.
         :raises RunStorageError: if the storage does not take it.
         """
         items, head = self.attempt.items, self.head
@@ -142,11 +151,18 @@ class Work:
             self.folder,
             source,
             items,
+            before=head.before,
             seconds=time.time() - head.began_at,
             stopped=self.attempt.stopped,
             token_of=self._token_of,
         )
-        return Concluded(manifest=manifest, folder=self.folder, stopped=self.attempt.stopped)
+        why = self.attempt.refusal
+        return Concluded(
+            manifest=manifest,
+            folder=self.folder,
+            stopped=self.attempt.stopped,
+            refusal=unpriced if why is None else CeilingReachedError(why),
+        )
 
     @property
     def _new_rows(self) -> set[int]:

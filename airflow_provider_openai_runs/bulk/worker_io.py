@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.commands import Polled, ReadRows, Send, Sent
 from airflow_provider_openai_runs.bulk.events import Event, NewRun
 from airflow_provider_openai_runs.bulk.in_thread import in_thread
@@ -35,10 +36,12 @@ class RowReader:
 
     :param rows: opens the input.
     :param request_of: checks the arguments of a row.
+    :param allowance: what its run may take.
     """
 
     rows: Callable[[], Iterator[Row]]
     request_of: Callable[[Mapping[str, Any]], RunRequest]
+    allowance: Allowance = field(default_factory=Allowance)
     sleep: Callable[[float], None] = time.sleep
     _iterator: Iterator[Row] | None = field(default=None, init=False)
     _position: int = field(default=0, init=False)
@@ -72,7 +75,7 @@ class RowReader:
         if row.values is None:
             return row
         try:
-            return replace(row, values=self.request_of(row.values).body)
+            return self.allowance.measured(replace(row, values=self.request_of(row.values).body))
         except (RunRequestError, TypeError) as error:
             return replace(row, values=None, error=str(error))
 

@@ -64,7 +64,9 @@ class WorkerLoop:
     def __post_init__(self) -> None:
         """Prepare the thread."""
         self._thread = LoopThread(self._drive)
-        self._progress = Progress(self.work.attempt, log=self.log, push=self._push)
+        self._progress = Progress(
+            self.work.attempt, before=self.work.head.before, log=self.log, push=self._push
+        )
 
     def run(self) -> DriveEnd:
         """
@@ -120,7 +122,9 @@ class WorkerLoop:
                     requests=requests,
                     journal=work.journal,
                     folder=work.folder,
-                    reader=RowReader(rows=self.rows, request_of=settings.request_of),
+                    reader=RowReader(
+                        rows=self.rows, request_of=settings.request_of, allowance=work.attempt.allowance
+                    ),
                     ask=partial(self.channel.call, self.ask),
                 ),
                 log=self.log,

@@ -13,8 +13,13 @@ from airflow_provider_openai_runs.bulk.batch.collecting import Collector
 from airflow_provider_openai_runs.bulk.batch.commands import Collect
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
 from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests, FlowRunner
-from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchRefused, Event, to_lines
+from airflow_provider_openai_runs.bulk.events import (
+    BatchCreated,
+    BatchRefused,
+    Event,
+)
 from airflow_provider_openai_runs.bulk.items import Items
+from airflow_provider_openai_runs.bulk.journal_lines import to_lines
 from airflow_provider_openai_runs.bulk.judging import RunJudge
 from airflow_provider_openai_runs.bulk.parts import Parts
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch

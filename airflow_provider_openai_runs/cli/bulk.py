@@ -10,10 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs.bulk.events import JournalError, NewRun, PartWritten, to_lines
+from airflow_provider_openai_runs.bulk.events import (
+    JournalError,
+    NewRun,
+    PartWritten,
+)
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput, open_input
 from airflow_provider_openai_runs.bulk.items import ItemState
+from airflow_provider_openai_runs.bulk.journal_lines import to_lines
 from airflow_provider_openai_runs.bulk.judging import RunJudge
 from airflow_provider_openai_runs.bulk.manifest import Manifest, conclude
 from airflow_provider_openai_runs.bulk.parts import Outcome, Parts
@@ -156,7 +161,9 @@ class BulkFolder:
         for written in parts.close():
             items.apply(written)
         seconds = time.time() - self.head.began_at
-        manifest = conclude(self._folder, self._source(), items, seconds=seconds, stopped="stopped")
+        manifest = conclude(
+            self._folder, self._source(), items, seconds=seconds, before=self.head.before, stopped="stopped"
+        )
         return manifest, left
 
     def _stop_batches(self, connections: Connections, say: Callable[[str], None]) -> Iterator[Left]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,19 +14,16 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_openai_runs.exceptions import task_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
-from airflow_provider_openai_runs.operators.hidden import revealed, without_values
 from airflow_provider_openai_runs.operators.parse_checks import (
     Unanswered,
-    check_calls,
+    check_ceilings_of,
     check_create,
     check_names,
 )
 from airflow_provider_openai_runs.operators.text_templates import RenderedAsText
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.arguments import check_no_stream
-from airflow_provider_openai_runs.runs.ceiling import check_ceilings
-from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.output_arguments import check_text_in_xcom, checked_output_path
+from airflow_provider_openai_runs.runs.output_arguments import check_text_in_xcom
 from airflow_provider_openai_runs.runs.policies import (
     OnActiveRun,
     OnApproval,
@@ -36,8 +32,6 @@ from airflow_provider_openai_runs.runs.policies import (
     OnToolCalls,
     OnUnendable,
 )
-from airflow_provider_openai_runs.runs.request import checked_timeouts
-from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.tools import names_of
 
 if TYPE_CHECKING:
@@ -220,6 +214,11 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
     def check_arguments(self) -> None:
         """Check while the Dag is parsed what is no template; called when all arguments are known."""
         check_create(self, unanswered=self._unanswered_tools)
+        self._check_ceilings()
+
+    def _check_ceilings(self) -> None:
+        """Check that a ceiling has something to go by."""
+        check_ceilings_of(self)
 
     def output_format(self, kind: str) -> dict[str, Any]:
         """Return what asks for ``output_type``, in the form of the kind's API."""
@@ -269,12 +268,13 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
     ) -> Any:
         # Imported here and nowhere above: it brings the SDK, and a Dag file is parsed every few seconds.
         from airflow_provider_openai_runs.operators.perform import perform  # noqa: PLC0415
+        from airflow_provider_openai_runs.operators.rendered import settings_of  # noqa: PLC0415
 
         ti: Any = context["ti"]
-        may_own = resumes or bool(ti.try_number > 1)
+        may_own = resumes or getattr(ti, "try_number", 1) > 1
         with task_errors(self.log, run=lambda: (self._known_run, self.run_url)):
             with self._watching(context) if may_own else nullcontext():
-                settings = self._settings(may_own=may_own, retry_left=ti.try_number <= ti.max_tries)
+                settings = settings_of(self, may_own=may_own, ti=ti)
             attempt = self._begin(settings, context)
             with attempt.guard():
                 ends_with = step(attempt)
@@ -299,86 +299,16 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         del context
         return nullcontext()
 
-    def _settings(self, *, may_own: bool, retry_left: bool) -> CreateSettings:
-        """
-        Return the arguments of this attempt, rendered and checked.
-
-        :param may_own: a run may have been paid for already. What cannot be asked for any more, since the Dag
-            or what its templates find has changed, then stops only a create; a run that there is
-            is finished from or ended, and its calls are not answered.
-        """
-        from airflow_provider_openai_runs.attempts.settings import CreateSettings  # noqa: PLC0415 # pydantic
-
-        try:
-            with revealed(self, self.template_fields):
-                check_calls(self)  # again: a template may have brought the tools
-                return self._settings_for(CreateSettings, self.build_request())
-        except RunRequestError as error:
-            unsendable: Exception = without_values(error) if self.text_in_xcom == 0 else error
-            if not may_own:
-                raise unsendable from None
-        except Exception as error:
-            # Of a decorator's function: anything. A retry may still answer the calls that the run waits for.
-            unsendable = error
-            if not may_own or (retry_left and (self.functions or self.approve)):
-                raise
-        what = type(unsendable).__name__
-        is_shown = isinstance(unsendable, RunRequestError) or self.text_in_xcom != 0
-        self.log.warning(
-            "These arguments cannot be sent any more; a run that there is is finished all the same: %s",
-            message_text(f"{what}: {unsendable}") if is_shown else what,
-        )
-        return replace(self._settings_to_finish(), unsendable=unsendable)
-
-    def _settings_to_finish(self) -> CreateSettings:
-        """Return the arguments without what is asked for."""
-        from airflow_provider_openai_runs.attempts.settings import CreateSettings  # noqa: PLC0415 # pydantic
-
-        with revealed(self, self.template_fields):
-            unknown = self._settings_for(CreateSettings, self.request_of_resume())
-        return replace(unknown, functions=(), approve=None, outputs={})
+    @property
+    def takes_calls(self) -> bool:
+        """Whether the model may call what is no tool of the server's."""
+        return bool(self.functions or self.approve or self.on_tool_calls == "return")
 
     def request_of_resume(self) -> RunRequest:
         """Return as much of the request as finishing from its run takes."""
         from airflow_provider_openai_runs.runs.request import RunRequest  # noqa: PLC0415 # not for a Dag file
 
         return RunRequest(kind=self.run_kind, body={})
-
-    def _settings_for(self, settings: type[CreateSettings], request: RunRequest) -> CreateSettings:
-        window, interval = self.completion_window, self.poll_interval
-        return settings(
-            request=request,
-            conn_id=self.connection_of_run(),
-            completion_window=None if window is None else checks.completion_window(window),
-            poll_interval=None if interval is None else checks.seconds("poll_interval", interval),
-            execution_timeout=self.execution_timeout,
-            timeouts=checked_timeouts(self.timeouts),
-            deferrable=self.deferrable,
-            cancel_on_kill=self.cancel_on_kill,
-            cancel_on_timeout=self.cancel_on_timeout,
-            on_incomplete=self.on_incomplete,
-            on_lost_create=self.on_lost_create,
-            max_resubmits=self.max_resubmits,
-            on_active_run=self.on_active_run,
-            on_unendable=self.on_unendable,
-            functions=tuple(self.functions),
-            outputs=self.given_outputs(),
-            max_rounds=self.max_rounds,
-            max_tool_errors=self.max_tool_errors,
-            on_tool_calls=self.on_tool_calls,
-            approve=self.approve,
-            approval_timeout=self.approval_timeout,
-            approval_subject=self.approval_subject,
-            on_approval_timeout=self.on_approval_timeout,
-            on_second_approval=self.on_second_approval,
-            output_type=self.output_type,
-            push_xcom=bool(self.do_xcom_push),
-            multiple_outputs=self.multiple_outputs,
-            output_path=checked_output_path(self.output_path),
-            text_in_xcom=self.text_in_xcom,
-            provider_metadata=self.provider_metadata,
-            ceiling=check_ceilings(max_total_tokens=self.max_total_tokens, max_cost=self.max_cost),
-        )
 
     def _show_page(self, ref: RunRef, url: str) -> None:
         self.run_url, self._known_run = url, ref

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.operators.bulk_items import Counted, check_bulk, max_failed_of
 from airflow_provider_openai_runs.operators.by_batch import BATCH_WINDOW, check_batch
+from airflow_provider_openai_runs.operators.parse_checks import check_ceilings_of
 from airflow_provider_openai_runs.operators.response import FIELDS, CreateResponseOperator
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
@@ -110,6 +111,7 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
         self.items = items
         self.input_path = input_path
         self.request = request
+        check_ceilings_of(self, is_bounded=request is not None)
         self.max_active = checks.count("max_active", max_active, low=1)
         self.requests_per_minute = _rate("requests_per_minute", requests_per_minute)
         self.tokens_per_minute = _rate("tokens_per_minute", tokens_per_minute)
@@ -119,6 +121,9 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
         self.max_unrecorded = checks.count("max_unrecorded", max_unrecorded, low=1)
         self.collect_within = checks.seconds("collect_within", collect_within)
         self._session: BulkSession | BatchSession | None = None
+
+    def _check_ceilings(self) -> None:
+        """Check nothing yet: ``request`` may bring what bounds each item."""
 
     def _check_presence(self) -> None:
         """Check nothing: each row brings what to ask."""

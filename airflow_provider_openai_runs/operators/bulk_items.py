@@ -8,7 +8,6 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 
-_UNCOUNTED = "ceilings are not counted over items for now; max_active and max_output_tokens limit them."
 _ANSWERS = "nobody here answers the calls of thousands of runs; use CreateResponseOperator for those."
 #: Arguments of ``CreateResponseOperator`` that a bulk task has no use for, with the value that says nothing.
 _REFUSED: dict[str, tuple[Any, str]] = {
@@ -19,9 +18,6 @@ _REFUSED: dict[str, tuple[Any, str]] = {
     "on_active_run": ("fail", "items are in no conversation, so none is ever busy."),
     "end_from_trigger": (False, "a worker has to collect the results."),
     "text_in_xcom": (None, "no text is in XCom in any case: results are in output_path."),
-    "max_total_tokens": (None, _UNCOUNTED),
-    "max_cost": (None, _UNCOUNTED),
-    "provider_metadata": (False, "the metadata of items are their own; give metadata=."),
     "assistant_id": (None, "thread runs in bulk are not possible for now; use responses."),
     "thread_id": (None, "thread runs in bulk are not possible for now; use responses."),
     "thread": (None, "thread runs in bulk are not possible for now; use responses."),

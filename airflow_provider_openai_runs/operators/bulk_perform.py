@@ -15,14 +15,18 @@ from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.bulk.inputs import BulkInput, open_input
 from airflow_provider_openai_runs.bulk.item_request import ItemRequest
 from airflow_provider_openai_runs.bulk.journal import KEY
+from airflow_provider_openai_runs.bulk.progress import said_of
 from airflow_provider_openai_runs.bulk.session import BulkSession
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import MANIFEST
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits, where_left
 from airflow_provider_openai_runs.operators.by_batch import check_batch
+from airflow_provider_openai_runs.operators.parse_checks import waits_of
 from airflow_provider_openai_runs.operators.response import FIELDS
 from airflow_provider_openai_runs.runs import checks
+from airflow_provider_openai_runs.runs.ceiling import check_ceilings
 from airflow_provider_openai_runs.runs.errors import (
+    CeilingReachedError,
     OpenAIRunError,
     RunConnectionError,
     RunEndedError,
@@ -32,7 +36,9 @@ from airflow_provider_openai_runs.runs.errors import (
 )
 from airflow_provider_openai_runs.runs.output_arguments import checked_output_path
 from airflow_provider_openai_runs.runs.policies import check_policies
-from airflow_provider_openai_runs.runs.request import checked_timeouts, fingerprint
+from airflow_provider_openai_runs.runs.processing import background_options
+from airflow_provider_openai_runs.runs.record import token_prefix
+from airflow_provider_openai_runs.runs.request import checked_timeouts, fingerprint, task_metadata
 from airflow_provider_openai_runs.task_store import TaskStore
 from airflow_provider_openai_runs.triggers import BatchCompletionTrigger, BulkCompletionTrigger
 
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
 _NO_STORE = (
     "There is no task state store here, so that a retry would pay for every item again. Nothing was sent."
 )
+_FIX_PRICES = "Fix the prices; a retry goes on with the items that have none yet."
 #: After these a worker waits itself: the next trigger would only end the same way.
 _STAYS = frozenset({"died", "denied"})
 
@@ -58,7 +65,7 @@ def session_of(operator: Any, context: Context, *, event: Mapping[str, Any]) -> 
     if store is None:
         raise RunRequestError(_NO_STORE)
     ti: Any = context["ti"]
-    settings, opening = _what_is_asked(operator, event)
+    settings, opening = _what_is_asked(operator, event, ti)
     session = BatchSession if operator.by_batch else BulkSession
     return session(
         settings,
@@ -70,10 +77,12 @@ def session_of(operator: Any, context: Context, *, event: Mapping[str, Any]) -> 
     )
 
 
-def _what_is_asked(operator: Any, event: Mapping[str, Any]) -> tuple[BulkSettings, Callable[[], BulkInput]]:
+def _what_is_asked(
+    operator: Any, event: Mapping[str, Any], ti: Any
+) -> tuple[BulkSettings, Callable[[], BulkInput]]:
     """Return the settings, and what opens the input or raises why the attempt cannot go on."""
     try:
-        settings = _settings(operator)
+        settings = _settings(operator, ti)
         if operator.by_batch:
             check_batch(operator)
         if event.get("reason") == "unreadable":
@@ -148,7 +157,7 @@ def _defer(operator: Any, step: Waits) -> NoReturn:
     raise AssertionError  # it does not return
 
 
-def _settings(operator: Any) -> BulkSettings:
+def _settings(operator: Any, ti: Any) -> BulkSettings:
     check_policies(operator)
     arguments = operator.given_arguments()
     timeouts = checked_timeouts(operator.timeouts)
@@ -158,8 +167,10 @@ def _settings(operator: Any) -> BulkSettings:
     return BulkSettings(
         conn_id=operator.connection_of_run(),
         output_path=checked_output_path(operator.output_path) or "",
-        request_of=ItemRequest(arguments=arguments, names=frozenset(FIELDS)),
+        request_of=_request_of(operator, arguments, ti),
         fingerprint=fingerprint(arguments),
+        model=arguments.get("model"),
+        ceiling=check_ceilings(max_total_tokens=operator.max_total_tokens, max_cost=operator.max_cost),
         limits=Limits(
             max_active=operator.max_active,
             max_unrecorded=operator.max_unrecorded,
@@ -189,6 +200,18 @@ def _settings(operator: Any) -> BulkSettings:
     )
 
 
+def _request_of(operator: Any, arguments: Mapping[str, Any], ti: Any) -> ItemRequest:
+    identity = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+    asks_for_window = background_options(operator.processing) is not None
+    return ItemRequest(
+        arguments=arguments,
+        names=frozenset(FIELDS),
+        metadata=task_metadata(ti) if operator.provider_metadata else {},
+        waits=waits_of(operator),
+        continuation_id=token_prefix(identity).rstrip("/") if asks_for_window else None,
+    )
+
+
 def _input(operator: Any) -> BulkInput:
     items = operator.items
     return open_input(
@@ -206,7 +229,7 @@ def _result(step: Concluded) -> dict[str, Any]:
         "manifest": folder.uri_of(MANIFEST),
         "rows": manifest.rows,
         **manifest.counts,
-        "usage": dict(manifest.usage),
+        **manifest.spent,
         "seconds": manifest.seconds,
         "stopped": manifest.stopped,
         "failed_path": None if manifest.failed is None else folder.uri_of(manifest.failed),
@@ -217,7 +240,8 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
     counts, rows = step.manifest.counts, step.manifest.rows
     said = (
         f"{counts['succeeded']} of {rows} items succeeded, {counts['failed']} failed, {counts['lost']} lost, "
-        f"{counts['active']} active, {counts['not_created']} not created"
+        f"{counts['active']} active, {counts['not_created']} not created; "
+        f"{said_of(step.manifest.results, in_all=step.manifest.in_all)}"
     )
     where = f"The results are there: {result['manifest']}."
     again = "A second task that reads failed.jsonl as its input_path runs the others."
@@ -232,6 +256,12 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
         case StopReason.TOO_MANY_FAILED:
             text = f"More items failed than max_failed={operator.max_failed}: {said}. {where} {again}"
             return RunEndedError(text, retryable=False)
+        case StopReason.CEILING if step.refusal is not None:
+            reached = isinstance(step.refusal, CeilingReachedError)
+            next_step = "Raise the ceiling, or clear the task to spend it again." if reached else _FIX_PRICES
+            why = str(step.refusal).removesuffix(" Nothing was sent.").removesuffix(".")
+            text = f"{why}. Nothing more was created: {said}. {where} {next_step}"
+            return step.refusal.saying(text, retryable=not reached)
         case StopReason.DENIED:
             text = (
                 f"For minutes the server refused the key of connection {operator.conn_id!r}, or the account "

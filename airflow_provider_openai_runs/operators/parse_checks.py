@@ -91,7 +91,6 @@ def check_create(operator: Any, *, unanswered: Unanswered) -> None:
             "task does not wait for the run, so that nobody would be there. Nothing was sent."
         )
     check_calls(operator)
-    _check_ceilings(operator)
     if unanswered != "allow":
         _check_answered(operator, is_refused=unanswered == "refuse")
 
@@ -163,7 +162,13 @@ def _check_answered(operator: Any, *, is_refused: bool) -> None:
     warnings.warn(f"{operator.task_id}: {text}", UserWarning, stacklevel=2)
 
 
-def _check_ceilings(operator: Any) -> None:
+def check_ceilings_of(operator: Any, *, is_bounded: bool = False) -> None:
+    """
+    Check the ceilings of what a task spends.
+
+    :param is_bounded: what one run writes may be bounded by what is not known yet.
+    :raises RunRequestError: for a value that is none, or that has nothing to go by.
+    """
     ceiling = check_ceilings(max_total_tokens=operator.max_total_tokens, max_cost=operator.max_cost)
     if not ceiling.is_set:
         return
@@ -174,7 +179,9 @@ def _check_ceilings(operator: Any) -> None:
         )
     more = getattr(operator, "extra_body", None)
     given = [getattr(operator, name, None) for name in (*OUTPUT_CEILINGS, "max_tokens")]
-    is_open = more is not None and (not isinstance(more, Mapping) or bool(set(OUTPUT_CEILINGS) & set(more)))
+    is_open = is_bounded or (
+        more is not None and (not isinstance(more, Mapping) or bool(set(OUTPUT_CEILINGS) & set(more)))
+    )
     if not is_open and all(value is None for value in given):
         check_bounded({}, ceiling)
 

@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 from airflow_provider_openai_runs.operators.parse_checks import literal, waits_of
+from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.create_arguments import ResponseArguments
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.processing import Processing, background_options, check_window
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.response_request import (
     check_can_be_answered,
+    check_no_format,
     check_response_presence,
     response_request,
 )
@@ -128,8 +130,8 @@ class CreateResponseOperator(BaseCreateOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if self.output_type is not None and isinstance(text, Mapping) and "format" in text:
-            raise RunRequestError("output_type sets text['format']; give one of them. Nothing was sent.")
+        if self.output_type is not None:
+            check_no_format(text)
         self.input = input
         self.model = model
         self.prompt = prompt
@@ -193,9 +195,10 @@ class CreateResponseOperator(BaseCreateOperator):
         given = {name: getattr(self, name) for name in FIELDS}
         given["tools"] = self.tools_with_functions()
         if (options := background_options(self.processing)) is not None:
+            checks.not_given("background_options", self.background_options, sets="processing")
             given["background_options"] = options
         if self.output_type is not None:
-            given["text"] = {**(self.text or {}), "format": self.output_format(RunKind.RESPONSE)}
+            given["output_format"] = self.output_format(RunKind.RESPONSE)
         return given
 
     def _check_processing(self) -> None:
@@ -203,8 +206,8 @@ class CreateResponseOperator(BaseCreateOperator):
         options = background_options(self.processing)
         more = self.extra_body if isinstance(self.extra_body, Mapping) else {}
         own = more.get("background_options", self.background_options)
-        if self.processing is not None and own is not None:
-            raise RunRequestError("processing sets background_options; give one of them. Nothing was sent.")
+        if self.processing is not None:
+            checks.not_given("background_options", own, sets="processing")
         known = {"service_tier": literal(self, "service_tier"), "background": self.background, **more}
         body, waits = {**known, "background_options": options or own}, waits_of(self)
         if options is not None:

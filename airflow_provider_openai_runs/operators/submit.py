@@ -114,6 +114,6 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
             return RunRequest(kind=ref.kind, body={}, thread_id=ref.thread_id, answers=ref)
         again["tools"] = self.tools_with_functions()
         if self.output_type is not None:
-            again["text"] = {"format": self.output_format(ref.kind)}
+            again["output_format"] = self.output_format(ref.kind)
         request = continuation_request(**again)
         return RunRequest(kind=ref.kind, body=request.body, warnings=request.warnings, answers=ref)

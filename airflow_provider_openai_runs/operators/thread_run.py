@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
+from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.create_arguments import ThreadRunArguments
-from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.thread_run_request import (
@@ -96,8 +96,8 @@ class CreateRunOperator(BaseCreateOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if self.output_type is not None and response_format is not None:
-            raise RunRequestError("output_type sets response_format; give one of them. Nothing was sent.")
+        if self.output_type is not None:
+            checks.not_given("response_format", response_format, sets="output_type")
         self.thread_id = thread_id
         self.thread = thread
         self.assistant_id = assistant_id
@@ -128,5 +128,6 @@ class CreateRunOperator(BaseCreateOperator):
         given = {name: getattr(self, name) for name in _FIELDS}
         given["tools"] = self.tools_with_functions()
         if self.output_type is not None:
+            checks.not_given("response_format", self.response_format, sets="output_type")
             given["response_format"] = self.output_format(RunKind.THREAD_RUN)
         return thread_run_request(**given)

@@ -165,9 +165,14 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollRun:
-    """Poll the run, recorded or found by its token."""
+    """
+    Poll the run, recorded or found by its token.
+
+    :param visible_by: until this Unix time a 404 means that it is not visible yet, and it is polled again.
+    """
 
     ref: RunRef
+    visible_by: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

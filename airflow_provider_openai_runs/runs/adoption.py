@@ -5,8 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from airflow_provider_openai_runs.runs.acquisition import Create, Decision, EndRun, Own, OwnershipPolicy
-from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
+from airflow_provider_openai_runs.runs.acquisition import (
+    Create,
+    Decision,
+    EndRun,
+    Own,
+    OwnershipPolicy,
+    PollRun,
+)
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.record import Record
 
@@ -38,16 +44,20 @@ def adopt(record: Record, ref: RunRef, policy: OwnershipPolicy, now: float) -> D
     return Decision(step=Own(run=run, changed=changed), record=record, write=True)
 
 
+def poll(record: Record, ref: RunRef, now: float) -> Decision:
+    """Ask what became of a run of this task."""
+    return Decision(step=PollRun(ref=ref, visible_by=record.visible_by(now)), record=record)
+
+
 def finish_from(record: Record, ref: RunRef) -> Decision:
     """Return a run that has done the work."""
     run = replace(record.back_at(ref), deadline=None)
     return Decision(step=Own(run=run, finished=True), record=record)
 
 
-def end(record: Record, ref: RunRef, because: str) -> Decision:
+def end(record: Record, ref: RunRef, because: str, now: float) -> Decision:
     """End a run of this task before anything else."""
-    visible_by = record.visible_from + NOT_FOUND_GRACE
-    return Decision(step=EndRun(ref=ref, because=because, visible_by=visible_by), record=record)
+    return Decision(step=EndRun(ref=ref, because=because, visible_by=record.visible_by(now)), record=record)
 
 
 def create(

@@ -14,8 +14,9 @@ DEFAULT_TIMEOUTS = {"create": 600.0, "read": 300.0, "delete": 300.0}
 NOT_FOUND_GRACE = 60.0
 #: How long after it was accepted a run may still be missing from a list.
 SEARCH_SECONDS = 60.0
-#: How long after the intent the server may still accept the run: a create may take this long to be answered.
-CREATE_SECONDS = DEFAULT_TIMEOUTS["create"]
+#: By how much the clocks of two hosts may differ, as a bound that no host comes near: what another one has
+#: written down proves an age only beyond it.
+CLOCKS_DIFFER = 3600.0
 #: Between two searches for a run that a list does not show yet.
 SEARCH_PAUSE = 5.0
 #: Before a create whose answer was lost is sent again at the user's risk; it doubles up to the second one. A

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.prices import Tariff
-from airflow_provider_openai_runs.runs.usage import as_text, sum_of_costs
+from airflow_provider_openai_runs.runs.usage import Usage, as_text, sum_of_costs
 
 #: By the API's own names: what bounds that which a run writes.
 OUTPUT_CEILINGS = ("max_output_tokens", "max_completion_tokens")
@@ -36,7 +36,7 @@ class Amount:
     tokens: int = 0
     cost: Decimal | None = Decimal(0)
 
-    def plus(self, other: Amount) -> Amount:
+    def __add__(self, other: Amount) -> Amount:
         """Add another amount."""
         return Amount(tokens=self.tokens + other.tokens, cost=sum_of_costs([self.cost, other.cost]))
 
@@ -150,6 +150,31 @@ def _without_files(value: Any) -> Any:
             for name, item in value.items()
         }
     return [_without_files(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def no_price(conn_id: str, model: str | None) -> RunRequestError:
+    """Return the error for a ceiling of cost over a model that nobody knows the price of."""
+    return RunRequestError(
+        f"max_cost: connection {conn_id!r} has no price for model {model!r} in its extra 'prices', so nobody "
+        "knows what a run costs. Nothing was sent."
+    )
+
+
+def at_most(amount: Amount, tariff: Tariff, *, usage: Usage | None = None) -> Amount:
+    """
+    Return an amount whose cost nobody knew with the most that it costs by the prices of now.
+
+    :param usage: what it is made of, if that is known.
+    """
+    if amount.cost is not None:
+        return amount
+    all_ways = (
+        [(usage.prompt_tokens, usage.completion_tokens)]
+        if usage
+        else [(amount.tokens, 0), (0, amount.tokens)]
+    )
+    costs = [tariff.at_most(prompt=prompt, completion=completion) for prompt, completion in all_ways]
+    return replace(amount, cost=max((cost for cost in costs if cost is not None), default=None))
 
 
 def estimate(tariff: Tariff, *, prompt: int, completion: int) -> Amount:

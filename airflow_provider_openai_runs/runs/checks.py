@@ -159,6 +159,16 @@ def did_you_mean(value: object, known: Iterable[str], *, meant: Sequence[str] = 
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
+def not_given(name: str, value: object, *, sets: str) -> None:
+    """
+    Refuse an argument that another one sets: it would be replaced without a word.
+
+    :param sets: the argument that sets it.
+    """
+    if value is not None:
+        raise RunRequestError(f"{sets} sets {name}; give one of them. Nothing was sent.")
+
+
 def mapping(name: str, value: object) -> dict[str, Any]:
     """Require a JSON object."""
     if not isinstance(value, Mapping):

@@ -33,6 +33,7 @@ class TaskState:
 
 
 UNKNOWN = TaskState("unknown", known=False)
+CLEARED = TaskState(None)
 
 
 class Cause(StrEnum):

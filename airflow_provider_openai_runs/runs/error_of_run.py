@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from airflow_provider_openai_runs.runs.ceiling import OUTPUT_CEILINGS
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of_run
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
@@ -29,8 +30,6 @@ from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.runs.tools import describe_calls
 from airflow_provider_openai_runs.runs.usage import as_text
 from airflow_provider_openai_runs.runs.withheld import without_text
-
-_OUTPUT_CEILINGS = ("max_output_tokens", "max_completion_tokens")
 
 
 def may_be_a_success(status: RunStatus, *, on_incomplete: OnIncomplete) -> bool:
@@ -147,7 +146,7 @@ def error_of_answer(run: Run, unfit: str, *, withholds: bool = False) -> RunOutp
 def _was_cut(run: Run) -> bool:
     """Whether a ceiling ended the answer; some servers say completed all the same."""
     used = run.usage.completion_tokens if run.usage else 0
-    ceilings = [run.limits[name] for name in _OUTPUT_CEILINGS if name in run.limits]
+    ceilings = [run.limits[name] for name in OUTPUT_CEILINGS if name in run.limits]
     return (
         run.status is RunStatus.INCOMPLETE
         or bool((run.incomplete_details or {}).get("reason"))

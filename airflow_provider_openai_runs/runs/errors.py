@@ -31,7 +31,7 @@ Every error says by ``retryable`` whether Airflow's retry can help, and holds wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 
 class OpenAIRunError(Exception):
@@ -49,6 +49,8 @@ class OpenAIRunError(Exception):
     usage: Mapping[str, Any] | None = None
     #: The page that shows the run, where there is one.
     url: str | None = None
+    #: Of a class that Airflow understands: what it is without that.
+    plain: ClassVar[type[OpenAIRunError] | None] = None
     #: The log has a line of it already.
     is_logged: bool = False
 
@@ -84,8 +86,9 @@ class OpenAIRunError(Exception):
         return again.about(ref=self.ref, status=self.status, usage=self.usage, url=self.url)
 
     def saying(self, text: str, *, retryable: bool | None = None) -> Self:
-        """Return the same error with another text."""
-        return self.as_kind(type(self), text, retryable=retryable)
+        """Return the same error with another text; whether Airflow retries it is to be decided anew."""
+        kind: Any = self.plain or type(self)
+        return self.as_kind(kind, text, retryable=retryable)
 
 
 class RunRequestError(OpenAIRunError, ValueError):

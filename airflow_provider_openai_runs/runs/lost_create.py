@@ -16,14 +16,12 @@ from airflow_provider_openai_runs.runs.acquisition import (
     GiveUp,
     Observation,
     OwnershipPolicy,
-    PollRun,
     Searched,
     SearchResult,
     SearchRun,
 )
-from airflow_provider_openai_runs.runs.adoption import adopt
+from airflow_provider_openai_runs.runs.adoption import adopt, poll
 from airflow_provider_openai_runs.runs.budgets import (
-    CREATE_SECONDS,
     LONGEST_RESUBMIT_PAUSE,
     RESUBMIT_PAUSE,
     SEARCH_SECONDS,
@@ -31,6 +29,7 @@ from airflow_provider_openai_runs.runs.budgets import (
 from airflow_provider_openai_runs.runs.errors import LostCreateError, RunCallError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.times import visible_by
 
 #: Of many lost creates, this many are named.
 _NAMED = 5
@@ -53,7 +52,7 @@ def search(record: Record, observed: Observation | None, now: float) -> SearchRe
             return GiveUp(error=error)
         if now >= record.intent_at + SEARCH_SECONDS:
             return SearchResult(ref=None, conclusive=False)
-    return SearchRun(intent=record, until=min(now, record.intent_at + CREATE_SECONDS) + SEARCH_SECONDS)
+    return SearchRun(intent=record, until=visible_by(record.intent_at, now=now, within=SEARCH_SECONDS))
 
 
 def after_a_lost_create(
@@ -82,7 +81,7 @@ def after_a_lost_create(
         )
         return Decision(step=GiveUp(error=error), record=record)
     if found.ref is not None:
-        return Decision(step=PollRun(ref=found.ref), record=record)
+        return poll(record, found.ref, now)
     if record.unreadable:
         return _unreadable(record, policy)
     if found.conclusive and now >= gives_up_at:

@@ -273,6 +273,8 @@ class Run:
                 "cost_total": _text_of(self.totals.cost if self.totals.usage else None),
                 "runs_without_usage": self.totals.silent,
             }
+        elif self.cost is not None:
+            values["cost"] = _text_of(self.cost)
         return {key: plain(value) for key, value in values.items()}
 
 

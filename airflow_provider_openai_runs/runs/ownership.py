@@ -25,14 +25,13 @@ from airflow_provider_openai_runs.runs.acquisition import (
     Observation,
     OwnershipPolicy,
     Polled,
-    PollRun,
     Searched,
     SearchResult,
     Situation,
     Step,
     WaitForThread,
 )
-from airflow_provider_openai_runs.runs.adoption import adopt, create, end, finish_from, is_own
+from airflow_provider_openai_runs.runs.adoption import adopt, create, end, finish_from, is_own, poll
 from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.error_of_run import may_be_a_success
 from airflow_provider_openai_runs.runs.errors import RunCallError, RunConnectionError
@@ -89,7 +88,7 @@ def _from_the_record(situation: Situation, policy: OwnershipPolicy, now: float) 
         return create(record, policy, f"the answer of {ref} was refused")
     if record.ended and record.ended_by_us:
         return create(record, policy, f"an earlier attempt had ended {ref}")
-    return Decision(step=PollRun(ref=ref), record=record)
+    return poll(record, ref, now)
 
 
 # -- a clear -----------------------------------------------------------------------------------------------
@@ -102,12 +101,12 @@ def _after_a_clear(
     if record.ended:
         return create(record, policy)
     if record.run is not None:
-        return end(record, record.run.ref, why)
+        return end(record, record.run.ref, why, now)
     found = search(record, observed, now)
     if not isinstance(found, SearchResult):
         return Decision(step=found, record=record)
     if found.ref is not None:
-        return end(record, found.ref, why)
+        return end(record, found.ref, why, now)
     because = None
     if record.unreadable:
         because = (
@@ -155,10 +154,10 @@ def _after_a_poll(record: Record, polled: Polled, policy: OwnershipPolicy, now: 
     if isinstance(result, RequestFailure):
         return _after_a_failed_poll(record, ref, result, policy, now)
     if result.status is RunStatus.CANCELLING:
-        return end(record, ref, "it is being cancelled")
+        return end(record, ref, "it is being cancelled", now)
     if result.status.is_active:
         if record.ended_by_us:
-            return end(record, ref, "an earlier attempt had ended it")
+            return end(record, ref, "an earlier attempt had ended it", now)
         return adopt(record, ref, policy, now)
     waits = ref if result.needs_action else None
     if not may_be_a_success(result.status, on_incomplete=policy.on_incomplete):
@@ -182,13 +181,12 @@ def _after_a_failed_poll(
             "the task."
         )
         return Decision(step=GiveUp(error=error), record=record)
-    created_at = record.back_at(ref).created_at or record.intent_at
-    if failure.kind is FailureKind.NOT_FOUND and now > created_at + NOT_FOUND_GRACE:
+    if failure.kind is FailureKind.NOT_FOUND:
         return create(record, policy, f"{ref} of an earlier attempt is gone from the server")
     if record.refused:
         return create(record, policy, f"the answer of {ref} was refused", closes=ref)
     if record.ended_by_us:
-        return end(record, ref, "an earlier attempt had ended it")
+        return end(record, ref, "an earlier attempt had ended it", now)
     # Whatever else is wrong, the run may be alive and paid for: the wait goes on and says what it meets.
     return adopt(record, ref, policy, now)
 

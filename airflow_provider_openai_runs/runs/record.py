@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.times import visible_by
 from airflow_provider_openai_runs.runs.tracked import TrackedRun, seconds
 
 #: The key under which a record is stored together with what was spent; alone, it is no record.
@@ -70,10 +72,10 @@ class Record:
         """The recorded run's ref; None of an intent."""
         return self.run.ref if self.run else None
 
-    @property
-    def visible_from(self) -> float:
-        """When the run was created, as far as it is known; a 404 counts only some time after it."""
-        return (self.run and self.run.created_at) or self.intent_at
+    def visible_by(self, now: float) -> float:
+        """As of its run; of one that was found by its token, by the time of the intent."""
+        since = (self.run and self.run.created_at) or self.intent_at
+        return visible_by(since, now=now, within=NOT_FOUND_GRACE)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored; what says nothing is left out."""

@@ -13,6 +13,7 @@ from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import noun_of
+from airflow_provider_openai_runs.runs.text import encodable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,8 @@ class RunRequest:
     :param warnings: what a user should know about the arguments, for the log.
     :param answers: the run whose calls are to be answered, in place of creating one.
     :param continues: all responses of a task tell the API that they belong together, for its queue.
+    :param forgot_tools: nobody can say any more which tools were offered. A call that a server may have made
+        itself then counts as one that waits for an answer.
     """
 
     kind: str
@@ -35,6 +38,7 @@ class RunRequest:
     warnings: tuple[str, ...] = ()
     answers: RunRef | None = None
     continues: bool = False
+    forgot_tools: bool = False
 
     @property
     def include(self) -> tuple[str, ...]:
@@ -74,6 +78,12 @@ class RunRequest:
     def fingerprint(self) -> dict[str, str]:
         """Return a short hash of each argument."""
         return fingerprint({**self.body, "thread_id": self.thread_id, "thread": self.thread})
+
+
+def task_metadata(ti: Any) -> dict[str, str]:
+    """Return what names a task instance to people, the most telling first."""
+    names = {"airflow_dag_id": ti.dag_id, "airflow_task_id": ti.task_id, "airflow_run_id": ti.run_id}
+    return {name: encodable(str(value))[: checks.MAX_METADATA_VALUE] for name, value in names.items()}
 
 
 def checked_timeouts(value: object) -> dict[str, float]:

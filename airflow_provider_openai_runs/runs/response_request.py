@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.arguments import Arguments
+from airflow_provider_openai_runs.runs.as_json import as_json
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.messages import check_is_template
 from airflow_provider_openai_runs.runs.request import RunRequest
@@ -32,7 +33,10 @@ def response_request(**arguments: Any) -> RunRequest:
 
 
 def continuation_request(
-    *, conversation: str | Mapping[str, Any] | None = None, **arguments: Any
+    *,
+    conversation: str | Mapping[str, Any] | None = None,
+    output_format: Mapping[str, Any] | None = None,
+    **arguments: Any,
 ) -> RunRequest:
     """
     Check the arguments of a response whose input the package itself writes: the answers to calls.
@@ -40,17 +44,32 @@ def continuation_request(
     ``background`` and ``store`` are true unless given: without ``store`` some projects delete the
     answer ten minutes after its end (https://developers.openai.com/api/docs/guides/background).
 
+    :param output_format: what asks for ``output_type``; sent within ``text``.
     :raises RunRequestError: naming argument, value and rule.
     """
     extra = arguments.get("extra_body")
     for name in ("background", "store"):
         if arguments.get(name) is None and not (isinstance(extra, Mapping) and name in extra):
             arguments[name] = True
+    if output_format is not None:
+        text = checks.mapping("text", as_json("text", arguments.get("text") or {}))
+        check_no_format(text)
+        arguments["text"] = {**text, "format": dict(output_format)}
     if conversation is not None and not isinstance(conversation, Mapping):
         conversation = checks.text("conversation", conversation)
     checked = Arguments(given={**arguments, "conversation": conversation})
     body = checked.body()
     return RunRequest(kind=RunKind.RESPONSE, body=body, warnings=tuple(checked.warnings))
+
+
+def check_no_format(text: object) -> None:
+    """
+    Refuse a format of the answer beside ``output_type``.
+
+    :param text: the argument of a create; only a dict says anything.
+    """
+    if isinstance(text, Mapping):
+        checks.not_given("text['format']", text.get("format"), sets="output_type")
 
 
 def check_response_presence(

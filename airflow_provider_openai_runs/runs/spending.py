@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import reduce
 from typing import Any
 
 from airflow_provider_openai_runs.runs.ceiling import Amount
@@ -26,8 +25,6 @@ from airflow_provider_openai_runs.runs.usage import (
     amount_of,
     as_text,
     is_count,
-    sum_of,
-    sum_of_costs,
 )
 
 
@@ -39,6 +36,8 @@ class OpenRun:
     :param token: that its create was sent with.
     :param ref: None as long as its create is not answered.
     :param is_silent: it has ended, and its server tells no tokens.
+    :param model: that was asked for.
+    :param processing: the window or the tier that was asked for.
     :param reserved: what it may take at most; kept, if it tells none.
     :param context: of a run that goes on itself: what its model may read again once calls are answered.
     :param round_key: of a run that goes on itself: its last round that something is reserved for.
@@ -48,6 +47,8 @@ class OpenRun:
     token: str
     ref: RunRef | None = None
     is_silent: bool = False
+    model: str | None = None
+    processing: str | None = None
     reserved: Amount = field(default_factory=Amount)
     context: int = 0
     round_key: str = ""
@@ -76,6 +77,8 @@ class OpenRun:
             "token": self.token,
             "ref": self.ref and self.ref.to_json(),
             "silent": self.is_silent,
+            "model": self.model,
+            "processing": self.processing,
             **_amount_to_json(self.reserved),
             "context": self.context,
             "round": self.round_key,
@@ -109,11 +112,7 @@ class Spending:
         :param but: a run that is not counted: it may be active.
         """
         silent = sum(1 for run in self.open if run.is_silent or but is None or not run.is_run(but))
-        return Totals(
-            usage=sum_of([self.before.usage, self.usage]),
-            cost=sum_of_costs([self.before.cost, self.cost]),
-            silent=self.before.silent + silent,
-        )
+        return self.before + Totals(usage=self.usage, cost=self.cost, silent=silent)
 
     def of(self, generation: int) -> Spending:
         """Begin a generation, unless it is the present one."""
@@ -129,27 +128,21 @@ class Spending:
     @property
     def reserved(self) -> Amount:
         """What its other runs may have used, or may still use."""
-        return reduce(Amount.plus, (run.reserved for run in self.open), Amount())
+        return sum((run.reserved for run in self.open), Amount())
 
-    def opened(self, token: str, reserved: Amount | None = None, *, context: int = 0) -> Spending:
-        """
-        Add a run that is about to be created.
-
-        :param reserved: what it may take at most.
-        :param context: of a run that goes on itself: what its model may read again.
-        """
-        run = OpenRun(token=token, reserved=reserved or Amount(), context=context)
-        return replace(self, open=(*self.released(token).open, run))
+    def opened(self, run: OpenRun) -> Spending:
+        """Add a run that is about to be created."""
+        return replace(self, open=(*self.released(run.token).open, run))
 
     def extended(self, entry: OpenRun, reserved: Amount) -> Spending:
         """Reserve more for a run whose calls are about to be answered, and which then goes on itself."""
         if entry.ref is None:
             return self
-        more = replace(entry, reserved=entry.reserved.plus(reserved))
+        more = replace(entry, reserved=entry.reserved + reserved)
         return replace(self, open=tuple(more if run.is_run(entry.ref) else run for run in self.open))
 
     def open_run(self, ref: RunRef) -> OpenRun | None:
-        """Return the entry of a run."""
+        """Return the entry of a run whose tokens are still to come."""
         return next((run for run in self.open if run.is_run(ref)), None)
 
     def released(self, token: str) -> Spending:
@@ -158,7 +151,7 @@ class Spending:
 
     def named(self, token: str, ref: RunRef) -> Spending:
         """Note which run it is that was created with a token."""
-        if any(run.is_run(ref) for run in self.open):
+        if self.open_run(ref) is not None:
             return self
         return replace(
             self,
@@ -167,25 +160,21 @@ class Spending:
             ),
         )
 
-    def knows(self, ref: RunRef) -> bool:
-        """Tell whether the tokens of a run are still to come."""
-        return any(run.is_run(ref) for run in self.open)
-
     def settled(self, run: Run, cost: Decimal | None = None) -> Spending:
         """
-        Add the tokens that a run tells; a run that is not open counts no more.
+        Add the tokens that a run tells once it has ended; a run that is not open counts no more.
 
         :param cost: of its tokens.
         """
         usage = run.usage if run.usage is not None and run.usage.is_known else None
-        if not self.knows(run.ref) or (usage is None and not run.status.is_terminal):
+        mine = self.open_run(run.ref)
+        if mine is None or not run.status.is_terminal:
             return self
-        others = tuple(entry for entry in self.open if not entry.is_run(run.ref))
+        others = tuple(entry for entry in self.open if entry is not mine)
         if usage is not None:
             sums = Totals(usage=self.usage, cost=self.cost).plus(usage, cost)
             return replace(self, usage=sums.usage, cost=sums.cost, open=others)
-        mine = (replace(entry, is_silent=True) for entry in self.open if entry.is_run(run.ref))
-        return replace(self, open=(*others, *mine))
+        return replace(self, open=(*others, replace(mine, is_silent=True)))
 
     def unread(self) -> Iterator[RunRef]:
         """Give the runs that nobody has read since they have ended."""
@@ -240,6 +229,8 @@ def _readable(entries: list[object]) -> Iterator[OpenRun]:
                 token=str(entry.get("token") or ""),
                 ref=ref,
                 is_silent=bool(entry.get("silent")),
+                model=_text(entry.get("model")),
+                processing=_text(entry.get("processing")),
                 reserved=_amount_from_json(entry),
                 context=entry["context"] if is_count(entry.get("context")) else 0,
                 round_key=str(entry.get("round") or ""),
@@ -257,3 +248,7 @@ def _amount_to_json(amount: Amount) -> dict[str, Any]:
 def _amount_from_json(value: dict[str, Any]) -> Amount:
     tokens = value["tokens"] if is_count(value.get("tokens")) else 0
     return Amount(tokens=tokens, cost=amount_of(value.get("cost")) if tokens else Decimal(0))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

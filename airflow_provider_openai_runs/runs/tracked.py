@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.rounds import Rounds
+from airflow_provider_openai_runs.runs.times import visible_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,10 @@ class TrackedRun:
     deadline: float | None = None
     attempt_deadline: float | None = None
     rounds: Rounds = field(default_factory=Rounds)
+
+    def visible_by(self, now: float) -> float:
+        """Return until when a 404 means that it is not visible yet, not that it is gone; Unix seconds."""
+        return visible_by(self.created_at or 0.0, now=now, within=NOT_FOUND_GRACE)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored; ``rounds`` only where calls were answered."""

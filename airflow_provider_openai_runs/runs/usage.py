@@ -66,11 +66,27 @@ class Totals:
     cost: Decimal | None = Decimal(0)
     silent: int = 0
 
+    def __add__(self, other: Totals) -> Totals:
+        """Add the totals of other runs."""
+        return Totals(
+            usage=sum_of([self.usage, other.usage]),
+            cost=sum_of_costs([self.cost, other.cost]),
+            silent=self.silent + other.silent,
+        )
+
     def plus(self, usage: Usage | None, cost: Decimal | None) -> Totals:
         """Add a run that has ended; one that tells no tokens is only counted."""
         if usage is None or not usage.is_known:
             return replace(self, silent=self.silent + 1)
         return replace(self, usage=sum_of([self.usage, usage]), cost=sum_of_costs([self.cost, cost]))
+
+    def shown(self) -> dict[str, Any]:
+        """Return the form that people read, in results and manifests."""
+        return {
+            "usage_total": self.usage.to_json() if self.usage else None,
+            "cost_total": as_text(self.cost) if self.usage and self.cost is not None else None,
+            "runs_without_usage": self.silent,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored; what says nothing is left out."""

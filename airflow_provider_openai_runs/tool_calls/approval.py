@@ -32,7 +32,7 @@ def calls_to_approve(
     Return the calls that a person is to see, in their order.
 
     A callable is not asked about arguments that are no JSON object, or that programs read differently: a
-    person sees them at once. What it raises is raised.
+    person sees them at once. So do those about which it returns nothing. What it raises is raised.
 
     :param asked: the digests of calls that were put before a person already. They stay with that person, even
         where a callable, or an edited Dag, would ask nobody now: the person may have said no.
@@ -46,7 +46,10 @@ def calls_to_approve(
         if not callable(approve):
             return call.name in approve
         arguments = arguments_of(call)
-        return arguments is None or not is_exact(call.arguments) or bool(approve(call.name, arguments))
+        if arguments is None or not is_exact(call.arguments):
+            return True
+        answer = approve(call.name, arguments)
+        return answer is None or bool(answer)
 
     return [call for call in calls if is_needed(call)]
 

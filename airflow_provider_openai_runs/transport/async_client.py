@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One asynchronous client: the SDK's, and beside it the fast way for polls as long as there is one."""
+"""One asynchronous client: the SDK's, and beside it the fast way as long as there is one."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
@@ -11,12 +13,15 @@ import httpx2
 from airflow_provider_openai_runs.transport import sdk
 from airflow_provider_openai_runs.transport.closing import Closings
 from airflow_provider_openai_runs.transport.failures import (
+    RedirectedError,
     UseSdkInsteadError,
     failing,
     no_answer,
+    redirected,
     status_error,
 )
 from airflow_provider_openai_runs.transport.fast_polls import FastPolls
+from airflow_provider_openai_runs.transport.leaving import leaving
 from airflow_provider_openai_runs.transport.limits import TooLargeError
 from airflow_provider_openai_runs.transport.secrets import redact_of
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
@@ -34,7 +39,10 @@ _ERROR = 400
 
 class Client:
     """
-    A client of the SDK, and the fast way for its polls as long as there is one.
+    A client of the SDK, and the fast way for its polls, cancels and creates as long as there is one.
+
+    The first create is the SDK's: where the server redirects it, one that was sent past the SDK would have to
+    be sent once more.
 
     :param name: the connection, for the log.
     :param beside_polls: how many other requests may be under way at once.
@@ -58,6 +66,8 @@ class Client:
         self._name = name
         self._gate = asyncio.Semaphore(beside_polls if fast else CONNECTIONS)
         self._calls = 0
+        #: Whether a create was answered without a redirect.
+        self._creates_directly = False
         self._retired = False
 
     async def send(self, request: ApiRequest[T]) -> T:
@@ -68,21 +78,38 @@ class Client:
         """
         self._calls += 1
         try:
-            if self._fast is not None and self._uses_fast and request.method == "GET" and not request.query:
-                try:
-                    return await send_past_sdk(self._fast, request)
-                except UseSdkInsteadError:
-                    self._use_sdk_from_now_on()
+            if request.method == "GET" and not request.query:
+                with suppress(UseSdkInsteadError):
+                    return await self._send_past_sdk(request)
             async with self._gate:
-                if self._fast is not None and self._uses_fast and _is_a_cancel(request):
-                    try:
-                        return await send_past_sdk(self._fast, request)
-                    except UseSdkInsteadError:
-                        self._use_sdk_from_now_on()
-                return await sdk.asend(self._sdk, request)
+                with suppress(UseSdkInsteadError):
+                    return await self._send_past_sdk(request)
+                return await sdk.asend(self._sdk, request, on_response=partial(self._note, request))
         finally:
             self._calls -= 1
             self._close_if_done()
+
+    async def _send_past_sdk(self, request: ApiRequest[T]) -> T:
+        if self._fast is None or not self._uses_fast or not self._may_pass_sdk(request):
+            raise UseSdkInsteadError
+        try:
+            return await send_past_sdk(self._fast, request)
+        except RedirectedError:
+            self._use_sdk_from_now_on()
+            if request.pays:
+                raise redirected(request) from None
+            raise
+
+    def _may_pass_sdk(self, request: ApiRequest[Any]) -> bool:
+        if request.query or request.method == "DELETE":
+            return False
+        if request.method == "POST" and request.body is not None:
+            return request.pays and self._creates_directly
+        return True
+
+    def _note(self, request: ApiRequest[Any], response: httpx2.Response) -> None:
+        if request.pays and not response.history:
+            self._creates_directly = True
 
     def _use_sdk_from_now_on(self) -> None:
         """Remember it: each further poll would be sent twice."""
@@ -112,14 +139,9 @@ class Client:
             await self._sdk.close()
 
 
-def _is_a_cancel(request: ApiRequest[Any]) -> bool:
-    """Whether it has no body and may be sent again: thousands of them may have to leave in seconds."""
-    return request.method == "POST" and request.body is None and not request.pays and not request.query
-
-
 async def send_past_sdk(fast: FastPolls, request: ApiRequest[T]) -> T:
     """
-    Send a request without a body past the SDK's client, as that would have sent it.
+    Send a request past the SDK's client, as that would have sent it.
 
     :raises ApiRequestFailed: with what went wrong, the same as with the SDK's client.
     :raises UseSdkInsteadError: if the SDK's client has to send it.
@@ -129,7 +151,8 @@ async def send_past_sdk(fast: FastPolls, request: ApiRequest[T]) -> T:
     redact = redact_of(fast.client)
     with failing(request, redact):
         try:
-            reply = await fast.send(request, within=within, connect_within=connect_within)
+            with leaving(by=request.leave_by):
+                reply = await fast.send(request, within=within, connect_within=connect_within)
         except httpx2.TransportError as error:
             raise no_answer(request, error) from error
         except TooLargeError:

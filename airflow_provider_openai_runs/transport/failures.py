@@ -61,6 +61,10 @@ class UseSdkInsteadError(Exception):
     """The SDK's client has to send this request: raised by the fast polls, never seen above this package."""
 
 
+class RedirectedError(UseSdkInsteadError):
+    """The server has answered with a redirect, which the SDK's client follows."""
+
+
 @contextmanager
 def failing(request: ApiRequest[Any], redact: Redact) -> Iterator[None]:
     """
@@ -134,6 +138,13 @@ def status_error(
     response = httpx2.Response(status, headers=kept, request=sent, content=content)
     detail = body.get("error", body) if isinstance(body, dict) else body
     return openai.APIStatusError(f"Error code: {status}", response=response, body=detail)
+
+
+def redirected(request: ApiRequest[Any]) -> ApiRequestFailed:
+    """Return the failure of a request that pays and was redirected: it must not be sent once more."""
+    text = f"{request.method} {request.path} was answered with a redirect; the server may have taken it"
+    failure = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=message_text(text))
+    return ApiRequestFailed(failure, pays=request.pays)
 
 
 def _too_large(error: BaseException) -> TooLargeError | None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Polls over an aiohttp session: a seventh of the CPU that the SDK and its HTTP client need for one.
+Polls, and a bulk task's creates, over an aiohttp session: a seventh of the CPU that the SDK's client needs.
 
 Ten thousand waits poll a thousand times a second. The SDK still writes the request, see ``request_template``;
 aiohttp sends it and reads the reply. The limits of time and size are those of the SDK's client, and so are
@@ -10,18 +10,22 @@ the errors. What only the SDK's client can do is left to it: ``UseSdkInsteadErro
 from __future__ import annotations
 
 import asyncio
+import json
+import select
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
+from weakref import WeakSet
 
 import aiohttp
 import httpx2
 from yarl import URL
 
 from airflow_provider_openai_runs.transport.closing import Closings
-from airflow_provider_openai_runs.transport.failures import UseSdkInsteadError
+from airflow_provider_openai_runs.transport.failures import RedirectedError, UseSdkInsteadError
+from airflow_provider_openai_runs.transport.leaving import check_time
 from airflow_provider_openai_runs.transport.limits import Intake
 from airflow_provider_openai_runs.transport.request_template import RequestTemplates, Template
 from airflow_provider_openai_runs.transport.time_limit import not_in_time
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 KEEPALIVE_SECONDS = 120.0
 #: Bytes of a header's line, as many as the SDK's own HTTP client takes of all headers.
 _MAX_LINE = 100 * 1024
+#: Bytes of a body that aiohttp writes at once.
+_MAX_BODY = 1024 * 1024
 #: How long a server may take to let go of its connections.
 _CLOSE_SECONDS = 2.0
 _ERROR = 400
@@ -80,21 +86,23 @@ class FastPolls:
 
     async def send(self, request: ApiRequest[Any], *, within: float, connect_within: float) -> WholeReply:
         """
-        Send a GET request without a query of its own, or a cancel, which has no body.
+        Send a GET or POST request without a query of its own; one that pays not twice.
 
         :param within: seconds for the whole reply, and for the key if a function provides it.
         :param connect_within: seconds for a new connection, of those.
-        :raises UseSdkInsteadError: if the server redirects.
+        :raises UseSdkInsteadError: if the server redirects, or the body is for the SDK to write.
         :raises httpx2.RequestError: if there was no reply, or one beyond the limits.
         :raises openai.OpenAIError: if there is no key just now.
         """
+        body = None if request.body is None else written(request.body)
         try:
             async with asyncio.timeout(within):
-                template = await self._templates.get(request.method, request.headers)
-                reply = await self._send(request, template, connect_within)
+                template = await self._templates.get(request)
+                reply = await self._send(request, body, template, connect_within)
                 if reply.status in _ACCESS_DENIED:
-                    fresh = await self._templates.after_denial(request.method, request.headers, template)
-                    reply = reply if fresh is None else await self._send(request, fresh, connect_within)
+                    fresh = await self._templates.after_denial(request, template)
+                    if fresh is not None and not request.pays:
+                        reply = await self._send(request, body, fresh, connect_within)
                 return reply
         except TimeoutError:
             self._drop_pool(self._pool)
@@ -106,23 +114,25 @@ class FastPolls:
         self._drop_pool(self._pool)
         await self._closings.settle(within=_CLOSE_SECONDS)
 
-    async def _send(self, request: ApiRequest[Any], template: Template, connect_within: float) -> WholeReply:
+    async def _send(
+        self, request: ApiRequest[Any], body: bytes | None, template: Template, connect_within: float
+    ) -> WholeReply:
         try:
-            return await self._send_once(request, template, connect_within)
+            return await self._send_once(request, body, template, connect_within)
         except httpx2.ReadError:
             # The server may have closed an idle connection: for a GET, aiohttp itself takes another one.
-            if request.method == "GET":
+            if request.method == "GET" or request.pays:
                 raise
-            return await self._send_once(request, template, connect_within)
+            return await self._send_once(request, body, template, connect_within)
 
     async def _send_once(
-        self, request: ApiRequest[Any], template: Template, connect_within: float
+        self, request: ApiRequest[Any], body: bytes | None, template: Template, connect_within: float
     ) -> WholeReply:
         pool = self._pool = self._pool or _Pool(self._tls, self._closings)
         async with pool as session:
             # Errors are made anew, without a cause: some hold the URL, and with it what stands in its query.
             try:
-                return await _read(session, request, template, connect_within)
+                return await _read(session, request, body, template, connect_within)
             except aiohttp.ConnectionTimeoutError:
                 raise httpx2.ConnectTimeout(f"no connection within {connect_within:.0f} s") from None
             except aiohttp.ClientConnectorError as error:
@@ -135,6 +145,8 @@ class FastPolls:
                 self._drop_pool(pool)
                 raise httpx2.RemoteProtocolError(error.message) from None
             except (aiohttp.ClientError, OSError) as error:
+                if isinstance(error.__cause__, httpx2.ConnectTimeout):
+                    raise error.__cause__ from None
                 self._drop_pool(pool)
                 raise httpx2.ReadError(str(error) or type(error).__name__) from None
 
@@ -189,28 +201,84 @@ class _Pool:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Gives no connection out again on which a server has said something unasked: it would be the answer."""
+    """
+    Gives no connection out again on which a server has said something unasked: it would be the answer.
+
+    Nor one that it has closed, also where the event loop has not heard of it yet: a create is sent once.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._used: WeakSet[Any] = WeakSet()
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
         """Return a connection on which nothing waits to be read."""
         while True:
             connection = await super().connect(*args, **kwargs)
-            if connection.protocol is None or not connection.protocol.should_close:
+            protocol = connection.protocol
+            if protocol is None or not (
+                protocol.should_close or (protocol in self._used and _is_readable(protocol))
+            ):
+                self._used.add(protocol)
                 return connection
             connection.close()
 
 
+class _Body(aiohttp.BytesPayload):
+    """A body that asks for the time when it leaves; the headers wait for it, or are worth nothing alone."""
+
+    async def write_with_length(self, *args: Any) -> None:
+        """
+        Write it.
+
+        :raises httpx2.ConnectTimeout: if it is late.
+        """
+        check_time()
+        await super().write_with_length(*args)
+
+
+def written(body: Mapping[str, Any]) -> bytes:
+    """
+    Write a body as the SDK does.
+
+    :raises UseSdkInsteadError: for the SDK to write it, or to say why it cannot.
+    """
+    try:
+        # As in openai._utils._json, which is private.
+        written = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise UseSdkInsteadError from None
+    if len(written) > _MAX_BODY:
+        raise UseSdkInsteadError
+    return written
+
+
+def _is_readable(protocol: Any) -> bool:
+    polling = select.poll()
+    polling.register(protocol.transport.get_extra_info("socket"), select.POLLIN)
+    return bool(polling.poll(0))
+
+
 async def _read(
-    session: aiohttp.ClientSession, request: ApiRequest[Any], template: Template, connect_within: float
+    session: aiohttp.ClientSession,
+    request: ApiRequest[Any],
+    body: bytes | None,
+    template: Template,
+    connect_within: float,
 ) -> WholeReply:
     limit = aiohttp.ClientTimeout(total=None, connect=connect_within)
     url = URL(template.url(request.path), encoded=True)
     asked = session.request(
-        request.method, url, headers=template.headers, timeout=limit, allow_redirects=False
+        request.method,
+        url,
+        data=None if body is None else _Body(body),
+        headers=template.headers,
+        timeout=limit,
+        allow_redirects=False,
     )
     async with asked as response:
         if response.status in _REDIRECTS:
-            raise UseSdkInsteadError
+            raise RedirectedError
         intake = Intake(
             is_error=response.status >= _ERROR,
             coding=response.headers.get("content-encoding"),

@@ -2,14 +2,15 @@
 """
 A create that has not left by a given time does not leave any more: a later attempt takes it for lost then.
 
-It is asked where the first byte goes out. Before that come the key that a function provides, a place in the
-pool, the connection, its TLS and a proxy's answer, each of which may take its time.
+It is asked where the first byte goes out, past the SDK's client the first one of the body. Before that come
+the key that a function provides, a place in the pool, the connection, its TLS and a proxy's answer, each of
+which may take its time.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -34,41 +35,39 @@ def leaving(by: float | None) -> Iterator[None]:
         _leave_by.reset(token)
 
 
+def check_time() -> None:
+    """
+    Let a request of this task leave.
+
+    :raises httpx2.ConnectTimeout: if it is late: such an error says that nothing was sent.
+    """
+    if (by := _leave_by.get()) is not None and time.time() >= by:
+        raise httpx2.ConnectTimeout("it could not leave in time, and was not sent")
+
+
 def watch(request: httpx2.Request) -> None:
     """Have the request ask for the time when it leaves."""
-    on_event = _bound()
-    if on_event is None:
+    if _leave_by.get() is None:
         return
 
-    async def on_event_async(event: str, info: Mapping[str, Any]) -> None:
-        on_event(event, info)
+    async def on_event(event: str, info: Mapping[str, Any]) -> None:
+        del info
+        if event.endswith(_LEAVES):
+            check_time()
 
-    request.extensions["trace"] = on_event_async
+    request.extensions["trace"] = on_event
 
 
 def watch_blocking(request: httpx2.Request) -> None:
     """Do so for a client without an event loop, beside whoever has the request traced already."""
-    on_event = _bound()
-    if on_event is None:
+    if _leave_by.get() is None:
         return
     others = request.extensions.get("trace")
 
-    def on_each(event: str, info: Mapping[str, Any]) -> None:
-        on_event(event, info)
+    def on_event(event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith(_LEAVES):
+            check_time()
         if others is not None:
             others(event, info)
 
-    request.extensions["trace"] = on_each
-
-
-def _bound() -> Callable[[str, Mapping[str, Any]], None] | None:
-    if (by := _leave_by.get()) is None:
-        return None
-
-    def on_event(event: str, info: Mapping[str, Any]) -> None:
-        del info
-        if event.endswith(_LEAVES) and time.time() >= by:
-            # The errors of a connection that was not made in time say that nothing was sent.
-            raise httpx2.ConnectTimeout("it could not leave in time, and was not sent")
-
-    return on_event
+    request.extensions["trace"] = on_event

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How the SDK would write a request without a body, with a hole where its path was.
+How the SDK would write a request, with a hole where its path was, and another one for its body.
 
-The SDK is asked once in ten seconds; the polls in between repeat its headers, host and query for other paths.
-So keys, key providers, default headers and queries count as they do for the SDK's own requests.
+The SDK is asked once in ten seconds; the requests in between repeat its headers, host and query for other
+paths and bodies. So keys, key providers, default headers and queries count as for the SDK's own requests.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from airflow_provider_openai_runs.transport.codings import ACCEPT_ENCODING
+from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 if TYPE_CHECKING:
     import openai
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 _TEMPLATE_SECONDS = 10.0
 #: Stands where a path goes when the SDK is asked.
 _ANY_PATH = "any-path"
-#: Each poll has a time limit of its own, which the SDK does not know when it writes the template.
+#: Each request has a time limit of its own, which the SDK does not know when it writes the template.
 _NOT_REPEATED = frozenset({"accept-encoding", "x-stainless-read-timeout"})
+#: What the body decides.
+_OF_THE_BODY = frozenset({"content-length"})
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"(?:[^\0\s]+(?:[ \t]+[^\0\s]+)*)?")
 
@@ -56,7 +59,9 @@ class Template:
 
 class RequestTemplates:
     """
-    The templates of one client of the SDK, one for each method and set of headers that requests add.
+    The templates of one client of the SDK, one for each kind of request.
+
+    A kind is a method, whether there is a body, and the headers that the request adds.
 
     :param client: is copied, with a transport that sends nothing.
     :ivar writer: the copy.
@@ -65,38 +70,36 @@ class RequestTemplates:
     def __init__(self, client: openai.AsyncOpenAI) -> None:
         capturing = httpx2.AsyncClient(transport=CapturingTransport(), trust_env=False)
         self.writer = client.with_options(http_client=capturing, max_retries=0)
-        self._written: dict[tuple[str, tuple[tuple[str, str], ...]], asyncio.Task[Template]] = {}
+        self._written: dict[_Kind, asyncio.Task[Template]] = {}
 
-    async def get(self, method: str, headers: Mapping[str, str]) -> Template:
+    async def get(self, request: ApiRequest[Any]) -> Template:
         """
         Return a template that is not too old.
 
-        :param method: GET or POST.
+        :param request: a GET or a POST.
         :raises openai.OpenAIError: if there is no key just now.
         :raises httpx2.LocalProtocolError: if a header cannot be written.
         """
-        key = method, tuple(headers.items())
-        writing = self._written.get(key)
+        kind = _kind_of(request)
+        writing = self._written.get(kind)
         if writing is None or (writing.done() and not _is_fresh(writing)):
-            writing = self._written[key] = asyncio.create_task(self._write(method, headers))
+            writing = self._written[kind] = asyncio.create_task(self._write(kind))
         # One poll whose time is over must not end it for the others.
         return await asyncio.shield(writing)
 
-    async def after_denial(
-        self, method: str, headers: Mapping[str, str], denied: Template
-    ) -> Template | None:
+    async def after_denial(self, request: ApiRequest[Any], denied: Template) -> Template | None:
         """
         Return another template after a server has refused the key of one; None if the key is the same.
 
         However many polls are refused, the key is asked for once more, not once for each of them.
         """
-        key = method, tuple(headers.items())
-        writing = self._written.get(key)
+        kind = _kind_of(request)
+        writing = self._written.get(kind)
         if writing is not None and writing.done() and _is_fresh(writing) and writing.result() is denied:
             if denied.is_confirmed:
                 return None
-            self._written[key] = asyncio.create_task(self._write(method, headers, instead_of=denied))
-        found = await self.get(method, headers)
+            self._written[kind] = asyncio.create_task(self._write(kind, instead_of=denied))
+        found = await self.get(request)
         return None if found.headers == denied.headers else found
 
     def close(self) -> None:
@@ -104,17 +107,19 @@ class RequestTemplates:
         for writing in self._written.values():
             writing.cancel()
 
-    async def _write(
-        self, method: str, headers: Mapping[str, str], *, instead_of: Template | None = None
-    ) -> Template:
+    async def _write(self, kind: _Kind, *, instead_of: Template | None = None) -> Template:
         written_at = time.monotonic()
-        write = self.writer.get if method == "GET" else self.writer.post
-        captured = await write(f"/{_ANY_PATH}", cast_to=httpx2.Response, options={"headers": dict(headers)})
+        asked: dict[str, Any] = {"cast_to": httpx2.Response, "options": {"headers": dict(kind.headers)}}
+        if kind.method == "GET":
+            captured = await self.writer.get(f"/{_ANY_PATH}", **asked)
+        else:
+            captured = await self.writer.post(f"/{_ANY_PATH}", body={} if kind.has_body else None, **asked)
         request = captured.request
         # Credentials in the URL have become a header by now.
         url = str(request.url.copy_with(username=None, password=None))
         before, _, after = url.partition(_ANY_PATH)
-        kept = {name: value for name, value in request.headers.items() if name not in _NOT_REPEATED}
+        left_out = _NOT_REPEATED | (_OF_THE_BODY if kind.has_body else set())
+        kept = {name: value for name, value in request.headers.items() if name not in left_out}
         if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in kept.items()):
             # It does not say which: that may be the key.
             raise httpx2.LocalProtocolError("a header cannot be written")
@@ -123,6 +128,17 @@ class RequestTemplates:
         return Template(
             before=before, after=after, headers=kept, written_at=written_at, is_confirmed=is_confirmed
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    method: str
+    has_body: bool
+    headers: tuple[tuple[str, str], ...]
+
+
+def _kind_of(request: ApiRequest[Any]) -> _Kind:
+    return _Kind(request.method, request.body is not None, tuple(request.headers.items()))
 
 
 def _is_fresh(written: asyncio.Task[Template]) -> bool:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,10 +86,16 @@ def _uploaded(client: openai.OpenAI, request: ApiRequest[Any], upload: Upload) -
         )
 
 
-async def asend(client: openai.AsyncOpenAI, request: ApiRequest[T]) -> T:
+async def asend(
+    client: openai.AsyncOpenAI,
+    request: ApiRequest[T],
+    *,
+    on_response: Callable[[httpx2.Response], None] = lambda _: None,
+) -> T:
     """
     Send one request and read its answer, without blocking the event loop.
 
+    :param on_response: is shown an answer with success before it is read.
     :raises ApiRequestFailed: with what went wrong.
     """
     redact, request = redact_of(client), bounded(request, client)
@@ -100,6 +107,7 @@ async def asend(client: openai.AsyncOpenAI, request: ApiRequest[T]) -> T:
         except TimeoutError:
             late = not_in_time(seconds_of(request)[0])
             raise no_answer(request, late) from late
+        on_response(response)
         return await aread_answer(
             request, response.content, response.headers, status=response.status_code, redact=redact
         )

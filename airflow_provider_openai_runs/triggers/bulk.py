@@ -95,6 +95,7 @@ class BulkCompletionTrigger(BaseTrigger):
         self.deferred_at = deferred_at
         #: When each run was last seen active; ``on_kill`` need not poll those again.
         self._seen: dict[str, float] = {}
+        self._has_fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""
@@ -118,6 +119,7 @@ class BulkCompletionTrigger(BaseTrigger):
         if self.task_instance is not None:  # there is none in dag.test(), which has no executor
             held_back = self.deferred_at + EARLIEST_EVENT - time.time()
             await asyncio.sleep(min(max(0.0, held_back), EARLIEST_EVENT))
+        self._has_fired = True
         yield TriggerEvent(event)
 
     async def _waited(self, runs: list[NewRun]) -> dict[str, Any]:
@@ -143,7 +145,8 @@ class BulkCompletionTrigger(BaseTrigger):
         End the runs after a user's mark or clear.
 
         Airflow 3.3 calls this also when a trigger merely moves to another triggerer, and may call it when the
-        cleared task has started anew: only an ended, cleared or deleted task instance gives the runs up.
+        cleared task has started anew, which ends what it finds on record. There only an ended, cleared or
+        deleted task instance gives the runs up.
         """
         if not self.cancel_on_kill:
             return
@@ -154,7 +157,7 @@ class BulkCompletionTrigger(BaseTrigger):
         await asyncio.shield(ending)
 
     async def _end_runs(self) -> None:
-        state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS)
+        state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS, has_fired=self._has_fired)
         if not state.known:
             self.log.error(
                 "Airflow did not say whether the task goes on. %d %s were left running and billing. Another"

@@ -17,7 +17,6 @@ from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
     EARLIEST_EVENT,
-    NOT_FOUND_GRACE,
     TRIGGER_ASK_SECONDS,
     TRIGGER_KILL_WAIT,
 )
@@ -101,6 +100,7 @@ class RunCompletionTrigger(BaseTrigger):
         self.end = end
         self.withholds = withholds
         self.besides, self.tariff = besides or None, tariff or None
+        self._has_fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what a triggerer needs to start this wait again."""
@@ -149,6 +149,7 @@ class RunCompletionTrigger(BaseTrigger):
                 )
             held_back = self.deferred_at + EARLIEST_EVENT - time.time()
             await asyncio.sleep(min(max(0.0, held_back), EARLIEST_EVENT))
+        self._has_fired = True
         yield success or TriggerEvent(plain(self.tracked.to_json() | result.to_json()))
 
     def _note(self, level: int, line: str) -> None:
@@ -159,7 +160,8 @@ class RunCompletionTrigger(BaseTrigger):
         Cancel the run after a user's mark or clear.
 
         Airflow 3.3 calls this also when a trigger merely moves to another triggerer, and may call it when the
-        cleared task has started anew: only an ended, cleared or deleted task instance gives the run up.
+        cleared task has started anew, which ends what it finds on record. There only an ended, cleared or
+        deleted task instance gives the run up.
         """
         if not self.cancel_on_kill:
             return
@@ -170,7 +172,7 @@ class RunCompletionTrigger(BaseTrigger):
         await asyncio.shield(ending)
 
     async def _end_run(self) -> None:
-        state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS)
+        state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS, has_fired=self._has_fired)
         if not state.known:
             self.log.error(
                 "%s: Airflow did not say whether its task goes on. %s Another triggerer, a retry or a clear "
@@ -183,12 +185,15 @@ class RunCompletionTrigger(BaseTrigger):
             self.log.info("%s: left alone, its task is %s", self.tracked.ref, state.name)
             return
         hook = await self._hook()
-        visible_by = (self.tracked.created_at or 0.0) + NOT_FOUND_GRACE
+        visible_by = self.tracked.visible_by(time.time())
         flow = flows.cancel(self.tracked.ref, wait=TRIGGER_KILL_WAIT, visible_by=visible_by)
         ended = await hook.arun_flow(flows.with_retries(flow, budget=TRIGGER_KILL_WAIT))
         fate = ended.raw_status or f"not cancelled ({ended.failure})"
         self.log.info(
-            "%s: cancelled because its task is %s; the run is %s", self.tracked.ref, state.name, fate
+            "%s: cancelled because its task is %s; the run is %s",
+            self.tracked.ref,
+            state.name or "cleared",
+            fate,
         )
         if ended.polled is not None and ended.polled.needs_action:
             await self._close(hook)

@@ -40,20 +40,28 @@ _NOT_THE_ACTION = frozenset({"id", "call_id", "type", "status", "name", "namespa
 
 
 def pending_calls(
-    data: Mapping[str, Any], offered: Iterable[Mapping[str, Any]] | None = None
+    data: Mapping[str, Any],
+    offered: Iterable[Mapping[str, Any]] | None = None,
+    *,
+    if_unknown: bool = False,
 ) -> Iterator[ToolCall]:
     """
     Read the calls that wait for an answer.
 
     :param data: the response.
     :param offered: the tools of the request, where it is known.
+    :param if_unknown: whether a call counts that waits only if it was offered, where nobody says what was.
     """
-    return (_call(kind, item) for kind, item, is_pending in _open_calls(data, offered) if is_pending)
+    tools = _tools_of(data, offered)
+    counts_all = if_unknown and tools.are_unknown
+    return (
+        _call(kind, item) for kind, item, is_pending in _open_calls(data, tools) if is_pending or counts_all
+    )
 
 
 def may_wait(data: Mapping[str, Any]) -> bool:
     """Whether one who knows the request might find a call pending that ``pending_calls`` alone does not."""
-    return any(not is_pending for _, _, is_pending in _open_calls(data, None))
+    return any(not is_pending for _, _, is_pending in _open_calls(data, _tools_of(data, None)))
 
 
 def is_open_in(items: Iterable[dict[str, Any]], call: ToolCall, *, is_all: bool) -> bool:
@@ -71,12 +79,13 @@ def is_open_in(items: Iterable[dict[str, Any]], call: ToolCall, *, is_all: bool)
     return is_all
 
 
-def _open_calls(
-    data: Mapping[str, Any], offered: Iterable[Mapping[str, Any]] | None
-) -> Iterator[tuple[str, dict[str, Any], bool]]:
+def _tools_of(data: Mapping[str, Any], offered: Iterable[Mapping[str, Any]] | None) -> _Tools:
+    return _Tools([*(offered or ()), *reading.objects_of(data.get("tools"))])
+
+
+def _open_calls(data: Mapping[str, Any], tools: _Tools) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Give type and item of each call that neither has an answer nor says that the server made it."""
     items = reading.objects_of(data.get("output"))
-    tools = _Tools([*(offered or ()), *reading.objects_of(data.get("tools"))])
     answered = set(_answered(items))
     last_message = max((place for place, item in enumerate(items) if _is_message(item)), default=-1)
     for place, item in enumerate(items):
@@ -108,9 +117,14 @@ class _Tools:
             if depth < 3:  # noqa: PLR2004 # namespaces of namespaces are not known
                 self._take(reading.objects_of(tool.get("tools")), depth + 1)
 
+    @property
+    def are_unknown(self) -> bool:
+        """Whether nobody says what was offered."""
+        return not self._types
+
     def offer(self, kind: str, item: Mapping[str, Any]) -> bool | None:
         """Whether the tool that is called was offered; None if nobody says what was."""
-        if not self._types:
+        if self.are_unknown:
             return None
         types = _OFFERED_BY[kind]
         if kind not in _NAMED:

@@ -66,6 +66,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
     answer = read_answer(data)
     files = each_once(files_of_items(items))
     offered = reading.objects_of(request.body.get("tools")) if request is not None else []
+    forgot = request is not None and request.forgot_tools
     return Run(
         ref=ref,
         status=status,
@@ -84,7 +85,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         last_error=reading.error_object(data.get("error")),
         incomplete_details=reading.error_object(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
-        tool_calls=tuple(pending_calls(data, offered)) if status in _CALLS_COUNT else (),
+        tool_calls=tuple(pending_calls(data, offered, if_unknown=forgot)) if status in _CALLS_COUNT else (),
         output_text=answer.text,
         final_text=answer.final_text,
         refusal=answer.refusal,

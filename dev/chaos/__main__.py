@@ -57,6 +57,14 @@ def report(groups: list[runner.TrialGroup], found: dict[str, list[str]]) -> bool
     return not any(found[name] for name in COUNTED)
 
 
+def part(text: str) -> tuple[int, int]:
+    """Read which of how many shares of the rows is to be tried."""
+    share, shares = map(int, text.split("/"))
+    if not 1 <= share <= shares:
+        raise ValueError(text)
+    return share, shares
+
+
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.chaos", description=__doc__)
@@ -64,6 +72,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="repeat these random moments")
     parser.add_argument("--trials", type=int, help="trials for each kind of run and way to wait")
     parser.add_argument("--row", action="append", help="only rows with these words; may be repeated")
+    parser.add_argument(
+        "--part", type=part, default=(1, 1), metavar="K/N", help="of the rows each Nth, from the Kth on"
+    )
     parser.add_argument(
         "--minutes", type=float, default=52, help="start no trial later (default: %(default)s)"
     )
@@ -111,12 +122,14 @@ def main() -> int:
 
 def _chosen(table: list[Row], options: argparse.Namespace) -> Mapping[int, Row]:
     """Return the rows that were asked for, by their place in the table."""
-    return {
-        place: row
+    chosen = [
+        (place, row)
         for place, row in enumerate(table)
         if (row.in_short or not options.short)
         and (not options.row or any(words in row.name for words in options.row))
-    }
+    ]
+    share, shares = options.part
+    return dict(chosen[share - 1 :: shares])
 
 
 @contextmanager

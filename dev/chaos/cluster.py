@@ -36,6 +36,7 @@ THRESHOLDS = {
 }
 """Airflow's own: 300, 10, 30, 30, 30 and 300 s."""
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+FIRST_AND_LAST_DAGS = ("response_worker", "thread_run_worker_busy_cancel", "thread_run_deferred_ended")
 SECONDS_BETWEEN_POLLS = 0.5
 KEY = "any"
 _LATE_EVENT = re.compile(
@@ -88,7 +89,11 @@ class Cluster:
         self.airflow.__enter__()
         try:
             self._simulator.wait_healthy(self.airflow.components["simulator"])
-            for dag_id in ("response_worker", "thread_run_worker_busy_cancel"):
+            for dag_id in (
+                "response_worker",
+                "thread_run_worker_busy_cancel",
+                "thread_run_worker_persistent",
+            ):
                 self.api.wait_for_dag(dag_id, timeout=120)
             self.assistant = self.ask("/v1/assistants", {"model": "gpt-6-luna"})["id"]
         except BaseException:

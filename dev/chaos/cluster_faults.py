@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import random
 import signal
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 from dev.chaos.cluster import Cluster
 from dev.chaos.trial import LONG, Trial
-from dev.live.rest import RestError
 
 SLOW_CREATE = 6.0
 CREATE = {"method": "POST", "path": "/(responses|runs)$"}
@@ -22,9 +18,6 @@ LONGER_THAN_THRESHOLDS = 45.0
 SECONDS_AFTER_DEADLINE = 12.0
 WITHOUT_API_SERVER = 75.0
 """Three failed heartbeats are over after 42 to 53 s."""
-ASKERS = 12
-SECONDS_TO_BE_KILLED = 25.0
-"""A heartbeat, the five seconds that a task has left, and what a busy API takes."""
 BLOCKER = "blocker"
 TRIGGERERS = ("triggerer-1", "triggerer-2")
 FOREIGN_SECONDS = {"busy_fail": 2 * LONG, "busy_wait": 60.0, "busy_cancel": 2 * LONG}
@@ -126,27 +119,6 @@ def leave_without_api_server(cluster: Cluster, trials: list[Trial]) -> None:
     cluster.airflow.start("api-server")
     cluster.down.discard("api-server")
     cluster.airflow.wait_healthy()
-
-
-def fail_all_while_busy(cluster: Cluster, trials: list[Trial]) -> None:
-    """Mark every Dag run failed at the same time, while others ask so much of the API that it is slow."""
-    over = threading.Event()
-
-    def ask() -> None:
-        while not over.is_set():
-            with suppress(OSError, RestError):
-                cluster.api.call("GET", "/dags/~/dagRuns/~/taskInstances?limit=1000")
-
-    askers = [threading.Thread(target=ask, daemon=True) for _ in range(ASKERS)]
-    for asker in askers:
-        asker.start()
-    try:
-        with ThreadPoolExecutor(len(trials)) as pool:
-            for trial in trials:
-                pool.submit(trial.fail_dag_run)
-        time.sleep(SECONDS_TO_BE_KILLED)
-    finally:
-        over.set()
 
 
 def freeze_simulator(cluster: Cluster, trials: list[Trial]) -> None:

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dev.chaos import cluster_faults, task_faults
+from dev.chaos.bulk_items import results_are_wrong
+from dev.chaos.bulk_rows import BULK_ROWS, KIND
 from dev.chaos.ceiling_rows import CAPPED, kill_around_a_create, stays_below
 from dev.chaos.cluster import Cluster
+from dev.chaos.crowd_rows import CROWD_ROW
 from dev.chaos.file_rows import WRITING, all_is_whole, kill_while_writing, name_output
 from dev.chaos.hostile_rows import HOSTILE_ROW
 from dev.chaos.tool_rows import CALLS, TOOL_ROWS, was_paid_for_once
@@ -36,6 +39,7 @@ class Row:
     :param check: what else must hold at the end: it returns what is wrong.
     :param trial: the options of ``Trial``.
     :param at_most: trials for each kind of run and way to wait, where they take long.
+    :param at_once: so many trials wait together, however many of each sort were asked for.
     :param in_short: whether it belongs to ``make chaos-short``.
     :param roles: what is done to the trials besides, in turn: nothing, ``clear`` or ``mark``.
     """
@@ -52,6 +56,7 @@ class Row:
     kinds: Sequence[str] = ("response", "thread_run")
     trial: dict[str, Any] = field(default_factory=lambda: {"seconds": SHORT})
     at_most: int = 100
+    at_once: int = 0
     in_short: bool = False
     roles: Sequence[str] = ("",)
 
@@ -60,17 +65,27 @@ class Row:
         Return the options of one of its trials.
 
         A mark needs somebody to hear of it, which a worker that is being broken cannot: there it is a clear.
-        The first run of a task that is cleared or marked outlasts everything, so that one that is left shows.
+        The first run of a task that is cleared or marked outlasts everything, so that one that is left shows;
+        the run after a clear is short, since nothing happens to it.
         """
         role = self.roles[number % len(self.roles)]
         if not role:
             return self.trial
         role = "clear" if waits == "worker" else role
-        return {**self.trial, "role": role, "script": {"in_progress": LONG}}
+        return {**self.trial, "role": role, "seconds": SHORT, "script": {"in_progress": LONG}}
+
+    def runs_of(self, trial: Trial) -> int | None:
+        """Return how many runs a trial creates; None if that depends on the moment, as a user's does."""
+        return None if trial.role else self.runs
 
     def result_of(self, trial: Trial) -> frozenset[str]:
         """Return how a trial may end: as the row says, unless a user marks it."""
         return FAILED if trial.role == "mark" else self.results
+
+    def number(self, wanted: int) -> int:
+        """Return how many trials there are for each kind of run and way to wait, if that many are wanted."""
+        sorts = len(self.kinds) * len(self.waits)
+        return -(-self.at_once // sorts) if self.at_once else min(wanted, self.at_most)
 
     @property
     def shares_fault(self) -> bool:
@@ -268,12 +283,7 @@ ROWS = [
         trial={"variant": "once"},
         at_most=1,
     ),
-    Row(
-        name="all Dag runs marked failed, the API is busy",
-        cluster_fault=cluster_faults.fail_all_while_busy,
-        results=FAILED | {"skipped"},
-        trial={},
-    ),
+    Row(**CROWD_ROW),
     Row(
         name="simulator frozen for a minute",
         cluster_fault=cluster_faults.freeze_simulator,
@@ -302,4 +312,5 @@ ROWS = [
         trial=CAPPED,
     ),
     *(Row(runs=None, check=was_paid_for_once, trial=CALLS, **row) for row in TOOL_ROWS),
+    *(Row(runs=None, kinds=(KIND,), check=results_are_wrong, at_most=1, **row) for row in BULK_ROWS),
 ]

@@ -11,13 +11,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from dev.chaos.bulk_items import verdicts_of
+from dev.chaos.bulk_rows import KIND
 from dev.chaos.cluster import Cluster
 from dev.chaos.rows import Row
 from dev.chaos.trial import ENDED, Trial
 from dev.chaos.verdict import SECONDS_TO_END, duplicates, failed_for_good, orphans, wrongly_cancelled
 
-SECONDS_OF_A_TRIAL = 420.0
+SECONDS_OF_A_TRIAL = 600.0
 SECONDS_TO_GET_UNDER_WAY = 180.0
+SECONDS_FOR_EACH = 4.0
+"""Of many trials, since there are few workers."""
 COUNTED = ("duplicates", "orphans", "wrongly cancelled", "failed for good with a retry left")
 """What has to be zero."""
 ANNOUNCED = ("may be running and billing", "left running and billing")
@@ -48,7 +52,7 @@ def prepare(cluster: Cluster, rows: Mapping[int, Row], *, number: int, seed: int
         trials: list[Trial] = []
         for again, kind, waits in (
             (again, kind, waits)
-            for again in range(min(number, row.at_most))
+            for again in range(row.number(number))
             for waits in row.waits
             for kind in row.kinds
         ):
@@ -67,9 +71,10 @@ def run(cluster: Cluster, groups: list[TrialGroup], *, at_a_time: int, until: fl
         yield from _independent([group for group in groups if not group.row.shares_fault], pool, until)
         for group in groups:
             if group.row.shares_fault:
-                for first in range(0, len(group.trials), at_a_time):
+                together = group.row.at_once or at_a_time
+                for first in range(0, len(group.trials), together):
                     if time.monotonic() < until:
-                        _sharing(cluster, group, group.trials[first : first + at_a_time], pool)
+                        _sharing(cluster, group, group.trials[first : first + together])
                 if group.ended:
                     yield group
     except BaseException:
@@ -92,8 +97,9 @@ def _independent(groups: list[TrialGroup], pool: ThreadPoolExecutor, until: floa
             yield group
 
 
-def _sharing(cluster: Cluster, group: TrialGroup, trials: list[Trial], pool: ThreadPoolExecutor) -> None:
+def _sharing(cluster: Cluster, group: TrialGroup, trials: list[Trial]) -> None:
     """Run some trials of a row whose fault they share."""
+    pool = ThreadPoolExecutor(len(trials))
     cluster.fault_has_begun.clear()
     if group.row.early_cluster_fault:
         group.row.early_cluster_fault(cluster, trials)
@@ -107,13 +113,14 @@ def _sharing(cluster: Cluster, group: TrialGroup, trials: list[Trial], pool: Thr
             trials[0].complaints.append(f"the shared fault: {type(error).__name__}: {error}")
     for future in futures:
         future.result()
+    pool.shutdown()
 
 
 def _wait_until_under_way(cluster: Cluster, trials: list[Trial]) -> None:
     """Wait until all trials wait that can at once; the fault meets the others where they are."""
     deferred = sum(trial.waits == "deferred" for trial in trials)
     wanted = deferred + min(len(trials) - deferred, cluster.parallelism - 2)
-    deadline = time.monotonic() + SECONDS_TO_GET_UNDER_WAY
+    deadline = time.monotonic() + SECONDS_TO_GET_UNDER_WAY + SECONDS_FOR_EACH * len(trials)
     while (waiting := sum(trial.is_waiting for trial in trials)) < wanted:
         if time.monotonic() > deadline:
             trials[0].complaints.append(f"the fault met {waiting} trials that waited, not {wanted}")
@@ -133,7 +140,7 @@ def _run_one(row: Row, trial: Trial, until: float | None = None) -> None:
         with suppress(Exception):
             if trial.run_id and trial.instance.get("state") not in ENDED:
                 trial.fail_dag_run()  # nobody else would end it
-    trial.until_ended(SECONDS_OF_A_TRIAL)
+    trial.until_ended(SECONDS_OF_A_TRIAL + SECONDS_FOR_EACH * row.at_once)
     if trial.state is None:  # everything was stopped
         return
     if trial.state != "deleted" and any(run.ended_at is None for run in trial.runs):
@@ -160,9 +167,7 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
                 else ""
             )
             verdicts = {
-                "duplicates": duplicates(trial.history, trial.runs),
-                "orphans": orphans(trial.history, trial.runs, now),
-                "wrongly cancelled": wrongly_cancelled(trial.history, trial.runs),
+                **(verdicts_of(trial, now) if trial.kind == KIND else _verdicts_of(trial, now)),
                 "failed for good with a retry left": failed_for_good(
                     trial.state,
                     expected={"failed"} if trial.history.was_ended_by_user else group.row.result_of(trial),
@@ -176,12 +181,21 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
     return found
 
 
+def _verdicts_of(trial: Trial, now: float) -> dict[str, list[str]]:
+    return {
+        "duplicates": duplicates(trial.history, trial.runs),
+        "orphans": orphans(trial.history, trial.runs, now),
+        "wrongly cancelled": wrongly_cancelled(trial.history, trial.runs),
+    }
+
+
 def _unexpected(row: Row, trial: Trial) -> list[str]:
     found = list(trial.complaints)
     if trial.state not in (expected := row.result_of(trial)):
         found.append(f"ended as {trial.state}, not as {' or '.join(sorted(expected))}")
-    if row.runs is not None and len(trial.runs) != row.runs:
-        found.append(f"{len(trial.runs)} runs, not {row.runs}: {[(r.id, r.status) for r in trial.runs]}")
+    wanted = row.runs_of(trial)
+    if wanted is not None and len(trial.runs) != wanted:
+        found.append(f"{len(trial.runs)} runs, not {wanted}: {[(r.id, r.status) for r in trial.runs]}")
     if wrong := row.check(trial):
         found.append(wrong)
     return found

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
 import signal
@@ -169,7 +168,8 @@ class Trial:
 
     def excuse(self, since: float | None = None) -> None:
         """Its runs may be cancelled from now on."""
-        self.history.excuses.append((time.time() if since is None else since, math.inf))
+        since = time.time() if since is None else since
+        self.history.excused_from = min(since, self.history.excused_from)
 
     def task_process(self) -> int:
         """Wait for the process of the task itself."""
@@ -195,10 +195,8 @@ class Trial:
         self.cluster.change(lambda: self.cluster.api.mark(self.dag_id, self.run_id, "t", new_state=state))
 
     def clear(self) -> None:
-        """Clear the task instance; the runs of the generation that ends may be cancelled."""
-        now = time.time()
-        self.history.clears.append(now)
-        self.history.excuses.append((now, now + SECONDS_TO_HAPPEN))
+        """Clear the task instance."""
+        self.history.clears.append(time.time())
         self.cluster.change(lambda: self.cluster.api.clear(self.dag_id, self.run_id, "t"))
 
     def delete(self) -> None:

@@ -19,6 +19,7 @@ class Run:
     A run as the simulator knows it; ``ended_at`` is None while it is active.
 
     :param answers: the response whose calls it answers; with that one it counts as one run.
+    :param item: the number of the item of a bulk task; ``token`` is of its create.
     """
 
     id: str
@@ -26,12 +27,23 @@ class Run:
     created_at: float
     ended_at: float | None
     answers: str | None = None
+    item: str | None = None
+    token: str | None = None
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Run:
         """Read one entry of ``/simulator/runs``."""
         previous = value.get("previous_response_id")
-        return cls(value["id"], value["status"], value["created_at"], value["ended_at"], previous)
+        about = value["metadata"]
+        return cls(
+            value["id"],
+            value["status"],
+            value["created_at"],
+            value["ended_at"],
+            previous,
+            item=about.get("item"),
+            token=about.get("airflow_token"),
+        )
 
     def was_alive_at(self, moment: float) -> bool:
         """Tell whether it was paid for at that moment."""
@@ -44,20 +56,20 @@ class History:
     What was done to a task instance.
 
     :param clears: when it was cleared; between two clears is a generation.
-    :param excuses: from when to when a run may have been cancelled: it was marked, cleared, timed out.
+    :param excused_from: from when on a run may have been cancelled: it was marked, or its time was over.
     :param ended_at: when it was seen ended or deleted.
     :param announced: whether its log says that a run may go on, by policy.
     """
 
     clears: list[float] = field(default_factory=list)
-    excuses: list[tuple[float, float]] = field(default_factory=list)
+    excused_from: float = inf
     ended_at: float | None = None
     announced: bool = False
 
     @property
     def was_ended_by_user(self) -> bool:
         """Whether it, or its Dag run, was marked: from then on, a run may have been cancelled for ever."""
-        return any(until == inf for _, until in self.excuses)
+        return self.excused_from < inf
 
     def generation(self, moment: float) -> int:
         """Count the clears up to a moment."""
@@ -96,13 +108,18 @@ def orphans(history: History, runs: list[Run], now: float) -> list[str]:
 
 
 def wrongly_cancelled(history: History, runs: list[Run]) -> list[str]:
-    """Name the runs that were cancelled although nothing was done that would call for it."""
+    """
+    Name the runs that were cancelled although nothing was done that would call for it.
+
+    Those of a generation that a clear has ended may be cancelled whenever that is possible again.
+    """
     return [
         f"{run.id} was cancelled {run.ended_at - run.created_at:.1f} s after it was created"
         for run in runs
         if run.status == "cancelled"
         and run.ended_at is not None
-        and not any(since <= run.ended_at <= until for since, until in history.excuses)
+        and run.ended_at < history.excused_from
+        and history.generation(run.created_at) == history.generation(run.ended_at)
     ]
 
 

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 def live_airflow(options: argparse.Namespace, simulator: Simulator) -> LiveAirflow:
     """Prepare an Airflow with the simulator beside it."""
-    return LiveAirflow(
+    airflow = LiveAirflow(
         options.dags,
         INCIDENTS,
         home=options.home,
@@ -55,6 +55,9 @@ def live_airflow(options: argparse.Namespace, simulator: Simulator) -> LiveAirfl
         beside={"simulator": simulator.command},
         port=options.port,
     )
+    for variable in ("OPENAI_TICKETS", "OPENAI_REPORTS"):
+        airflow.env[f"AIRFLOW_VAR_{variable}"] = str(airflow.home / variable.lower())
+    return airflow
 
 
 def serve(options: argparse.Namespace) -> int:

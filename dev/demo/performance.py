@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dev.demo import agent, incidents, report
+from dev.demo import agent, incidents, report, tickets
 from dev.demo.board import Board, label
 from dev.demo.connections import real_service
 from dev.demo.incidents import Incident, runs_of
@@ -17,12 +17,22 @@ from dev.live import PASSWORD, USER, LiveAirflow
 from dev.live.rest import FINISHED_RUN
 from dev.live.simulator import Simulator
 
-DAGS = (incidents.DAG_ID, agent.DAG_ID, "openai_response", "openai_thread_run", "openai_mapped_prompts")
+DAGS = (
+    incidents.DAG_ID,
+    agent.DAG_ID,
+    tickets.DAG_ID,
+    "openai_response",
+    "openai_thread_run",
+    "openai_mapped_prompts",
+)
 """What ``make demo`` runs, all at once."""
-NEEDS_AIRFLOW_3_3 = frozenset({agent.DAG_ID, incidents.DAG_ID})
+NEEDS_AIRFLOW_3_3 = frozenset({agent.DAG_ID, incidents.DAG_ID, tickets.DAG_ID})
 
-CONF = {"openai_mapped_prompts": {"rows": 12}}
-"""Fewer than by default: each takes a core for seconds to start its worker."""
+CONF = {
+    # Fewer than by default: each takes a core for seconds to start its worker.
+    "openai_mapped_prompts": {"rows": 12},
+    tickets.DAG_ID: {"rows": tickets.rows()},
+}
 
 TIMEOUT = 300.0
 """Seconds after which Dag runs that have not ended are given up."""
@@ -59,6 +69,7 @@ class Performance:
         self._results: dict[str, Mapping[str, Any]] = {}
         self._created: Sequence[Mapping[str, Any]] = ()
         self._report: object = None
+        self._classified: Mapping[str, Any] = {}
 
     def play(self) -> list[str]:
         """Run everything to its end, and name the promises that were broken."""
@@ -163,6 +174,9 @@ class Performance:
             pushed = self._api.xcom(*where, map_index=one["map_index"])
             if isinstance(pushed, dict) and "ref" in pushed:
                 self._results[label(one)] = pushed
+            elif one["dag_id"] == tickets.DAG_ID and one["task_id"] == "classify" and pushed:
+                self._classified = pushed
+                self._show.tell("tickets", tickets.story(pushed))
             elif one["task_id"] == "report" and one["dag_id"] == agent.DAG_ID:
                 self._report = pushed
                 self._show.tell("agent", f"In the database: {agent.database(str(pushed))}")
@@ -181,6 +195,9 @@ class Performance:
             if result["ref"]["id"] not in completed:
                 yield f"the run of {name} is {result.get('status')}"
         yield from self._broken_by_incidents()
+        succeeded = self._classified.get("succeeded", 0)
+        if tickets.DAG_ID in self._runs and succeeded != tickets.rows():
+            yield f"of {tickets.rows()} tickets {succeeded} are classified: {self._classified}"
         if agent.DAG_ID in self._runs and not real_service() and "1200" not in str(self._report):
             yield f"the refund is not in the database: {self._report}"
         if active := self._active():
@@ -201,6 +218,7 @@ class Performance:
         """Print what it came to, and the Dag that was disturbed."""
         ids = {run["id"] for run in self._created} | {run["ref"]["id"] for run in self._results.values()}
         tokens = sum((run.get("usage") or {}).get("total_tokens") or 0 for run in self._results.values())
+        tokens += (self._classified.get("usage") or {}).get("total_tokens") or 0
         waited, worked = self._board.waiting_seconds, self._board.worker_seconds
         held = ", ".join(f"{one.task_id}: {one.promise}" for one in self._incidents if one.held)
         print(f"""

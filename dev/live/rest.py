@@ -69,7 +69,7 @@ class Rest:
             url += "?" + urllib.parse.urlencode(query)
         for attempt in range(ATTEMPTS):
             try:
-                return fetch_json(url, method=method, body=body, token=self._login())
+                return fetch_json(url, method=method, body=body, token=self.token())
             except (OSError, RestError) as error:
                 lasting = isinstance(error, RestError) and error.status < 500  # noqa: PLR2004
                 if method != "GET" or lasting or attempt == ATTEMPTS - 1:
@@ -77,7 +77,8 @@ class Rest:
                 time.sleep(0.5)
         raise AssertionError("unreachable")
 
-    def _login(self) -> str:
+    def token(self) -> str:
+        """Return what Airflow knows the user by; it is also the cookie of its pages."""
         if self._token is None:
             answer = fetch_json(f"{self.address}/auth/token", method="POST", body=self._credentials)
             self._token = str(answer["access_token"])

@@ -60,7 +60,7 @@ lucks = st.builds(
     crash_at=st.none() | st.none() | st.integers(min_value=1, max_value=12),
     crash_after=st.booleans(),
     writes=st.just([]) | st.lists(st.sampled_from(WRITES), max_size=4),
-    skew=st.sampled_from([0.0, 0.0, -10.0, 10.0]),
+    skew=st.sampled_from([0.0, 0.0, -10.0, 10.0, -900.0, 900.0]),
 )
 policies = st.fixed_dictionaries(
     {

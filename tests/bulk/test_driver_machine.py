@@ -2,8 +2,8 @@
 """
 The production driver in virtual time: workers die before and after each command, or are replaced and go on.
 
-Whatever happens: no item is paid for twice, none has two results, in the end each is final, and every run
-that goes on is named.
+Whatever happens: no item is paid for twice, none has two results, in the end each is final, every run that
+goes on is named, and a ceiling is never passed, also by runs that nobody knows of.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
 from airflow_provider_openai_runs.bulk.commands import Polled, ReadRows, Send, Sent, Verdict
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
@@ -32,16 +33,20 @@ from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
+from airflow_provider_openai_runs.runs.ceiling import Amount, Ceiling
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.status import RunStatus
+from airflow_provider_openai_runs.runs.usage import Usage
 
 T = TypeVar("T")
 
 ROWS = 8
 BAD_ROW = 3
+#: What a run may take at most.
+BOUND = 10
 START = 1_700_000_000.0
 
 
@@ -80,6 +85,8 @@ class ServerRun:
     token: str
     ends_at: float
     ends_as: RunStatus
+    takes: int = 0
+    tells: bool = True
     status: RunStatus = RunStatus.IN_PROGRESS
 
     def at(self, time: float) -> RunStatus:
@@ -93,6 +100,9 @@ class World:
     """What outlives a worker."""
 
     ends: list[RunStatus]
+    #: What each run takes, and whether it tells that.
+    takes: list[tuple[int, bool]] = field(default_factory=list)
+    allowance: Allowance = field(default_factory=Allowance)
     runs: dict[str, ServerRun] = field(default_factory=dict)
     files: dict[tuple[str, ...], bytes] = field(default_factory=dict)
     stored: Any = None
@@ -159,6 +169,10 @@ class FakeIO:
     dead: asyncio.Event = field(default_factory=asyncio.Event)
     position: int = 0
 
+    @property
+    def reserved(self) -> Amount | None:
+        return Amount(tokens=BOUND) if self.world.allowance.ceiling.is_set else None
+
     def __post_init__(self) -> None:
         self.store = Store(self.world, self.writer)
         self.journal = Journal(
@@ -195,7 +209,7 @@ class FakeIO:
         rows = [
             Row(number=number, error="bad")
             if number == BAD_ROW
-            else Row(number=number, values={"input": "x"})
+            else Row(number=number, values={"input": "x"}, reserved=self.reserved)
             for number in numbers
         ]
         return rows, len(numbers) < command.count
@@ -219,10 +233,19 @@ class FakeIO:
         world, row = self.world, command.row.number
         number = len(world.runs)
         ends_as = world.ends[number] if number < len(world.ends) else RunStatus.COMPLETED
+        takes, tells = world.takes[number] if number < len(world.takes) else (BOUND, True)
         created = ServerRun(
-            id=f"resp_{number}", row=row, token=command.token, ends_at=now() + 3 + draw, ends_as=ends_as
+            id=f"resp_{number}",
+            row=row,
+            token=command.token,
+            ends_at=now() + 3 + draw,
+            ends_as=ends_as,
+            takes=takes,
+            tells=tells,
         )
         world.runs[created.id] = created
+        billed, ceiling = sum(run.takes for run in world.runs.values()), world.allowance.ceiling.tokens
+        assert ceiling is None or billed <= ceiling, f"{billed} are paid for, the ceiling is {ceiling}"
         try:
             await self._done(draw)
         except ConnectionError as error:
@@ -236,7 +259,7 @@ class FakeIO:
             return RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text="no answer")
         status = self.world.runs[run.id].at(now())
         result = PollResult(status=status, raw_status=status.value)
-        return Polled(result=result, run=_read(run, status) if status.is_terminal else None)
+        return Polled(result=result, run=self._read(run, status) if status.is_terminal else None)
 
     async def cancel(self, run: NewRun) -> Run | RequestFailure:
         draw = self.luck.next()
@@ -246,7 +269,7 @@ class FakeIO:
         known = self.world.runs[run.id]
         if known.at(now()) is RunStatus.IN_PROGRESS:
             known.status = RunStatus.CANCELLED
-        return _read(run, known.status)
+        return self._read(run, known.status)
 
     async def write_part(self, part: Part) -> None:
         draw = self.luck.next()
@@ -259,15 +282,17 @@ class FakeIO:
     async def task_state(self) -> TaskState:
         return TaskState("running")
 
-
-def _read(run: NewRun, status: RunStatus) -> Run:
-    ref = RunRef(kind="response", id=run.id, conn_id="ai")
-    return Run(ref=ref, status=status, raw_status=status.value, object="response")
+    def _read(self, run: NewRun, status: RunStatus) -> Run:
+        ref, known = RunRef(kind="response", id=run.id, conn_id="ai"), self.world.runs[run.id]
+        usage = Usage(total_tokens=known.takes) if known.tells else None
+        return Run(ref=ref, status=status, raw_status=status.value, object="response", usage=usage)
 
 
 def _judged(row: int, custom_id: str | None, run: Run) -> Verdict:
     state = ItemState.SUCCEEDED if run.status is RunStatus.COMPLETED else ItemState.FAILED
-    outcome = Outcome(row=row, state=state, custom_id=custom_id, result={"id": run.ref.id})
+    usage = None if run.usage is None else run.usage.to_json()
+    result = {"id": run.ref.id, "usage": usage}
+    outcome = Outcome(row=row, state=state, custom_id=custom_id, result=result)
     return Verdict(outcome=outcome, retryable=state is ItemState.FAILED)
 
 
@@ -318,6 +343,7 @@ class Cluster:
                 rate_limit=RateLimit(),
                 now=now(),
                 found=found,
+                allowance=self.world.allowance,
             ),
             io=io,
             log=self.log,
@@ -350,6 +376,10 @@ class Cluster:
     max_active=st.integers(1, 5),
     max_unrecorded=st.integers(1, 4),
     resubmits=st.booleans(),
+    ceiling=st.none() | st.integers(0, ROWS * BOUND),
+    takes=st.lists(
+        st.tuples(st.sampled_from([BOUND, BOUND, 1]), st.booleans()), min_size=ROWS, max_size=ROWS
+    ),
 )
 def test_whatever_happens_to_its_workers_a_task_pays_for_nothing_twice_and_forgets_nothing(
     draws: list[list[int]],
@@ -358,8 +388,10 @@ def test_whatever_happens_to_its_workers_a_task_pays_for_nothing_twice_and_forge
     max_active: int,
     max_unrecorded: int,
     resubmits: bool,
+    ceiling: int | None,
+    takes: list[tuple[int, bool]],
 ) -> None:
-    world, named = World(ends), Named()
+    world, named = World(ends, takes, Allowance(ceiling=Ceiling(tokens=ceiling))), Named()
     limits = Limits(
         max_active=max_active,
         max_unrecorded=max_unrecorded,
@@ -383,11 +415,16 @@ def test_whatever_happens_to_its_workers_a_task_pays_for_nothing_twice_and_forge
 
     run(live())
     items = world.items()
-    assert all(items.state(row).is_final for row in range(ROWS))
+    left = [row for row in range(ROWS) if not items.state(row).is_final]
+    is_reached = world.allowance.refusal(items, more=Amount(tokens=BOUND), asked=None) is not None
+    assert not left or (is_reached and {items.state(row) for row in left} == {ItemState.NEW})
     lines = [
         json.loads(line) for part in items.parts for line in world.read("results", part.name).splitlines()
     ]
-    assert sorted(line["row"] for line in lines) == [*range(ROWS)], "a result is lost, or there twice"
+    rows = [row for row in range(ROWS) if row not in left]
+    assert sorted(line["row"] for line in lines) == rows, "a result is lost, or there twice"
+    counted = items.spent.usage.total_tokens if items.spent.usage else 0
+    assert counted <= sum(run.takes for run in world.runs.values()), "more was counted than was paid for"
     paid = Counter(run.row for run in world.runs.values())
     for row, times in paid.items():
         allowed = 1 + items.creates(row)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.bulk.events import (
+    Asked,
     Cancelled,
     Created,
     Event,
@@ -16,16 +17,32 @@ from airflow_provider_openai_runs.bulk.events import (
     PartWritten,
     Resubmitted,
     Retried,
-    from_lines,
-    to_lines,
+    Spent,
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.journal_lines import from_lines, to_lines
+from airflow_provider_openai_runs.runs.ceiling import Amount
+from airflow_provider_openai_runs.runs.usage import Usage
 
 rows = st.lists(st.integers(0, 10**6), max_size=5).map(tuple)
 runs = st.builds(NewRun, row=st.integers(0, 10**6), id=st.text(max_size=20), created_at=st.floats(0, 2e9))
+tokens = st.integers(1, 10**9)
+texts = st.none() | st.text(max_size=5)
+costs = st.none() | st.decimals(0, 1000, places=6)
+spent = st.one_of(
+    st.builds(Spent, silent=rows),
+    st.builds(Spent, usage=st.builds(Usage, total_tokens=tokens), cost=costs, silent=rows),
+)
 events = st.one_of(
-    *(st.builds(kind, rows=rows) for kind in (NotAccepted, Retried, Cancelled, Resubmitted)),
-    st.builds(Intended, rows=rows, custom_ids=st.dictionaries(st.integers(0, 9), st.text(max_size=9))),
+    *(st.builds(kind, rows=rows) for kind in (NotAccepted, Resubmitted)),
+    *(st.builds(kind, rows=rows, spent=spent) for kind in (Retried, Cancelled)),
+    st.builds(
+        Intended,
+        rows=rows,
+        custom_ids=st.dictionaries(st.integers(0, 9), st.text(max_size=9)),
+        asked=st.dictionaries(st.integers(0, 9), st.builds(Asked, model=texts, processing=texts)),
+        reserved=st.dictionaries(st.integers(0, 9), st.builds(Amount, tokens=tokens, cost=costs)),
+    ),
     st.builds(Created, runs=st.lists(runs, max_size=3).map(tuple)),
     st.builds(
         PartWritten,
@@ -33,7 +50,7 @@ events = st.one_of(
         succeeded=rows,
         failed=rows,
         lost=rows,
-        usage=st.dictionaries(st.sampled_from(["prompt_tokens", "total_tokens"]), st.integers(0, 10**9)),
+        spent=spent,
     ),
 )
 
@@ -92,6 +109,10 @@ def test_events_that_contradict_each_other_are_an_error(journal: list[Event]) ->
         Items.of(journal)
 
 
+def _spent(tokens: int) -> Spent:
+    return Spent(usage=Usage(total_tokens=tokens))
+
+
 def test_items_are_counted_by_where_they_stand() -> None:
     journal: list[Event] = [
         Intended(rows=(0, 1, 2, 5)),
@@ -99,13 +120,13 @@ def test_items_are_counted_by_where_they_stand() -> None:
             runs=(NewRun(row=0, id="resp_0", created_at=1.0), NewRun(row=5, id="resp_5", created_at=2.0))
         ),
         NotAccepted(rows=(1,)),
-        PartWritten(name="1", succeeded=(0,), failed=(3,), usage={"total_tokens": 7}),
-        PartWritten(name="2", lost=(2,), usage={"total_tokens": 5}),
+        PartWritten(name="1", succeeded=(0,), failed=(3,), spent=_spent(7)),
+        PartWritten(name="2", lost=(2,), spent=_spent(5)),
     ]
     items = Items.of(journal)
     states = [items.state(row).name for row in range(7)]
     assert states == ["SUCCEEDED", "NEW", "LOST", "FAILED", "NEW", "CREATED", "NEW"]
     assert [*items.rows(ItemState.CREATED)] == [5]
     assert [*items.runs] == [5]
-    assert items.usage == {"total_tokens": 12}
+    assert items.results.usage == Usage(total_tokens=12)
     assert items.count(ItemState.LOST) == 1

@@ -124,6 +124,18 @@ def test_a_row_that_cannot_be_sent_is_an_error_that_names_the_argument(
         _request(row)
 
 
+def test_what_a_row_says_of_its_text_leaves_the_type_of_the_answer() -> None:
+    typed = {"type": "json_schema", "name": "answer"}
+    request_of = ItemRequest(
+        arguments={"model": "m", "output_format": typed}, names=frozenset({"input", "text"})
+    )
+
+    body = request_of({"input": "Why?", "text": {"verbosity": "low"}}).body
+    assert body["text"] == {"verbosity": "low", "format": typed}
+    with pytest.raises(RunRequestError, match=r"output_type sets text\['format'\]"):
+        request_of({"input": "Why?", "text": {"format": {"type": "text"}}})
+
+
 def test_a_row_that_may_have_a_run_from_an_earlier_task_is_left_out(tmp_path: Path) -> None:
     lines = [
         {"input": "failed", "_failure": {"row": 4, "error": "It failed."}},

@@ -69,11 +69,58 @@ def test_after_a_refusal_it_goes_on_at_half_the_rate_and_grows_again() -> None:
     limit = RateLimit(requests_per_minute=60_000)
     before = sum(_one_second(limit, second, at_most=100) for second in range(60)) / 60
     limit.on_refused(NOW + 60, 1)
-    at_once = _one_second(limit, 62, at_most=100)
-    later = [_one_second(limit, second, at_most=100) for second in range(63, 180)][-1]
+    at_once = _one_second(limit, 61, at_most=100)
+    later = [_one_second(limit, second, at_most=100) for second in range(62, 180)][-1]
     assert before == 100
     assert 20 <= at_once <= 70
     assert later == 100
+
+
+def _beats(limit: RateLimit, seconds: int, *, start: float, at_most: int = 100) -> list[int]:
+    """Send once a second, as creates are: each batch waits for its commit."""
+    sent = []
+    for second in range(seconds):
+        now = start + second
+        count = min(limit.admit(now), at_most)
+        limit.on_sent(count)
+        for _ in range(count):
+            limit.on_accepted(now + 0.5, {})
+        sent.append(count)
+    return sent
+
+
+def test_a_refusal_before_anything_was_accepted_is_made_up_for_within_seconds() -> None:
+    limit = RateLimit()
+    limit.on_refused(NOW, None)
+    assert _beats(limit, 15, start=NOW + 1)[-1] == 100
+
+
+def test_who_sends_once_a_second_sends_at_the_rate_that_is_allowed() -> None:
+    limit = RateLimit()
+    _beats(limit, 60, start=NOW)
+    limit.on_refused(NOW + 60, 1)
+    found = _beats(limit, 10, start=NOW + 61)
+    assert 40 <= found[3] <= 70
+
+
+def test_a_server_that_goes_on_refusing_is_not_asked_ever_faster() -> None:
+    """Two a second is what it takes."""
+    limit = RateLimit()
+    refused = accepted = 0
+    level = 2.0
+    for second in range(120):
+        now, level = NOW + second, min(level + 2, 4.0)
+        count = min(limit.admit(now), 100)
+        limit.on_sent(count)
+        for _ in range(count):
+            if level >= 1:
+                level, accepted = level - 1, accepted + 1
+                limit.on_accepted(now + 0.5, {})
+            else:
+                refused += second > 0
+                limit.on_refused(now + 0.5, None)
+    assert accepted > 120 * 0.7
+    assert refused < 0.3 * accepted
 
 
 def _one_second(limit: RateLimit, second: int, *, at_most: int) -> int:

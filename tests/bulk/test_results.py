@@ -50,7 +50,7 @@ def test_results_are_read_as_the_manifest_names_them_and_nothing_else(folder: St
     source = open_input(items=["x", {"custom_id": "b", "input": "y"}], log=LOG)
     manifest = conclude(folder, source, items, seconds=1.5)
     assert {fate: count for fate, count in manifest.counts.items() if count} == {"succeeded": 1, "failed": 1}
-    assert manifest.usage == {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3}
+    assert manifest.spent["usage"] == {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3}
     path = folder.uri_of(MANIFEST)
     [found] = read_results({"manifest": path})
     assert (found["row"], found["custom_id"], found["output_text"]) == (0, None, "a")

@@ -36,6 +36,7 @@ def test_results_are_one_table_with_a_row_an_item(tmp_path: Path) -> None:
         "custom_id": "a",
         "state": "succeeded",
         "error": None,
+        "cost": None,
         "refusal": None,
         "model": None,
         "id": "resp_1",

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from dev import ROOT
 from dev.chaos import __main__ as chaos
+from dev.chaos.celery.faults import extract_older_version
 from dev.chaos.celery.rows import ROWS
 from dev.live import celery, hosts
 from dev.live.airflow import _on_one_machine
@@ -55,3 +59,24 @@ def test_a_mark_is_for_deferred_tasks_and_a_run_that_is_left_behind_would_show()
         assert (deferred.get("role", ""), worker.get("role", "")) == (role, role.replace("mark", "clear"))
         if role:
             assert deferred["script"]["in_progress"] > 10 * deferred["seconds"]
+
+
+def test_each_row_is_in_one_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    for part in ("1/3", "2/3", "3/3"):
+        monkeypatch.setattr(sys, "argv", ["chaos", "--executor", "celery", "--part", part])
+        found += chaos._chosen(ROWS, chaos.arguments())
+    assert sorted(found) == list(range(len(ROWS)))
+
+
+def test_the_dags_of_an_upgrade_parse_with_the_version_that_it_starts_from(tmp_path: Path) -> None:
+    try:
+        extract_older_version(tmp_path)
+    except subprocess.CalledProcessError:
+        pytest.skip("the history of this clone does not reach that far")
+    dags = "import dev.chaos.dags.persistent_dags, airflow_provider_openai_runs as it; print(it.__file__)"
+    path = os.pathsep.join((str(tmp_path), str(ROOT)))
+    command = (sys.executable, "-c", dags)
+    env = {**os.environ, "PYTHONPATH": path, "AIRFLOW_HOME": str(tmp_path / "home")}
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=env, cwd=tmp_path).stdout  # noqa: S603 - our own
+    assert str(tmp_path) in said

@@ -30,8 +30,13 @@ def test_a_run_that_goes_on_after_its_task_is_an_orphan_unless_somebody_said_so(
 def test_a_cancel_needs_an_excuse_from_before_it() -> None:
     runs = [Run("run_1", "cancelled", 10.0, 15.0)]
     assert wrongly_cancelled(History(), runs)
-    assert wrongly_cancelled(History(excuses=[(16.0, 99.0)]), runs)
-    assert not wrongly_cancelled(History(excuses=[(14.0, 99.0)]), runs)
+    assert wrongly_cancelled(History(excused_from=16.0), runs)
+    assert not wrongly_cancelled(History(excused_from=14.0), runs)
+
+
+def test_after_a_clear_the_run_before_it_may_be_cancelled_and_the_one_after_it_may_not() -> None:
+    runs = [Run("run_1", "cancelled", 10.0, 15.0), Run("run_2", "cancelled", 16.0, 18.0)]
+    assert [line.split()[0] for line in wrongly_cancelled(History(clears=[12.0]), runs)] == ["run_2"]
 
 
 def test_a_response_goes_on_from_the_one_whose_calls_it_answers_and_only_once() -> None:

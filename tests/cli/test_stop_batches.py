@@ -13,9 +13,13 @@ import pytest
 from airflow_provider_openai_runs.bulk import read_results
 from airflow_provider_openai_runs.bulk.batch.lines import to_line
 from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests
-from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended, to_lines
+from airflow_provider_openai_runs.bulk.events import (
+    BatchCreated,
+    BatchIntended,
+)
 from airflow_provider_openai_runs.bulk.head import TaskHead, begin
 from airflow_provider_openai_runs.bulk.inputs import open_input
+from airflow_provider_openai_runs.bulk.journal_lines import to_lines
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.bulk.storage import JOURNAL, StorageFolder
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook

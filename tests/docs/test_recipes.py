@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_openai_runs.bulk import read_results
 from airflow_provider_openai_runs.simulator import Scenario, Simulator
 from tests.support.scene import Scene
 
@@ -53,4 +54,17 @@ def test_the_recipe_against_dead_workers_pays_once(scene: Scene) -> None:
     found = scene.run(ask, scene.retry(scene.kept))
 
     assert found["status"] == "completed"
+    assert scene.creates() == 1
+
+
+def test_the_recipe_for_a_night_asks_each_line_of_its_file_once(scene: Scene, tmp_path: Path) -> None:
+    _ = scene.store  # skips below Airflow 3.3
+    (line,) = re.findall(r"```json\n(.*?)```", (HOW_TO / "nightly.md").read_text(), re.DOTALL)
+    (tmp_path / "prompts.jsonl").write_text(line)
+    scene.simulator.script(Scenario(queued=0, in_progress=0))
+    ask = task_of("nightly.md")
+    ask.input_path, ask.output_path = str(tmp_path / "prompts.jsonl"), str(tmp_path / "answers")
+    (found,) = read_results(scene.run(ask, scene.kept))
+
+    assert found["custom_id"] == "order-1017"
     assert scene.creates() == 1

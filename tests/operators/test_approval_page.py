@@ -68,6 +68,7 @@ def decided(page: ApprovalPage, event: Mapping[str, Any]) -> dict[str, ApprovalD
         (["roll_dice", "send_mail"], [MAIL, MCP]),
         (lambda name, _: name == "roll_dice", [BROKEN, MCP]),
         (lambda _, arguments: arguments.get("amount", 0) > 10, [REFUND, BROKEN]),
+        (lambda name, _: {"refund": False}.get(name), [MAIL, BROKEN, MCP]),
     ],
 )
 def test_a_person_is_asked_about_the_calls_that_approve_names_and_about_those_a_callable_cannot_judge(

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from airflow_provider_openai_runs.exceptions import (
     CeilingReachedError,
     OpenAIRunError,
+    RunConnectionError,
     RunFailedError,
     RunRequestError,
 )
@@ -267,7 +268,7 @@ def test_a_run_that_waits_for_an_answer_outlives_a_price_that_is_lost_meanwhile(
     with pytest.raises(OpenAIRunError, match="goes on waiting for the answer to its calls") as caught:
         operator.execute_complete(scene.kept, event)
     assert named in str(caught.value)
-    assert caught.value.retryable
+    assert not isinstance(caught.value, AirflowFailException)
     assert CALLED == []
     assert len(scene.simulator.runs()) == 1
     assert not scene.store.record.get("ended_by_us")
@@ -277,6 +278,46 @@ def test_a_run_that_waits_for_an_answer_outlives_a_price_that_is_lost_meanwhile(
     assert found["status"] == "completed"
     assert CALLED == ["Oslo"]
     assert scene.creates() == (2 if found["ref"]["kind"] == "response" else 1)
+
+
+def test_a_run_that_ended_while_the_prices_were_wrong_counts_by_them_once_they_are_right(
+    scene: Scene, bounded: Make
+) -> None:
+    scene.simulator.script(FAILED, GOOD)
+    a_token_each = {"gpt-4o*": {"input": 1_000_000, "output": "1e6", "cached_input": "2e6"}}
+    given: dict[str, Any] = {"model": "gpt-4o", "deferrable": True}
+    operator = bounded(max_cost=2000, **given)
+    set_prices(scene, a_token_each)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(scene.kept)
+    event = scene.fire(deferred.value.trigger)
+    set_prices(scene, "{")
+    with pytest.raises(RunFailedError):
+        operator.execute_complete(scene.kept, event)
+    again = scene.retry(scene.kept)
+    with pytest.raises(RunConnectionError, match=r"prices='\{'"):
+        operator.execute(again)
+
+    set_prices(scene, a_token_each)
+    text = refused(scene, bounded(max_cost=400, **given), again)
+    assert text.startswith("max_cost=400: 100 is used, and")  # 40 by the dearer price, and 20
+    assert "without a price in the extra 'prices' of connection 'openai_default'" in text
+    assert scene.run(operator, again)["status"] == "completed"
+
+
+def test_what_an_edited_dag_had_reserved_in_tokens_alone_has_the_price_of_the_dearer_ones(
+    scene: Scene, bounded: Make
+) -> None:
+    scene.simulator.script(SILENT, GOOD)
+    given: dict[str, Any] = {"model": "gpt-4o", "max_total_tokens": 2000}
+    with pytest.raises(RunFailedError):
+        scene.run(bounded(**given), scene.kept)
+    reserved = scene.store.record["spending"]["open"][0]["tokens"]
+    set_prices(scene, {"gpt-4o*": {"input": 1_000_000, "output": 3_000_000}})
+    again = scene.retry(scene.kept)
+
+    assert f" {3 * reserved} may be by runs" in refused(scene, bounded(max_cost=1, **given), again)
+    assert scene.run(bounded(max_cost=9000, **given), again)["status"] == "completed"
 
 
 @pytest.mark.parametrize(("ceiling", "fits"), [(Decimal("10.5"), True), ("0.0001", False)])

@@ -134,6 +134,7 @@ def test_a_clear_does_not_need_for_ever_the_connection_of_a_run_whose_end_is_not
 ) -> None:
     """As after ``end_from_trigger``: a triggerer cannot reach the record."""
     monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire.END_PAUSE", 0.1)
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.create.LAST_READ_BUDGET", 0.5)
     monkeypatch.setenv("AIRFLOW_CONN_RETIRED", scene.simulator.connection_json)
     scene.simulator.script(QUICK, QUICK)
     with pytest.raises(TaskDeferred):

@@ -71,6 +71,23 @@ def test_each_round_has_its_cost(scene: Scene, respond: Make) -> None:
     assert (found["cost"], found["cost_total"]) == ("1800", "1800")
 
 
+@BOTH
+def test_a_run_costs_what_its_own_model_and_window_do_once_the_dag_was_edited(
+    scene: Scene, prices: Any, respond: Make, *, deferrable: bool
+) -> None:
+    dear = {"input": "40000000", "output": 40000000}
+    prices({"gpt-4o": {**PRICES["gpt-4o*"], "factors": {"8h": "0.5"}}, "gpt-4.1": dear})
+    scene.simulator.script(Scenario(queued=0, in_progress=500, usage=(200, 20)))
+    operator = respond(model="gpt-4o", processing="8h", completion_window=36_000, deferrable=True)
+    with pytest.raises(TaskDeferred):
+        operator.execute(scene.kept)
+    scene.simulator.advance(550)
+    edited = respond(model="gpt-4.1", deferrable=deferrable)
+    found = scene.run(edited, scene.retry(scene.kept))
+
+    assert (found["cost"], found["cost_total"]) == ("1200", "1200")
+
+
 @pytest.mark.usefixtures("prices")
 def test_a_tier_that_was_used_counts(scene: Scene, respond: Make) -> None:
     scene.simulator.script(GOOD)

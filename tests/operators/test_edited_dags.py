@@ -73,6 +73,7 @@ def test_a_create_of_a_kind_that_this_version_does_not_know_is_not_forgotten(
     lose_the_create(scene, run_on())
     scene.store.values["openai_run"] |= {"kind": "a kind of a later version", "token": "of it/1"}
     scene.monkeypatch.setattr("airflow_provider_openai_runs.runs.lost_create.SEARCH_SECONDS", 0.3)
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire.SEARCH_PAUSE", 0.1)
     with pytest.raises(OpenAIRunError, match="cannot be read"):
         scene.run(run_on(), scene.retry(scene.kept))
 

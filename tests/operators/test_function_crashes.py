@@ -136,6 +136,23 @@ def test_a_kill_while_the_next_response_is_created_ends_that_one_too(
     assert sorted(run["status"] for run in scene.simulator.runs()) == ["cancelled", "completed"]
 
 
+def test_a_kill_before_a_refused_answer_is_sent_again_closes_the_calls_in_their_conversation(
+    scene: Scene, respond: Make, start: Callable[..., Future[Any]]
+) -> None:
+    conversation = str(scene.post("/conversations")["id"])
+    scene.simulator.script(calls("Oslo"))
+    scene.simulator.fault(Fault(method="POST", path="^/responses$", status=429, retry_after=10, skip=1))
+    operator = respond(functions=[weather], conversation=conversation)
+    working = start(operator.execute, scene.context_of(None, state="failed"))
+    until(lambda: scene.creates() == 2)
+    time.sleep(0.1)
+    operator.on_kill()
+    with pytest.raises(OpenAIRunError, match=r"The task was killed\..* Its calls were answered"):
+        working.result(timeout=60)
+
+    assert scene.creates() == 2
+
+
 def test_a_kill_before_the_answer_is_sent_sends_none(
     scene: Scene, create: Make, start: Callable[..., Future[Any]]
 ) -> None:

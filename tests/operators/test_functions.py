@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_openai_runs.exceptions import (
     LostCreateError,
+    RunCallError,
     RunExpiredError,
     RunRequestError,
     RunTimeoutError,
@@ -230,6 +232,21 @@ def test_the_log_names_the_calls_without_their_arguments(scene: Scene, create: M
     assert not any("Secret Harbour" in line for line in lines)
 
 
+def test_the_error_of_a_refused_answer_names_the_run_and_that_of_a_refused_create_names_none(
+    scene: Scene, create: Make
+) -> None:
+    """By that the retry policy knows whether something paid for waits."""
+    scene.simulator.script(calls(call(city="Oslo")))
+    for skip, names_a_run in ((0, False), (1, True)):
+        busy = Fault(method="POST", path="/(runs|responses|submit_tool_outputs)$", status=429, retry_after=60)
+        scene.simulator.fault(replace(busy, skip=skip))
+        with pytest.raises(RunCallError, match="429") as raised:
+            scene.run(create(functions=[weather], timeouts={"create": 5}))
+
+        assert raised.value.retry_after == 60.0
+        assert (raised.value.ref is not None) is names_a_run
+
+
 # -- crashes -------------------------------------------------------------------------------------------------
 
 
@@ -318,6 +335,17 @@ def test_a_lost_answer_of_submitted_outputs_is_polled_for_and_not_failed(scene: 
     assert found["status"] == "completed"
     assert len(CALLED) == 1
     assert scene.simulator.count("POST", "submit_tool_outputs$") == 1
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_a_lost_answer_is_not_sent_again_for_the_calls_of_the_next_round(scene: Scene, run_on: Make) -> None:
+    scene.simulator.script(calls(call(city="Oslo"), call(city="Rome"), queued=0, in_progress=0))
+    scene.simulator.fault(Fault(path="submit_tool_outputs$", method="POST", kind="lost"))
+    found = scene.run(run_on(functions=[weather]))
+
+    assert found["status"] == "completed"
+    assert [city for city, _ in CALLED] == ["Oslo", "Rome"]
+    assert scene.simulator.count("POST", "submit_tool_outputs$") == 2
 
 
 @pytest.mark.usefixtures("quick_retries")

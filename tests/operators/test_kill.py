@@ -259,3 +259,21 @@ def test_a_kill_that_comes_before_anything_else_keeps_the_create_from_being_sent
     with pytest.raises(OpenAIRunError, match="was killed"):
         operator.execute(scene.kept)
     assert scene.creates() == 0
+
+
+def test_a_kill_between_the_intent_and_its_create_takes_the_intent_back(scene: Scene, create: Make) -> None:
+    """Else a retry would take it for a create that may have been accepted."""
+    operator, store = create(), scene.store
+    keep = store.set
+
+    def keep_and_kill(key: str, value: Any, **more: Any) -> None:
+        keep(key, value, **more)
+        operator.on_kill()
+
+    scene.monkeypatch.setattr(store, "set", keep_and_kill)
+    with pytest.raises(OpenAIRunError, match="was killed"):
+        operator.execute(scene.kept)
+
+    assert scene.creates() == 0
+    assert store.writes
+    assert store.record is None

@@ -14,26 +14,12 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_openai_runs.exceptions import LostCreateError, ToolCallsFailedError
 from airflow_provider_openai_runs.operators import SubmitToolOutputsOperator
-from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.support.scene import Make, Scene
+from tests.support.weather import CALL, CALLS, fails, weather
 
 QUICK = Scenario(queued=0.01, in_progress=0.02)
-CALL = FunctionCall(name="weather", arguments={"city": "Oslo"})
-CALLS = Scenario(queued=0.01, in_progress=0.02, function_calls=((CALL,),))
 ITEMS = r"^/conversations/[^/]+/items$"
-
-
-def weather(city: str) -> str:
-    """Tell the weather."""
-    return f"Rain in {city}"
-
-
-def fails(city: str) -> str:
-    """Fail."""
-    raise RuntimeError(city)
-
-
-fails.__name__ = "weather"
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_the_result_of_the_run_is_not_lost(scene: Scene, respond: Make) -> None:
 
     assert found["output_text"] == "Rayleigh"
     with pytest.raises(RunRequestError, match="temperature=99"):
-        copy.copy(edited).execute(scene.retry(scene.kept))
+        copy.copy(edited).execute(scene.clear(scene.kept))
 
 
 def test_a_run_whose_trigger_died_is_still_ended_when_no_retry_is_left(scene: Scene, create: Make) -> None:

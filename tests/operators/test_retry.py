@@ -17,6 +17,7 @@ from airflow_provider_openai_runs.exceptions import (
     RunFailedError,
     RunTimeoutError,
 )
+from airflow_provider_openai_runs.runs.budgets import CLOCKS_DIFFER
 from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.support.scene import Make, Scene
 
@@ -124,7 +125,7 @@ def test_a_recorded_run_that_the_server_does_not_know_any_more_is_replaced(
     scene.simulator.script(QUICK, QUICK)
     die_after_create(create(), scene.kept)
     scene.store.values["openai_run"]["ref"]["id"] += "gone"
-    scene.store.values["openai_run"]["created_at"] -= 100
+    scene.store.values["openai_run"]["created_at"] -= 2 * CLOCKS_DIFFER
 
     scene.simulator.advance(5)
     assert scene.run(create(), scene.retry(scene.kept))["status"] == "completed"
@@ -138,6 +139,24 @@ def test_a_recorded_run_that_is_not_visible_yet_is_waited_for(
     die_after_create(create(), scene.kept)
 
     assert scene.run(create(), scene.retry(scene.kept))["status"] == "completed"
+    assert scene.creates() == 1
+
+
+@pytest.mark.parametrize("later", [-600, 600], ids=["behind", "ahead"])
+def test_a_retry_on_a_host_whose_clock_differs_waits_for_it_as_well(
+    scene: Scene,
+    create: Make,
+    die_after_create: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    later: int,
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire.NOT_SHOWN_YET", 0.1)
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1, hidden_for=1.0))
+    die_after_create(create(completion_window=3600), scene.kept)
+    for name in ("created_at", "intent_at"):
+        scene.store.values["openai_run"][name] -= later
+
+    assert scene.run(create(completion_window=3600), scene.retry(scene.kept))["status"] == "completed"
     assert scene.creates() == 1
 
 

@@ -98,6 +98,21 @@ def test_functions_may_answer_the_rounds_that_follow(
     assert found["status"] == "completed"
 
 
+def test_a_retry_does_not_count_what_another_task_has_paid_for(
+    scene: Scene, respond: Make, submit: Callable[..., Any]
+) -> None:
+    scene.simulator.script(Scenario(function_calls=(ASKS,), queued=0, in_progress=0, usage=(50, 5), times=2))
+    run = scene.run(respond(on_tool_calls="return"), scene.context_of(None, task_id="ask"))
+    scene.store.fail("set", KeyboardInterrupt(), skip=1)
+    with pytest.raises(KeyboardInterrupt):  # the run is on record, its answer is not sent
+        submit(run).execute(scene.kept)
+    scene.store.recover()
+    found = scene.run(submit(run), scene.retry(scene.kept))
+
+    assert found["usage_total"] == found["usage"]
+    assert found["usage_total"]["total_tokens"] == 55
+
+
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 def test_what_another_task_has_paid_for_counts_once_in_its_own_result(
     scene: Scene, respond: Make, submit: Callable[..., Any], *, deferrable: bool

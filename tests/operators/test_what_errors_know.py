@@ -75,8 +75,10 @@ def test_an_error_before_there_is_a_run_knows_none(scene: Scene, respond: Make) 
 
 
 def test_the_error_of_a_read_or_a_sensor_names_the_run(scene: Scene) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.sensors.run.NOT_FOUND_GRACE", 0.1)
     ref = {"kind": "response", "id": "resp_unknown", "conn_id": "openai_default"}
-    for asks in (GetResponseOperator(task_id="get", ref=ref), ResponseSensor(task_id="wait", ref=ref)):
+    sensor = ResponseSensor(task_id="wait", ref=ref, poke_interval=0.1)
+    for asks in (GetResponseOperator(task_id="get", ref=ref), sensor):
         scene.simulator.reset()
         error = caught(scene, asks, RunNotFoundError)
         assert error.ref == ref
@@ -123,6 +125,7 @@ def test_the_line_of_a_timeout_tells_the_fate_within_what_is_seen(scene: Scene, 
 def test_failed_polls_are_warnings_and_the_error_of_the_timeout_has_the_last_one(
     scene: Scene, create: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.attempts.read_run.LAST_READ_BUDGET", 0.5)
     scene.simulator.script(Scenario(queued=0, in_progress=500))
     broken = Fault(method="GET", status=500, message="The disk is full.", times=None)
     scene.simulator.fault(replace(broken, path="^/responses/"), replace(broken, path="/runs/"))

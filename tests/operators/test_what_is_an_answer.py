@@ -64,14 +64,18 @@ def test_an_answer_that_is_shown_late_is_waited_for(scene: Scene, scripted: Scri
     assert scene.run(ask(deferrable=False))["output_text"] == "912"
 
 
-def test_a_run_that_answered_nothing_fails(
+def test_a_run_that_answered_nothing_fails_and_a_retry_asks_anew(
     scene: Scene, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.attempts.read_run.NOT_SHOWN_YET", 0.01)
     scripted.play(ends_with([]))
     with pytest.raises(RunEndedError, match="without any answer") as caught:
-        ask(deferrable=False).execute(scene.context)
+        ask(deferrable=False).execute(scene.kept)
     assert not isinstance(caught.value, AirflowFailException)
+
+    with pytest.raises(RunEndedError):
+        ask(deferrable=False).execute(scene.retry(scene.kept))
+    assert scripted.count("POST /responses") == 2
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])

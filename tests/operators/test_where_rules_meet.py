@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_openai_runs.exceptions import LostCreateError, OpenAIRunError, ToolCallsFailedError
-from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.operators.test_unforeseen_ends import (
     LONG,
     StopError,
@@ -21,23 +21,9 @@ from tests.operators.test_unforeseen_ends import (
 )
 from tests.support.scene import CREATES, Make, Scene
 from tests.support.waiting import until
+from tests.support.weather import CALLS, fails, weather
 
 QUICK = Scenario(queued=0.01, in_progress=0.02)
-CALL = FunctionCall(name="weather", arguments={"city": "Oslo"})
-CALLS = Scenario(queued=0.01, in_progress=0.02, function_calls=((CALL,),))
-
-
-def weather(city: str) -> str:
-    """Tell the weather."""
-    return f"Rain in {city}"
-
-
-def fails(city: str) -> str:
-    """Fail."""
-    raise RuntimeError(city)
-
-
-fails.__name__ = "weather"
 
 
 @pytest.fixture

@@ -86,6 +86,15 @@ def test_a_completed_response_with_a_pending_call_is_no_answer_yet() -> None:
     assert move.outcome is Outcome.NEEDS_ACTION
 
 
+def test_a_wait_for_other_statuses_goes_on_while_somebody_else_is_to_answer_the_calls() -> None:
+    wait = PollPolicy(WaitLimits(created_at=START, targets=frozenset({"queued"})), started_at=START)
+
+    assert isinstance(wait.on_result(poll(RunStatus.REQUIRES_ACTION), now=START), PollAgain)
+    move = wait.on_result(poll(RunStatus.QUEUED), now=START + 1)
+    assert isinstance(move, Done)
+    assert move.outcome is Outcome.REACHED
+
+
 @pytest.mark.parametrize("status", WAITING)
 def test_an_active_run_is_waited_for_until_its_deadline_and_no_longer(status: RunStatus) -> None:
     wait = waiting(deadline=START + 60)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record
-from airflow_provider_openai_runs.runs.spending import Spending
+from airflow_provider_openai_runs.runs.spending import OpenRun, Spending
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.usage import Totals, Usage
 
@@ -46,7 +46,7 @@ class Account:
 
     def opens(self, number: int) -> None:
         if number not in self.paid:  # a token is never used for a second run
-            self.spending = self.spending.opened(f"t{number}")
+            self.spending = self.spending.opened(OpenRun(token=f"t{number}"))
             self.paid.add(number)
 
     def is_named(self, number: int) -> None:
@@ -59,7 +59,7 @@ class Account:
             self.paid.discard(number)
 
     def ends(self, number: int) -> None:
-        if self.spending.knows(ref(number)):
+        if self.spending.open_run(ref(number)) is not None:
             self.read.add(number)
         self.spending = self.spending.settled(run(number, RunStatus.COMPLETED, 4**number))
 
@@ -89,13 +89,23 @@ def test_in_any_order_each_run_counts_once_or_is_known_to_be_missing(events: lis
         assert totals.silent == len(account.paid - account.read)
 
 
+def test_tokens_that_a_server_tells_before_the_end_are_not_all() -> None:
+    spending = Spending().of(1).opened(OpenRun(token="t", ref=ref(1)))
+    until_now = spending.settled(run(1, RunStatus.CANCELLING, 10))
+
+    assert until_now == spending
+    assert until_now.settled(run(1, RunStatus.CANCELLED, 25)).totals().usage == Usage(
+        prompt_tokens=25, total_tokens=25
+    )
+
+
 def test_a_create_that_was_lost_has_no_run_even_if_its_record_names_one() -> None:
-    spending = Spending().of(1).opened("lost")
+    spending = Spending().of(1).opened(OpenRun(token="lost"))
     earlier = Record.from_json({"cycle": 1, "token": "lost", "lost": ["lost"], "ref": ref(1).to_json()})
     found = Record.from_json({"cycle": 1, "token": "lost", "ref": ref(1).to_json()})
 
-    assert not spending.with_record(earlier).knows(ref(1))
-    assert spending.with_record(found).knows(ref(1))
+    assert spending.with_record(earlier).open_run(ref(1)) is None
+    assert spending.with_record(found).open_run(ref(1)) is not None
 
 
 junk = st.recursive(

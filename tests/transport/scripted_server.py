@@ -29,6 +29,7 @@ class ScriptedServer:
     #: Say this some time after a reply, without having been asked.
     last_words: bytes = b""
     heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
 
@@ -78,7 +79,7 @@ class _Handler(socketserver.StreamRequestHandler):
         while line := self.rfile.readline().strip():
             lines.append(line)
         lengths = [line.partition(b":")[2] for line in lines if line.lower().startswith(b"content-length")]
-        self.rfile.read(int(lengths[0]) if lengths else 0)
+        self.server.script.bodies.append(self.rfile.read(int(lengths[0]) if lengths else 0))
         return "".join(f"{line.decode()}\r\n" for line in lines)
 
 

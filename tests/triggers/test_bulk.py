@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,7 +50,11 @@ def _waits_until(trigger: BulkCompletionTrigger, is_enough: Callable[[], bool]) 
     asyncio.run(wait())
 
 
-def _kill(trigger: BulkCompletionTrigger, state: Any, mocker: MockerFixture) -> None:
+def _kill(
+    trigger: BulkCompletionTrigger, state: Any, mocker: MockerFixture, *, tells_moves: bool = False
+) -> None:
+    runner = SimpleNamespace(**({"_REASSIGNED_CANCEL_MSG": "moved"} if tells_moves else {}))
+    mocker.patch.dict(sys.modules, {"airflow.jobs.triggerer_job_runner": runner})
     trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
         dag_id="a_dag", run_id="a_run", task_id="ask", map_index=-1
     )
@@ -110,6 +115,13 @@ def test_a_trigger_that_moves_ends_nothing(
 ) -> None:
     _kill(trigger, "deferred", mocker)
     assert len(scene.simulator.active()) == COUNT
+
+
+def test_a_task_that_was_cleared_has_its_runs_ended_where_airflow_kills_no_trigger_that_moves(
+    scene: Scene, trigger: BulkCompletionTrigger, mocker: MockerFixture
+) -> None:
+    _kill(trigger, "running", mocker, tells_moves=True)
+    assert scene.simulator.active() == []
 
 
 def test_a_file_that_is_cut_off_is_an_error_and_never_fewer_runs() -> None:

@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import airflow.sdk
 import pytest
 
 from airflow_provider_openai_runs.attempts import task_state
@@ -29,6 +32,8 @@ def killed(scene: Scene, mocker: MockerFixture) -> Callable[..., list[str]]:
         asked: str | None = None,
         thread_id: str | None = None,
         ask_seconds: float = 60.0,
+        tells_moves: bool = False,
+        fires_first: bool = False,
         **arguments: Any,
     ) -> list[str]:
         if asked is None:
@@ -54,8 +59,16 @@ def killed(scene: Scene, mocker: MockerFixture) -> Callable[..., list[str]]:
             SimpleNamespace(asend=asend, send=mocker.Mock()),
             create=True,
         )
+        runner = SimpleNamespace(**({"_REASSIGNED_CANCEL_MSG": "moved"} if tells_moves else {}))
+        mocker.patch.dict(sys.modules, {"airflow.jobs.triggerer_job_runner": runner})
         lines = scene.log_of(trigger)
-        asyncio.run(trigger.on_kill())
+
+        async def wait_and_kill() -> None:
+            if fires_first:
+                await anext(trigger.run())
+            await trigger.on_kill()
+
+        asyncio.run(wait_and_kill())
         return lines
 
     return kill
@@ -92,6 +105,34 @@ def test_a_run_whose_task_goes_on_or_may_go_on_is_left_alone(
     killed(states)
 
     assert len(scene.simulator.active()) == 1
+
+
+@pytest.mark.parametrize(
+    "states",
+    [*({"ask": s} for s in ("deferred", "running", "queued")), OSError("Airflow is away")],
+    ids=str,
+)
+def test_where_airflow_kills_no_trigger_that_moves_a_task_that_goes_on_was_cleared(
+    scene: Scene, killed: Callable[..., list[str]], states: Any
+) -> None:
+    lines = killed(states, tells_moves=True, ask_seconds=0.1)
+
+    assert [run["status"] for run in scene.simulator.runs()] == ["cancelled"]
+    assert any("cancelled because its task is cleared" in line for line in lines)
+
+
+def test_a_trigger_that_has_woken_its_task_leaves_the_run_to_it_all_the_same(
+    scene: Scene, killed: Callable[..., list[str]]
+) -> None:
+    killed({"ask": "running"}, tells_moves=True, fires_first=True, target_statuses=["in_progress"])
+
+    assert len(scene.simulator.active()) == 1
+
+
+@pytest.mark.skipif(not hasattr(airflow.sdk, "ChainRetryPolicy"), reason="Airflow has it from 3.4 on")
+def test_airflow_still_has_that_by_which_a_move_is_known() -> None:
+    runner = importlib.import_module("airflow.jobs.triggerer_job_runner")
+    assert runner._REASSIGNED_CANCEL_MSG
 
 
 def test_a_mapped_task_instance_is_known_by_its_index(scene: Scene, killed: Callable[..., list[str]]) -> None:

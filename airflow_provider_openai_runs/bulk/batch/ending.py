@@ -18,6 +18,7 @@ from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, End
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Totals
 from airflow_provider_openai_runs.wire.batches import Batch
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class BatchEnding:
     """
     Ends the batches that the journal names.
 
+    :param before: what the runs of earlier generations have said.
     :param hook: of its own: another thread may use it.
     :param ask: asks Airflow for the state of the task instance.
     :param cancels: whether the user wants them cancelled, by cause.
@@ -43,6 +45,7 @@ class BatchEnding:
 
     hook: OpenAIRunsHook
     items: Items
+    before: Totals
     folder: str
     log: Logger
     ask: Callable[[], TaskState]
@@ -55,6 +58,11 @@ class BatchEnding:
     def has_active(self) -> bool:
         """Whether anything may be going."""
         return bool(self._active or self.items.runs)
+
+    @property
+    def spent(self) -> Totals:
+        """What all runs have said, also those of earlier generations."""
+        return self.before + self.items.spent
 
     def end(self, cause: Cause, *, may_retry: bool = True) -> None:
         """End the batches after a mark or a clear, and where no retry goes on with them; say what is left."""

@@ -38,8 +38,10 @@ from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS, KILL_SECONDS
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
+from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Totals
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -78,10 +80,12 @@ class BatchSession:
             ti=ti,
             store=StoreInLine(store, self._channel),
             log=log,
+            prices_of=self._prices_of,
             sleep=self._sleep,
             started_at=self._started_at,
         )
         self._attempt_deadline: float | None = None
+        self._before = Totals()
         self._is_killed = self._is_over = False
         self._ending: BatchEnding | None = None
         self._killing: threading.Thread | None = None
@@ -137,9 +141,11 @@ class BatchSession:
         stored = prepared.stored()
         folder = prepared.folder(prepared.generation, stored)
         folder.check()
+        before = Totals()
         if stored is not None and stored.generation != prepared.generation:
-            self._end_earlier_generation(stored)
-        head = begin(folder, prepared.head(source))
+            before = self._end_earlier_generation(stored)
+        head = begin(folder, prepared.head(source, before))
+        self._before = head.before
         journal = prepared.journal(folder, prepared.generation)
         with journal_errors(folder.uri):
             items, found = prepared.read(journal)
@@ -190,6 +196,7 @@ class BatchSession:
         return BatchEnding(
             hook=OpenAIRunsHook(head.conn_id, existed=True),
             items=items,
+            before=head.before,
             ask=self._ask,
             cancels=self._settings.cancels,
             retry_left=bool(self._ti.try_number <= self._ti.max_tries),
@@ -208,11 +215,21 @@ class BatchSession:
             items = Items.of(self._prepared.journal(folder, stored.generation).load())
         return self._ending_of(items, head, folder)
 
-    def _end_earlier_generation(self, stored: Head) -> None:
-        """End what a task has left active that was cleared: its user wants new items."""
+    def _prices_of(self, conn_id: str) -> Prices:
+        return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
+
+    def _end_earlier_generation(self, stored: Head) -> Totals:
+        """
+        End what a task has left active that was cleared: its user wants new items.
+
+        :return: what all requests of before have said.
+        """
         ending = self._of_stored(stored)
-        if ending is not None and ending.has_active:
+        if ending is None:
+            return Totals()
+        if ending.has_active:
             ending.end_earlier(self._settings, sleep=self._sleep)
+        return ending.spent
 
     def _end(self, cause: Cause, *, may_retry: bool = True) -> None:
         """End the batches, or leave them to a retry, wherever the main thread was."""
@@ -278,7 +295,7 @@ class BatchSession:
         def push(values: Mapping[str, Any]) -> None:
             self._channel.call(lambda: self._ti.xcom_push(key=PROGRESS, value=dict(values)))
 
-        return Progress(attempt, log=self._log, push=push)
+        return Progress(attempt, before=self._before, log=self._log, push=push)
 
     def _say(self, attempt: BatchAttempt) -> None:
         self._progress(attempt).say().join(_SAY_EVERY)

@@ -197,6 +197,7 @@ class BatchWork:
             self.folder,
             self.source,
             self.attempt.items,
+            before=self.head.before,
             seconds=time.time() - self.head.began_at,
             stopped=self.attempt.stopped,
         )

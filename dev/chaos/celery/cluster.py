@@ -20,9 +20,11 @@ from dev.live.simulator import Simulator
 THRESHOLDS = {
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "90",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "15",
+    # After so many Airflow fails a task for good, whatever its retries.
+    "AIRFLOW__SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "20",
     "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "3600",
 }
-"""Airflow's own: 600, 120 and 86400 s."""
+"""Airflow's own: 600 and 120 s, 2 times, 86400 s."""
 VISIBILITY = "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT"
 
 

@@ -16,7 +16,7 @@ from typing import cast
 from dev import ROOT
 from dev.chaos.celery.cluster import VISIBILITY, CeleryCluster
 from dev.chaos.cluster import Cluster
-from dev.chaos.trial import Trial
+from dev.chaos.trial import ENDED, Trial
 from dev.live.celery import (
     API_SERVER,
     DAG_PROCESSOR,
@@ -28,6 +28,8 @@ from dev.live.rest import RestError
 
 Fault = Callable[[Cluster, list[Trial]], None]
 SECONDS_WITHOUT_AIRFLOW = 300.0
+SECONDS_TO_THE_FAULT = 400.0
+SECONDS_TO_ADOPT = 45.0
 BEFORE_THE_ISSUE = "5535149"
 """The last version that landed before Celery was part of the matrix: what an upgrade starts from."""
 XCOM_BACKEND = "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
@@ -51,15 +53,41 @@ def as_its_role(trial: Trial) -> None:
     """Clear or mark the task while the fault is under way, as soon as Airflow answers and somebody waits."""
     if not trial.role:
         return
-    trial.until("the fault", trial.cluster.fault_has_begun.is_set)
+    trial.until("the fault", trial.cluster.fault_has_begun.is_set, timeout=SECONDS_TO_THE_FAULT)
     trial.pause(3, 20)
     _until_airflow_answers(trial)
     trial.cluster.settle()
     trial.until_waiting()
     if trial.role == "mark":
         trial.mark("failed")
-    else:
-        trial.clear()
+        return
+    before = trial.attempts
+    trial.clear()
+    if trial.waits == "worker":
+        _mark_what_was_adopted(trial, before)
+
+
+def _mark_what_was_adopted(trial: Trial, before: int) -> None:
+    """
+    Mark a task that goes on with the run from before its clear.
+
+    Airflow does not tell the clear of a running task from a retry. If its worker was lost as well, nobody has
+    ended the run, and the next attempt adopts it; the mark proves that it has an owner.
+    """
+    goes_on_since: float | None = None
+    deadline = time.monotonic() + SECONDS_WITHOUT_AIRFLOW
+    while len(trial.runs) == 1 and trial.instance.get("state") not in ENDED:
+        if time.monotonic() > deadline or trial.cluster.is_over:
+            return
+        if not (trial.attempts > before and trial.is_waiting):
+            goes_on_since = None
+        elif goes_on_since is None:
+            goes_on_since = time.monotonic()
+        elif time.monotonic() > goes_on_since + SECONDS_TO_ADOPT:
+            trial.role = "mark"
+            trial.mark("failed")
+            return
+        time.sleep(0.5)
 
 
 def _until_airflow_answers(trial: Trial) -> None:
@@ -134,8 +162,9 @@ def restart_database(signum: int, seconds: float) -> Fault:
     return fault(do)
 
 
-def restart_database_at_the_end(cluster: Cluster, trials: list[Trial]) -> None:
-    """Stop PostgreSQL when the first of the trials has been resumed and ended, while the others are."""
+def restart_database_twice(cluster: Cluster, trials: list[Trial]) -> None:
+    """Stop PostgreSQL while the trials wait, and when the first of them has been resumed and has ended."""
+    restart_database(signal.SIGINT, 8)(cluster, trials)
     while not any(trial.instance.get("state") == "success" for trial in trials) and not cluster.is_over:
         time.sleep(0.1)
     cast("CeleryCluster", cluster).stop_database(signal.SIGINT, 8)
@@ -206,11 +235,16 @@ def kill_worker_and_restore_xcom(cluster: Cluster, trials: list[Trial]) -> None:
 def install_older_version(cluster: Cluster, _: list[Trial]) -> None:
     """Restart whoever runs the package with the version from before the issue."""
     older = cluster.folder / "older"
+    extract_older_version(older)
+    _run_with(cluster, older, ROOT)
+
+
+def extract_older_version(folder: Path) -> None:
+    """Write the package into a folder, as it was before the issue."""
     git = ("git", "-C", str(ROOT), "archive", BEFORE_THE_ISSUE, "airflow_provider_openai_runs")
     packed = subprocess.run(git, check=True, capture_output=True).stdout  # noqa: S603 - our own
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(older, filter="data")
-    _run_with(cluster, older, ROOT)
+        archive.extractall(folder, filter="data")
 
 
 def upgrade(cluster: Cluster, trials: list[Trial]) -> None:

@@ -11,37 +11,22 @@ from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, Context
 
-from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from airflow_provider_openai_runs.operators import (
+    BulkCreateResponsesOperator,
+    CreateResponseOperator,
+    CreateRunOperator,
+)
+from dev.chaos.bulk_rows import KIND, OPTIONS, TIMEOUT
 from dev.chaos.ceiling_rows import CEILING, MAX_WRITTEN
+from dev.chaos.crowd_rows import CROWD, SIZE
+from dev.chaos.dag import PROMPT, RETRY, dag
 from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
+from dev.chaos.faulty_storage import attach_faulty_storage
 from dev.chaos.hostile_rows import INNOCENT, INNOCENTS
 from dev.chaos.hostile_server import PLACES
 from dev.chaos.tool_rows import SECONDS_OF_A_CALL
 
-PROMPT = "{{ dag_run.conf['prompt'] }}"
-ASSISTANT = "{{ dag_run.conf['assistant'] }}"
-RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=3)}
-
-
-def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **options: Any) -> None:
-    """Make a Dag of one task that creates a run about the trial's prompt."""
-    own: dict[str, Any] = {"model": "gpt-6-luna", "input": PROMPT}
-    if issubclass(operator, CreateRunOperator):
-        own = {"assistant_id": ASSISTANT, "thread": {"messages": [{"role": "user", "content": PROMPT}]}}
-    with DAG(
-        name,
-        schedule=None,
-        dagrun_timeout=dagrun_timeout,
-        max_active_runs=100,
-        max_active_tasks=100,
-        render_template_as_native_obj=True,
-    ):
-        operator(
-            task_id="t",
-            completion_window="{{ dag_run.conf['window'] }}",
-            metadata={"trial": "{{ dag_run.conf['trial'] }}"},
-            **{**own, **RETRY, **options},
-        )
+attach_faulty_storage()
 
 
 def look_up(number: int) -> str:
@@ -89,12 +74,25 @@ for waits in ("deferred", "worker"):
         capped: dict[str, Any] = {"max_total_tokens": CEILING, written: MAX_WRITTEN}
         dag(f"{kind}_{waits}_capped", create, deferrable=deferrable, **capped)
         dag(f"{kind}_{waits}_once", create, deferrable=deferrable, retries=0)
-        persistent: dict[str, Any] = {"retries": 12, "retry_delay": timedelta(seconds=20)}
-        dag(f"{kind}_{waits}_persistent", create, deferrable=deferrable, **persistent)
         dag(f"{kind}_{waits}_away", create, deferrable=deferrable, retries=12)
         if deferrable:
             dag(f"{kind}_{waits}_dies", dying, deferrable=True, retries=1)
-            dag(f"{kind}_{waits}_ended", create, deferrable=True, end_from_trigger=True, **persistent)
+    bulk: dict[str, Any] = {
+        "items": "{{ dag_run.conf['items'] }}",
+        "input": None,
+        "metadata": None,
+        "output_path": "{{ dag_run.conf['output'] }}",
+        "deferrable": deferrable,
+        **OPTIONS,
+    }
+    dag(f"{KIND}_{waits}", BulkCreateResponsesOperator, **bulk)
+    limit = timedelta(seconds=TIMEOUT)
+    dag(
+        f"{KIND}_{waits}_timeout",
+        BulkCreateResponsesOperator,
+        execution_timeout=limit,
+        **bulk | {"retries": 0},
+    )
     for place in PLACES:
         limits: dict[str, Any] = {"conn_id": "hostile", "retries": 0, "poll_interval": 1.5}
         dag(f"hostile_{place}_{waits}", CreateResponseOperator, deferrable=deferrable, **limits)
@@ -108,6 +106,16 @@ for waits in ("deferred", "worker"):
             thread_id="{{ dag_run.conf['thread'] }}",
             additional_instructions=PROMPT,
         )
+
+with DAG(CROWD, schedule=None, max_active_tasks=SIZE):
+    CreateResponseOperator.partial(
+        task_id="t",
+        model="gpt-6-luna",
+        metadata={"trial": CROWD},
+        completion_window=6000,
+        deferrable=True,
+        **RETRY,
+    ).expand(input=[f"{CROWD} {number}" for number in range(SIZE)])
 
 with DAG(INNOCENT, schedule=None, max_active_tasks=100):
     CreateResponseOperator.partial(

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dags whose tasks have retries enough for what Airflow itself burns; an older version parses them, too."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
+from dev.chaos.dag import dag
+
+PERSISTENT: dict[str, Any] = {"retries": 20, "retry_delay": timedelta(seconds=20)}
+
+for kind, create in (("response", CreateResponseOperator), ("thread_run", CreateRunOperator)):
+    dag(f"{kind}_deferred_persistent", create, deferrable=True, **PERSISTENT)
+    dag(f"{kind}_worker_persistent", create, deferrable=False, **PERSISTENT)
+    dag(f"{kind}_deferred_ended", create, deferrable=True, end_from_trigger=True, **PERSISTENT)
