@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-What happened to the items of a bulk task, as values and as lines of its journal.
-
-An item is named by the number of its row in the input. A line holds one event of many items; the keys are
-stored, so an attempt of another version of this package reads them too.
-"""
+"""What happened to the items of a bulk task; an item is named by the number of its row in the input."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.runs.model import Run
-from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import (
     Usage,
     amount_of,
@@ -79,7 +73,7 @@ class Spent:
         """Read the stored form; an earlier version has written no cost, and nobody knows it."""
         usage = Usage.from_json(value.get("usage"))
         cost = amount_of(value.get("cost")) if usage else Decimal(0)
-        return cls(usage=usage, cost=cost, silent=_rows(value.get("silent", ())))
+        return cls(usage=usage, cost=cost, silent=tuple(map(int, value.get("silent", ()))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +170,54 @@ class PartWritten:
         return (*self.succeeded, *self.failed, *self.lost)
 
 
-Event = Intended | Created | NotAccepted | Retried | Cancelled | Resubmitted | PartWritten
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchIntended:
+    """
+    The create of a batch with these rows may be sent once this is committed.
+
+    The others are those of ``Intended``.
+    """
+
+    batch: SentBatch
+    custom_ids: Mapping[int, str] = field(default_factory=dict)
+    asked: Mapping[int, Asked] = field(default_factory=dict)
+    reserved: Mapping[int, Amount] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCreated:
+    """The create of a batch was answered, or the batch was found by its token."""
+
+    token: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRefused:
+    """
+    A batch was certainly not created, or was refused as a whole and executed nothing.
+
+    :param most_rows: what the next ones may have at most, where it was too large for the account's queue.
+    :param until: Unix seconds; no batch before that.
+    """
+
+    token: str
+    most_rows: int | None = None
+    until: float | None = None
+
+
+Event = (
+    Intended
+    | Created
+    | NotAccepted
+    | Retried
+    | Cancelled
+    | Resubmitted
+    | PartWritten
+    | BatchIntended
+    | BatchCreated
+    | BatchRefused
+)
 
 
 def resolved(event: Event) -> tuple[int, ...]:
@@ -206,100 +247,3 @@ def merged(events: Iterable[Event]) -> tuple[Event, ...]:
         else:
             merged.append(event)
     return tuple(merged)
-
-
-_OF_RUNS: dict[str, type[Retried | Cancelled]] = {"retried": Retried, "cancelled": Cancelled}
-_OF_ROWS: dict[str, type[NotAccepted | Resubmitted]] = {
-    "not_accepted": NotAccepted,
-    "resubmitted": Resubmitted,
-}
-_NAMES: dict[type[OfRows], str] = {kind: name for name, kind in [*_OF_ROWS.items(), *_OF_RUNS.items()]}
-
-
-def to_lines(events: Iterable[Event]) -> bytes:
-    """Return events as JSON, one a line, each line with its end."""
-    return b"".join(json.dumps(_to_json(event), separators=(",", ":")).encode() + b"\n" for event in events)
-
-
-def from_lines(content: bytes) -> list[Event]:
-    """
-    Read what ``to_lines`` wrote.
-
-    :raises JournalError: if a line is cut off, damaged, or of an event that this version does not know.
-    """
-    if content and not content.endswith(b"\n"):
-        raise JournalError("The last line is cut off.")
-    return [_from_line(line) for line in content.splitlines()]
-
-
-def _to_json(event: Event) -> dict[str, Any]:
-    match event:
-        case Created():
-            return {"event": "created", "runs": [[run.row, run.id, run.created_at] for run in event.runs]}
-        case Intended():
-            more = {
-                "custom_ids": {str(row): label for row, label in event.custom_ids.items()},
-                "asked": _grouped(event.asked),
-                "reserved": [
-                    [row, amount.tokens, None if amount.cost is None else as_text(amount.cost)]
-                    for row, amount in event.reserved.items()
-                ],
-            }
-            given = {name: value for name, value in more.items() if value}
-            return {"event": "intended", "rows": event.rows, **given}
-        case OfRuns():
-            return {"event": _NAMES[type(event)], "rows": event.rows, **event.spent.to_json()}
-        case PartWritten():
-            fates = {"succeeded": event.succeeded, "failed": event.failed, "lost": event.lost}
-            rows = {name: rows for name, rows in fates.items() if rows}
-            return {"event": "part_written", "name": event.name, **rows, **event.spent.to_json()}
-        case _:
-            return {"event": _NAMES[type(event)], "rows": event.rows}
-
-
-def _from_line(line: bytes) -> Event:
-    try:
-        value = json.loads(line)
-        name = value["event"]
-        if name == "created":
-            runs = [
-                NewRun(row=int(row), id=str(run_id), created_at=float(at))
-                for row, run_id, at in value["runs"]
-            ]
-            return Created(runs=tuple(runs))
-        if name == "intended":
-            labels = {int(row): str(label) for row, label in value.get("custom_ids", {}).items()}
-            asked = {
-                int(row): Asked(model=model, processing=processing)
-                for model, processing, rows in value.get("asked", ())
-                for row in rows
-            }
-            reserved = {
-                int(row): Amount(tokens=int(tokens), cost=amount_of(cost))
-                for row, tokens, cost in value.get("reserved", ())
-            }
-            return Intended(rows=_rows(value["rows"]), custom_ids=labels, asked=asked, reserved=reserved)
-        if name in _OF_RUNS:
-            return _OF_RUNS[name](rows=_rows(value["rows"]), spent=Spent.from_json(value))
-        if name == "part_written":
-            return PartWritten(
-                name=str(value["name"]),
-                succeeded=_rows(value.get("succeeded", ())),
-                failed=_rows(value.get("failed", ())),
-                lost=_rows(value.get("lost", ())),
-                spent=Spent.from_json(value),
-            )
-        return _OF_ROWS[name](rows=_rows(value["rows"]))
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise JournalError(f"A line cannot be read ({message_text(error)}): {message_text(line)}") from None
-
-
-def _grouped(asked: Mapping[int, Asked]) -> list[tuple[str | None, str | None, list[int]]]:
-    groups: dict[Asked, list[int]] = {}
-    for row, one in asked.items():
-        groups.setdefault(one, []).append(row)
-    return [(one.model, one.processing, rows) for one, rows in groups.items()]
-
-
-def _rows(value: Iterable[Any]) -> tuple[int, ...]:
-    return tuple(int(row) for row in value)

@@ -43,6 +43,14 @@ class TaskHead:
         """
         return f"{self.token_prefix}{row}.{creates}"
 
+    def token_of_batch(self, batches: int) -> str:
+        """
+        Return the token of a batch, which it has in its metadata.
+
+        :param batches: how many batches there were before it.
+        """
+        return f"{self.token_prefix}batch.{batches}"
+
     def to_bytes(self) -> bytes:
         """Return the form that is stored."""
         values = {

@@ -7,13 +7,16 @@ Only what is committed is folded, so any two attempts that read the same journal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import assert_never
 
 from airflow_provider_openai_runs.bulk.events import (
     Asked,
+    BatchCreated,
+    BatchIntended,
+    BatchRefused,
     Cancelled,
     Created,
     Event,
@@ -26,6 +29,7 @@ from airflow_provider_openai_runs.bulk.events import (
     Retried,
     Spent,
 )
+from airflow_provider_openai_runs.bulk.sent_batches import SentBatches
 from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.runs.usage import Totals
 
@@ -62,6 +66,9 @@ _BEFORE: dict[type[Event], frozenset[ItemState]] = {
     Retried: frozenset({ItemState.CREATED}),
     Cancelled: frozenset({ItemState.CREATED}),
     Resubmitted: frozenset({ItemState.INTENDED}),
+    BatchIntended: frozenset({ItemState.NEW}),
+    BatchCreated: frozenset({ItemState.INTENDED}),
+    BatchRefused: frozenset({ItemState.INTENDED, ItemState.CREATED}),
 }
 
 
@@ -73,6 +80,9 @@ class Items:
     :param runs: of the items that are ``CREATED``, by row.
     :param custom_ids: labels of the items that are ``INTENDED`` or ``CREATED``, where they have one.
     :param parts: files whose items are final, in the order of their commits.
+    :param batches: in which they are, where they are executed by batches; they have no ``runs`` then.
+    :param most_rows: what a batch may have at most, as the account's queue allows; None is no limit.
+    :param batches_again_at: Unix seconds, before which no batch is to be created.
     :param asked: what the price of a run goes by, of the items that are ``INTENDED`` or ``CREATED``.
     :param reserved: what the runs of these may take at most.
     :param kept: what those runs may have taken that will never tell.
@@ -83,6 +93,9 @@ class Items:
     runs: dict[int, NewRun] = field(default_factory=dict)
     custom_ids: dict[int, str] = field(default_factory=dict)
     parts: list[PartWritten] = field(default_factory=list)
+    batches: SentBatches = field(default_factory=SentBatches)
+    most_rows: int | None = None
+    batches_again_at: float = 0.0
     asked: dict[int, Asked] = field(default_factory=dict)
     reserved: dict[int, Amount] = field(default_factory=dict)
     kept: Amount = field(default_factory=Amount)
@@ -153,9 +166,7 @@ class Items:
         match event:
             case Intended():
                 self._move(event, event.rows, ItemState.INTENDED)
-                self.custom_ids |= event.custom_ids
-                self.asked |= event.asked
-                self.reserved |= event.reserved
+                self._remember(event)
             case Created():
                 self._move(event, [run.row for run in event.runs], ItemState.CREATED)
                 self.runs |= {run.row: run for run in event.runs}
@@ -184,8 +195,29 @@ class Items:
                 self._move(event, event.lost, ItemState.LOST)
                 self._forget(event.rows)
                 self.parts.append(event)
+            case BatchIntended():
+                self._move(event, event.batch, ItemState.INTENDED)
+                self._remember(event)
+                self.batches.add(event.batch)
+            case BatchCreated() | BatchRefused():
+                self._apply_answer(event)
             case _:
                 assert_never(event)
+
+    def _apply_answer(self, event: BatchCreated | BatchRefused) -> None:
+        try:
+            batch = self.batches.by_token(event.token)
+        except LookupError:
+            raise JournalError(f"There is no batch {event.token}.") from None
+        if isinstance(event, BatchCreated):
+            self._move(event, batch, ItemState.CREATED)
+            self.batches.created(event.token, event.id)
+            return
+        rows = self.batches.rows_left(batch)
+        self._move(event, rows, ItemState.NEW)
+        self._forget(rows)
+        self.most_rows = event.most_rows or self.most_rows
+        self.batches_again_at = event.until or self.batches_again_at
 
     def _move(self, event: Event, rows: Iterable[int], to: ItemState) -> None:
         allowed = _BEFORE.get(type(event))
@@ -216,7 +248,13 @@ class Items:
             self.kept += self.reserved.get(row, Amount())
         return Totals(usage=spent.usage, cost=spent.cost, silent=len(silent))
 
-    def _forget(self, rows: Iterable[int]) -> None:
+    def _remember(self, event: Intended | BatchIntended) -> None:
+        self.custom_ids |= event.custom_ids
+        self.asked |= event.asked
+        self.reserved |= event.reserved
+
+    def _forget(self, rows: Sequence[int]) -> None:
+        self.batches.leave(rows)
         for row in rows:
             for known in (self.runs, self.custom_ids, self.asked, self.reserved):
                 known.pop(row, None)

@@ -14,7 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from airflow_provider_openai_runs.bulk.events import Event, JournalError, from_lines, to_lines
+from airflow_provider_openai_runs.bulk.events import (
+    Event,
+    JournalError,
+)
+from airflow_provider_openai_runs.bulk.journal_lines import from_lines, to_lines
 
 #: The key in the task state store. Stored, so it stays.
 KEY = "openai_bulk"

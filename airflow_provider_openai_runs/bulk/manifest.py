@@ -200,6 +200,8 @@ def _failure(
         return {**(row.failure or {}), **about}
     if (run := items.runs.get(row.number)) is not None:
         return {**about, "error": "Its run may be going and billing.", "run": run.id}
+    if (batch := items.batches.of_row(row.number)) is not None:
+        return {**about, "error": f"{batch.name} may be going and billing.", "batch": batch.id or batch.token}
     if fate == "active":
         token = {} if token_of is None else {"token": token_of(row.number)}
         return {**about, "error": "Its create may have been accepted; its answer never came.", **token}

@@ -73,6 +73,10 @@ class ManyRuns:
         await asyncio.gather(*polling, return_exceptions=True)
         await self._stack.aclose()
 
+    def progress(self) -> dict[str, int]:
+        """Return what the XCom ``progress`` says of them."""
+        return {"active": self._count - self.ended, "ended": self.ended}
+
     async def wait(self, wake_up: WakeUp, *, until: float | None) -> str:
         """
         Poll until a worker is needed, and return why.
@@ -113,6 +117,10 @@ class ManyRuns:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         return len(self._runs)
+
+    async def end_after_mark(self, *, within: float) -> int:
+        """End those that have not ended; return how many may go on."""
+        return await self.end_all(within=within)
 
     async def _poll(self, run: NewRun) -> None:
         assert self._requests is not None  # noqa: S101 # for mypy

@@ -71,7 +71,7 @@ class Preparation:
         found = self.store.load()
         if found is None:
             return None
-        with _journal_errors(KEY):
+        with journal_errors(KEY):
             return Head.from_json(found)
 
     def folder(self, generation: int, stored: Head | None) -> StorageFolder:
@@ -142,13 +142,33 @@ class Preparation:
         :param deadline: of the runs, in Unix seconds.
         :raises RunStorageError: if the journal cannot be read.
         """
-        journal = Journal(
-            folder=folder, store=self.store, generation=generation, writer=str(self.ti.id), uri=folder.uri
-        )
-        with _journal_errors(folder.uri):
+        journal = self.journal(folder, generation)
+        with journal_errors(folder.uri):
             items = Items.of(journal.load()) if as_it_is else None
             attempt = self.attempt(journal, head, deadline=deadline, items=items)
         return Work(attempt=attempt, journal=journal, folder=folder, head=head)
+
+    def journal(self, folder: StorageFolder, generation: int) -> Journal:
+        """Return the journal of a generation, with which this attempt goes on."""
+        return Journal(
+            folder=folder, store=self.store, generation=generation, writer=str(self.ti.id), uri=folder.uri
+        )
+
+    def read(self, journal: Journal) -> tuple[Items, list[Event]]:
+        """
+        Return the items as the journal tells them, and what an attempt before has written and not committed.
+
+        Where a create may be under way, that is waited for first.
+
+        :raises JournalError: if the journal cannot be read.
+        """
+        items = Items.of(journal.load())
+        if not items.count(ItemState.INTENDED):
+            return items, []
+        # The attempt before may be cut off and alive: until then it may send, and write down the answer.
+        self.sleep(self.started_at + SEND_WITHIN - time.time())
+        items = Items.of(journal.load())
+        return items, journal.uncommitted()
 
     def attempt(
         self, journal: Journal, head: TaskHead, *, deadline: float | None = None, items: Items | None = None
@@ -162,13 +182,7 @@ class Preparation:
         """
         settings = self.settings
         leaves_intents = items is not None
-        items = Items.of(journal.load()) if items is None else items
-        found: list[Event] = []
-        if not leaves_intents and items.count(ItemState.INTENDED):
-            # The attempt before may be cut off and alive: until then it may send, and write down the answer.
-            self.sleep(self.started_at + SEND_WITHIN - time.time())
-            items = Items.of(journal.load())
-            found = journal.uncommitted()
+        items, found = self.read(journal) if items is None else (items, [])
         writer = journal.writer
         closed = sum(part.name.startswith(f"{writer}-") for part in items.parts)
         attempt = BulkAttempt(
@@ -214,7 +228,8 @@ class Preparation:
 
 
 @contextmanager
-def _journal_errors(where: str) -> Iterator[None]:
+def journal_errors(where: str) -> Iterator[None]:
+    """Say of whatever cannot be read of a journal where it lies."""
     try:
         yield
     except JournalError as error:

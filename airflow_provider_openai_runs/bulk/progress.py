@@ -7,10 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
-from airflow_provider_openai_runs.bulk.items import ItemState
+from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.runs.usage import Totals, as_text
 
 if TYPE_CHECKING:
@@ -18,6 +17,24 @@ if TYPE_CHECKING:
 
 #: The key in XCom.
 KEY = "progress"
+
+
+class Counted(Protocol):
+    """
+    An attempt whose progress is shown.
+
+    :param items: as the journal tells them.
+    """
+
+    items: Items
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows the input has, as far as it is read."""
+
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether the end of the input has been reached."""
 
 
 class Progress:
@@ -30,7 +47,7 @@ class Progress:
 
     def __init__(
         self,
-        attempt: BulkAttempt,
+        attempt: Counted,
         *,
         before: Totals,
         log: Logger,

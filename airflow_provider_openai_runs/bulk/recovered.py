@@ -20,9 +20,9 @@ from airflow_provider_openai_runs.bulk.events import (
     NewRun,
     PartWritten,
     Retried,
-    from_lines,
 )
 from airflow_provider_openai_runs.bulk.items import Items
+from airflow_provider_openai_runs.bulk.journal_lines import from_lines
 from airflow_provider_openai_runs.bulk.storage import JOURNAL, StorageFolder
 
 #: The segments of one attempt, each a list of events.

@@ -59,13 +59,14 @@ class Row:
     @property
     def may_have_run(self) -> bool:
         """Whether an earlier task may have created a run for it, whose end nobody knows."""
-        return self.failure is not None and bool(self.failure.get("token") or self.failure.get("run"))
+        return self.failure is not None and any(self.failure.get(name) for name in ("token", "run", "batch"))
 
     def to_failed_line(self, failure: Mapping[str, Any]) -> bytes:
         """
         Return its line in ``failed.jsonl``.
 
-        :param failure: ``row`` and ``error``; ``token`` of a create, or id of a ``run``, that may be going.
+        :param failure: ``row`` and ``error``; ``token`` of a create, or id of a ``run`` or a ``batch``, that
+            may be going.
         """
         label = {} if self.custom_id is None else {"custom_id": self.custom_id}
         if self.values is not None:

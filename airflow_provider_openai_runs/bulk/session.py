@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
+from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
 from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.driver import DriveEnd
@@ -29,6 +30,7 @@ from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, End
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
     RunCallError,
+    RunRequestError,
     RunTimeoutError,
 )
 from airflow_provider_openai_runs.runs.prices import Prices
@@ -139,6 +141,11 @@ class BulkSession:
         head = begin(folder, self._prepared.head(source, before))
         deadline = head.began_at + settings.completion_window
         self._work = work = self._prepared.work(folder, head, self._generation, deadline=deadline)
+        if work.attempt.items.batches.active:
+            raise RunRequestError(
+                "The task has begun with processing='batch', and has batches: this attempt has sent nothing. "
+                "Go back to it, or clear the task to begin anew."
+            )
         if (unpriced := self._prepared.unpriced) is not None:
             self._go_on_without_prices(work, unpriced)
         end = self._drive(
@@ -176,6 +183,19 @@ class BulkSession:
         if work is None:
             return Totals()
         attempt = work.attempt
+        if attempt.items.batches.active:
+            ending = BatchEnding(
+                hook=OpenAIRunsHook(work.head.conn_id, existed=True),
+                items=attempt.items,
+                before=work.head.before,
+                ask=self._ask,
+                cancels=self._settings.cancels,
+                retry_left=True,
+                folder=work.folder.uri,
+                log=self._log,
+            )
+            ending.end_earlier(self._settings, sleep=self._sleep)
+            return ending.spent
         if attempt.active or work.lost:
             self._log.info("The task was cleared: ending %d runs of before", len(attempt.active))
             self._work = work

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.ceiling import Ceiling
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnUnendable
 from airflow_provider_openai_runs.runs.request import RunRequest
 
@@ -58,3 +59,12 @@ class BulkSettings:
     on_unendable: OnUnendable = "give_up"
     output_type: Any = None
     include: tuple[str, ...] = ()
+
+    @property
+    def cancels(self) -> dict[Cause, bool]:
+        """Whether what is active is to be ended where an attempt ends early, by the cause."""
+        return {
+            Cause.KILLED: self.cancel_on_kill,
+            Cause.FAILED: self.cancel_on_kill,
+            Cause.TIMED_OUT: self.cancel_on_timeout,
+        }

@@ -6,17 +6,59 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 from airflow_provider_openai_runs.bulk.events import NewRun
+from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 
 #: Runs that a line of the log names.
 _NAMED = 5
+
+
+class ManyWaits(Protocol):
+    """
+    What a trigger waits for, all at once.
+
+    :ivar ended: how many were found ended; ``failed`` of them badly.
+    :ivar answered: those that were to be ended, and had ended with an answer.
+    """
+
+    ended: int
+    failed: int
+    answered: list[NewRun]
+
+    def __len__(self) -> int: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    def progress(self) -> dict[str, int]:
+        """Return what the XCom ``progress`` says of them."""
+
+    async def wait(self, wake_up: WakeUp, *, until: float | None) -> str:
+        """Poll until a worker is needed, and return why; at ``until`` it is ``time_is_over``."""
+
+    async def end_all(self, *, within: float) -> int:
+        """End those that have not ended; return how many may go on."""
+
+    async def end_after_mark(self, *, within: float) -> int:
+        """End them within Airflow's seconds, as far as that is possible; return how many may go on."""
 
 
 def names_of(runs: Sequence[NewRun]) -> str:
     """Name a few runs, for a line of the log."""
     more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
     return ", ".join(run.id for run in runs[:_NAMED]) + more
+
+
+def of_batches(batches: Iterable[SentBatch]) -> list[NewRun]:
+    """Return batches in the form of runs, each under the first of its rows."""
+    return [
+        NewRun(row=batch.rows[0][0], id=batch.id, created_at=batch.at)
+        for batch in batches
+        if batch.id is not None
+    ]
 
 
 def to_lines(runs: Iterable[NewRun]) -> bytes:

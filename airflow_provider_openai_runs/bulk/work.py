@@ -46,6 +46,7 @@ class Waits:
     :param path: URI of the file.
     :param count: of the runs in it.
     :param deadline: end of the completion window, in Unix seconds.
+    :param wake_at: Unix seconds at which a worker is needed in any case, for what it could not create yet.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Waits:
     attempt_deadline: float | None
     wake_up: waiting.WakeUp
     progress: Mapping[str, Any]
+    wake_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +92,17 @@ class Work:
     def left(self) -> str:
         """Say what may be active, where the results are, and how to end it."""
         runs, uri = self.attempt.active, self.folder.uri
-        unanswered = len({*self.attempt.items.rows(ItemState.INTENDED)} - self._new_rows)
+        items = self.attempt.items
+        intended = {row for row in items.rows(ItemState.INTENDED) if items.batches.of_row(row) is None}
+        unanswered = len(intended - self._new_rows)
         may_run = []
         if runs:
             may_run.append(f"{len(runs)} runs may be running and billing: {waiting.names_of(runs)}.")
         if unanswered:
             may_run.append(f"{unanswered} creates have no answer, and runs of them may be billing.")
+        if batches := self.attempt.items.batches.active:
+            named = ", ".join(f"{batch.name} (input {batch.file_id})" for batch in batches)
+            may_run.append(f"{len(batches)} batches may be going and billing: {named}.")
         if not may_run:
             return f"No run of it is active. {where_left(uri)}"
         named = f"The journal in {uri} names them all. The next attempt goes on with them."

@@ -10,17 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_openai_runs.bulk.events import JournalError, NewRun, PartWritten, to_lines
+from airflow_provider_openai_runs.bulk.events import (
+    JournalError,
+    NewRun,
+    PartWritten,
+)
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput, open_input
 from airflow_provider_openai_runs.bulk.items import ItemState
+from airflow_provider_openai_runs.bulk.journal_lines import to_lines
 from airflow_provider_openai_runs.bulk.judging import RunJudge
 from airflow_provider_openai_runs.bulk.manifest import Manifest, conclude
 from airflow_provider_openai_runs.bulk.parts import Outcome, Parts
 from airflow_provider_openai_runs.bulk.recovered import Recovered, read_journal, recover
 from airflow_provider_openai_runs.bulk.rows import Row
+from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.bulk.storage import HEAD, JOURNAL, MANIFEST, RESULTS, StorageFolder
 from airflow_provider_openai_runs.cli.airflow_api import AirflowApi, AirflowApiError, TaskInstance
+from airflow_provider_openai_runs.cli.batches import BatchStopper
 from airflow_provider_openai_runs.cli.connections import Connections
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
@@ -89,7 +96,13 @@ class BulkFolder:
     def lost(self) -> dict[int, str]:
         """The rows whose create may have been accepted, with its token."""
         items = self._recovered.items
-        return {row: self.head.token_of(row, items.creates(row)) for row in items.rows(ItemState.INTENDED)}
+        rows = [row for row in items.rows(ItemState.INTENDED) if items.batches.of_row(row) is None]
+        return {row: self.head.token_of(row, items.creates(row)) for row in rows}
+
+    @property
+    def batches(self) -> list[SentBatch]:
+        """The batches that may be going, or whose results nobody has collected."""
+        return self._recovered.items.batches.active
 
     @property
     def manifest_uri(self) -> str:
@@ -132,7 +145,7 @@ class BulkFolder:
         :return: with the runs that may be going all the same.
         :raises OpenAIRunError: if the storage does not take it.
         """
-        parts, left = _Written(self._folder), []
+        parts, left = _Written(self._folder), [*self._stop_batches(connections, say)]
         items = self._recovered.items
         mine = {run.id for run in items.runs.values()}
         for run, ended in self._ended(connections, self.active):
@@ -152,6 +165,25 @@ class BulkFolder:
             self._folder, self._source(), items, seconds=seconds, before=self.head.before, stopped="stopped"
         )
         return manifest, left
+
+    def _stop_batches(self, connections: Connections, say: Callable[[str], None]) -> Iterator[Left]:
+        if not self.batches:
+            return
+        conn_id, hook = self.head.conn_id, connections.hook(self.head.conn_id)
+        if hook is None:
+            for batch in self.batches:
+                yield Left(run=_as_run(batch), note=connections.unusable.get(conn_id, ""))
+            return
+        stopper = BatchStopper(
+            folder=self._folder,
+            items=self._recovered.items,
+            runner=hook,
+            conn_id=conn_id,
+            say=say,
+            log=self._log,
+        )
+        for batch, note in stopper.stop():
+            yield Left(run=_as_run(batch), note=note)
 
     def _ended(
         self, connections: Connections, runs: Iterable[NewRun]
@@ -196,6 +228,10 @@ class BulkFolder:
                     return source
                 why = f"{head.path} has changed since the task began"
         return BulkInput(head=head, source=nothing)
+
+
+def _as_run(batch: SentBatch) -> NewRun:
+    return NewRun(row=batch.rows[0][0], id=batch.id or batch.token, created_at=batch.at)
 
 
 class _Written:

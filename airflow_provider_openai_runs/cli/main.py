@@ -111,7 +111,9 @@ def stop_folder(options: argparse.Namespace) -> int:
     log: Any = logging.getLogger(__name__)
     folder = BulkFolder(options.path, log=log)
     live, note = folder.live_task(lambda: _api(options))
-    plan = {"active": [run.id for run in folder.active], "lost": folder.lost, "task": live, "note": note}
+    batches = [batch.name for batch in folder.batches]
+    active = [*(run.id for run in folder.active), *batches]
+    plan = {"active": active, "lost": folder.lost, "task": live, "note": note}
     if note:
         say(note)
     if not options.yes or live:
@@ -120,11 +122,14 @@ def stop_folder(options: argparse.Namespace) -> int:
         else:
             for run in folder.active:
                 _print(f"would cancel it by its connection: {run.id} of row {run.row}")
+            for batch in folder.batches:
+                items = sum(1 for _ in batch)
+                _print(f"would cancel {batch.name} of {items} items (input {batch.file_id}), and collect it")
             for row, token in folder.lost.items():
                 _print(f"would name it: a create of row {row} whose answer was lost, token {token}")
-            _print(f"{len(folder.active)} to stop. Nothing was done; add --yes to do it.")
+            _print(f"{len(active)} to stop. Nothing was done; add --yes to do it.")
         return NOT_GOOD if live else 0
-    count = len(folder.active)
+    count = len(active)
     manifest, left = folder.stop(Connections(), say=say)
     if options.json:
         names = {"manifest": folder.manifest_uri, "counts": dict(manifest.counts), "lost": folder.lost}

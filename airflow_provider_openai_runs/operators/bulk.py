@@ -5,22 +5,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.operators.bulk_items import Counted, check_bulk, max_failed_of
+from airflow_provider_openai_runs.operators.by_batch import BATCH_WINDOW, check_batch
 from airflow_provider_openai_runs.operators.parse_checks import check_ceilings_of
 from airflow_provider_openai_runs.operators.response import FIELDS, CreateResponseOperator
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.processing import Processing
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_openai_runs.bulk.batch.session import BatchSession
     from airflow_provider_openai_runs.bulk.session import BulkSession
 
+#: A value of its own, to tell it from the same number.
+DEFAULT_WINDOW = timedelta(days=1)
 #: The method that Airflow names when a trigger died or timed out.
 _TRIGGER_DIED = "__fail__"
 
@@ -36,7 +41,11 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
     :param input_path: a file that ends in .jsonl, .csv or .parquet, on any storage of Airflow's.
     :param request: from a row's values to the arguments that differ, or to the input.
     :param output_path: where results, journal and manifest are written; required.
-    :param completion_window: seconds (or a timedelta) for the whole task, from its first attempt.
+    :param processing: ``"batch"`` sends the items through the Batch API: half the price, and up to a day.
+        ``max_active``, the rates, ``polls_per_second``, ``max_unrecorded`` and ``collect_within`` have no
+        meaning there.
+    :param completion_window: seconds (or a timedelta) for the whole task, from its first attempt: a day, with
+        ``processing="batch"`` 26 hours.
     :param max_active: runs that may be active at the server at once.
     :param requests_per_minute: creates that may be sent in a minute.
     :param tokens_per_minute: tokens that the items of a minute may take, as far as they can be estimated.
@@ -66,7 +75,8 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
         input_path: Any = None,
         request: Callable[[Mapping[str, Any]], Any] | None = None,
         output_path: str | None = None,
-        completion_window: float | timedelta | None = 86_400,
+        processing: Processing | Literal["batch"] | None = None,
+        completion_window: float | timedelta | None = DEFAULT_WINDOW,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         max_active: int = 500,
         requests_per_minute: float | None = None,
@@ -85,9 +95,19 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
             completion_window=completion_window,
             **kwargs,
         )
+        #: Whether the items are executed by the Batch API.
+        self.by_batch = processing == "batch"
+        if completion_window is DEFAULT_WINDOW:
+            completion_window = BATCH_WINDOW if self.by_batch else DEFAULT_WINDOW.total_seconds()
         super().__init__(
-            output_path=output_path, completion_window=completion_window, deferrable=deferrable, **kwargs
+            output_path=output_path,
+            processing=None if self.by_batch else processing,  # type: ignore[arg-type]  # checked there
+            completion_window=completion_window,
+            deferrable=deferrable,
+            **kwargs,
         )
+        if self.by_batch:
+            check_batch(self)
         self.items = items
         self.input_path = input_path
         self.request = request
@@ -100,7 +120,7 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
         self.max_failed = max_failed_of(max_failed)
         self.max_unrecorded = checks.count("max_unrecorded", max_unrecorded, low=1)
         self.collect_within = checks.seconds("collect_within", collect_within)
-        self._session: BulkSession | None = None
+        self._session: BulkSession | BatchSession | None = None
 
     def _check_ceilings(self) -> None:
         """Check nothing yet: ``request`` may bring what bounds each item."""

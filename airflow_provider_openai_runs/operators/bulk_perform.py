@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_openai_runs.attempts.task_state import state_in_worker
+from airflow_provider_openai_runs.bulk.batch.session import BatchSession
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.bulk.inputs import BulkInput, open_input
@@ -19,6 +20,7 @@ from airflow_provider_openai_runs.bulk.session import BulkSession
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import MANIFEST
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits, where_left
+from airflow_provider_openai_runs.operators.by_batch import check_batch
 from airflow_provider_openai_runs.operators.parse_checks import waits_of
 from airflow_provider_openai_runs.operators.response import FIELDS
 from airflow_provider_openai_runs.runs import checks
@@ -38,7 +40,7 @@ from airflow_provider_openai_runs.runs.processing import background_options
 from airflow_provider_openai_runs.runs.record import token_prefix
 from airflow_provider_openai_runs.runs.request import checked_timeouts, fingerprint, task_metadata
 from airflow_provider_openai_runs.task_store import TaskStore
-from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
+from airflow_provider_openai_runs.triggers import BatchCompletionTrigger, BulkCompletionTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,7 +53,7 @@ _FIX_PRICES = "Fix the prices; a retry goes on with the items that have none yet
 _STAYS = frozenset({"died", "denied"})
 
 
-def session_of(operator: Any, context: Context, *, event: Mapping[str, Any]) -> BulkSession:
+def session_of(operator: Any, context: Context, *, event: Mapping[str, Any]) -> BulkSession | BatchSession:
     """
     Return the session of an attempt. It reads nothing yet, so that a kill finds it early.
 
@@ -64,7 +66,8 @@ def session_of(operator: Any, context: Context, *, event: Mapping[str, Any]) -> 
         raise RunRequestError(_NO_STORE)
     ti: Any = context["ti"]
     settings, opening = _what_is_asked(operator, event, ti)
-    return BulkSession(
+    session = BatchSession if operator.by_batch else BulkSession
+    return session(
         settings,
         ti=ti,
         store=TaskStore(store=store, key=KEY),
@@ -80,6 +83,8 @@ def _what_is_asked(
     """Return the settings, and what opens the input or raises why the attempt cannot go on."""
     try:
         settings = _settings(operator, ti)
+        if operator.by_batch:
+            check_batch(operator)
         if event.get("reason") == "unreadable":
             raise RunStorageError(f"The trigger could not read what to wait for: {event.get('failure')}.")
     except OpenAIRunError as error:
@@ -97,7 +102,7 @@ def _what_is_asked(
 
 def go_on(
     operator: Any,
-    session: BulkSession,
+    session: BulkSession | BatchSession,
     context: Context,
     *,
     event: Mapping[str, Any],
@@ -125,9 +130,13 @@ def go_on(
 
 
 def _defer(operator: Any, step: Waits) -> NoReturn:
-    operator.log.info("The triggerer waits from here for %d runs", step.count)
+    what = "batches" if operator.by_batch else "runs"
+    operator.log.info("The triggerer waits from here for %d %s", step.count, what)
     interval = operator.poll_interval
-    trigger = BulkCompletionTrigger(
+    trigger_of = (
+        partial(BatchCompletionTrigger, wake_at=step.wake_at) if operator.by_batch else BulkCompletionTrigger
+    )
+    trigger = trigger_of(
         path=step.path,
         conn_id=step.conn_id,
         count=step.count,

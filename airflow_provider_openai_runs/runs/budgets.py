@@ -144,6 +144,20 @@ PAUSE_AFTER_FAILURE = 2.0
 #: An input, or the runs to wait for, that storage does not give: how long between two tries.
 STORAGE_PAUSE = 10.0
 
+# -- batches -----------------------------------------------------------------------------------------------
+
+#: Bounds of the interval at which a batch is polled, a tenth of its age.
+BATCH_POLL_BOUNDS = (5.0, 60.0)
+#: Until a batch is created again for which the account's queue was too full, or that was refused for now.
+FULL_QUEUE_PAUSE = 300.0
+REFUSED_PAUSE = 30.0
+#: A cancel takes ten minutes at most, as the API says; then a batch that still goes on is left, and named.
+BATCH_CANCEL_WAIT = 900.0
+#: A file of requests or of answers up or down, its retries included.
+BATCH_FILE_BUDGET = 1800.0
+#: All pages of a list of batches, or of files.
+BATCH_LIST_BUDGET = 120.0
+
 # -- the command line --------------------------------------------------------------------------------------
 
 #: One question to a server, its retries included.

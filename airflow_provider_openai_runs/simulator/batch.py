@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.batch_items import BatchItem
     from airflow_provider_openai_runs.simulator.batch_scenario import BatchScenario
 
+#: Seconds by which a difference of times may be wrong: they are floats, and beyond a thousand million.
 _ROUNDING = 1e-6
 
 
@@ -98,8 +99,8 @@ class Batch:
         left = [at for at, _ in self.timeline.changes if started < at <= now]
         worked = (left[0] if left else now) - started
         lasts = self.scenario.in_progress / self.speed
-        share = worked / lasts if lasts else 1.0
-        return int(len(self.items) * min(share, 1.0) + _ROUNDING)
+        share = (worked + _ROUNDING) / lasts if lasts else 1.0
+        return int(len(self.items) * min(share, 1.0))
 
     def file_id(self, kind: FileKind, now: float) -> str | None:
         """Give the id of a file, None as long as there is none."""

@@ -56,3 +56,18 @@ def watch(request: httpx2.Request) -> None:
             check_time()
 
     request.extensions["trace"] = on_event
+
+
+def watch_blocking(request: httpx2.Request) -> None:
+    """Do so for a client without an event loop, beside whoever has the request traced already."""
+    if _leave_by.get() is None:
+        return
+    others = request.extensions.get("trace")
+
+    def on_event(event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith(_LEAVES):
+            check_time()
+        if others is not None:
+            others(event, info)
+
+    request.extensions["trace"] = on_event

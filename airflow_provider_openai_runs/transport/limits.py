@@ -19,7 +19,7 @@ import openai
 from airflow_provider_openai_runs.transport import time_limit
 from airflow_provider_openai_runs.transport.codings import ACCEPT_ENCODING, Unpacker, unpackers_of
 from airflow_provider_openai_runs.transport.heads import HEAD_BYTES, says_ended
-from airflow_provider_openai_runs.transport.leaving import watch
+from airflow_provider_openai_runs.transport.leaving import watch, watch_blocking
 from airflow_provider_openai_runs.transport.long_strings import LongStrings
 
 #: Bytes, unpacked; a reply larger than this is a run that has ended, or none.
@@ -61,7 +61,8 @@ class BoundedClient(openai.DefaultHttpxClient):
     """The SDK's own synchronous HTTP client, with limits; it, too, closes when nobody needs it any more."""
 
     def __init__(self) -> None:
-        super().__init__(event_hooks={"request": [_ask, time_limit.watch_connections], "response": [_bound]})
+        asks = [_ask, time_limit.watch_connections, watch_blocking]
+        super().__init__(event_hooks={"request": asks, "response": [_bound]})
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send a request within the time that it names for a read, all in all."""

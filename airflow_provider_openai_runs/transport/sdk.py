@@ -29,7 +29,7 @@ from airflow_provider_openai_runs.transport.leaving import leaving
 from airflow_provider_openai_runs.transport.limits import reading
 from airflow_provider_openai_runs.transport.secrets import Redact, redact_errors, redact_of
 from airflow_provider_openai_runs.transport.time_limit import not_in_time
-from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Upload
 
 if TYPE_CHECKING:
     import openai
@@ -54,9 +54,15 @@ def send(client: openai.OpenAI, request: ApiRequest[T]) -> T:
     :raises ApiRequestFailed: with what went wrong.
     """
     redact, request = redact_of(client), bounded(request, client)
-    with failing(request, redact), reading(head_is_enough=request.head_is_enough):
+    with (
+        failing(request, redact),
+        reading(head_is_enough=request.head_is_enough),
+        leaving(by=request.leave_by),
+    ):
         if request.method == "GET":
             response = client.get(request.path, cast_to=httpx2.Response, options=options_of(request))
+        elif request.upload is not None:
+            response = _uploaded(client, request, request.upload)
         else:
             send_body = client.delete if request.method == "DELETE" else client.post
             response = send_body(
@@ -64,6 +70,19 @@ def send(client: openai.OpenAI, request: ApiRequest[T]) -> T:
             )
         return read_answer(
             request, response.content, response.headers, status=response.status_code, redact=redact
+        )
+
+
+def _uploaded(client: openai.OpenAI, request: ApiRequest[Any], upload: Upload) -> httpx2.Response:
+    options = options_of(request)
+    options["headers"] |= {"Content-Type": "multipart/form-data"}
+    with upload.path.open("rb") as file:
+        return client.post(
+            request.path,
+            cast_to=httpx2.Response,
+            body=request.body,
+            files={"file": (upload.name, file)},
+            options=options,
         )
 
 

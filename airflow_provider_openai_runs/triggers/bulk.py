@@ -24,7 +24,7 @@ from airflow_provider_openai_runs.triggers import xcom
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.bulk.events import NewRun
-    from airflow_provider_openai_runs.bulk.many_runs import ManyRuns
+    from airflow_provider_openai_runs.bulk.waiting import ManyWaits
 
 #: How often a file that cannot be read is tried again.
 _READS = 6
@@ -54,6 +54,10 @@ class BulkCompletionTrigger(BaseTrigger):
     :param progress: counts of the items when the worker left.
     :param deferred_at: when the worker handed over; no event is fired right after it.
     """
+
+    #: What it waits for, as the log calls it, and how long their end is waited for at a deadline.
+    _noun = "runs"
+    _cancel_within = BULK_TRIGGER_CANCEL_WAIT
 
     def __init__(
         self,
@@ -130,8 +134,10 @@ class BulkCompletionTrigger(BaseTrigger):
             finally:
                 pushing.cancel()
             if reason == "time_is_over" and self.cancel_on_timeout:
-                left = await many.end_all(within=BULK_TRIGGER_CANCEL_WAIT)
-                self.log.info("The time is over: %d runs were asked to end, %d may go on", len(many), left)
+                left = await many.end_all(within=self._cancel_within)
+                self.log.info(
+                    "The time is over: %d %s were asked to end, %d may go on", len(many), self._noun, left
+                )
             return {"reason": reason, "ended": many.ended, "failed": many.failed}
 
     async def on_kill(self) -> None:
@@ -154,25 +160,25 @@ class BulkCompletionTrigger(BaseTrigger):
         state = await task_state(self.task_instance, within=TRIGGER_ASK_SECONDS, has_fired=self._has_fired)
         if not state.known:
             self.log.error(
-                "Airflow did not say whether the task goes on. %d runs were left running and billing. Another"
+                "Airflow did not say whether the task goes on. %d %s were left running and billing. Another"
                 " triggerer, a retry or a clear goes on from there; if the task was marked, end them with "
                 "'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
                 self.count,
+                self._noun,
                 self.path,
             )
             return
         if not state.ended:
-            self.log.info("%d runs left alone, their task is %s", self.count, state.name)
+            self.log.info("%d %s left alone, their task is %s", self.count, self._noun, state.name)
             return
-        from airflow_provider_openai_runs.bulk.waiting import names_of  # noqa: PLC0415 # not for a Dag file
-
         try:
             runs = await self._runs(tries=1)
         except Exception as error:  # noqa: BLE001 # of whichever storage
             self.log.error(  # noqa: TRY400 # the text says what there is to know
-                "%d runs may go on and bill although their task is %s, since %s cannot be read: %s. End "
+                "%d %s may go on and bill although their task is %s, since %s cannot be read: %s. End "
                 "them with 'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
                 self.count,
+                self._noun,
                 state.name or "cleared",
                 self.path,
                 message_text(error),
@@ -180,23 +186,30 @@ class BulkCompletionTrigger(BaseTrigger):
             )
             return
         async with await self._many(runs) as many:
-            left = await many.end_all(within=BULK_TRIGGER_KILL_WAIT)
-        if many.answered:
+            left = await many.end_after_mark(within=BULK_TRIGGER_KILL_WAIT)
+        if unread := self._unread(many, runs):
             self.log.warning(
-                "%d of them had ended with an answer, which nobody has read: %s. Keep all with "
+                "Nobody has read what %s of them had answered: %s. Keep all with "
                 "'python -m airflow_provider_openai_runs stop --path' and the folder of %s",
-                len(many.answered),
-                names_of(many.answered),
+                *unread,
                 self.path,
             )
         say = self.log.error if left else self.log.info
         say(
-            "%d runs were asked to end because their task is %s; %d may go on and bill (%s names them)",
+            "%d %s were asked to end because their task is %s; %d may go on and bill (%s names them)",
             len(runs),
+            self._noun,
             state.name or "cleared",
             left,
             self.path,
         )
+
+    def _unread(self, many: Any, runs: list[NewRun]) -> tuple[str, str] | None:
+        """Return how many had ended before the mark, and their names; None if none had."""
+        del runs
+        from airflow_provider_openai_runs.bulk.waiting import names_of  # noqa: PLC0415 # not for a Dag file
+
+        return (str(len(many.answered)), names_of(many.answered)) if many.answered else None
 
     async def _runs(self, *, tries: int) -> list[NewRun]:
         def read() -> list[NewRun]:
@@ -217,8 +230,8 @@ class BulkCompletionTrigger(BaseTrigger):
                 await asyncio.sleep(STORAGE_PAUSE)
         return []
 
-    async def _many(self, runs: list[NewRun]) -> ManyRuns:
-        def make() -> ManyRuns:
+    async def _many(self, runs: list[NewRun]) -> ManyWaits:
+        def make() -> ManyWaits:
             # The first import of the SDK takes most of a second, which the event loop does not have.
             from airflow_provider_openai_runs.bulk.many_runs import ManyRuns  # noqa: PLC0415
 
@@ -232,12 +245,12 @@ class BulkCompletionTrigger(BaseTrigger):
 
         return await asyncio.to_thread(make)
 
-    async def _push_progress(self, many: ManyRuns) -> None:
+    async def _push_progress(self, many: ManyWaits) -> None:
         if self.task_instance is None:
             return
         while True:
             await asyncio.sleep(PROGRESS_EVERY)
-            values = {**self.progress, "active": len(many) - many.ended, "ended": many.ended}
+            values = {**self.progress, **many.progress()}
             try:
                 await xcom.push(self.task_instance, {"progress": values})
             except Exception as error:  # noqa: BLE001 # it is only shown

@@ -254,7 +254,7 @@ def _sent_until(request: ApiRequest[Any] | Sleep, ends: float) -> Flow[Any]:
     tries = 0
     while True:
         left = max(LEAST_REPLY_TIMEOUT, ends - time.monotonic())
-        takes_long = request.pays or request.receiver is not None
+        takes_long = request.pays or (request.receiver or request.upload) is not None
         timeout = request.timeout or (left if takes_long else min(left, REPLY_TIMEOUT))
         try:
             found = yield replace(request, timeout=timeout)

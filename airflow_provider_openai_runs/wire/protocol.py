@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
@@ -52,6 +53,18 @@ class Receiver(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """
+    A file of this machine that is sent in pieces.
+
+    :param name: what the server is to call it.
+    """
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiRequest(Generic[T]):
     """
     One request and how to read its answer.
@@ -61,10 +74,11 @@ class ApiRequest(Generic[T]):
     :param pays: whether the request starts paid work, so that it must never be sent twice by accident.
     :param head_is_enough: whether the beginning of an answer will do if it is too large to be read whole.
     :param timeout: seconds for the answer to arrive; None leaves it to the client.
-    :param leave_by: Unix seconds, after which it must not leave any more; only the shared client heeds it.
-        Not of the monotonic clock, which stands still while a machine is suspended.
+    :param leave_by: Unix seconds, after which it must not leave any more. Not of the monotonic clock, which
+        stands still while a machine is suspended.
     :param once: its flow decides itself what follows a failure, so ``with_retries`` does not send it again.
     :param receiver: takes the body, where it may be too large for memory; only the synchronous client can.
+    :param upload: is sent as a form's file, with ``body`` as its other fields; the same holds.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -79,6 +93,7 @@ class ApiRequest(Generic[T]):
     leave_by: float | None = None
     once: bool = False
     receiver: Receiver | None = None
+    upload: Upload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,4 +182,4 @@ class Wire(Protocol):
         """Return what to do if the failure means that the server does not speak this API; else None."""
 
 
-__all__ = ["Answer", "ApiReply", "ApiRequest", "Flow", "Receiver", "Sleep", "Wire"]
+__all__ = ["Answer", "ApiReply", "ApiRequest", "Flow", "Receiver", "Sleep", "Upload", "Wire"]

@@ -18,6 +18,7 @@ import jsonschema
 import jsonschema.exceptions
 
 from dev import ROOT
+from dev.conformance import batch_description
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.simulator.requestlog import LoggedRequest
@@ -46,6 +47,10 @@ class Oracle:
 
     @cached_property
     def _description(self) -> Mapping[str, Any]:
+        found = self._described()
+        return {**found, "paths": {**batch_description.PATHS, **found["paths"]}}
+
+    def _described(self) -> Mapping[str, Any]:
         if self._given is not None:
             return self._given
         # Its unions overlap: nearly every message is valid under two of their members.
@@ -151,7 +156,7 @@ def sent_by_the_sdk(requests: Iterable[LoggedRequest]) -> list[LoggedRequest]:
 
 def _shape(path: str) -> str:
     """Return a path whose ids are all the same: what is read is asked for thousands of times."""
-    return re.sub(r"/(thread|run|resp|conv|asst|msg|step)_\w+", r"/\1_", path)
+    return re.sub(r"/(thread|run|resp|conv|asst|msg|step|batch)_\w+", r"/\1_", path)
 
 
 def _typed(value: Any, schema: Mapping[str, Any]) -> Any:

@@ -16,8 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_provider_openai_runs.bulk.dispatcher import Dispatcher, Limits
-from airflow_provider_openai_runs.bulk.events import Event, NewRun, PartWritten, Retried, from_lines, to_lines
+from airflow_provider_openai_runs.bulk.events import (
+    Event,
+    NewRun,
+    PartWritten,
+    Retried,
+)
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.journal_lines import from_lines, to_lines
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.runs.budgets import COMMIT_EVERY, SEND_WITHIN
 

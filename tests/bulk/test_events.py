@@ -18,10 +18,9 @@ from airflow_provider_openai_runs.bulk.events import (
     Resubmitted,
     Retried,
     Spent,
-    from_lines,
-    to_lines,
 )
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.journal_lines import from_lines, to_lines
 from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.runs.usage import Usage
 

@@ -15,8 +15,14 @@ from typing import Any, cast
 from airflow_provider_openai_runs.bulk.commands import Send, Sent
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.bulk.driver import DriveEnd
-from airflow_provider_openai_runs.bulk.events import Created, Event, Intended, NewRun, to_lines
+from airflow_provider_openai_runs.bulk.events import (
+    Created,
+    Event,
+    Intended,
+    NewRun,
+)
 from airflow_provider_openai_runs.bulk.journal import Journal
+from airflow_provider_openai_runs.bulk.journal_lines import to_lines
 from airflow_provider_openai_runs.runs.end_of_attempt import TaskState
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run

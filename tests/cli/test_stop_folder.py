@@ -11,10 +11,16 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.bulk import read_results
-from airflow_provider_openai_runs.bulk.events import Created, Event, Intended, NewRun, to_lines
+from airflow_provider_openai_runs.bulk.events import (
+    Created,
+    Event,
+    Intended,
+    NewRun,
+)
 from airflow_provider_openai_runs.bulk.head import TaskHead, begin
 from airflow_provider_openai_runs.bulk.inputs import open_input
 from airflow_provider_openai_runs.bulk.items import ItemState
+from airflow_provider_openai_runs.bulk.journal_lines import to_lines
 from airflow_provider_openai_runs.bulk.parts import Outcome, Parts
 from airflow_provider_openai_runs.bulk.storage import JOURNAL, RESULTS, StorageFolder
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook

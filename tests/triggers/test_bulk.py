@@ -95,7 +95,7 @@ def test_a_run_that_has_ended_before_the_mark_is_not_cancelled_and_named(
     assert scene.simulator.active() == []
     assert scene.simulator.count("POST", "/cancel$") == 1
     [line] = [line for line in log if ended.id in line]
-    assert "1 of them had ended with an answer" in line
+    assert "what 1 of them had answered" in line
     assert "stop --path" in line
 
 

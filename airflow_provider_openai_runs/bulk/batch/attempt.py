@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One attempt of a bulk task by batches: what to do next, and what became of it.
+
+It does no I/O and knows no clock. Whoever drives it asks ``next`` for a command, executes it, and reports the
+outcome. A batch whose create has no answer is found by its token, so it is never created twice; an item is in
+one batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from airflow_provider_openai_runs.bulk.batch.commands import (
+    Build,
+    Cancel,
+    Collect,
+    Command,
+    Commit,
+    Done,
+    Find,
+    GiveUp,
+    Poll,
+    Send,
+    UploadedFile,
+    Wait,
+)
+from airflow_provider_openai_runs.bulk.commands import StopReason
+from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended, BatchRefused, Event
+from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
+from airflow_provider_openai_runs.runs.budgets import (
+    BATCH_CANCEL_WAIT,
+    BATCH_POLL_BOUNDS,
+    FULL_QUEUE_PAUSE,
+    NOT_FOUND_GRACE,
+    PERMANENT_FAILURE_BUDGET,
+    REFUSED_PAUSE,
+    SEARCH_PAUSE,
+    SEARCH_SECONDS,
+    SEND_WITHIN,
+)
+from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.wire.batches import Batch
+
+_QUEUE_IS_FULL = "token_limit_exceeded"
+_OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
+#: With these a server says that it has no list of batches.
+_NO_LIST = frozenset({FailureKind.NOT_FOUND, FailureKind.REJECTED})
+_MAY_PASS = frozenset({FailureKind.NOT_SENT, FailureKind.RETRY_LATER, FailureKind.NOT_ACCEPTED})
+_CUT_OFF = {
+    StopReason.WINDOW_OVER: "expired: completion_window was over before it was executed",
+    StopReason.TOO_MANY_FAILED: "its batch was cancelled: more items than max_failed have failed",
+}
+
+
+class BatchAttempt:
+    """
+    The items of a task, from where an earlier attempt left them to their end.
+
+    :param items: what the journal says.
+    :param token_of: the token of a batch, by the number of batches before it.
+    :param deadline: Unix seconds, after which nothing is sent.
+    :param max_failed: as the operator has it.
+    :param cancels: whether active batches are cancelled at the deadline.
+    :param found: what an earlier attempt has written down, and not committed.
+    """
+
+    def __init__(
+        self,
+        items: Items,
+        *,
+        token_of: Callable[[int], str],
+        deadline: float,
+        now: float,
+        max_failed: float | None = None,
+        poll_interval: float | None = None,
+        cancels: bool = True,
+        found: Iterable[Event] = (),
+    ) -> None:
+        self.items = items
+        #: Why nothing more is created; None as long as it goes on.
+        self.stopped: StopReason | None = None
+        #: How many rows the input has, as far as it is read, and whether that is all.
+        self.rows_read, self.is_read_whole = 0, False
+        #: Whether rows may be left that are in no batch.
+        self.has_more = True
+        #: Whether a pass over the input is under way, and whether another one has to follow.
+        self._is_reading = self._needs_pass = False
+        self._token_of = token_of
+        self._deadline = deadline
+        self._max_failed = max_failed
+        self._poll_interval = poll_interval
+        self._cancels = cancels
+        self._file: UploadedFile | None = None
+        self._events: list[Event] = []
+        self._to_send: Send | None = None
+        self._seen: dict[str, Batch] = {}
+        self._lost: dict[str, GiveUp] = {}
+        #: By token: when to ask again, since when a batch is searched for, when a cancel was taken.
+        self._ask_at: dict[str, float] = {}
+        self._searched_since: dict[str, float] = {}
+        self._cancelled: set[str] = set()
+        self._cancel_at: dict[str, float] = {}
+        self._stopped_at = now
+        self._creates_denied_since: float | None = None
+        self._polls_denied_since: float | None = None
+        known = {event.token: event for event in found if isinstance(event, BatchCreated)}
+        for batch in items.batches.active:
+            if batch.id is None:
+                self._searched_since[batch.token] = now
+                self._events += [known[batch.token]] if batch.token in known else []
+
+    # -- what next -----------------------------------------------------------------------------------------
+
+    @property
+    def failed(self) -> int:
+        """How many items are no success."""
+        return self.items.count(ItemState.FAILED) + self.items.count(ItemState.LOST)
+
+    def next(self, now: float) -> Command:
+        """Return what is to be done now; its outcome has to be reported."""
+        if now >= self._deadline:
+            self.stop(StopReason.WINDOW_OVER, now)
+        if self._events:
+            return Commit(event=self._events[0])
+        if (send := self._to_send) is not None:
+            if now < send.until and self.stopped is None:
+                return send
+            return self._commit(BatchRefused(token=send.batch.token))
+        active = self.items.batches.active
+        for batch in active:
+            if (command := self._about(batch, now)) is not None:
+                return command
+        if self.has_more and self.stopped is None and now >= self.items.batches_again_at:
+            if self._file is not None:
+                return self._commit(self._intent(self._file, now))
+            self._needs_pass = self._needs_pass and self._is_reading
+            self._is_reading = True
+            return Build()
+        if self._is_over(active, now):
+            return Done()
+        again = [] if self.stopped or not self.has_more else [self.items.batches_again_at]
+        asks = [self._ask_at.get(batch.token, now) for batch in active]
+        until = min([*again, *asks, self._ends_at(now)])
+        return Wait(until=until, may_defer=not self._searched_since)
+
+    def stop(self, reason: StopReason, now: float) -> None:
+        """Create nothing more; but where the account is to blame, what is active is ended."""
+        if self.stopped in {None, StopReason.DENIED}:
+            self._stopped_at = now if self.stopped is not reason else self._stopped_at
+            self.stopped = reason
+
+    # -- outcomes ------------------------------------------------------------------------------------------
+
+    def on_built(self, file: UploadedFile | None, *, rows_read: int) -> None:
+        """Take the next file; None at the end of the input."""
+        self._file = file
+        self.rows_read = max(self.rows_read, rows_read)
+        if file is None:
+            self.is_read_whole = True
+            self.has_more, self._is_reading = self._needs_pass, False
+
+    def on_committed(self, event: Event, *, written_at: float) -> None:
+        """
+        Take note that an event is committed, and in ``items``.
+
+        :param written_at: Unix seconds; from then on a later attempt may have read it.
+        """
+        if self._events and self._events[0] is event:
+            self._events.pop(0)
+        match event:
+            case BatchIntended(batch=batch):
+                self._file = None
+                self._to_send = Send(batch=batch, until=written_at + SEND_WITHIN)
+            case BatchCreated(token=token):
+                self._searched_since.pop(token, None)
+            case BatchRefused(token=token):
+                self._forget(token)
+                self.has_more = self._needs_pass = True
+
+    def on_sent(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:
+        """Take note of what a create was answered with."""
+        self._to_send = None
+        if isinstance(brought, Batch):
+            self._creates_denied_since = None
+            self._on_exists(batch, brought, now)
+        elif brought.code == _QUEUE_IS_FULL:
+            self._events.append(self._too_large(batch, now))
+        elif brought.kind is FailureKind.OUTCOME_UNKNOWN:
+            self._searched_since[batch.token] = now
+            self._ask_at[batch.token] = now + SEARCH_PAUSE
+        elif brought.kind in _MAY_PASS or brought.kind in _OF_THE_ACCOUNT:
+            until = now + max(REFUSED_PAUSE, brought.retry_after or 0.0)
+            self._events.append(BatchRefused(token=batch.token, until=until))
+            if brought.kind in _OF_THE_ACCOUNT:
+                self._creates_denied_since = self._since(self._creates_denied_since, now)
+        else:
+            error = f"Its batch was refused: {brought}"
+            self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.FAILED, error=error)
+
+    def on_found(self, batch: SentBatch, brought: Batch | RequestFailure | None, *, now: float) -> None:
+        """Take note of what the list of batches says."""
+        if isinstance(brought, Batch):
+            self._on_exists(batch, brought, now)
+        elif isinstance(brought, RequestFailure) and brought.kind in _NO_LIST:
+            error = (
+                f"Nobody knows whether {batch.name} was created, since the server does not list batches: "
+                f"{brought}. It may be going and billing."
+            )
+            self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.LOST, error=error)
+        elif brought is None and now >= self._searched_since.get(batch.token, now) + SEARCH_SECONDS:
+            self._events.append(BatchRefused(token=batch.token))
+        else:
+            self._ask_at[batch.token] = now + SEARCH_PAUSE
+            if isinstance(brought, RequestFailure) and brought.kind in _OF_THE_ACCOUNT:
+                self._polls_denied_since = self._since(self._polls_denied_since, now)
+
+    def on_polled(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:
+        """Take note of how a batch is doing, also as its cancel was answered."""
+        if isinstance(brought, Batch):
+            self._polls_denied_since = None
+            self._ask_at[batch.token] = now + self._interval(batch, now)
+            codes = {error.code for error in brought.errors}
+            if _QUEUE_IS_FULL in codes:
+                self._events.append(self._too_large(batch, now))
+            elif brought.status == "failed" and meaning_of(tuple(codes)) is CodeMeaning.ACCOUNT:
+                self._events.append(BatchRefused(token=batch.token))
+                self.stop(StopReason.DENIED, now)
+            else:
+                self._seen[batch.token] = brought
+            return
+        self._ask_at[batch.token] = now + max(BATCH_POLL_BOUNDS[0], brought.retry_after or 0.0)
+        if brought.kind is FailureKind.NOT_FOUND and now >= batch.at + NOT_FOUND_GRACE:
+            error = f"The server does not know {batch.name} any more: {brought}"
+            self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.FAILED, error=error)
+        elif brought.kind in _OF_THE_ACCOUNT:
+            self._polls_denied_since = self._since(self._polls_denied_since, now)
+
+    def on_cancelled(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:
+        """Take note of how a cancel was answered; a batch that has ended refuses it, and is polled."""
+        if isinstance(brought, Batch):
+            self._cancelled.add(batch.token)
+            self.on_polled(batch, brought, now=now)
+            return
+        self._ask_at[batch.token] = now
+        self._cancel_at[batch.token] = now + BATCH_POLL_BOUNDS[0]
+
+    def on_collected(self, batch: SentBatch, *, now: float) -> None:
+        """Take note that no row waits for a batch any more; some may have another chance."""
+        self._forget(batch.token)
+        self.has_more = self._needs_pass = True
+        limit = self._max_failed
+        if isinstance(limit, float):
+            # A share of what is not counted yet says nothing.
+            limit = limit * self.rows_read if self.is_read_whole else None
+        if limit is not None and self.failed > limit:
+            self.stop(StopReason.TOO_MANY_FAILED, now)
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _about(self, batch: SentBatch, now: float) -> Command | None:
+        token = batch.token
+        if (given_up := self._lost.get(token)) is not None:
+            return given_up
+        is_due = now >= self._ask_at.get(token, 0.0)
+        if batch.id is None:
+            return Find(batch=batch) if is_due else None
+        seen = self._seen.get(token)
+        if seen is not None and seen.has_ended:
+            cut_off = _CUT_OFF.get(self.stopped) if self.stopped is not None else None
+            return Collect(batch=batch, seen=seen, cut_off=cut_off)
+        if is_due:
+            return Poll(batch=batch)
+        is_asked = token in self._cancelled or now < self._cancel_at.get(token, 0.0)
+        return Cancel(batch=batch) if self._ends_active and not is_asked else None
+
+    @property
+    def _ends_active(self) -> bool:
+        if self.stopped is StopReason.WINDOW_OVER:
+            return self._cancels
+        return self.stopped is StopReason.TOO_MANY_FAILED
+
+    def _is_over(self, active: list[SentBatch], now: float) -> bool:
+        if not active:
+            return self.stopped is not None or not self.has_more
+        if self.stopped is StopReason.DENIED:
+            # They may go on well, and a poll says so.
+            return self._polls_denied_since is not None
+        return self.stopped is not None and now >= self._ends_at(now)
+
+    def _ends_at(self, now: float) -> float:
+        """Return when this attempt waits no longer, in Unix seconds."""
+        if self.stopped in {None, StopReason.DENIED}:
+            return self._deadline
+        return self._stopped_at + BATCH_CANCEL_WAIT if self._ends_active else now
+
+    def _intent(self, file: UploadedFile, now: float) -> BatchIntended:
+        token = self._token_of(self.items.batches.count)
+        batch = SentBatch(token=token, file_id=file.id, rows=file.rows, at=now)
+        return BatchIntended(batch=batch, custom_ids=file.custom_ids)
+
+    def _commit(self, event: Event) -> Commit:
+        self._to_send = None
+        self._events.append(event)
+        return Commit(event=event)
+
+    def _on_exists(self, batch: SentBatch, found: Batch, now: float) -> None:
+        self._events.append(BatchCreated(token=batch.token, id=found.id))
+        self._ask_at[batch.token] = now + self._interval(batch, now)
+
+    def _too_large(self, batch: SentBatch, now: float) -> BatchRefused:
+        """Refuse a batch for now; one that is alone in the queue, and too large for it, is halved."""
+        count = sum(1 for _ in batch)
+        is_alone = len(self.items.batches.active) == 1
+        return BatchRefused(
+            token=batch.token,
+            most_rows=max(1, count // 2) if is_alone else None,
+            until=now + (REFUSED_PAUSE if is_alone and count > 1 else FULL_QUEUE_PAUSE),
+        )
+
+    def _since(self, began: float | None, now: float) -> float:
+        """Return since when the key is refused, or the account has no quota, and stop after minutes of it."""
+        if began is not None and now - began >= PERMANENT_FAILURE_BUDGET:
+            self.stop(StopReason.DENIED, now)
+        return now if began is None else began
+
+    def _interval(self, batch: SentBatch, now: float) -> float:
+        if self._poll_interval is not None:
+            return self._poll_interval
+        return min(max((now - batch.at) / 10, BATCH_POLL_BOUNDS[0]), BATCH_POLL_BOUNDS[1])
+
+    def _forget(self, token: str) -> None:
+        for known in (self._seen, self._ask_at, self._searched_since, self._cancel_at, self._lost):
+            known.pop(token, None)
+        self._cancelled.discard(token)

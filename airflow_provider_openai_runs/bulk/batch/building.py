@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of requests that a batch is created from: written row by row, and uploaded when they are full."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from airflow_provider_openai_runs.bulk.batch.commands import UploadedFile
+from airflow_provider_openai_runs.bulk.batch.lines import to_line
+from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
+from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.parts import Outcome
+from airflow_provider_openai_runs.bulk.rows import Row
+from airflow_provider_openai_runs.bulk.sent_batches import ranges_of
+from airflow_provider_openai_runs.bulk.worker_io import RowReader
+
+#: What a batch may have at most.
+MAX_ROWS = 50_000
+MAX_BYTES = 200_000_000
+#: Rows that are read at a time.
+_SLICE = 500
+#: Files for different models that are written at the same time: a batch has one model.
+_MOST_OPEN = 20
+
+
+class _File:
+    """A file of requests for one model, of which nothing but numbers and labels is in memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.size = 0
+        self.rows: list[int] = []
+        self.custom_ids: dict[int, str] = {}
+        self._digest = hashlib.sha256()
+
+    def add(self, row: Row, line: bytes) -> None:
+        self.file.write(line)
+        self._digest.update(line)
+        self.size += len(line)
+        self.rows.append(row.number)
+        if row.custom_id is not None:
+            self.custom_ids[row.number] = row.custom_id
+
+    @property
+    def name(self) -> str:
+        """The same for the same requests, so that an upload is found again."""
+        return f"airflow-{self._digest.hexdigest()[:32]}.jsonl"
+
+
+class BatchFiles:
+    """
+    Writes and uploads the files of one attempt, one pass over the input after another.
+
+    :param upload: returns the id of a file, by its path and its name.
+    :ivar rows_read: how many rows the input has, as far as it is read.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: RowReader,
+        items: Items,
+        recorder: Recorder,
+        upload: Callable[[Path, str], str],
+    ) -> None:
+        self.rows_read = 0
+        self._reader = reader
+        self._items = items
+        self._recorder = recorder
+        self._upload = upload
+        self._pass: Iterator[UploadedFile] | None = None
+
+    def next(self) -> UploadedFile | None:
+        """
+        Return the next file; None if a pass has come to the end of the input.
+
+        :raises OpenAIRunError: if the input cannot be read.
+        :raises ApiRequestFailed: if the file cannot be uploaded.
+        """
+        if self._pass is None:
+            self._pass = self._files()
+        found = next(self._pass, None)
+        if found is None:
+            self._pass = None
+        return found
+
+    def _files(self) -> Iterator[UploadedFile]:
+        with ExitStack() as stack:
+            files: dict[Any, _File] = {}
+            for row in self._new_rows():
+                line = to_line(row.number, row.values or {})
+                model = (row.values or {}).get("model")
+                file = files.get(model)
+                if file is not None and self._is_full(file, len(line)):
+                    yield self._uploaded(files.pop(model))
+                    file = None
+                if file is None:
+                    if len(files) >= _MOST_OPEN:
+                        yield self._uploaded(files.pop(next(iter(files))))
+                    file = files[model] = _File(stack.enter_context(tempfile.NamedTemporaryFile()))
+                file.add(row, line)
+            self._recorder.flush()
+            for file in files.values():
+                yield self._uploaded(file)
+
+    def _is_full(self, file: _File, size: int) -> bool:
+        most_rows = min(MAX_ROWS, self._items.most_rows or MAX_ROWS)
+        return len(file.rows) >= most_rows or file.size + size > MAX_BYTES
+
+    def _new_rows(self) -> Iterator[Row]:
+        """Yield the rows that are in no batch; one that cannot be sent gets its final word."""
+        is_last, from_start = False, True
+        while not is_last:
+            rows, is_last = self._reader.read(_SLICE, from_start=from_start)
+            from_start = False
+            for row in rows:
+                self.rows_read = max(self.rows_read, row.number + 1)
+                if self._items.state(row.number) is not ItemState.NEW:
+                    continue
+                if row.values is None:
+                    failed = ItemState.FAILED
+                    self._recorder.add(
+                        Outcome(row=row.number, custom_id=row.custom_id, state=failed, error=row.error)
+                    )
+                else:
+                    yield row
+
+    def _uploaded(self, file: _File) -> UploadedFile:
+        file.file.flush()
+        file_id = self._upload(Path(file.file.name), file.name)
+        file.file.close()
+        return UploadedFile(id=file_id, rows=ranges_of(file.rows), custom_ids=file.custom_ids)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the files of a batch that has ended to a final word on each of its rows, or another chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_openai_runs.bulk.batch.commands import Collect, GiveUp
+from airflow_provider_openai_runs.bulk.batch.lines import Line, from_line
+from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
+from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests
+from airflow_provider_openai_runs.bulk.commands import Judge, Verdict
+from airflow_provider_openai_runs.bulk.items import Items, ItemState
+from airflow_provider_openai_runs.bulk.parts import Outcome
+from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
+from airflow_provider_openai_runs.runs.errors import RunCallError
+from airflow_provider_openai_runs.runs.failure import FailureKind
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.transport.spool import FileSpool
+from airflow_provider_openai_runs.wire.batches import Batch
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.response_replies import read_created
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+#: Bytes of a file that a batch writes, and of a line of it.
+MAX_FILE_BYTES = 10 * 1024**3
+MAX_LINE_BYTES = 64 * 1024**2
+#: Whatever it was: a batch shows the whole response.
+_ASKED = RunRequest(kind=RunKind.RESPONSE, body={})
+#: What is said of a row that no file of its batch names, by the status of the batch.
+_UNNAMED = {
+    "expired": "expired: its batch was over before it was executed",
+    "cancelled": "its batch was cancelled before it was executed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collector:
+    """
+    Reads what batches have written.
+
+    :param item_retries: how often a row may be sent again.
+    """
+
+    requests: BatchRequests
+    items: Items
+    judge: Judge
+    recorder: Recorder
+    conn_id: str
+    item_retries: int
+    log: Logger
+
+    def collect(self, command: Collect) -> None:
+        """
+        Give each row of a batch a final word or another chance, and commit it.
+
+        It may be done again after it was interrupted: what is committed is left as it is.
+
+        :raises RunCallError: if a file cannot be read for now.
+        """
+        batch, seen = command.batch, command.seen
+        waiting = set(self.items.batches.rows_left(batch))
+        for file_id in filter(None, (seen.output_file_id, seen.error_file_id)):
+            for line in self._lines(file_id):
+                if line.row in waiting:
+                    waiting.discard(line.row)
+                    self._take(line, command)
+        self._take_unnamed(waiting, command)
+        self.recorder.flush()
+
+    def give_up(self, command: GiveUp) -> None:
+        """Give all rows of a batch that wait for it the same final word."""
+        token = command.batch.token if command.state is ItemState.LOST else None
+        for row in self.items.batches.rows_left(command.batch):
+            label = self.items.custom_ids.get(row)
+            self.recorder.add(
+                Outcome(row=row, custom_id=label, state=command.state, error=command.error, token=token)
+            )
+        self.recorder.flush()
+
+    def _lines(self, file_id: str) -> Iterator[Line]:
+        with FileSpool(limit=MAX_FILE_BYTES) as spool:
+            try:
+                self.requests.download(file_id, spool)
+            except ApiRequestFailed as failed:
+                if failed.failure.kind is not FailureKind.NOT_FOUND:
+                    raise RunCallError(
+                        f"File {file_id} of a batch could not be read: {failed.failure}. What is in it is "
+                        "paid for; a retry reads it.",
+                        retryable=True,
+                    ) from None
+                self.log.warning("The server does not have file %s any more: %s", file_id, failed.failure)
+                return
+            with spool.path.open("rb") as file:
+                while written := file.readline(MAX_LINE_BYTES):
+                    if (line := from_line(written)) is not None:
+                        yield line
+
+    def _take(self, line: Line, command: Collect) -> None:
+        row, label = line.row, self.items.custom_ids.get(line.row)
+        if not line.was_executed and self._was_cut_off(command):
+            self.recorder.cancelled(row)
+            return
+        if line.response is not None:
+            verdict = self._judged(line, label)
+        else:
+            error = line.error
+            if not line.was_executed and command.cut_off is not None:
+                error = command.cut_off
+            verdict = _failed(row, label, error, retryable=line.retryable)
+        self._decide(verdict, command)
+
+    def _judged(self, line: Line, label: str | None) -> Verdict:
+        try:
+            run = read_created(line.response or {}, request=_ASKED, conn_id=self.conn_id)
+        except ValueError as error:
+            return _failed(
+                line.row, label, f"Its response cannot be read: {message_text(error)}", retryable=False
+            )
+        return self.judge(line.row, label, run)
+
+    def _was_cut_off(self, command: Collect) -> bool:
+        """Whether an earlier attempt, or somebody else, has cancelled a batch whose task goes on."""
+        return command.seen.status == "cancelled" and command.cut_off is None
+
+    def _decide(self, verdict: Verdict, command: Collect) -> None:
+        row, has_succeeded = verdict.outcome.row, verdict.outcome.state is ItemState.SUCCEEDED
+        may_retry = command.cut_off is None and self.items.retries(row) < self.item_retries
+        if not has_succeeded and verdict.retryable and may_retry:
+            self.recorder.retry(row)
+        else:
+            self.recorder.add(verdict.outcome)
+
+    def _take_unnamed(self, rows: set[int], command: Collect) -> None:
+        """Decide about rows of which no file says anything: the batch ended before, or was never begun."""
+        seen = command.seen
+        errors = _errors_of_rows(command.batch, seen)
+        of_all = "; ".join(f"{error.code}: {error.text}" for error in seen.errors[:3] if error.line is None)
+        for row in sorted(rows):
+            label = self.items.custom_ids.get(row)
+            if self._was_cut_off(command):
+                self.recorder.cancelled(row)
+                continue
+            if row in errors:
+                verdict = _failed(row, label, errors[row], retryable=False)
+            elif of_all:
+                verdict = _failed(row, label, f"Its batch {seen.id} failed: {of_all}", retryable=False)
+            elif errors:
+                text = f"Its batch {seen.id} failed for the sake of other rows"
+                verdict = _failed(row, label, text, retryable=True)
+            else:
+                text = _UNNAMED.get(seen.status, f"its batch {seen.id} ended without a word on it")
+                verdict = _failed(row, label, command.cut_off or text, retryable=True)
+            self._decide(verdict, command)
+
+
+def _errors_of_rows(batch: SentBatch, seen: Batch) -> dict[int, str]:
+    lines = {error.line: error for error in seen.errors if error.line is not None}
+    return {
+        row: f"{lines[number].code}: {lines[number].text}"
+        for number, row in enumerate(batch, start=1)
+        if number in lines
+    }
+
+
+def _failed(row: int, label: str | None, error: str, *, retryable: bool) -> Verdict:
+    outcome = Outcome(row=row, custom_id=label, state=ItemState.FAILED, error=error)
+    return Verdict(outcome=outcome, retryable=retryable)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ends the batches of an attempt that ends before them, or leaves them to a retry, and names them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests
+from airflow_provider_openai_runs.bulk.items import Items
+from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
+from airflow_provider_openai_runs.bulk.settings import BulkSettings
+from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.errors import RunCallError
+from airflow_provider_openai_runs.runs.failure import FailureKind
+from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Totals
+from airflow_provider_openai_runs.wire.batches import Batch
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+_CANCELS = frozenset({Ending.CANCEL, Ending.CANCEL_IF_OURS})
+_AT_ONCE = 10
+_PAUSE = 2.0
+#: Batches that a message names.
+_NAMED = 20
+
+
+@dataclass(kw_only=True)
+class BatchEnding:
+    """
+    Ends the batches that the journal names.
+
+    :param before: what the runs of earlier generations have said.
+    :param hook: of its own: another thread may use it.
+    :param ask: asks Airflow for the state of the task instance.
+    :param cancels: whether the user wants them cancelled, by cause.
+    :param folder: where the journal lies.
+    """
+
+    hook: OpenAIRunsHook
+    items: Items
+    before: Totals
+    folder: str
+    log: Logger
+    ask: Callable[[], TaskState]
+    cancels: Mapping[Cause, bool]
+    retry_left: bool
+    #: Tokens of those whose cancel was taken, or that had ended.
+    _ended: set[str] = field(default_factory=set, init=False)
+
+    @property
+    def has_active(self) -> bool:
+        """Whether anything may be going."""
+        return bool(self._active or self.items.runs)
+
+    @property
+    def spent(self) -> Totals:
+        """What all runs have said, also those of earlier generations."""
+        return self.before + self.items.spent
+
+    def end(self, cause: Cause, *, may_retry: bool = True) -> None:
+        """End the batches after a mark or a clear, and where no retry goes on with them; say what is left."""
+        if not self._active:
+            return
+        decided, retry_left = Ending.LEAVE, may_retry and self.retry_left
+        if self.cancels[cause]:
+            decided = ending_of(cause, self._state(), retry_left=retry_left, adoptable=True)
+        if decided in _CANCELS:
+            self._cancel_each()
+        self.log.error("%s. %s", cause, self.left())
+
+    def end_earlier(self, settings: BulkSettings, *, sleep: Callable[[float], None]) -> None:
+        """
+        Ask the batches of before a clear to end, again where that fails.
+
+        :param sleep: takes seconds.
+        :raises RunCallError: if something may go on, and the user wants nothing created then.
+        """
+        ends = time.monotonic() + settings.delete_within
+        self._cancel_each()
+        while self._active and time.monotonic() + _PAUSE < ends:
+            sleep(_PAUSE)
+            self._cancel_each()
+        text = f"The task was cleared, and of before the clear: {self.left()}"
+        if self.has_active and settings.on_unendable == "fail":
+            raise RunCallError(f"{text} Nothing was created.")
+        (self.log.error if self.has_active else self.log.warning)("%s", text)
+
+    def left(self) -> str:
+        """Say what may be going, by the ids of batches and files, and what to do about it."""
+        every = self.items.batches.active
+        runs = [run.id for run in self.items.runs.values()]
+        if not every and not runs:
+            return "No batch of it is active."
+        names = [f"{batch.name} (input {batch.file_id}{self._note(batch)})" for batch in every]
+        named = ", ".join((names + runs)[:_NAMED])
+        return (
+            f"Not collected: {named}. Those that were not asked to end may be going, and what has finished "
+            f"is billed; the journal in {self.folder} names them all. The next attempt goes on with them; "
+            f"without one, 'python -m airflow_provider_openai_runs stop --path {self.folder}' ends them and "
+            "keeps their results."
+        )
+
+    @property
+    def _active(self) -> list[SentBatch]:
+        return [batch for batch in self.items.batches.active if batch.token not in self._ended]
+
+    def _note(self, batch: SentBatch) -> str:
+        return ", asked to end" if batch.token in self._ended else ""
+
+    def _state(self) -> TaskState:
+        try:
+            return self.ask()
+        except Exception as error:  # noqa: BLE001 # in whatever state Airflow's channel is
+            self.log.warning("Airflow does not say whether the task goes on: %s", message_text(error))
+            return UNKNOWN
+
+    def _cancel_each(self) -> None:
+        requests = BatchRequests(runner=self.hook)
+        if active := self._active:
+            with ThreadPoolExecutor(_AT_ONCE) as threads:
+                for batch, is_ended in zip(
+                    active, threads.map(lambda one: _cancelled(requests, one), active), strict=True
+                ):
+                    if is_ended:
+                        self._ended.add(batch.token)
+
+
+def _cancelled(requests: BatchRequests, batch: SentBatch) -> bool:
+    """Ask a batch to end; return whether it is ending, has ended, or is not there."""
+    batch_id = batch.id
+    if batch_id is None:
+        found = requests.find(batch)
+        if not isinstance(found, Batch):
+            return False
+        batch_id = found.id
+    answer = requests.cancel(batch_id)
+    if isinstance(answer, Batch):
+        return True
+    polled = requests.poll(batch_id)
+    if isinstance(polled, Batch):
+        return polled.has_ended
+    return polled.kind is FailureKind.NOT_FOUND

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lines of a batch's files: a request up, and its answer or its error down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
+from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.status import RunKind
+from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.wire import reading, wire_of
+from airflow_provider_openai_runs.wire.batches import ENDPOINT
+
+#: No part of the requests of a batch, which runs in the background in any case.
+_LEFT_OUT = frozenset({"background", "background_options", "stream", "stream_options"})
+_PREFIX = "row-"
+#: Any of these makes a body a response, and not an error alone.
+_OF_RESPONSES = frozenset({"output", "status"})
+_GOOD = range(200, 300)
+_BAD_DAYS = frozenset({408, 409, 425, 429})
+_SERVER_ERROR = 500
+#: Codes of requests that were never executed.
+_NOT_EXECUTED = {
+    "batch_expired": "expired: its batch was over before it was executed",
+    "batch_cancelled": "its batch was cancelled before it was executed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """
+    What a batch says of a row.
+
+    :param response: the body of its response, if it has one.
+    :param error: why it has none.
+    :param retryable: of an error: whether another try may do better.
+    :param was_executed: whether it came to its turn.
+    """
+
+    row: int
+    response: Mapping[str, Any] | None = None
+    error: str = ""
+    retryable: bool = False
+    was_executed: bool = True
+
+
+def to_line(row: int, body: Mapping[str, Any]) -> bytes:
+    """
+    Return the request of a row.
+
+    :param body: of its create, as the operator's arguments make it.
+    """
+    request = RunRequest(
+        kind=RunKind.RESPONSE, body={name: value for name, value in body.items() if name not in _LEFT_OUT}
+    )
+    sent = wire_of(request.kind).create(request, token=None, conn_id="").body
+    value = {"custom_id": f"{_PREFIX}{row}", "method": "POST", "url": ENDPOINT, "body": sent}
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Line | None:
+    """Read what is said of a row; None if it is of no row."""
+    try:
+        value = reading.object_of(json.loads(line))
+    except (ValueError, RecursionError):
+        return None
+    custom_id = reading.identifier(value.get("custom_id"))
+    number = custom_id.removeprefix(_PREFIX)
+    if number == custom_id or not (number.isascii() and number.isdecimal()):
+        return None
+    row, response = int(number), reading.object_of(value.get("response"))
+    body = reading.object_of(response.get("body"))
+    status = reading.as_int(response.get("status_code"))
+    if (status is None or status in _GOOD) and not _OF_RESPONSES.isdisjoint(body):
+        return Line(row=row, response=body)
+    error = reading.object_of(body.get("error")) or reading.object_of(value.get("error"))
+    code = reading.name(error.get("code")) or reading.name(error.get("type")) or ""
+    if code in _NOT_EXECUTED:
+        return Line(row=row, error=_NOT_EXECUTED[code], retryable=True, was_executed=False)
+    text = message_text(error.get("message") or "no message")
+    said = f"HTTP {status}: {text}" if status is not None else f"{code or 'no code'}: {text}"
+    return Line(row=row, error=said, retryable=_may_pass(code, status))
+
+
+def _may_pass(code: str, status: int | None) -> bool:
+    meaning = meaning_of((code,)) if code else None
+    if meaning is not None:
+        return meaning is CodeMeaning.TRANSIENT
+    return status is None or status in _BAD_DAYS or status >= _SERVER_ERROR

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A bulk task by batches in a worker: from its journal to a manifest, or to a wait that is handed over.
+
+All is done on the main thread, one thing after another: there are few requests. A kill ends the batches in a
+thread of its own, since the main thread may be in the middle of a file.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+from airflow_provider_openai_runs.bulk.batch.attempt import BatchAttempt
+from airflow_provider_openai_runs.bulk.batch.commands import Commit, Done, Wait
+from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
+from airflow_provider_openai_runs.bulk.batch.work import BatchWork
+from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
+from airflow_provider_openai_runs.bulk.commands import StopReason
+from airflow_provider_openai_runs.bulk.events import BatchIntended
+from airflow_provider_openai_runs.bulk.head import TaskHead, begin
+from airflow_provider_openai_runs.bulk.inputs import BulkInput
+from airflow_provider_openai_runs.bulk.items import Items
+from airflow_provider_openai_runs.bulk.journal import Head, StateStore
+from airflow_provider_openai_runs.bulk.preparing import Preparation, journal_errors
+from airflow_provider_openai_runs.bulk.progress import KEY as PROGRESS
+from airflow_provider_openai_runs.bulk.progress import Progress
+from airflow_provider_openai_runs.bulk.settings import BulkSettings
+from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
+from airflow_provider_openai_runs.bulk.work import Concluded, Waits
+from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS, KILL_SECONDS
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
+from airflow_provider_openai_runs.runs.prices import Prices
+from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
+from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Totals
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+#: Between two lines of the log that say how far the task is.
+_SAY_EVERY = 60.0
+_LEAST_PAUSE = 0.05
+
+
+class BatchSession:
+    """
+    One attempt in a worker; the parameters are those of ``BulkSession``, in whose place it stands.
+
+    :param ask: asks Airflow for the state of the task instance; it may block.
+    """
+
+    def __init__(
+        self,
+        settings: BulkSettings,
+        *,
+        ti: Any,
+        store: StateStore,
+        ask: Callable[[], TaskState],
+        open_input: Callable[[], BulkInput],
+        log: Logger,
+    ) -> None:
+        self._settings = settings
+        self._ti = ti
+        self._channel = Channel()
+        self._ask = ask
+        self._open_input = open_input
+        self._log = log
+        self._started_at = time.time()
+        self._prepared = Preparation(
+            settings=settings,
+            ti=ti,
+            store=StoreInLine(store, self._channel),
+            log=log,
+            prices_of=self._prices_of,
+            sleep=self._sleep,
+            started_at=self._started_at,
+        )
+        self._attempt_deadline: float | None = None
+        self._before = Totals()
+        self._is_killed = self._is_over = False
+        self._ending: BatchEnding | None = None
+        self._killing: threading.Thread | None = None
+
+    # -- what Airflow calls --------------------------------------------------------------------------------
+
+    def run(self, *, attempt_deadline: float | None = None, may_defer: bool = True) -> Concluded | Waits:
+        """
+        Go on from the journal to the end of the items, or to a long wait.
+
+        :param attempt_deadline: Unix seconds, of an attempt that was deferred.
+        :param may_defer: whether a long wait may be handed over.
+        :raises OpenAIRunError: if the attempt ends before.
+        """
+        settings = self._settings
+        if attempt_deadline is None and settings.execution_timeout is not None:
+            attempt_deadline = self._started_at + settings.execution_timeout
+        self._attempt_deadline = attempt_deadline
+        try:
+            step = self._run(may_defer=may_defer and settings.deferrable)
+            self._is_over = True
+        except NoLongerOwnerError:
+            text = "A later attempt of this task has taken over, and goes on with its batches."
+            raise OpenAIRunError(text, retryable=False) from None
+        except BaseException as error:
+            if not self._is_killed:
+                cause = Cause.TIMED_OUT if isinstance(error, AirflowTaskTimeout) else Cause.FAILED
+                self._end(cause, may_retry=getattr(error, "retryable", True))
+            raise
+        else:
+            return step
+        finally:
+            self._channel.close()
+
+    def kill(self) -> None:
+        """End early; called by a signal's handler, so it takes no lock and asks nothing."""
+        ending = self._ending
+        if self._is_over:
+            return  # a trigger waits, or nothing is left
+        self._is_killed = True
+        if ending is not None and self._killing is None:
+            context = contextvars.copy_context()
+            self._killing = threading.Thread(
+                target=context.run, args=(ending.end, Cause.KILLED), name="openai-batch-end", daemon=True
+            )
+            self._killing.start()
+
+    # -- its way -------------------------------------------------------------------------------------------
+
+    def _run(self, *, may_defer: bool) -> Concluded | Waits:
+        settings, prepared = self._settings, self._prepared
+        source = self._open_input()
+        stored = prepared.stored()
+        folder = prepared.folder(prepared.generation, stored)
+        folder.check()
+        before = Totals()
+        if stored is not None and stored.generation != prepared.generation:
+            before = self._end_earlier_generation(stored)
+        head = begin(folder, prepared.head(source, before))
+        self._before = head.before
+        journal = prepared.journal(folder, prepared.generation)
+        with journal_errors(folder.uri):
+            items, found = prepared.read(journal)
+        if items.runs:
+            raise RunRequestError(
+                "The task has begun without processing='batch', and has runs of its own: this attempt has "
+                "sent nothing. Go back to it, or clear the task to begin anew."
+            )
+        self._ending = self._ending_of(items, head, folder)
+        attempt = BatchAttempt(
+            items,
+            token_of=head.token_of_batch,
+            deadline=head.began_at + settings.completion_window,
+            now=time.time(),
+            max_failed=settings.limits.max_failed,
+            poll_interval=settings.poll_interval,
+            cancels=settings.cancel_on_timeout,
+            found=found,
+        )
+        work = BatchWork.of(
+            settings,
+            attempt=attempt,
+            journal=journal,
+            folder=folder,
+            head=head,
+            runner=OpenAIRunsHook(head.conn_id, sleep=self._sleep, existed=bool(items.batches.count)),
+            source=source,
+            is_retry=self._ti.try_number > 1,
+            log=self._log,
+            sleep=self._sleep,
+        )
+        wait = self._drive(attempt, work, may_defer=may_defer)
+        if wait is not None:
+            self._raise_if_given_up()  # nobody would hear of it while Airflow hears that a trigger waits
+            return work.waits(
+                wait,
+                window=settings.completion_window,
+                attempt_deadline=self._attempt_deadline,
+                progress=self._progress(attempt).values(),
+            )
+        if attempt.stopped is StopReason.WINDOW_OVER:
+            work.expire_retries()
+        if items.batches.active:
+            self._log.error("%s", self._ending.left())
+        return work.concluded()
+
+    def _ending_of(self, items: Items, head: TaskHead, folder: StorageFolder) -> BatchEnding:
+        return BatchEnding(
+            hook=OpenAIRunsHook(head.conn_id, existed=True),
+            items=items,
+            before=head.before,
+            ask=self._ask,
+            cancels=self._settings.cancels,
+            retry_left=bool(self._ti.try_number <= self._ti.max_tries),
+            folder=folder.uri,
+            log=self._log,
+        )
+
+    def _of_stored(self, stored: Head) -> BatchEnding | None:
+        """Return what ends the batches of a generation that was begun; None if nothing of it is there."""
+        folder = self._prepared.folder(stored.generation, stored)
+        try:
+            head = TaskHead.from_bytes(folder.read(HEAD))
+        except FileNotFoundError:
+            return None
+        with journal_errors(folder.uri):
+            items = Items.of(self._prepared.journal(folder, stored.generation).load())
+        return self._ending_of(items, head, folder)
+
+    def _prices_of(self, conn_id: str) -> Prices:
+        return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
+
+    def _end_earlier_generation(self, stored: Head) -> Totals:
+        """
+        End what a task has left active that was cleared: its user wants new items.
+
+        :return: what all requests of before have said.
+        """
+        ending = self._of_stored(stored)
+        if ending is None:
+            return Totals()
+        if ending.has_active:
+            ending.end_earlier(self._settings, sleep=self._sleep)
+        return ending.spent
+
+    def _end(self, cause: Cause, *, may_retry: bool = True) -> None:
+        """End the batches, or leave them to a retry, wherever the main thread was."""
+        try:
+            if self._ending is None and (stored := self._prepared.stored()) is not None:
+                self._ending = self._of_stored(stored)
+        except Exception as error:  # noqa: BLE001 # what is raised is the first one
+            self._log.warning("Nothing could be ended: %s", message_text(error))
+        if self._ending is not None:
+            self._ending.end(cause, may_retry=may_retry)
+
+    # -- the loop ------------------------------------------------------------------------------------------
+
+    def _drive(self, attempt: BatchAttempt, work: BatchWork, *, may_defer: bool) -> Wait | None:
+        """Do what is to be done, until it is over, or a trigger may wait: then return for what."""
+        says_at = time.monotonic() + _SAY_EVERY
+        while True:
+            self._raise_if_over()
+            if time.monotonic() >= says_at:
+                says_at = time.monotonic() + _SAY_EVERY
+                self._say(attempt)
+            command = attempt.next(time.time())
+            if isinstance(command, Done):
+                self._say(attempt)
+                return None
+            if not isinstance(command, Wait):
+                if isinstance(command, Commit) and isinstance(command.event, BatchIntended):
+                    # The store of a task that was marked takes writes all the same.
+                    self._raise_if_given_up()
+                work.do(command)
+            elif may_defer and command.may_defer:
+                return command
+            else:
+                self._sleep(min(max(command.until - time.time(), _LEAST_PAUSE), _SAY_EVERY))
+
+    def _raise_if_over(self) -> None:
+        if self._is_killed:
+            self._raise_killed()
+        if self._attempt_deadline is not None and time.time() >= self._attempt_deadline:
+            raise AirflowTaskTimeout(f"{Cause.TIMED_OUT}: the attempt ends.")
+
+    def _raise_if_given_up(self) -> None:
+        with suppress(Exception):  # unknown counts as wanted
+            self._is_killed = self._is_killed or self._channel.call(self._ask).ended
+        if self._is_killed:
+            self._raise_killed()
+
+    def _raise_killed(self) -> NoReturn:
+        if self._killing is not None:
+            self._killing.join(KILL_SECONDS)
+        else:
+            self._end(Cause.KILLED)
+        left = self._ending.left() if self._ending is not None else "Nothing of it is active."
+        raise OpenAIRunError(f"{Cause.KILLED}. {left}")
+
+    def _sleep(self, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            self._raise_if_over()
+            time.sleep(min(left, KILL_NOTICE_SECONDS))
+
+    def _progress(self, attempt: BatchAttempt) -> Progress:
+        def push(values: Mapping[str, Any]) -> None:
+            self._channel.call(lambda: self._ti.xcom_push(key=PROGRESS, value=dict(values)))
+
+        return Progress(attempt, before=self._before, log=self._log, push=push)
+
+    def _say(self, attempt: BatchAttempt) -> None:
+        self._progress(attempt).say().join(_SAY_EVERY)

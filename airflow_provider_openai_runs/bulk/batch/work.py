@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an attempt by batches asks for, done on the main thread of a worker, and reported to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, assert_never
+
+from airflow_provider_openai_runs.bulk import waiting
+from airflow_provider_openai_runs.bulk.batch.attempt import BatchAttempt
+from airflow_provider_openai_runs.bulk.batch.building import BatchFiles
+from airflow_provider_openai_runs.bulk.batch.collecting import Collector
+from airflow_provider_openai_runs.bulk.batch.commands import (
+    Build,
+    Cancel,
+    Collect,
+    Commit,
+    Find,
+    GiveUp,
+    Poll,
+    Send,
+    Wait,
+    Work,
+)
+from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
+from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests, FlowRunner
+from airflow_provider_openai_runs.bulk.events import BatchCreated, Event
+from airflow_provider_openai_runs.bulk.head import TaskHead
+from airflow_provider_openai_runs.bulk.inputs import BulkInput
+from airflow_provider_openai_runs.bulk.items import ItemState
+from airflow_provider_openai_runs.bulk.journal import Journal
+from airflow_provider_openai_runs.bulk.judging import RunJudge
+from airflow_provider_openai_runs.bulk.manifest import conclude
+from airflow_provider_openai_runs.bulk.parts import Outcome, Parts
+from airflow_provider_openai_runs.bulk.settings import BulkSettings
+from airflow_provider_openai_runs.bulk.storage import RESULTS, WAITING, StorageFolder
+from airflow_provider_openai_runs.bulk.work import Concluded, Waits
+from airflow_provider_openai_runs.bulk.worker_io import RowReader
+from airflow_provider_openai_runs.runs.errors import RunCallError, RunRequestError
+from airflow_provider_openai_runs.wire.batches import Batch
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+_EXPIRED = "expired: completion_window was over before it was sent again"
+
+
+@dataclass(kw_only=True)
+class BatchWork:
+    """The commands of one attempt."""
+
+    attempt: BatchAttempt
+    journal: Journal
+    folder: StorageFolder
+    head: TaskHead
+    requests: BatchRequests
+    files: BatchFiles
+    recorder: Recorder
+    collector: Collector
+    source: BulkInput
+    log: Logger
+
+    @classmethod
+    def of(
+        cls,
+        settings: BulkSettings,
+        *,
+        attempt: BatchAttempt,
+        journal: Journal,
+        folder: StorageFolder,
+        head: TaskHead,
+        runner: FlowRunner,
+        source: BulkInput,
+        is_retry: bool,
+        log: Logger,
+        sleep: Callable[[float], None],
+    ) -> BatchWork:
+        """Put together what an attempt needs."""
+        items = attempt.items
+
+        def commit(events: tuple[Event, ...]) -> None:
+            journal.commit(events)
+            for event in events:
+                items.apply(event)
+
+        requests = BatchRequests(runner=runner, create_within=settings.create_within)
+        closed = sum(part.name.startswith(f"{journal.writer}-") for part in items.parts)
+        recorder = Recorder(
+            parts=Parts(writer=journal.writer, closed=closed),
+            commit=commit,
+            write_part=lambda part: folder.write(part.content, RESULTS, part.written.name),
+        )
+        return cls(
+            attempt=attempt,
+            journal=journal,
+            folder=folder,
+            head=head,
+            source=source,
+            requests=requests,
+            recorder=recorder,
+            files=BatchFiles(
+                reader=RowReader(rows=source.rows, request_of=settings.request_of, sleep=sleep),
+                items=items,
+                recorder=recorder,
+                upload=lambda path, name: requests.uploaded(path, name, since=head.began_at),
+            ),
+            collector=Collector(
+                requests=requests,
+                items=items,
+                judge=RunJudge(
+                    on_incomplete=settings.on_incomplete,
+                    output_type=settings.output_type,
+                    is_retry=is_retry,
+                    stopped=lambda: attempt.stopped,
+                ),
+                recorder=recorder,
+                conn_id=head.conn_id,
+                item_retries=settings.limits.item_retries,
+                log=log,
+            ),
+            log=log,
+        )
+
+    def do(self, command: Work) -> None:
+        """
+        Execute a command.
+
+        :raises NoLongerOwnerError: if a later attempt has taken over.
+        :raises OpenAIRunError: if input, storage or server fail; a retry goes on from the journal.
+        """
+        match command:
+            case Build():
+                self._build()
+            case Commit():
+                self._commit(command)
+            case Send():
+                self._send(command)
+            case Find():
+                self._find(command)
+            case Poll():
+                self._poll(command)
+            case Cancel():
+                self._cancel(command)
+            case Collect():
+                self._collect(command)
+            case GiveUp():
+                self._give_up(command)
+            case _:
+                assert_never(command)
+
+    def expire_retries(self) -> None:
+        """Give the rows a final word that the end of the window has kept from another try."""
+        items = self.attempt.items
+        waiting = {row for row in items.rows(ItemState.NEW) if items.retries(row)}
+        for row in self.source.rows() if waiting else ():
+            if row.number in waiting:
+                self.recorder.add(
+                    Outcome(row=row.number, custom_id=row.custom_id, state=ItemState.FAILED, error=_EXPIRED)
+                )
+        self.recorder.flush()
+
+    def waits(
+        self, wait: Wait, *, window: float, attempt_deadline: float | None, progress: Mapping[str, Any]
+    ) -> Waits:
+        """
+        Write down what there is to wait for.
+
+        :param window: seconds of the task, from its beginning.
+        :raises RunStorageError: if the storage does not take it.
+        """
+        attempt = self.attempt
+        runs = waiting.of_batches(attempt.items.batches.active)
+        name = f"{self.journal.writer}-{self.journal.segments}.jsonl"
+        self.folder.write(waiting.to_lines(runs), WAITING, name)
+        has_more = attempt.has_more and attempt.stopped is None
+        return Waits(
+            path=self.folder.uri_of(WAITING, name),
+            conn_id=self.head.conn_id,
+            count=len(runs),
+            deadline=self.head.began_at + window,
+            attempt_deadline=attempt_deadline,
+            wake_up=waiting.WakeUp(ends=1 if has_more else None),
+            progress=progress,
+            wake_at=wait.until if has_more else None,
+        )
+
+    def concluded(self) -> Concluded:
+        """
+        Write the manifest.
+
+        :raises RunStorageError: if the storage does not take it.
+        """
+        manifest = conclude(
+            self.folder,
+            self.source,
+            self.attempt.items,
+            before=self.head.before,
+            seconds=time.time() - self.head.began_at,
+            stopped=self.attempt.stopped,
+        )
+        return Concluded(manifest=manifest, folder=self.folder, stopped=self.attempt.stopped)
+
+    def _build(self) -> None:
+        try:
+            file = self.files.next()
+        except ApiRequestFailed as failed:
+            raise _upload_error(failed) from None
+        self.attempt.on_built(file, rows_read=self.files.rows_read)
+
+    def _commit(self, command: Commit) -> None:
+        event = command.event
+        self.journal.commit((event,))
+        self.attempt.items.apply(event)
+        self.attempt.on_committed(event, written_at=self.journal.written_at)
+        if isinstance(event, BatchCreated):
+            batch = self.attempt.items.batches.by_token(event.token)
+            rows = sum(1 for _ in batch)
+            self.log.info("Batch %s has %d items (file %s)", event.id, rows, batch.file_id)
+
+    def _send(self, command: Send) -> None:
+        brought = self.requests.create(command.batch, leave_by=command.until)
+        if not isinstance(brought, Batch):
+            self.log.warning("The create of a batch: %s", brought)
+        self.attempt.on_sent(command.batch, brought, now=time.time())
+
+    def _find(self, command: Find) -> None:
+        self.attempt.on_found(command.batch, self.requests.find(command.batch), now=time.time())
+
+    def _poll(self, command: Poll) -> None:
+        brought = self.requests.poll(command.batch.id or "")
+        self.attempt.on_polled(command.batch, brought, now=time.time())
+
+    def _cancel(self, command: Cancel) -> None:
+        brought = self.requests.cancel(command.batch.id or "")
+        self.attempt.on_cancelled(command.batch, brought, now=time.time())
+
+    def _collect(self, command: Collect) -> None:
+        seen = command.seen
+        self.log.info("Batch %s is %s: %s", seen.id, seen.status, dict(seen.counts))
+        self.collector.collect(command)
+        self.attempt.on_collected(command.batch, now=time.time())
+
+    def _give_up(self, command: GiveUp) -> None:
+        self.log.error("%d items fail: %s", sum(1 for _ in command.batch), command.error)
+        self.collector.give_up(command)
+        self.attempt.on_collected(command.batch, now=time.time())
+
+
+def _upload_error(failed: ApiRequestFailed) -> Exception:
+    failure = failed.failure
+    text = f"A file of requests could not be uploaded: {failure}. Nothing of it was created."
+    return RunCallError(text, retryable=True) if failure.is_transient else RunRequestError(text)

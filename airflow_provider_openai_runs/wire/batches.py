@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The Batch API: many responses from one file (https://developers.openai.com/api/docs/guides/batch).
+
+A batch is found again by the token in its metadata. A file has no metadata, and is found by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
+from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Flow, Receiver, Upload
+
+T = TypeVar("T")
+
+#: The path that each line of a batch names.
+ENDPOINT = "/v1/responses"
+#: The API has no other.
+_WINDOW = "24h"
+_ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+#: Seconds for which an input file is kept: as long as a batch may take, and its results be asked for.
+_FILE_LIVES = 7 * 86_400
+_PAGE = 100
+#: Pages that are read at most, newest first.
+_MOST_PAGES = 100
+#: Seconds by which the clocks of a server and of a worker may differ.
+_CLOCKS_DIFFER = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineError:
+    """
+    Why a batch failed before anything of it was executed.
+
+    :param line: of the input file, from 1; None if it is about all of it.
+    """
+
+    code: str
+    text: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """
+    A batch as a server shows it.
+
+    :param status: the raw status.
+    :param counts: ``total``, ``completed`` and ``failed`` of its requests.
+    """
+
+    id: str
+    status: str
+    counts: Mapping[str, int]
+    input_file_id: str | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    errors: tuple[LineError, ...] = ()
+
+    @property
+    def files(self) -> str:
+        """Its files, for a line of a log."""
+        ids = {"input": self.input_file_id, "output": self.output_file_id, "errors": self.error_file_id}
+        return ", ".join(f"{name} {file_id}" for name, file_id in ids.items() if file_id is not None)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is going to happen to it; an unknown status is active."""
+        return self.status in _ENDED
+
+
+def upload(path: Path, name: str) -> ApiRequest[str]:
+    """Upload a file of requests, and read its id; to do it again makes another file, which costs nothing."""
+    fields = {"purpose": "batch", "expires_after": {"anchor": "created_at", "seconds": _FILE_LIVES}}
+    return ApiRequest(
+        method="POST",
+        path="/files",
+        body=fields,
+        upload=Upload(path=path, name=name),
+        read=lambda reply: reading.run_id(reply.data),
+    )
+
+
+def find_file(name: str, *, since: float) -> Flow[str | None]:
+    """
+    Return the id of the newest file of requests with this name that can be used.
+
+    :param since: Unix seconds; it was not uploaded before.
+    """
+
+    def is_it(item: Mapping[str, Any]) -> bool:
+        is_usable = item.get("status") in (None, "uploaded", "processed")
+        return item.get("filename") == name and is_usable and bool(reading.identifier(item.get("id")))
+
+    query = {"purpose": "batch", "order": "desc"}
+    found = yield from _first("/files", query, is_it, since=since)
+    return None if found is None else reading.run_id(found)
+
+
+def create(file_id: str, *, token: str, metadata: Mapping[str, str]) -> ApiRequest[Batch]:
+    """Start a batch; ``token`` goes into its metadata."""
+    body = {
+        "input_file_id": file_id,
+        "endpoint": ENDPOINT,
+        "completion_window": _WINDOW,
+        "metadata": {**metadata, TOKEN_KEY: token},
+    }
+    return ApiRequest(method="POST", path="/batches", body=body, read=_read, pays=True)
+
+
+def find(token: str, *, since: float) -> Flow[Batch | None]:
+    """
+    Return the batch that has this token.
+
+    :param since: Unix seconds; it was not created before.
+    """
+
+    def is_it(item: Mapping[str, Any]) -> bool:
+        return reading.text_pairs(item.get("metadata")).get(TOKEN_KEY) == token
+
+    found = yield from _first("/batches", {}, is_it, since=since)
+    return None if found is None else _batch_of(found)
+
+
+def retrieve(batch_id: str) -> ApiRequest[Batch]:
+    """Ask how a batch is doing."""
+    return ApiRequest(method="GET", path=_path(batch_id), read=_read)
+
+
+def cancel(batch_id: str) -> ApiRequest[Batch]:
+    """Ask a batch to end, which may take ten minutes; what has been executed by then is paid for."""
+    return ApiRequest(method="POST", path=f"{_path(batch_id)}/cancel", read=_read)
+
+
+def content(file_id: str, receiver: Receiver) -> ApiRequest[None]:
+    """Let ``receiver`` take what a batch has written."""
+    path = f"/files/{quote(file_id, safe='')}/content"
+    return ApiRequest(method="GET", path=path, read=lambda _: None, receiver=receiver)
+
+
+def _first(
+    path: str, query: Mapping[str, Any], is_it: Callable[[Mapping[str, Any]], bool], *, since: float
+) -> Flow[Mapping[str, Any] | None]:
+    """Return the first item of a list, newest first, that is the one; None if there is none."""
+    after: dict[str, Any] = {}
+    for _ in range(_MOST_PAGES):
+        page = {**query, "limit": _PAGE, **after}
+        reply: ApiReply = yield ApiRequest(method="GET", path=path, query=page, read=_listed)
+        items = reading.objects_of(reply.data.get("data"))
+        found = next(filter(is_it, items), None)
+        if found is not None:
+            return found
+        oldest = reading.unix_time(items[-1].get("created_at")) if items else None
+        is_past = oldest is not None and oldest < since - _CLOCKS_DIFFER
+        if not items or is_past or reply.data.get("has_more") is False:
+            return None
+        if after == {"after": items[-1].get("id")}:
+            return None  # a server that knows no pages
+        after = {"after": items[-1].get("id")}
+    raise ValueError(f"The list of {path} has no end.")
+
+
+def _listed(reply: ApiReply) -> ApiReply:
+    if not isinstance(reply.data.get("data"), list):
+        raise ValueError("it lists nothing")  # noqa: TRY004 # no bug
+    return reply
+
+
+def _read(reply: ApiReply) -> Batch:
+    return _batch_of(reply.data)
+
+
+def _batch_of(data: Mapping[str, Any]) -> Batch:
+    counts = reading.object_of(data.get("request_counts"))
+    errors = reading.objects_of(reading.object_of(data.get("errors")).get("data"))
+    return Batch(
+        id=reading.run_id(data),
+        status=reading.raw_status(data),
+        counts={name: reading.as_int(counts.get(name)) or 0 for name in ("total", "completed", "failed")},
+        input_file_id=reading.optional_id(data.get("input_file_id")),
+        output_file_id=reading.optional_id(data.get("output_file_id")),
+        error_file_id=reading.optional_id(data.get("error_file_id")),
+        errors=tuple(
+            LineError(
+                code=reading.name(error.get("code")) or "",
+                text=str((reading.error_object(error) or {}).get("message") or "no message"),
+                line=reading.as_int(error.get("line")),
+            )
+            for error in errors
+        ),
+    )
+
+
+def _path(batch_id: str) -> str:
+    return f"/batches/{quote(batch_id, safe='')}"
