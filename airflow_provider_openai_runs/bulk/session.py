@@ -98,7 +98,7 @@ class BulkSession:
             step = self._run(attempt_deadline=attempt_deadline, may_defer=may_defer)
             self._is_over = isinstance(step, Concluded)
         except BaseException as error:
-            # Before its loop: until the retry, a user may put right what paid runs are there for.
+            # Before its loop: until the retry, a user may fix what paid runs wait for.
             may_retry = self._loop is None or getattr(error, "retryable", True)
             left = self._on_error(error, may_retry=may_retry)
             self._is_over = True
