@@ -69,7 +69,7 @@ def _other_runs_than(trial: Trial, lines: list[dict[str, Any]]) -> str | None:
 
 def _failed(trial: Trial) -> list[dict[str, Any]]:
     files = folder_of(trial).rglob("failed.jsonl")
-    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    return [json.loads(line)["_failure"] for path in files for line in path.read_text().splitlines()]
 
 
 def _generation(trial: Trial) -> Path | None:

@@ -143,9 +143,15 @@ def _run_one(row: Row, trial: Trial, until: float | None = None) -> None:
     trial.until_ended(SECONDS_OF_A_TRIAL + SECONDS_FOR_EACH * row.at_once)
     if trial.state is None:  # everything was stopped
         return
-    if trial.state != "deleted" and any(run.ended_at is None for run in trial.runs):
-        trial.history.announced = any(words in trial.log() for words in ANNOUNCED)
+    _read_announcement(trial)
     trial.write(row.name)
+
+
+def _read_announcement(trial: Trial) -> None:
+    """Read whether the log of a task with an active run says so; the line of a trigger comes later."""
+    is_read = trial.history.announced or trial.state == "deleted"
+    if not is_read and any(run.ended_at is None for run in trial.runs):
+        trial.history.announced = any(words in trial.log() for words in ANNOUNCED)
 
 
 def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = True) -> dict[str, list[str]]:
@@ -155,6 +161,8 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
         last = max((trial.history.ended_at or 0.0 for trial in trials), default=0.0)
         time.sleep(max(0.0, last + SECONDS_TO_END + 1 - time.time()))
         cluster.settle()
+        for trial in trials:
+            _read_announcement(trial)
     now = time.time()
     failed_by_airflow = cluster.failed_by_airflow()
     found: dict[str, list[str]] = {name: [] for name in (*COUNTED, "unexpected")}

@@ -82,7 +82,7 @@ def test_an_item_that_was_paid_for_twice_is_named(tmp_path: Path) -> None:
 
 def test_a_run_that_goes_on_is_an_orphan_unless_failed_jsonl_has_its_token(tmp_path: Path) -> None:
     runs = [active(0, "t/0.0"), active(1, "t/1.0")]
-    failed = json.dumps({"row": 0, "token": "t/0.0"}) + "\n"
+    failed = json.dumps({"_failure": {"row": 0, "token": "t/0.0"}}) + "\n"
     trial = task(tmp_path, runs, [line(0, "lost"), line(1)], items=2, failed=failed)
     (found,) = verdicts_of(trial, ENDED_AT + 100)["orphans"]
     assert found.startswith("resp_1 ")
