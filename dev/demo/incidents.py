@@ -91,8 +91,8 @@ class ClearTask(Incident):
     promise = "old run cancelled, one new"
 
     def act(self, instance: Instance, run: Run) -> bool:
-        """Clear it as soon as it is deferred."""
-        if instance["state"] != "deferred":
+        """Clear it once a triggerer waits for it: on Airflow 3.4 nobody else knows of its run then."""
+        if instance["state"] != "deferred" or not self.simulator.polls_of(run["id"]):
             return False
         self.tell(f"IS CLEARED while {run['id'][:14]}… is at work")
         self.airflow.api.clear(instance["dag_id"], instance["dag_run_id"], instance["task_id"])
