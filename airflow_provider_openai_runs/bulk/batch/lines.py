@@ -39,6 +39,7 @@ class Line:
     :param error: why it has none.
     :param retryable: of an error: whether another try may do better.
     :param was_executed: whether it came to its turn.
+    :param may_be_billed: of an error: whether a run of it may have taken something.
     """
 
     row: int
@@ -46,6 +47,7 @@ class Line:
     error: str = ""
     retryable: bool = False
     was_executed: bool = True
+    may_be_billed: bool = True
 
 
 def to_line(row: int, body: Mapping[str, Any]) -> bytes:
@@ -80,10 +82,13 @@ def from_line(line: bytes) -> Line | None:
     error = reading.object_of(body.get("error")) or reading.object_of(value.get("error"))
     code = reading.name(error.get("code")) or reading.name(error.get("type")) or ""
     if code in _NOT_EXECUTED:
-        return Line(row=row, error=_NOT_EXECUTED[code], retryable=True, was_executed=False)
+        return Line(
+            row=row, error=_NOT_EXECUTED[code], retryable=True, was_executed=False, may_be_billed=False
+        )
     text = message_text(error.get("message") or "no message")
     said = f"HTTP {status}: {text}" if status is not None else f"{code or 'no code'}: {text}"
-    return Line(row=row, error=said, retryable=_may_pass(code, status))
+    was_refused = status is not None and _GOOD.stop <= status < _SERVER_ERROR
+    return Line(row=row, error=said, retryable=_may_pass(code, status), may_be_billed=not was_refused)
 
 
 def _may_pass(code: str, status: int | None) -> bool:
