@@ -176,6 +176,7 @@ class BulkSession:
         if attempt.items.batches.active:
             ending = BatchEnding(
                 hook=OpenAIRunsHook(work.head.conn_id, existed=True),
+                conn_id=work.head.conn_id,
                 items=attempt.items,
                 before=work.head.before,
                 ask=self._ask,

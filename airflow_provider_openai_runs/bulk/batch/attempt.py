@@ -26,7 +26,13 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
     Wait,
 )
 from airflow_provider_openai_runs.bulk.commands import StopReason
-from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended, BatchRefused, Event
+from airflow_provider_openai_runs.bulk.events import (
+    BatchCreated,
+    BatchIntended,
+    BatchRefused,
+    Event,
+    Resubmitted,
+)
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.budgets import (
@@ -65,6 +71,7 @@ class BatchAttempt:
     :param token_of: the token of a batch, by the number of batches before it.
     :param deadline: Unix seconds, after which nothing is sent.
     :param max_failed: as the operator has it.
+    :param max_resubmits: how often a row is sent again whose batch may have been created, and is not found.
     :param cancels: whether active batches are cancelled at the deadline.
     :param found: what an earlier attempt has written down, and not committed.
     """
@@ -78,6 +85,7 @@ class BatchAttempt:
         now: float,
         max_failed: float | None = None,
         poll_interval: float | None = None,
+        max_resubmits: int = 0,
         cancels: bool = True,
         found: Iterable[Event] = (),
     ) -> None:
@@ -98,6 +106,7 @@ class BatchAttempt:
         self._deadline = deadline
         self._max_failed = max_failed
         self._poll_interval = poll_interval
+        self._max_resubmits = max_resubmits
         self._cancels = cancels
         self._file: UploadedFile | None = None
         self._events: list[Event] = []
@@ -216,11 +225,7 @@ class BatchAttempt:
         if isinstance(brought, Batch):
             self._on_exists(batch, brought, now)
         elif isinstance(brought, RequestFailure) and brought.kind in _NO_LIST:
-            error = (
-                f"Nobody knows whether {batch.name} was created, since the server does not list batches: "
-                f"{brought}. It may be going and billing."
-            )
-            self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.LOST, error=error)
+            self._on_lost(batch, brought)
         elif brought is None and now >= self._searched_since.get(batch.token, now) + SEARCH_SECONDS:
             self._events.append(BatchRefused(token=batch.token))
         else:
@@ -340,6 +345,18 @@ class BatchAttempt:
             most_rows=max(1, count // 2) if is_alone else None,
             until=now + (REFUSED_PAUSE if is_alone and count > 1 else FULL_QUEUE_PAUSE),
         )
+
+    def _on_lost(self, batch: SentBatch, failure: RequestFailure) -> None:
+        rows = self.items.batches.rows_left(batch)
+        if self.stopped is None and all(self.items.resubmits(row) < self._max_resubmits for row in rows):
+            self._events.append(Resubmitted(rows=tuple(rows)))
+            self._on_left(batch.token)
+            return
+        error = (
+            f"Nobody knows whether {batch.name} was created, since the server does not list batches: "
+            f"{failure}. It may be going and billing."
+        )
+        self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.LOST, error=error)
 
     def _since(self, began: float | None, now: float) -> float:
         """Return since when the key is refused, or the account has no quota, and stop after minutes of it."""

@@ -16,6 +16,7 @@ from airflow_provider_openai_runs.bulk.commands import Judge, Verdict
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.parts import Outcome
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
+from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.request import RunRequest
@@ -152,7 +153,9 @@ class Collector:
         """Decide about rows of which no file says anything: the batch ended before, or was never begun."""
         seen = command.seen
         errors = _errors_of_rows(command.batch, seen)
-        of_all = "; ".join(f"{error.code}: {error.text}" for error in seen.errors[:3] if error.line is None)
+        whole = [error for error in seen.errors[:3] if error.line is None]
+        of_all = "; ".join(f"{error.code}: {error.text}" for error in whole)
+        may_pass = all(meaning_of((error.code,), error.text) is CodeMeaning.TRANSIENT for error in whole)
         for row in sorted(rows):
             label = self.items.custom_ids.get(row)
             if self._was_cut_off(command):
@@ -162,7 +165,7 @@ class Collector:
             if row in errors:
                 text = errors[row]
             elif of_all:
-                text = f"Its batch {seen.id} failed: {of_all}"
+                text, retryable = f"Its batch {seen.id} failed: {of_all}", may_pass
             elif errors:
                 text, retryable = f"Its batch {seen.id} failed for the sake of other rows", True
             else:

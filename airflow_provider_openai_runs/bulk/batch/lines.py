@@ -88,11 +88,11 @@ def from_line(line: bytes) -> Line | None:
     text = message_text(error.get("message") or "no message")
     said = f"HTTP {status}: {text}" if status is not None else f"{code or 'no code'}: {text}"
     was_refused = status is not None and _GOOD.stop <= status < _SERVER_ERROR
-    return Line(row=row, error=said, retryable=_may_pass(code, status), may_be_billed=not was_refused)
+    return Line(row=row, error=said, retryable=_may_pass(code, status, text), may_be_billed=not was_refused)
 
 
-def _may_pass(code: str, status: int | None) -> bool:
-    meaning = meaning_of((code,)) if code else None
+def _may_pass(code: str, status: int | None, text: str) -> bool:
+    meaning = meaning_of((code,) if code else (), text)
     if meaning is not None:
         return meaning is CodeMeaning.TRANSIENT
     return status is None or status in _BAD_DAYS or status >= _SERVER_ERROR

@@ -155,14 +155,15 @@ class BatchSession:
                 "The task has begun without processing='batch', and has runs of its own: this attempt has "
                 "sent nothing. Go back to it, or clear the task to begin anew."
             )
-        self._ending = self._ending_of(items, head, folder)
+        self._ending, limits = self._ending_of(items, head, folder), settings.limits
         attempt = BatchAttempt(
             items,
             token_of=head.token_of_batch,
             deadline=head.began_at + settings.completion_window,
             now=time.time(),
-            max_failed=settings.limits.max_failed,
+            max_failed=limits.max_failed,
             poll_interval=settings.poll_interval,
+            max_resubmits=limits.max_resubmits if limits.on_lost_create == "resubmit" else 0,
             cancels=settings.cancel_on_timeout,
             found=found,
         )
@@ -200,6 +201,7 @@ class BatchSession:
     def _ending_of(self, items: Items, head: TaskHead, folder: StorageFolder) -> BatchEnding:
         return BatchEnding(
             hook=OpenAIRunsHook(head.conn_id, existed=True),
+            conn_id=head.conn_id,
             items=items,
             before=head.before,
             ask=self._ask,
