@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ def from_line(line: bytes) -> Line | None:
     if number == custom_id or not (number.isascii() and number.isdecimal()):
         return None
     row, response = int(number), reading.object_of(value.get("response"))
-    body = reading.object_of(response.get("body"))
+    body = _body_of(response)
     status = reading.as_int(response.get("status_code"))
     if (status is None or status in _GOOD) and not _OF_RESPONSES.isdisjoint(body):
         return Line(row=row, response=body)
@@ -89,6 +90,14 @@ def from_line(line: bytes) -> Line | None:
     said = f"HTTP {status}: {text}" if status is not None else f"{code or 'no code'}: {text}"
     was_refused = status is not None and _GOOD.stop <= status < _SERVER_ERROR
     return Line(row=row, error=said, retryable=_may_pass(code, status, text), may_be_billed=not was_refused)
+
+
+def _body_of(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    body = response.get("body")
+    if isinstance(body, str):  # OGX writes it as JSON in JSON
+        with suppress(ValueError, RecursionError):
+            body = json.loads(body)
+    return reading.object_of(body)
 
 
 def _may_pass(code: str, status: int | None, text: str) -> bool:
