@@ -133,6 +133,15 @@ def test_items_go_through_a_batch_and_have_the_results_of_any_bulk_task(scene: S
     assert "Question 3" in _results(result)[3]
 
 
+def test_a_batch_names_who_asked_if_that_is_wanted(scene: Scene, bulk: Bulk) -> None:
+    scene.run(bulk(), scene.kept)
+    scene.run(bulk(provider_metadata=True), scene.clear(scene.kept))
+    [silent, naming] = [batch["metadata"] for batch in _batches(scene)]
+    assert set(silent) == {"airflow_token"}
+    assert set(naming) == {"airflow_token", "airflow_dag_id", "airflow_task_id", "airflow_run_id"}
+    assert naming["airflow_task_id"] == "ask"
+
+
 def test_a_task_waits_for_all_of_its_batches_in_one_trigger(
     scene: Scene, bulk: Bulk, small_files: None
 ) -> None:

@@ -93,7 +93,9 @@ class BatchWork:
             for event in events:
                 items.apply(event)
 
-        requests = BatchRequests(runner=runner, create_within=settings.create_within)
+        requests = BatchRequests(
+            runner=runner, metadata=settings.metadata, create_within=settings.create_within
+        )
         closed = sum(part.name.startswith(f"{journal.writer}-") for part in items.parts)
         recorder = Recorder(
             parts=Parts(writer=journal.writer, closed=closed),
