@@ -132,8 +132,8 @@ class Tariff:
         if price is None:
             return None
         # A window is no tier, and the reply does not tell it; a tier that the server has chosen, it tells.
-        is_told = self.processing not in _NO_TIERS and run.service_tier not in _STANDARD - {"default"}
-        return price.cost(run.usage, processing=run.service_tier if is_told else self.processing)
+        is_chosen = self.processing not in _NO_TIERS and run.service_tier not in _STANDARD - {"default"}
+        return price.cost(run.usage, processing=run.service_tier if is_chosen else self.processing)
 
     def at_most(self, *, prompt: int, completion: int) -> Decimal | None:
         """Return what so many tokens cost at most; None if nobody knows the price of the model."""
