@@ -29,9 +29,11 @@ class Allowance:
     What a generation of a task may spend.
 
     :param conn_id: whose prices these are.
+    :param processing: by which all of its requests are priced; None is what each of them says.
     """
 
     conn_id: str = ""
+    processing: str | None = None
     ceiling: Ceiling = field(default_factory=Ceiling)
     prices: Prices = field(default_factory=Prices)
 
@@ -43,6 +45,8 @@ class Allowance:
         """
         body = row.values or {}
         tariff = Tariff.of(self.prices, body)
+        if self.processing is not None:
+            tariff = replace(tariff, processing=self.processing)
         if self.prices.by_pattern:
             row = replace(row, asked=Asked(model=tariff.model, processing=tariff.processing))
         if not self.ceiling.is_set:
@@ -53,19 +57,21 @@ class Allowance:
             raise no_price(self.conn_id, tariff.model)
         return replace(row, reserved=reserved)
 
-    def has_room(self, items: Items, *, more: Amount, asked: Asked | None) -> bool:
+    def refusal(self, items: Items, *, reserved: Amount, more: Amount, asked: Asked | None) -> str | None:
         """
-        Return whether more may be paid for now.
+        Return why more may not be paid for; None if it may.
 
-        :param more: what is about to be.
+        :param reserved: what those runs may take that have not said theirs.
+        :param more: what is about to be paid for.
         :param asked: what its price goes by.
         """
-        reserved = sum(items.reserved.values(), items.kept)
-        return not self.ceiling.is_set or self._refusal(items, reserved, more, asked) is None
-
-    def refusal(self, items: Items, *, more: Amount, asked: Asked | None) -> str | None:
-        """Return why more may not be paid for even if what is active takes nothing; None if it may."""
-        return self._refusal(items, items.kept, more, asked)
+        if not self.ceiling.is_set:
+            return None
+        said, tariff = items.results + items.others, self._tariff(asked)
+        used = Amount(tokens=said.usage.total_tokens if said.usage else 0, cost=said.cost)
+        return self.ceiling.refusal(
+            used=at_most(used, tariff, usage=said.usage), reserved=at_most(reserved, tariff), more=more
+        )
 
     def cost_of(self, run: Run, asked: Asked | None) -> Decimal | None:
         """
@@ -75,13 +81,6 @@ class Allowance:
         """
         return self._tariff(asked).cost_of(run)
 
-    def _refusal(self, items: Items, reserved: Amount, more: Amount, asked: Asked | None) -> str | None:
-        said, tariff = items.results + items.others, self._tariff(asked)
-        used = Amount(tokens=said.usage.total_tokens if said.usage else 0, cost=said.cost)
-        return self.ceiling.refusal(
-            used=at_most(used, tariff, usage=said.usage), reserved=at_most(reserved, tariff), more=more
-        )
-
     def _tariff(self, asked: Asked | None) -> Tariff:
-        asked = asked or Asked()
+        asked = asked or Asked(processing=self.processing)
         return Tariff(prices=self.prices, model=asked.model, processing=asked.processing)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.events import (
@@ -285,15 +286,17 @@ class Dispatcher:
         room = max(0, room if admitted is None else min(room, admitted))
         rows: list[Row] = []
         more, self._is_held = Amount(), False
+        reserved = self.items.reserved_in_all
         while self._ready and len(rows) < room and not self._is_held:
             row = self._offered[self._ready[0]]
             more += row.reserved or Amount()
-            self._is_held = not self._allowance.has_room(self.items, more=more, asked=row.asked)
+            refused = partial(self._allowance.refusal, self.items, more=more, asked=row.asked)
+            self._is_held = refused(reserved=reserved) is not None
             if not self._is_held:
                 self._open.add(self._ready.popleft())
                 rows.append(row)
             elif not rows and not self._sendable:
-                self.refusal = self._allowance.refusal(self.items, more=more, asked=row.asked)
+                self.refusal = refused(reserved=self.items.kept)
         return rows
 
     def _take_all_back(self) -> None:

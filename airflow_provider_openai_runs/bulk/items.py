@@ -204,6 +204,11 @@ class Items:
             case _:
                 assert_never(event)
 
+    @property
+    def reserved_in_all(self) -> Amount:
+        """What all runs may take that have not said theirs."""
+        return sum(self.reserved.values(), self.kept)
+
     def _apply_answer(self, event: BatchCreated | BatchRefused) -> None:
         try:
             batch = self.batches.by_token(event.token)

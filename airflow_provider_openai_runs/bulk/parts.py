@@ -31,6 +31,7 @@ class Outcome:
     :param result: as docs/result.md; None of an item without a run.
     :param error: why it is no success.
     :param token: of a lost create, by which its run can be found.
+    :param may_be_billed: whether a run of it may have taken something, where no result says so.
     """
 
     row: int
@@ -39,6 +40,7 @@ class Outcome:
     result: Mapping[str, Any] | None = None
     error: str | None = None
     token: str | None = None
+    may_be_billed: bool = True
 
     @property
     def spent(self) -> Spent:
@@ -47,7 +49,8 @@ class Outcome:
         usage = Usage.from_json(result.get("usage"))
         if usage is not None and usage.is_known:
             return Spent(usage=usage, cost=amount_of(result.get("cost")))
-        return Spent(silent=(self.row,) if self.state is not ItemState.LOST else ())
+        is_silent = self.may_be_billed and self.state is not ItemState.LOST
+        return Spent(silent=(self.row,) if is_silent else ())
 
     def to_line(self) -> bytes:
         """Return its line in a part."""

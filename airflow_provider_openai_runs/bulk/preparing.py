@@ -28,6 +28,7 @@ from airflow_provider_openai_runs.runs.ceiling import no_price
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError
 from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import token_prefix
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
 
 if TYPE_CHECKING:
@@ -208,13 +209,14 @@ class Preparation:
             now=time.time(),
             found=found,
             # What ends in a hurry is not asked for its price.
-            allowance=Allowance(conn_id=head.conn_id) if leaves_intents else self._allowance(head.conn_id),
+            allowance=Allowance(conn_id=head.conn_id) if leaves_intents else self.allowance(head.conn_id),
             leaves_intents=leaves_intents,
             cancels_at_deadline=settings.cancel_on_timeout,
         )
         return attempt
 
-    def _allowance(self, conn_id: str) -> Allowance:
+    def allowance(self, conn_id: str) -> Allowance:
+        """Return what may be spent; without a price that is needed ``unpriced`` says why."""
         ceiling, model = self.settings.ceiling, self.settings.model
         self.unpriced = None
         try:
@@ -225,6 +227,20 @@ class Preparation:
             self.unpriced = error
             return Allowance(conn_id=conn_id, ceiling=replace(ceiling, cost=None))
         return Allowance(conn_id=conn_id, ceiling=ceiling, prices=prices)
+
+    def may_create(self, items: Items) -> bool:
+        """
+        Return whether more may be created with the prices that there are.
+
+        :param items: what was created before the prices were lost is collected.
+        :raises OpenAIRunError: if there is nothing to collect.
+        """
+        if (error := self.unpriced) is None:
+            return True
+        if not items.end:
+            raise error
+        self.log.warning("There are no costs: %s", message_text(error))
+        return self.settings.ceiling.cost is None
 
 
 @contextmanager

@@ -146,8 +146,8 @@ class BulkSession:
                 "The task has begun with processing='batch', and has batches: this attempt has sent nothing. "
                 "Go back to it, or clear the task to begin anew."
             )
-        if (unpriced := self._prepared.unpriced) is not None:
-            self._go_on_without_prices(work, unpriced)
+        if not self._prepared.may_create(work.attempt.items):
+            work.attempt.stop(StopReason.CEILING)
         end = self._drive(
             work,
             rows=source.rows,
@@ -155,7 +155,7 @@ class BulkSession:
             attempt_deadline=attempt_deadline,
         )
         if end is DriveEnd.OVER:
-            return work.concluded(source, unpriced=unpriced)
+            return work.concluded(source, unpriced=self._prepared.unpriced)
         if end is DriveEnd.WAITS and self._loop is not None:
             waits = work.waits(settings, attempt_deadline=attempt_deadline, progress=self._loop.progress())
             if not self._is_given_up():
@@ -164,14 +164,6 @@ class BulkSession:
 
     def _prices_of(self, conn_id: str) -> Prices:
         return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
-
-    def _go_on_without_prices(self, work: Work, error: OpenAIRunError) -> None:
-        """Collect what was created before the prices were lost; where nothing was, there is nothing to do."""
-        if not work.attempt.items.end:
-            raise error
-        self._log.warning("There are no costs: %s", message_text(error))
-        if self._settings.ceiling.cost is not None:
-            work.attempt.stop(StopReason.CEILING)
 
     def _end_earlier_generation(self, stored: Head) -> Totals:
         """
@@ -186,6 +178,7 @@ class BulkSession:
         if attempt.items.batches.active:
             ending = BatchEnding(
                 hook=OpenAIRunsHook(work.head.conn_id, existed=True),
+                conn_id=work.head.conn_id,
                 items=attempt.items,
                 before=work.head.before,
                 ask=self._ask,

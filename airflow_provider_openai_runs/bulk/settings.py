@@ -27,6 +27,7 @@ class BulkSettings:
     Without them, what earlier attempts have created can be ended, and no more.
 
     :param request_of: makes the request of an item of the arguments of its row.
+    :param metadata: of a batch, for who pays.
     :param model: that counts for every row that does not bring its own.
     :param ceiling: what may be spent from one clear to the next.
     :param fingerprint: a short hash of each argument, by name.
@@ -40,6 +41,7 @@ class BulkSettings:
     conn_id: str = ""
     request_of: Callable[[Mapping[str, Any]], RunRequest] = _no_request
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
     ceiling: Ceiling = field(default_factory=Ceiling)
     limits: Limits = field(default_factory=Limits)

@@ -169,6 +169,7 @@ def _settings(operator: Any, ti: Any) -> BulkSettings:
         output_path=checked_output_path(operator.output_path) or "",
         request_of=_request_of(operator, arguments, ti),
         fingerprint=fingerprint(arguments),
+        metadata=_names(operator, ti),
         model=arguments.get("model"),
         ceiling=check_ceilings(max_total_tokens=operator.max_total_tokens, max_cost=operator.max_cost),
         limits=Limits(
@@ -206,10 +207,14 @@ def _request_of(operator: Any, arguments: Mapping[str, Any], ti: Any) -> ItemReq
     return ItemRequest(
         arguments=arguments,
         names=frozenset(FIELDS),
-        metadata=task_metadata(ti) if operator.provider_metadata else {},
+        metadata=_names(operator, ti),
         waits=waits_of(operator),
         continuation_id=token_prefix(identity).rstrip("/") if asks_for_window else None,
     )
+
+
+def _names(operator: Any, ti: Any) -> dict[str, str]:
+    return task_metadata(ti) if operator.provider_metadata else {}
 
 
 def _input(operator: Any) -> BulkInput:

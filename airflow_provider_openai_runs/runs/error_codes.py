@@ -73,6 +73,10 @@ _PERMANENT_TEXT = re.compile(
     r"(?i)^request too large for\b|maximum context length"
     r"|exceeds the (model's |available )?context (window|size|length)"
 )
+#: A file that was just uploaded, of which most servers tell no code.
+_TRANSIENT_TEXT = re.compile(
+    r"(?i)\bfiles?\b.*\b(still (being )?process(ed|ing)|not (yet )?(been )?(fully )?(processed|ready))\b"
+)
 _STATUS = range(400, 600)
 _STATUS_ACCOUNT = 402
 _STATUS_TRANSIENT = frozenset({408, 409, 423, 424, 425, 429, 499})
@@ -89,6 +93,8 @@ def meaning_of(codes: tuple[object, ...], text: str = "") -> CodeMeaning | None:
     """
     if _PERMANENT_TEXT.search(text):
         return CodeMeaning.PERMANENT
+    if _TRANSIENT_TEXT.search(text):
+        return CodeMeaning.TRANSIENT
     for code in codes:
         if (found := _meaning_of_code(code)) is not None:
             return found

@@ -24,6 +24,10 @@ _KEYS = ("input", "output", "cached_input", "cache_write", "factors")
 _LEAST, _MOST = Decimal("1e-9"), Decimal("1e9")
 #: Tiers by which a server says that it chooses, or has chosen nothing.
 _STANDARD = frozenset({None, "", "auto", "default"})
+#: How the Batch API is named among the factors.
+BATCH = "batch"
+#: Ways of processing that no reply tells.
+_NO_TIERS = frozenset({*WINDOWS, BATCH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +132,8 @@ class Tariff:
         if price is None:
             return None
         # A window is no tier, and the reply does not tell it; a tier that the server has chosen, it tells.
-        is_window = self.processing in WINDOWS
-        tier = (
-            self.processing if is_window or run.service_tier in _STANDARD - {"default"} else run.service_tier
-        )
-        return price.cost(run.usage, processing=tier)
+        is_chosen = self.processing not in _NO_TIERS and run.service_tier not in _STANDARD - {"default"}
+        return price.cost(run.usage, processing=run.service_tier if is_chosen else self.processing)
 
     def at_most(self, *, prompt: int, completion: int) -> Decimal | None:
         """Return what so many tokens cost at most; None if nobody knows the price of the model."""
@@ -143,7 +144,7 @@ class Tariff:
         if self.processing is not None:
             return cost
         # The project may have another tier for its default.
-        tiers = [factor for name, factor in price.factors.items() if name not in {*WINDOWS, "batch"}]
+        tiers = [factor for name, factor in price.factors.items() if name not in _NO_TIERS]
         return cost * max([_ONE, *tiers])
 
     def to_json(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ _DAY = 86_400.0
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchScenario:
     """The script of `times` batches (None: of all). All durations are seconds.
+
+    `when` is a regular expression that has to be found in one of the values of the batch's metadata.
 
     A batch is `validating`, `in_progress`, `finalizing`, then completed. Its items end one after the other
     while it is in progress; what each answers is said by the scenarios of runs, item by item in the order of
@@ -34,6 +37,7 @@ class BatchScenario:
     expires_after: float = _DAY
     hidden_for: float = 0.0
     error: Mapping[str, Any] | None = None
+    when: str = ""
     times: int | None = 1
 
     def __post_init__(self) -> None:
@@ -43,6 +47,14 @@ class BatchScenario:
                 raise ValueError(f"BatchScenario.{name}: {getattr(self, name)} is negative.")
         if self.times is not None and self.times < 1:
             raise ValueError(f"BatchScenario.times: {self.times} batches is not a number; None means all.")
+        try:
+            re.compile(self.when)
+        except re.error as error:
+            raise ValueError(f"BatchScenario.when: {self.when!r} is no pattern: {error}.") from error
+
+    def fits(self, metadata: Mapping[str, str]) -> bool:
+        """Tell whether it is about a batch with this metadata."""
+        return not self.when or any(re.search(self.when, value) for value in metadata.values())
 
     @classmethod
     def from_json(cls, data: Any) -> BatchScenario:

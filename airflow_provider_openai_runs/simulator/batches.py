@@ -50,7 +50,8 @@ def create_batch(store: Store, request: ApiRequest) -> dict[str, Any]:
     v.check(body, _PARAMETERS, required=("input_file_id", "endpoint", "completion_window"))
     if body["endpoint"] != _RESPONSES:
         raise ApiError(f"The simulator's batches are for {_RESPONSES} only.", param="endpoint")
-    scenario = store.batch_scripts.take() or BatchScenario()
+    metadata = body.get("metadata") or {}
+    scenario = store.batch_scripts.take(lambda planned: planned.fits(metadata)) or BatchScenario()
     lines, errors = _validated(store, body, now, scenario)
     batch = Batch(
         id=new_id("batch", length=32),

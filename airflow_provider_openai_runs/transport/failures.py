@@ -254,7 +254,7 @@ def _kind_of(error: openai.APIStatusError, text: str) -> FailureKind:
     if status >= _SERVER_ERROR or status in _REQUEST_TIMEOUTS:
         return FailureKind.OUTCOME_UNKNOWN
     # Not by the type: some servers write "server_error" there, whatever is wrong.
-    passes = status in _BUSY or meaning_of(names[:1] if error.code else ()) is CodeMeaning.TRANSIENT
+    passes = status in _BUSY or meaning_of(names[:1] if error.code else (), text) is CodeMeaning.TRANSIENT
     return FailureKind.NOT_ACCEPTED if passes else FailureKind.REJECTED
 
 

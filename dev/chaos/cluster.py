@@ -227,7 +227,10 @@ class Cluster:
         asked = time.time()
         found = defaultdict(list)
         for run in self.ask("/simulator/runs")["data"]:
-            found[run["metadata"].get("trial", "")].append(Run.from_json(run))
+            about = run["metadata"] or {}
+            # A batch names its Dag run, which has the trial's name in front.
+            trial = about.get("trial") or about.get("airflow_run_id", "").partition("__")[0]
+            found[trial].append(Run.from_json(run))
         self.runs, self.read_at = dict(found), asked
 
 

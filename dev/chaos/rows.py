@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dev.chaos import cluster_faults, task_faults
-from dev.chaos.bulk_items import results_are_wrong
-from dev.chaos.bulk_rows import BULK_ROWS, KIND
+from dev.chaos import batch_items, bulk_items, cluster_faults, task_faults
+from dev.chaos.batch_rows import BATCH_ROWS
+from dev.chaos.batch_rows import KIND as BATCH
+from dev.chaos.bulk_rows import BULK_ROWS
+from dev.chaos.bulk_rows import KIND as BULK
 from dev.chaos.ceiling_rows import CAPPED, kill_around_a_create, stays_below
 from dev.chaos.cluster import Cluster
 from dev.chaos.crowd_rows import CROWD_ROW
@@ -312,5 +314,12 @@ ROWS = [
         trial=CAPPED,
     ),
     *(Row(runs=None, check=was_paid_for_once, trial=CALLS, **row) for row in TOOL_ROWS),
-    *(Row(runs=None, kinds=(KIND,), check=results_are_wrong, at_most=1, **row) for row in BULK_ROWS),
+    *(
+        Row(runs=None, kinds=(kind,), check=check, at_most=1, **row)
+        for kind, check, rows in (
+            (BULK, bulk_items.results_are_wrong, BULK_ROWS),
+            (BATCH, batch_items.results_are_wrong, BATCH_ROWS),
+        )
+        for row in rows
+    ),
 ]

@@ -11,8 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from dev.chaos.bulk_items import verdicts_of
-from dev.chaos.bulk_rows import KIND
+from dev.chaos import batch_items, batch_rows, bulk_items, bulk_rows
 from dev.chaos.cluster import Cluster
 from dev.chaos.rows import Row
 from dev.chaos.trial import ENDED, Trial
@@ -175,7 +174,7 @@ def judge(cluster: Cluster, groups: list[TrialGroup], *, wait_for_ends: bool = T
                 else ""
             )
             verdicts = {
-                **(verdicts_of(trial, now) if trial.kind == KIND else _verdicts_of(trial, now)),
+                **_VERDICTS.get(trial.kind, _verdicts_of)(trial, now),
                 "failed for good with a retry left": failed_for_good(
                     trial.state,
                     expected={"failed"} if trial.history.was_ended_by_user else group.row.result_of(trial),
@@ -195,6 +194,9 @@ def _verdicts_of(trial: Trial, now: float) -> dict[str, list[str]]:
         "orphans": orphans(trial.history, trial.runs, now),
         "wrongly cancelled": wrongly_cancelled(trial.history, trial.runs),
     }
+
+
+_VERDICTS = {bulk_rows.KIND: bulk_items.verdicts_of, batch_rows.KIND: batch_items.verdicts_of}
 
 
 def _unexpected(row: Row, trial: Trial) -> list[str]:

@@ -19,7 +19,8 @@ class Run:
     A run as the simulator knows it; ``ended_at`` is None while it is active.
 
     :param answers: the response whose calls it answers; with that one it counts as one run.
-    :param item: the number of the item of a bulk task; ``token`` is of its create.
+    :param item: the number of the item of a bulk task; ``token`` is of its create, or of that of a batch.
+    :param executed: how many items of a batch were executed with success.
     """
 
     id: str
@@ -29,12 +30,13 @@ class Run:
     answers: str | None = None
     item: str | None = None
     token: str | None = None
+    executed: int = 0
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Run:
         """Read one entry of ``/simulator/runs``."""
         previous = value.get("previous_response_id")
-        about = value["metadata"]
+        about = value["metadata"] or {}
         return cls(
             value["id"],
             value["status"],
@@ -43,6 +45,7 @@ class Run:
             previous,
             item=about.get("item"),
             token=about.get("airflow_token"),
+            executed=value.get("completed", 0),
         )
 
     def was_alive_at(self, moment: float) -> bool:

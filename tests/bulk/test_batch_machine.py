@@ -20,6 +20,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.batch import building, work
 from airflow_provider_openai_runs.bulk.batch.attempt import BatchAttempt
 from airflow_provider_openai_runs.bulk.batch.commands import Done, Wait
@@ -33,6 +34,7 @@ from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.journal import Journal
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
+from airflow_provider_openai_runs.runs.ceiling import Ceiling
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.simulator import BatchScenario, Scenario
 from airflow_provider_openai_runs.simulator.batches import ROUTES as BATCHES
@@ -165,6 +167,11 @@ class World:
             if item.failure is None
         )
 
+    def billed(self) -> int:
+        """Return the tokens of all batches."""
+        shown = [batch.render(self.now)["usage"] for batch in self.server.batches.values()]
+        return sum(usage["total_tokens"] for usage in shown)
+
 
 def _failed(kind: FailureKind, request: ApiRequest[Any]) -> ApiRequestFailed:
     return ApiRequestFailed(RequestFailure(kind=kind, text="Oh."), pays=request.pays)
@@ -178,7 +185,7 @@ def _route(request: ApiRequest[Any]) -> tuple[Callable[..., Any], dict[str, str]
     raise AssertionError(request.path)
 
 
-def _attempt(world: World, number: int, retries: int) -> BatchAttempt:
+def _attempt(world: World, number: int, retries: int, ceiling: int | None) -> BatchAttempt:
     """Let a worker go on from the journal until it is over, or it crashes."""
     journal = Journal(
         folder=world,
@@ -206,7 +213,9 @@ def _attempt(world: World, number: int, retries: int) -> BatchAttempt:
     folder: Any = world
     doing = BatchWork.of(
         BulkSettings(
-            request_of=ItemRequest(arguments={"model": "m"}, names=frozenset({"input"})),
+            request_of=ItemRequest(
+                arguments={"model": "m", "max_output_tokens": 50}, names=frozenset({"input"})
+            ),
             limits=Limits(item_retries=retries),
         ),
         attempt=attempt,
@@ -214,6 +223,7 @@ def _attempt(world: World, number: int, retries: int) -> BatchAttempt:
         folder=folder,
         head=head,
         runner=world,
+        allowance=Allowance(ceiling=Ceiling(tokens=ceiling)),
         source=source,
         is_retry=number > 0,
         log=LOG,
@@ -238,15 +248,24 @@ def _attempt(world: World, number: int, retries: int) -> BatchAttempt:
     scripts=st.lists(batches, max_size=5),
     failing=st.sets(st.integers(0, ROWS - 1), max_size=3),
     retries=st.integers(0, 2),
+    ceiling=st.none() | st.integers(100, 1_500),
 )
-@example(crashes=[7], creates=["lost"], scripts=[], failing=set(), retries=0)
-@example(crashes=[], creates=[], scripts=[BatchScenario(in_progress=200_000)], failing=set(), retries=1)
+@example(crashes=[7], creates=["lost"], scripts=[], failing=set(), retries=0, ceiling=None)
+@example(
+    crashes=[],
+    creates=[],
+    scripts=[BatchScenario(in_progress=200_000)],
+    failing=set(),
+    retries=1,
+    ceiling=None,
+)
 def test_no_row_is_executed_twice_and_each_has_one_result(
     crashes: list[int],
     creates: list[str],
     scripts: list[BatchScenario],
     failing: set[int],
     retries: int,
+    ceiling: int | None,
 ) -> None:
     world = World(answers=[*creates])
     for scenario in scripts:
@@ -261,7 +280,7 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
         for number, crash_in in enumerate([*crashes, None]):
             world.crash_in = crash_in
             try:
-                attempt = _attempt(world, number, retries)
+                attempt = _attempt(world, number, retries, ceiling)
             except CrashError:
                 world.now += 30
             else:
@@ -278,6 +297,9 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
     assert len(finals) == len(set(finals)), "a row has two final words"
     succeeded = {row for part in items.parts for row in part.succeeded}
     assert succeeded == set(executed), "what is paid for is not what is kept"
+    said = items.spent.usage
+    assert (said.total_tokens if said else 0) == world.billed(), "the sum is not the server's bill"
+    assert ceiling is None or world.billed() <= ceiling, "more was paid for than allowed"
     if attempt.stopped is None:
         assert set(finals) == set(range(ROWS))
     names = {names for names in world.files if names[0] == "results"}

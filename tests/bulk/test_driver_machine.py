@@ -416,7 +416,8 @@ def test_whatever_happens_to_its_workers_a_task_pays_for_nothing_twice_and_forge
     run(live())
     items = world.items()
     left = [row for row in range(ROWS) if not items.state(row).is_final]
-    is_reached = world.allowance.refusal(items, more=Amount(tokens=BOUND), asked=None) is not None
+    why = world.allowance.refusal(items, reserved=items.kept, more=Amount(tokens=BOUND), asked=None)
+    is_reached = why is not None
     assert not left or (is_reached and {items.state(row) for row in left} == {ItemState.NEW})
     lines = [
         json.loads(line) for part in items.parts for line in world.read("results", part.name).splitlines()

@@ -133,6 +133,15 @@ def test_items_go_through_a_batch_and_have_the_results_of_any_bulk_task(scene: S
     assert "Question 3" in _results(result)[3]
 
 
+def test_a_batch_names_who_asked_if_that_is_wanted(scene: Scene, bulk: Bulk) -> None:
+    scene.run(bulk(), scene.kept)
+    scene.run(bulk(provider_metadata=True), scene.clear(scene.kept))
+    [silent, naming] = [batch["metadata"] for batch in _batches(scene)]
+    assert set(silent) == {"airflow_token"}
+    assert set(naming) == {"airflow_token", "airflow_dag_id", "airflow_task_id", "airflow_run_id"}
+    assert naming["airflow_task_id"] == "ask"
+
+
 def test_a_task_waits_for_all_of_its_batches_in_one_trigger(
     scene: Scene, bulk: Bulk, small_files: None
 ) -> None:
@@ -239,6 +248,52 @@ def test_a_lost_create_is_found_by_its_token(scene: Scene, bulk: Bulk) -> None:
     scene.simulator.fault(Fault(method="POST", path="/batches$", kind="lost"))
     assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
     assert len(_batches(scene)) == 1
+
+
+def test_a_lost_create_is_a_lost_item_where_no_list_tells_unless_it_may_be_sent_again(
+    scene: Scene, bulk: Bulk
+) -> None:
+    lost = Fault(method="POST", path="/batches$", kind="lost")
+    no_list = Fault(method="GET", path="/batches$", kind="status", status=404, times=None)
+    scene.simulator.fault(lost, no_list)
+    with pytest.raises(RunEndedError, match=f"{ROWS} lost"):
+        scene.run(bulk(), scene.kept)
+    assert len(_batches(scene)) == 1
+
+    scene.simulator.fault(lost, no_list)
+    cleared = scene.clear(scene.kept)
+    result = scene.run(bulk(on_lost_create="resubmit"), cleared)
+    assert len(_results(result)) == ROWS
+    assert len(_batches(scene)) == 3
+
+    scene.simulator.fault(Fault(method="POST", path="/batches$", kind="lost", times=2), no_list)
+    with pytest.raises(RunEndedError, match=f"{ROWS} lost"):
+        scene.run(bulk(on_lost_create="resubmit"), scene.clear(cleared))
+    assert len(_batches(scene)) == 5
+
+
+_STILL = "The file file-abc is still being processed."
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Fault(method="POST", path="/batches$", kind="status", status=400, message=_STILL),
+        BatchScenario(error={"code": "invalid_file", "message": _STILL}),
+        Scenario(when="Question 3$", ends="failed", error={"code": "file_error", "message": _STILL}, times=1),
+    ],
+)
+def test_a_file_that_is_not_processed_yet_is_waited_for(
+    scene: Scene, bulk: Bulk, refusal: Fault | BatchScenario | Scenario
+) -> None:
+    match refusal:
+        case Fault():
+            scene.simulator.fault(refusal)
+        case BatchScenario():
+            scene.simulator.script_batches(refusal)
+        case Scenario():
+            scene.simulator.script(refusal)
+    assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
 
 
 def test_a_create_that_never_arrived_is_sent_again(scene: Scene, bulk: Bulk) -> None:
@@ -371,6 +426,21 @@ def test_a_clear_ends_batches_whatever_the_task_does_now(scene: Scene, bulk: Bul
     result = scene.run(bulk(processing=None, poll_interval=0.05), scene.clear(scene.kept))
     assert len(_results(result)) == scene.creates() == ROWS
     assert [batch["status"] for batch in _batches(scene)] == ["cancelled"]
+
+
+def test_a_clear_ends_single_runs_whose_task_goes_by_batch_now(scene: Scene, bulk: Bulk) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
+    scene.simulator.script(Scenario(queued=0, in_progress=600, times=3))
+    task = bulk(processing=None, items=["A", "B", "C"], poll_interval=None, deferrable=True)
+    with pytest.raises(TaskDeferred):
+        task.execute(scene.kept)
+    lines = scene.log_of(again := bulk())
+    result = scene.run(again, scene.clear(scene.kept))
+    assert [run["status"] for run in scene.simulator.runs() if run["kind"] == "response"][:3] == [
+        "cancelled"
+    ] * 3
+    assert len(_results(result)) == ROWS
+    assert any("before the clear: Nothing of it is active." in line for line in lines), lines
 
 
 @pytest.mark.parametrize(

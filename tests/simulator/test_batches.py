@@ -264,6 +264,20 @@ def test_a_validation_may_fail_whatever_the_file_is(client: openai.OpenAI, simul
     assert error.code == "billing_hard_limit_reached"
 
 
+def test_a_scenario_may_be_about_batches_with_some_metadata(
+    client: openai.OpenAI, simulator: Simulator
+) -> None:
+    error = {"message": "No."}
+    simulator.script_batches(BatchScenario(when="^night", error=error, times=None))
+    batches = [
+        create(client, line("a"), metadata={"of": "nightly"}),
+        create(client, line("a"), metadata={"of": "a night"}),
+        create(client, line("a")),
+    ]
+    simulator.advance(5)
+    assert [read(client, batch).status for batch in batches] == ["failed", "completed", "completed"]
+
+
 def test_batches_are_listed_by_pages_newest_first_and_may_be_late(
     client: openai.OpenAI,
     simulator: Simulator,

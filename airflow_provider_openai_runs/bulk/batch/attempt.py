@@ -26,7 +26,13 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
     Wait,
 )
 from airflow_provider_openai_runs.bulk.commands import StopReason
-from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended, BatchRefused, Event
+from airflow_provider_openai_runs.bulk.events import (
+    BatchCreated,
+    BatchIntended,
+    BatchRefused,
+    Event,
+    Resubmitted,
+)
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.budgets import (
@@ -49,6 +55,8 @@ _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: With these a server says that it has no list of batches.
 _NO_LIST = frozenset({FailureKind.NOT_FOUND, FailureKind.REJECTED})
 _MAY_PASS = frozenset({FailureKind.NOT_SENT, FailureKind.RETRY_LATER, FailureKind.NOT_ACCEPTED})
+#: What is active goes on after these.
+_GOES_ON = frozenset({StopReason.DENIED, StopReason.CEILING})
 _CUT_OFF = {
     StopReason.WINDOW_OVER: "expired: completion_window was over before it was executed",
     StopReason.TOO_MANY_FAILED: "its batch was cancelled: more items than max_failed have failed",
@@ -63,6 +71,7 @@ class BatchAttempt:
     :param token_of: the token of a batch, by the number of batches before it.
     :param deadline: Unix seconds, after which nothing is sent.
     :param max_failed: as the operator has it.
+    :param max_resubmits: how often a row is sent again whose batch may have been created, and is not found.
     :param cancels: whether active batches are cancelled at the deadline.
     :param found: what an earlier attempt has written down, and not committed.
     """
@@ -76,6 +85,7 @@ class BatchAttempt:
         now: float,
         max_failed: float | None = None,
         poll_interval: float | None = None,
+        max_resubmits: int = 0,
         cancels: bool = True,
         found: Iterable[Event] = (),
     ) -> None:
@@ -86,12 +96,17 @@ class BatchAttempt:
         self.rows_read, self.is_read_whole = 0, False
         #: Whether rows may be left that are in no batch.
         self.has_more = True
+        #: Why nothing more may be paid for, naming all numbers; None if it may.
+        self.refusal: str | None = None
+        #: The same as long as the end of a batch may leave more to spend.
+        self._held: str | None = None
         #: Whether a pass over the input is under way, and whether another one has to follow.
         self._is_reading = self._needs_pass = False
         self._token_of = token_of
         self._deadline = deadline
         self._max_failed = max_failed
         self._poll_interval = poll_interval
+        self._max_resubmits = max_resubmits
         self._cancels = cancels
         self._file: UploadedFile | None = None
         self._events: list[Event] = []
@@ -133,7 +148,8 @@ class BatchAttempt:
         for batch in active:
             if (command := self._about(batch, now)) is not None:
                 return command
-        if self.has_more and self.stopped is None and now >= self.items.batches_again_at:
+        create_at = self._create_at(active, now)
+        if create_at is not None and now >= create_at:
             if self._file is not None:
                 return self._commit(self._intent(self._file, now))
             self._needs_pass = self._needs_pass and self._is_reading
@@ -141,26 +157,29 @@ class BatchAttempt:
             return Build()
         if self._is_over(active, now):
             return Done()
-        again = [] if self.stopped or not self.has_more else [self.items.batches_again_at]
         asks = [self._ask_at.get(batch.token, now) for batch in active]
-        until = min([*again, *asks, self._ends_at(now)])
-        return Wait(until=until, may_defer=not self._searched_since)
+        until = min([*asks, *([] if create_at is None else [create_at]), self._ends_at(now)])
+        return Wait(until=until, may_defer=not self._searched_since, create_at=create_at)
 
     def stop(self, reason: StopReason, now: float) -> None:
-        """Create nothing more; but where the account is to blame, what is active is ended."""
-        if self.stopped in {None, StopReason.DENIED}:
+        """Create nothing more; but where the account or a ceiling is to blame, what is active is ended."""
+        if self.stopped is None or self.stopped in _GOES_ON:
             self._stopped_at = now if self.stopped is not reason else self._stopped_at
             self.stopped = reason
 
     # -- outcomes ------------------------------------------------------------------------------------------
 
-    def on_built(self, file: UploadedFile | None, *, rows_read: int) -> None:
-        """Take the next file; None at the end of the input."""
-        self._file = file
+    def on_built(self, file: UploadedFile | None, *, rows_read: int, held: str | None = None) -> None:
+        """
+        Take the next file; None at the end of a pass.
+
+        :param held: why the rest of the input may not be paid for now.
+        """
+        self._file, self._held = file, held
         self.rows_read = max(self.rows_read, rows_read)
         if file is None:
-            self.is_read_whole = True
-            self.has_more, self._is_reading = self._needs_pass, False
+            self.is_read_whole = self.is_read_whole or held is None
+            self.has_more, self._is_reading = self._needs_pass or held is not None, False
 
     def on_committed(self, event: Event, *, written_at: float) -> None:
         """
@@ -177,8 +196,7 @@ class BatchAttempt:
             case BatchCreated(token=token):
                 self._searched_since.pop(token, None)
             case BatchRefused(token=token):
-                self._forget(token)
-                self.has_more = self._needs_pass = True
+                self._on_left(token)
 
     def on_sent(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:
         """Take note of what a create was answered with."""
@@ -198,18 +216,16 @@ class BatchAttempt:
                 self._creates_denied_since = self._since(self._creates_denied_since, now)
         else:
             error = f"Its batch was refused: {brought}"
-            self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.FAILED, error=error)
+            self._lost[batch.token] = GiveUp(
+                batch=batch, state=ItemState.FAILED, error=error, may_be_billed=False
+            )
 
     def on_found(self, batch: SentBatch, brought: Batch | RequestFailure | None, *, now: float) -> None:
         """Take note of what the list of batches says."""
         if isinstance(brought, Batch):
             self._on_exists(batch, brought, now)
         elif isinstance(brought, RequestFailure) and brought.kind in _NO_LIST:
-            error = (
-                f"Nobody knows whether {batch.name} was created, since the server does not list batches: "
-                f"{brought}. It may be going and billing."
-            )
-            self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.LOST, error=error)
+            self._on_lost(batch, brought)
         elif brought is None and now >= self._searched_since.get(batch.token, now) + SEARCH_SECONDS:
             self._events.append(BatchRefused(token=batch.token))
         else:
@@ -249,8 +265,7 @@ class BatchAttempt:
 
     def on_collected(self, batch: SentBatch, *, now: float) -> None:
         """Take note that no row waits for a batch any more; some may have another chance."""
-        self._forget(batch.token)
-        self.has_more = self._needs_pass = True
+        self._on_left(batch.token)
         limit = self._max_failed
         if isinstance(limit, float):
             # A share of what is not counted yet says nothing.
@@ -276,6 +291,15 @@ class BatchAttempt:
         is_asked = token in self._cancelled or now < self._cancel_at.get(token, 0.0)
         return Cancel(batch=batch) if self._ends_active and not is_asked else None
 
+    def _create_at(self, active: list[SentBatch], now: float) -> float | None:
+        """Return when the next batch may be created, in Unix seconds; None if there is none for now."""
+        if self._held is not None and not active and self.stopped is None:
+            self.refusal = self._held
+            self.stop(StopReason.CEILING, now)
+        if not self.has_more or self.stopped is not None or self._held is not None:
+            return None
+        return self.items.batches_again_at
+
     @property
     def _ends_active(self) -> bool:
         if self.stopped is StopReason.WINDOW_OVER:
@@ -285,21 +309,23 @@ class BatchAttempt:
     def _is_over(self, active: list[SentBatch], now: float) -> bool:
         if not active:
             return self.stopped is not None or not self.has_more
-        if self.stopped is StopReason.DENIED:
+        if self.stopped in _GOES_ON:
             # They may go on well, and a poll says so.
-            return self._polls_denied_since is not None
+            return self.stopped is StopReason.DENIED and self._polls_denied_since is not None
         return self.stopped is not None and now >= self._ends_at(now)
 
     def _ends_at(self, now: float) -> float:
         """Return when this attempt waits no longer, in Unix seconds."""
-        if self.stopped in {None, StopReason.DENIED}:
+        if self.stopped is None or self.stopped in _GOES_ON:
             return self._deadline
         return self._stopped_at + BATCH_CANCEL_WAIT if self._ends_active else now
 
     def _intent(self, file: UploadedFile, now: float) -> BatchIntended:
         token = self._token_of(self.items.batches.count)
         batch = SentBatch(token=token, file_id=file.id, rows=file.rows, at=now)
-        return BatchIntended(batch=batch, custom_ids=file.custom_ids)
+        return BatchIntended(
+            batch=batch, custom_ids=file.custom_ids, asked=file.asked, reserved=file.reserved
+        )
 
     def _commit(self, event: Event) -> Commit:
         self._to_send = None
@@ -320,6 +346,18 @@ class BatchAttempt:
             until=now + (REFUSED_PAUSE if is_alone and count > 1 else FULL_QUEUE_PAUSE),
         )
 
+    def _on_lost(self, batch: SentBatch, failure: RequestFailure) -> None:
+        rows = self.items.batches.rows_left(batch)
+        if self.stopped is None and all(self.items.resubmits(row) < self._max_resubmits for row in rows):
+            self._events.append(Resubmitted(rows=tuple(rows)))
+            self._on_left(batch.token)
+            return
+        error = (
+            f"Nobody knows whether {batch.name} was created, since the server does not list batches: "
+            f"{failure}. It may be going and billing."
+        )
+        self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.LOST, error=error)
+
     def _since(self, began: float | None, now: float) -> float:
         """Return since when the key is refused, or the account has no quota, and stop after minutes of it."""
         if began is not None and now - began >= PERMANENT_FAILURE_BUDGET:
@@ -331,7 +369,9 @@ class BatchAttempt:
             return self._poll_interval
         return min(max((now - batch.at) / 10, BATCH_POLL_BOUNDS[0]), BATCH_POLL_BOUNDS[1])
 
-    def _forget(self, token: str) -> None:
+    def _on_left(self, token: str) -> None:
+        """Look for rows to send: some may have another chance, and what a batch has not taken is free."""
+        self.has_more, self._needs_pass, self._held = True, True, None
         for known in (self._seen, self._ask_at, self._searched_since, self._cancel_at, self._lost):
             known.pop(token, None)
         self._cancelled.discard(token)

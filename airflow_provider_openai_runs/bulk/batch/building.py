@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -13,11 +13,13 @@ from typing import IO, Any
 from airflow_provider_openai_runs.bulk.batch.commands import UploadedFile
 from airflow_provider_openai_runs.bulk.batch.lines import to_line
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
+from airflow_provider_openai_runs.bulk.events import Asked
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.parts import Outcome
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.sent_batches import ranges_of
 from airflow_provider_openai_runs.bulk.worker_io import RowReader
+from airflow_provider_openai_runs.runs.ceiling import Amount
 
 #: What a batch may have at most.
 MAX_ROWS = 50_000
@@ -36,6 +38,9 @@ class _File:
         self.size = 0
         self.rows: list[int] = []
         self.custom_ids: dict[int, str] = {}
+        self.asked: dict[int, Asked] = {}
+        self.reserved: dict[int, Amount] = {}
+        self.takes = Amount()
         self._digest = hashlib.sha256()
 
     def add(self, row: Row, line: bytes) -> None:
@@ -45,6 +50,11 @@ class _File:
         self.rows.append(row.number)
         if row.custom_id is not None:
             self.custom_ids[row.number] = row.custom_id
+        if row.asked is not None:
+            self.asked[row.number] = row.asked
+        if row.reserved is not None:
+            self.reserved[row.number] = row.reserved
+            self.takes += row.reserved
 
     @property
     def name(self) -> str:
@@ -58,6 +68,7 @@ class BatchFiles:
 
     :param upload: returns the id of a file, by its path and its name.
     :ivar rows_read: how many rows the input has, as far as it is read.
+    :ivar held: why the pass has ended before a row that may not be paid for now.
     """
 
     def __init__(
@@ -69,30 +80,41 @@ class BatchFiles:
         upload: Callable[[Path, str], str],
     ) -> None:
         self.rows_read = 0
+        self.held: str | None = None
         self._reader = reader
         self._items = items
         self._recorder = recorder
         self._upload = upload
         self._pass: Iterator[UploadedFile] | None = None
+        #: What the rows in batches may take, summed up once a file: there may be many.
+        self._reserved = Amount()
 
     def next(self) -> UploadedFile | None:
         """
-        Return the next file; None if a pass has come to the end of the input.
+        Return the next file; None if a pass has come to the end of the input, or of what may be paid for.
 
         :raises OpenAIRunError: if the input cannot be read.
         :raises ApiRequestFailed: if the file cannot be uploaded.
         """
         if self._pass is None:
             self._pass = self._files()
+        self._reserved = self._items.reserved_in_all
         found = next(self._pass, None)
         if found is None:
             self._pass = None
         return found
 
     def _files(self) -> Iterator[UploadedFile]:
+        self.held = None
         with ExitStack() as stack:
             files: dict[Any, _File] = {}
             for row in self._new_rows():
+                if self._refusal(row, files) is not None:
+                    while files:
+                        yield self._uploaded(files.pop(next(iter(files))))
+                    self.held = self._refusal(row, files)
+                    if self.held is not None:
+                        break
                 line = to_line(row.number, row.values or {})
                 model = (row.values or {}).get("model")
                 file = files.get(model)
@@ -107,6 +129,15 @@ class BatchFiles:
             self._recorder.flush()
             for file in files.values():
                 yield self._uploaded(file)
+
+    def _refusal(self, row: Row, files: Mapping[Any, _File]) -> str | None:
+        """Return why a row may not be paid for beside all that is in a batch, or about to be."""
+        if row.reserved is None:
+            return None
+        more = sum((file.takes for file in files.values()), row.reserved)
+        return self._reader.allowance.refusal(
+            self._items, reserved=self._reserved, more=more, asked=row.asked
+        )
 
     def _is_full(self, file: _File, size: int) -> bool:
         most_rows = min(MAX_ROWS, self._items.most_rows or MAX_ROWS)
@@ -134,4 +165,10 @@ class BatchFiles:
         file.file.flush()
         file_id = self._upload(Path(file.file.name), file.name)
         file.file.close()
-        return UploadedFile(id=file_id, rows=ranges_of(file.rows), custom_ids=file.custom_ids)
+        return UploadedFile(
+            id=file_id,
+            rows=ranges_of(file.rows),
+            custom_ids=file.custom_ids,
+            asked=file.asked,
+            reserved=file.reserved,
+        )

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.batch.commands import Collect, GiveUp
 from airflow_provider_openai_runs.bulk.batch.lines import Line, from_line
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
@@ -15,6 +16,7 @@ from airflow_provider_openai_runs.bulk.commands import Judge, Verdict
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.parts import Outcome
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
+from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.request import RunRequest
@@ -46,6 +48,7 @@ class Collector:
     Reads what batches have written.
 
     :param item_retries: how often a row may be sent again.
+    :param allowance: what its tokens cost.
     """
 
     requests: BatchRequests
@@ -55,6 +58,7 @@ class Collector:
     conn_id: str
     item_retries: int
     log: Logger
+    allowance: Allowance = field(default_factory=Allowance)
 
     def collect(self, command: Collect) -> None:
         """
@@ -80,7 +84,14 @@ class Collector:
         for row in self.items.batches.rows_left(command.batch):
             label = self.items.custom_ids.get(row)
             self.recorder.add(
-                Outcome(row=row, custom_id=label, state=command.state, error=command.error, token=token)
+                Outcome(
+                    row=row,
+                    custom_id=label,
+                    state=command.state,
+                    error=command.error,
+                    token=token,
+                    may_be_billed=command.may_be_billed,
+                )
             )
         self.recorder.flush()
 
@@ -113,7 +124,7 @@ class Collector:
             error = line.error
             if not line.was_executed and command.cut_off is not None:
                 error = command.cut_off
-            verdict = _failed(row, label, error, retryable=line.retryable)
+            verdict = _failed(row, label, error, retryable=line.retryable, may_be_billed=line.may_be_billed)
         self._decide(verdict, command)
 
     def _judged(self, line: Line, label: str | None) -> Verdict:
@@ -123,7 +134,8 @@ class Collector:
             return _failed(
                 line.row, label, f"Its response cannot be read: {message_text(error)}", retryable=False
             )
-        return self.judge(line.row, label, run)
+        cost = self.allowance.cost_of(run, self.items.asked.get(line.row))
+        return self.judge(line.row, label, replace(run, cost=cost))
 
     def _was_cut_off(self, command: Collect) -> bool:
         """Whether an earlier attempt, or somebody else, has cancelled a batch whose task goes on."""
@@ -133,7 +145,7 @@ class Collector:
         row, has_succeeded = verdict.outcome.row, verdict.outcome.state is ItemState.SUCCEEDED
         may_retry = command.cut_off is None and self.items.retries(row) < self.item_retries
         if not has_succeeded and verdict.retryable and may_retry:
-            self.recorder.retry(row)
+            self.recorder.retry(verdict.outcome)
         else:
             self.recorder.add(verdict.outcome)
 
@@ -141,22 +153,26 @@ class Collector:
         """Decide about rows of which no file says anything: the batch ended before, or was never begun."""
         seen = command.seen
         errors = _errors_of_rows(command.batch, seen)
-        of_all = "; ".join(f"{error.code}: {error.text}" for error in seen.errors[:3] if error.line is None)
+        whole = [error for error in seen.errors[:3] if error.line is None]
+        of_all = "; ".join(f"{error.code}: {error.text}" for error in whole)
+        may_pass = all(meaning_of((error.code,), error.text) is CodeMeaning.TRANSIENT for error in whole)
         for row in sorted(rows):
             label = self.items.custom_ids.get(row)
             if self._was_cut_off(command):
                 self.recorder.cancelled(row)
                 continue
+            was_executed, retryable = False, False
             if row in errors:
-                verdict = _failed(row, label, errors[row], retryable=False)
+                text = errors[row]
             elif of_all:
-                verdict = _failed(row, label, f"Its batch {seen.id} failed: {of_all}", retryable=False)
+                text, retryable = f"Its batch {seen.id} failed: {of_all}", may_pass
             elif errors:
-                text = f"Its batch {seen.id} failed for the sake of other rows"
-                verdict = _failed(row, label, text, retryable=True)
+                text, retryable = f"Its batch {seen.id} failed for the sake of other rows", True
             else:
                 text = _UNNAMED.get(seen.status, f"its batch {seen.id} ended without a word on it")
-                verdict = _failed(row, label, command.cut_off or text, retryable=True)
+                text, retryable = command.cut_off or text, True
+                was_executed = seen.status not in _UNNAMED
+            verdict = _failed(row, label, text, retryable=retryable, may_be_billed=was_executed)
             self._decide(verdict, command)
 
 
@@ -169,6 +185,10 @@ def _errors_of_rows(batch: SentBatch, seen: Batch) -> dict[int, str]:
     }
 
 
-def _failed(row: int, label: str | None, error: str, *, retryable: bool) -> Verdict:
-    outcome = Outcome(row=row, custom_id=label, state=ItemState.FAILED, error=error)
+def _failed(
+    row: int, label: str | None, error: str, *, retryable: bool, may_be_billed: bool = True
+) -> Verdict:
+    outcome = Outcome(
+        row=row, custom_id=label, state=ItemState.FAILED, error=error, may_be_billed=may_be_billed
+    )
     return Verdict(outcome=outcome, retryable=retryable)

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from airflow_provider_openai_runs.bulk.events import Event
+from airflow_provider_openai_runs.bulk.events import Asked, Event
 from airflow_provider_openai_runs.bulk.items import ItemState
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
+from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.wire.batches import Batch
 
 
@@ -19,11 +20,15 @@ class UploadedFile:
 
     :param rows: ranges of rows, in the order of its lines.
     :param custom_ids: labels of its rows, where they have one.
+    :param asked: what their price goes by, where there are prices.
+    :param reserved: what they may take at most, where there is a ceiling.
     """
 
     id: str
     rows: tuple[tuple[int, int], ...]
     custom_ids: Mapping[int, str] = field(default_factory=dict)
+    asked: Mapping[int, Asked] = field(default_factory=dict)
+    reserved: Mapping[int, Amount] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +91,16 @@ class Collect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
-    """Give all rows of a batch a final word: nobody can read its results."""
+    """
+    Give all rows of a batch a final word: nobody can read its results.
+
+    :param may_be_billed: whether it may have executed something.
+    """
 
     batch: SentBatch
     state: ItemState
     error: str
+    may_be_billed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +110,12 @@ class Wait:
 
     :param until: Unix seconds.
     :param may_defer: whether all that is known is in the journal, so that a trigger may wait instead.
+    :param create_at: Unix seconds at which a batch may be created again; None if there is none to create.
     """
 
     until: float
     may_defer: bool
+    create_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

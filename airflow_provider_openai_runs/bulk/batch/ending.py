@@ -10,15 +10,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests
+from airflow_provider_openai_runs.bulk.events import NewRun
 from airflow_provider_openai_runs.bulk.items import Items
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind
+from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
+from airflow_provider_openai_runs.wire import flows
 from airflow_provider_openai_runs.wire.batches import Batch
 
 if TYPE_CHECKING:
@@ -34,7 +39,7 @@ _NAMED = 20
 @dataclass(kw_only=True)
 class BatchEnding:
     """
-    Ends the batches that the journal names.
+    Ends the batches that the journal names, and before a clear the single runs of another ``processing``.
 
     :param before: what the runs of earlier generations have said.
     :param hook: of its own: another thread may use it.
@@ -44,6 +49,7 @@ class BatchEnding:
     """
 
     hook: OpenAIRunsHook
+    conn_id: str
     items: Items
     before: Totals
     folder: str
@@ -51,13 +57,13 @@ class BatchEnding:
     ask: Callable[[], TaskState]
     cancels: Mapping[Cause, bool]
     retry_left: bool
-    #: Tokens of those whose cancel was taken, or that had ended.
+    #: Tokens of batches whose cancel was taken or that had ended, and ids of such runs.
     _ended: set[str] = field(default_factory=set, init=False)
 
     @property
     def has_active(self) -> bool:
         """Whether anything may be going."""
-        return bool(self._active or self.items.runs)
+        return bool(self._active or self._runs)
 
     @property
     def spent(self) -> Totals:
@@ -84,7 +90,7 @@ class BatchEnding:
         """
         ends = time.monotonic() + settings.delete_within
         self._cancel_each()
-        while self._active and time.monotonic() + _PAUSE < ends:
+        while self.has_active and time.monotonic() + _PAUSE < ends:
             sleep(_PAUSE)
             self._cancel_each()
         text = f"The task was cleared, and of before the clear: {self.left()}"
@@ -95,9 +101,9 @@ class BatchEnding:
     def left(self) -> str:
         """Say what may be going, by the ids of batches and files, and what to do about it."""
         every = self.items.batches.active
-        runs = [run.id for run in self.items.runs.values()]
+        runs = [run.id for run in self._runs]
         if not every and not runs:
-            return "No batch of it is active."
+            return "Nothing of it is active."
         names = [f"{batch.name} (input {batch.file_id}{self._note(batch)})" for batch in every]
         named = ", ".join((names + runs)[:_NAMED])
         return (
@@ -111,6 +117,10 @@ class BatchEnding:
     def _active(self) -> list[SentBatch]:
         return [batch for batch in self.items.batches.active if batch.token not in self._ended]
 
+    @property
+    def _runs(self) -> list[NewRun]:
+        return [run for run in self.items.runs.values() if run.id not in self._ended]
+
     def _note(self, batch: SentBatch) -> str:
         return ", asked to end" if batch.token in self._ended else ""
 
@@ -123,13 +133,15 @@ class BatchEnding:
 
     def _cancel_each(self) -> None:
         requests = BatchRequests(runner=self.hook)
-        if active := self._active:
-            with ThreadPoolExecutor(_AT_ONCE) as threads:
-                for batch, is_ended in zip(
-                    active, threads.map(lambda one: _cancelled(requests, one), active), strict=True
-                ):
-                    if is_ended:
-                        self._ended.add(batch.token)
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            batches = {batch.token: threads.submit(_cancelled, requests, batch) for batch in self._active}
+            runs = {run.id: threads.submit(self._has_ended, run) for run in self._runs}
+        self._ended.update(name for name, ended in (batches | runs).items() if ended.result())
+
+    def _has_ended(self, run: NewRun) -> bool:
+        """End a single run; return whether it has."""
+        ref = RunRef(kind=RunKind.RESPONSE, id=run.id, conn_id=self.conn_id)
+        return self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT)).has_ended
 
 
 def _cancelled(requests: BatchRequests, batch: SentBatch) -> bool:

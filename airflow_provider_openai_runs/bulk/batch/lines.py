@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ class Line:
     :param error: why it has none.
     :param retryable: of an error: whether another try may do better.
     :param was_executed: whether it came to its turn.
+    :param may_be_billed: of an error: whether a run of it may have taken something.
     """
 
     row: int
@@ -46,6 +48,7 @@ class Line:
     error: str = ""
     retryable: bool = False
     was_executed: bool = True
+    may_be_billed: bool = True
 
 
 def to_line(row: int, body: Mapping[str, Any]) -> bytes:
@@ -73,21 +76,32 @@ def from_line(line: bytes) -> Line | None:
     if number == custom_id or not (number.isascii() and number.isdecimal()):
         return None
     row, response = int(number), reading.object_of(value.get("response"))
-    body = reading.object_of(response.get("body"))
+    body = _body_of(response)
     status = reading.as_int(response.get("status_code"))
     if (status is None or status in _GOOD) and not _OF_RESPONSES.isdisjoint(body):
         return Line(row=row, response=body)
     error = reading.object_of(body.get("error")) or reading.object_of(value.get("error"))
     code = reading.name(error.get("code")) or reading.name(error.get("type")) or ""
     if code in _NOT_EXECUTED:
-        return Line(row=row, error=_NOT_EXECUTED[code], retryable=True, was_executed=False)
+        return Line(
+            row=row, error=_NOT_EXECUTED[code], retryable=True, was_executed=False, may_be_billed=False
+        )
     text = message_text(error.get("message") or "no message")
     said = f"HTTP {status}: {text}" if status is not None else f"{code or 'no code'}: {text}"
-    return Line(row=row, error=said, retryable=_may_pass(code, status))
+    was_refused = status is not None and _GOOD.stop <= status < _SERVER_ERROR
+    return Line(row=row, error=said, retryable=_may_pass(code, status, text), may_be_billed=not was_refused)
 
 
-def _may_pass(code: str, status: int | None) -> bool:
-    meaning = meaning_of((code,)) if code else None
+def _body_of(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    body = response.get("body")
+    if isinstance(body, str):  # OGX writes it as JSON in JSON
+        with suppress(ValueError, RecursionError):
+            body = json.loads(body)
+    return reading.object_of(body)
+
+
+def _may_pass(code: str, status: int | None, text: str) -> bool:
+    meaning = meaning_of((code,) if code else (), text)
     if meaning is not None:
         return meaning is CodeMeaning.TRANSIENT
     return status is None or status in _BAD_DAYS or status >= _SERVER_ERROR

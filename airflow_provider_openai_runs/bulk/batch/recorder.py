@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from airflow_provider_openai_runs.bulk.events import Cancelled, Event, Retried
+from airflow_provider_openai_runs.bulk.events import Cancelled, Event, Retried, Spent
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
 
 #: Rows with another chance that are kept until they are committed.
@@ -30,7 +30,7 @@ class Recorder:
         self._parts = parts
         self._commit = commit
         self._write_part = write_part
-        self._retries: list[int] = []
+        self._retries: list[Outcome] = []
         self._cancelled: list[int] = []
 
     def add(self, outcome: Outcome) -> None:
@@ -39,9 +39,9 @@ class Recorder:
         if self._parts.due_at() == float("-inf"):
             self.flush()
 
-    def retry(self, row: int) -> None:
-        """Let a row be sent again."""
-        self._retries.append(row)
+    def retry(self, outcome: Outcome) -> None:
+        """Let a row be sent again that was to fail."""
+        self._retries.append(outcome)
         if len(self._retries) >= _MOST_RETRIES:
             self.flush()
 
@@ -59,7 +59,8 @@ class Recorder:
             self._write_part(part)
             events.append(part.written)
         if self._retries:
-            events.append(Retried(rows=tuple(self._retries)))
+            spent = sum((outcome.spent for outcome in self._retries), Spent())
+            events.append(Retried(rows=tuple(outcome.row for outcome in self._retries), spent=spent))
             self._retries = []
         if self._cancelled:
             events.append(Cancelled(rows=tuple(self._cancelled)))

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
@@ -38,7 +39,7 @@ from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS, KILL_SECONDS
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
-from airflow_provider_openai_runs.runs.prices import Prices
+from airflow_provider_openai_runs.runs.prices import BATCH, Prices
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
@@ -154,17 +155,21 @@ class BatchSession:
                 "The task has begun without processing='batch', and has runs of its own: this attempt has "
                 "sent nothing. Go back to it, or clear the task to begin anew."
             )
-        self._ending = self._ending_of(items, head, folder)
+        self._ending, limits = self._ending_of(items, head, folder), settings.limits
         attempt = BatchAttempt(
             items,
             token_of=head.token_of_batch,
             deadline=head.began_at + settings.completion_window,
             now=time.time(),
-            max_failed=settings.limits.max_failed,
+            max_failed=limits.max_failed,
             poll_interval=settings.poll_interval,
+            max_resubmits=limits.max_resubmits if limits.on_lost_create == "resubmit" else 0,
             cancels=settings.cancel_on_timeout,
             found=found,
         )
+        allowance = replace(prepared.allowance(head.conn_id), processing=BATCH)
+        if not prepared.may_create(items):
+            attempt.stop(StopReason.CEILING, time.time())
         work = BatchWork.of(
             settings,
             attempt=attempt,
@@ -172,6 +177,7 @@ class BatchSession:
             folder=folder,
             head=head,
             runner=OpenAIRunsHook(head.conn_id, sleep=self._sleep, existed=bool(items.batches.count)),
+            allowance=allowance,
             source=source,
             is_retry=self._ti.try_number > 1,
             log=self._log,
@@ -190,11 +196,12 @@ class BatchSession:
             work.expire_retries()
         if items.batches.active:
             self._log.error("%s", self._ending.left())
-        return work.concluded()
+        return work.concluded(unpriced=prepared.unpriced)
 
     def _ending_of(self, items: Items, head: TaskHead, folder: StorageFolder) -> BatchEnding:
         return BatchEnding(
             hook=OpenAIRunsHook(head.conn_id, existed=True),
+            conn_id=head.conn_id,
             items=items,
             before=head.before,
             ask=self._ask,

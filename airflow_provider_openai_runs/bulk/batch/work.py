@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from airflow_provider_openai_runs.bulk import waiting
+from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.batch.attempt import BatchAttempt
 from airflow_provider_openai_runs.bulk.batch.building import BatchFiles
 from airflow_provider_openai_runs.bulk.batch.collecting import Collector
@@ -38,7 +39,12 @@ from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import RESULTS, WAITING, StorageFolder
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.bulk.worker_io import RowReader
-from airflow_provider_openai_runs.runs.errors import RunCallError, RunRequestError
+from airflow_provider_openai_runs.runs.errors import (
+    CeilingReachedError,
+    OpenAIRunError,
+    RunCallError,
+    RunRequestError,
+)
 from airflow_provider_openai_runs.wire.batches import Batch
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
@@ -73,6 +79,7 @@ class BatchWork:
         folder: StorageFolder,
         head: TaskHead,
         runner: FlowRunner,
+        allowance: Allowance,
         source: BulkInput,
         is_retry: bool,
         log: Logger,
@@ -86,7 +93,9 @@ class BatchWork:
             for event in events:
                 items.apply(event)
 
-        requests = BatchRequests(runner=runner, create_within=settings.create_within)
+        requests = BatchRequests(
+            runner=runner, metadata=settings.metadata, create_within=settings.create_within
+        )
         closed = sum(part.name.startswith(f"{journal.writer}-") for part in items.parts)
         recorder = Recorder(
             parts=Parts(writer=journal.writer, closed=closed),
@@ -102,7 +111,9 @@ class BatchWork:
             requests=requests,
             recorder=recorder,
             files=BatchFiles(
-                reader=RowReader(rows=source.rows, request_of=settings.request_of, sleep=sleep),
+                reader=RowReader(
+                    rows=source.rows, request_of=settings.request_of, allowance=allowance, sleep=sleep
+                ),
                 items=items,
                 recorder=recorder,
                 upload=lambda path, name: requests.uploaded(path, name, since=head.began_at),
@@ -119,6 +130,7 @@ class BatchWork:
                 recorder=recorder,
                 conn_id=head.conn_id,
                 item_retries=settings.limits.item_retries,
+                allowance=allowance,
                 log=log,
             ),
             log=log,
@@ -184,13 +196,14 @@ class BatchWork:
             attempt_deadline=attempt_deadline,
             wake_up=waiting.WakeUp(ends=1 if has_more else None),
             progress=progress,
-            wake_at=wait.until if has_more else None,
+            wake_at=wait.create_at,
         )
 
-    def concluded(self) -> Concluded:
+    def concluded(self, *, unpriced: OpenAIRunError | None = None) -> Concluded:
         """
         Write the manifest.
 
+        :param unpriced: why nobody knows what a request costs.
         :raises RunStorageError: if the storage does not take it.
         """
         manifest = conclude(
@@ -201,14 +214,20 @@ class BatchWork:
             seconds=time.time() - self.head.began_at,
             stopped=self.attempt.stopped,
         )
-        return Concluded(manifest=manifest, folder=self.folder, stopped=self.attempt.stopped)
+        why = self.attempt.refusal
+        return Concluded(
+            manifest=manifest,
+            folder=self.folder,
+            stopped=self.attempt.stopped,
+            refusal=unpriced if why is None else CeilingReachedError(why),
+        )
 
     def _build(self) -> None:
         try:
             file = self.files.next()
         except ApiRequestFailed as failed:
             raise _upload_error(failed) from None
-        self.attempt.on_built(file, rows_read=self.files.rows_read)
+        self.attempt.on_built(file, rows_read=self.files.rows_read, held=self.files.held)
 
     def _commit(self, command: Commit) -> None:
         event = command.event

@@ -16,6 +16,7 @@ from airflow_provider_openai_runs.operators import (
     CreateResponseOperator,
     CreateRunOperator,
 )
+from dev.chaos import batch_rows
 from dev.chaos.bulk_rows import KIND, OPTIONS, TIMEOUT
 from dev.chaos.ceiling_rows import CEILING, MAX_WRITTEN
 from dev.chaos.crowd_rows import CROWD, SIZE
@@ -24,6 +25,7 @@ from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
 from dev.chaos.faulty_storage import attach_faulty_storage
 from dev.chaos.hostile_rows import INNOCENT, INNOCENTS
 from dev.chaos.hostile_server import PLACES
+from dev.chaos.small_batches import SmallBatchesOperator
 from dev.chaos.tool_rows import SECONDS_OF_A_CALL
 
 attach_faulty_storage()
@@ -92,6 +94,11 @@ for waits in ("deferred", "worker"):
         BulkCreateResponsesOperator,
         execution_timeout=limit,
         **bulk | {"retries": 0},
+    )
+    dag(
+        f"{batch_rows.KIND}_{waits}",
+        SmallBatchesOperator,
+        **bulk | {"processing": "batch", "provider_metadata": True, "poll_interval": 1},
     )
     for place in PLACES:
         limits: dict[str, Any] = {"conn_id": "hostile", "retries": 0, "poll_interval": 1.5}
