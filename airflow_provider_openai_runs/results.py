@@ -38,7 +38,9 @@ def to_xcom(run: Run, *, log: Logger | None, text_limit: int | None) -> dict[str
     :param text_limit: bytes of a text that may be in there; None is no limit.
     """
     run = without_text(run, text_limit)
-    values = replace(run, tools=tuple(without_secrets(tool) for tool in run.tools)).to_xcom()
+    if run.tools:
+        run = replace(run, tools=tuple(without_secrets(tool) for tool in run.tools))
+    values = run.to_xcom()
     if left_out := cut_steps(values, limit=MAX_XCOM_BYTES - len(_MARK)):
         values["steps_truncated"] = True
         if log is None:

@@ -328,16 +328,19 @@ class BulkAttempt:
     # -- inside --------------------------------------------------------------------------------------------
 
     def _to_commit(self, now: float) -> tuple[Event, ...] | None:
-        # About what an item takes: as those that are done, else as its text lets expect.
-        done = self.items.count(ItemState.SUCCEEDED)
-        usage = self.items.results.usage
-        tokens = usage.total_tokens / done if done and usage else self._rows.mean_size / _BYTES_A_TOKEN
+        tokens = self._tokens_an_item() if self._rate_limit.counts_tokens else 0.0
         events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now, tokens=tokens))
         if self.refusal is not None:
             self.stop(StopReason.CEILING)
         creates = sum(len(event.rows) for event in events or () if isinstance(event, Intended))
         self._rate_limit.on_sent(creates, tokens=creates * tokens)
         return events
+
+    def _tokens_an_item(self) -> float:
+        """Return about what an item takes: as those that are done, else as its text lets expect."""
+        done = self.items.count(ItemState.SUCCEEDED)
+        usage = self.items.results.usage
+        return usage.total_tokens / done if done and usage else self._rows.mean_size / _BYTES_A_TOKEN
 
     @property
     def _is_at_the_end(self) -> bool:
@@ -366,7 +369,8 @@ class BulkAttempt:
 
     def _on_ended(self, row: int, run: Run, now: float, *, keeps_slot: bool = False) -> None:
         self.moved_at = now
-        run = replace(run, cost=self.allowance.cost_of(run, self.items.asked.get(row)))
+        if (cost := self.allowance.cost_of(run, self.items.asked.get(row))) is not None:
+            run = replace(run, cost=cost)
         verdict, spent = self._judge(row, self._custom_id(row), run), Spent.of(row, run)
         if self.stopped is StopReason.AGAIN and run.status is RunStatus.CANCELLED:
             self._dispatcher.on_cancelled(row, spent)

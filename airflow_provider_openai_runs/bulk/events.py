@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -53,13 +53,18 @@ class Spent:
             return cls(silent=(row,))
         return cls(usage=run.usage, cost=run.cost)
 
+    @classmethod
+    def sum(cls, of_runs: Collection[Spent]) -> Spent:
+        """Return what all of them have said."""
+        return cls(
+            usage=sum_of(spent.usage for spent in of_runs),
+            cost=sum_of_costs(spent.cost for spent in of_runs),
+            silent=tuple(row for spent in of_runs for row in spent.silent),
+        )
+
     def __add__(self, other: Spent) -> Spent:
         """Add what other runs have said."""
-        return Spent(
-            usage=sum_of([self.usage, other.usage]),
-            cost=sum_of_costs([self.cost, other.cost]),
-            silent=(*self.silent, *other.silent),
-        )
+        return Spent.sum([self, other])
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored; what says nothing is left out."""

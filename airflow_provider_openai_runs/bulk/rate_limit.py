@@ -76,6 +76,11 @@ class RateLimit:
         self._allowance = 0.0
         self._at: float | None = None
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether the tokens of the requests matter."""
+        return self._tokens is not None
+
     def admit(self, now: float, *, tokens: float = 0.0) -> int:
         """
         Return how many creates may be sent now.

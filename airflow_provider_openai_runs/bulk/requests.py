@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -162,7 +162,8 @@ class BulkRequests:
 
     async def _ask_to_end(self, run: NewRun) -> Polled:
         ref = self.ref(run)
-        return await self.sender.send(_ended(wire_of(ref.kind).cancel(ref), ref))
+        asked = wire_of(ref.kind).cancel(ref)
+        return await self.sender.send(_changed(asked, _polled_of(ref), head_is_enough=False))
 
     def _see(self, run: NewRun, found: PollResult, at: float) -> None:
         if found.status.is_terminal:
@@ -185,28 +186,36 @@ class BulkRequests:
 
     async def _read(self, run: NewRun) -> Polled:
         ref, at = self.ref(run), time.time()
-        wire = wire_of(ref.kind)
-        polled = await self.sender.send(replace(_ended(wire.retrieve(ref), ref), timeout=POLL_TIMEOUT))
+        asked = wire_of(ref.kind).retrieve(ref)
+        # Polls are most of what a task sends; to change a request takes longer than to make one.
+        polled = await self.sender.send(
+            ApiRequest(
+                method=asked.method,
+                path=asked.path,
+                headers=asked.headers,
+                read=_polled_of(ref),
+                timeout=POLL_TIMEOUT,
+            )
+        )
         self._see(run, polled.result, at)
         if polled.run is None or not self.include:
             return polled
-        asked = RunRequest(kind=ref.kind, body={"include": list(self.include)})
-        whole = await self.sender.run_flow(flows.read(ref, steps=True, request=asked))
+        request = RunRequest(kind=ref.kind, body={"include": list(self.include)})
+        whole = await self.sender.run_flow(flows.read(ref, steps=True, request=request))
         return replace(polled, run=whole)
 
 
-def _ended(request: ApiRequest[Any], ref: RunRef) -> ApiRequest[Polled]:
-    """Read from one answer how a run is doing, and all of it if it has ended."""
+def _polled_of(ref: RunRef) -> Callable[[ApiReply], Polled]:
+    """Return what reads from one answer how a run is doing, and all of it if it has ended."""
     wire = wire_of(ref.kind)
-    poll, retrieve = wire.poll(ref), wire.retrieve(ref)
 
     def read(reply: ApiReply) -> Polled:
-        result = poll.read(reply)
+        result = wire.poll(ref).read(reply)
         is_done = result.status.is_terminal or result.needs_action
-        return Polled(result=result, run=retrieve.read(reply) if is_done else None)
+        return Polled(result=result, run=wire.retrieve(ref).read(reply) if is_done else None)
 
-    return _changed(request, read, head_is_enough=False)
+    return read
 
 
-def _changed(request: ApiRequest[Any], read: Any, **changes: Any) -> ApiRequest[Any]:
+def _changed(request: ApiRequest[Any], read: Callable[[ApiReply], T], **changes: Any) -> ApiRequest[T]:
     return replace(request, read=read, **changes)

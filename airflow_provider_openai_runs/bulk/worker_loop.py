@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.bulk import heap
 from airflow_provider_openai_runs.bulk.channel import Channel, ConnectionInLine
 from airflow_provider_openai_runs.bulk.driver import BulkDriver, DriveEnd
 from airflow_provider_openai_runs.bulk.loop_thread import LoopThread
@@ -74,7 +75,8 @@ class WorkerLoop:
 
         :raises OpenAIRunError: if the input cannot be read, or the connection.
         """
-        end = self._thread.run()
+        with heap.set_aside():
+            end = self._thread.run()
         pushing = self._progress.say()
         if self.ends_early is None:
             # In dag.test(), what Airflow says next would find the channel taken away.

@@ -249,11 +249,7 @@ class Run:
 
     def to_xcom(self) -> dict[str, Any]:
         """Return the dict that a task pushes: plain JSON under the contract's names."""
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        for internal in (
-            *("raw_status", "limits", "ref", "final_text", "is_empty", "may_wait", "body", "totals", "cost"),
-        ):
-            del values[internal]
+        values = {name: getattr(self, name) for name in _SHOWN_FIELDS}
         values["id"] = self.ref.id
         values["thread_id"] = self.ref.thread_id
         values["status"] = self.raw_status
@@ -276,6 +272,12 @@ class Run:
         elif self.cost is not None:
             values["cost"] = _text_of(self.cost)
         return {key: plain(value) for key, value in values.items()}
+
+
+_INTERNAL = frozenset(
+    {"raw_status", "limits", "ref", "final_text", "is_empty", "may_wait", "body", "totals", "cost"}
+)
+_SHOWN_FIELDS = tuple(item.name for item in dataclasses.fields(Run) if item.name not in _INTERNAL)
 
 
 def _text_of(cost: Decimal | None) -> str | None:

@@ -25,7 +25,7 @@ RESERVED_KEYS = frozenset(
 )
 
 
-def plain(value: Any, *, reserves_keys: bool = True, _depth: int = 0) -> Any:
+def plain(value: Any, *, reserves_keys: bool = True) -> Any:
     """
     Return a value as JSON that every database and Airflow's own encoders take.
 
@@ -35,26 +35,27 @@ def plain(value: Any, *, reserves_keys: bool = True, _depth: int = 0) -> Any:
 
     :param reserves_keys: false where the value is carried as text, in which Airflow looks for no keys.
     """
-    if isinstance(value, str):
-        return encodable(value)
+    return _plain(value, reserves_keys, 0)
+
+
+def _plain(value: Any, reserves_keys: bool, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, int):
         return value if value in _INTEGERS else _digits(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if _depth >= MAX_DEPTH:
+    if depth >= MAX_DEPTH:
         return "…"
     if dataclasses.is_dataclass(value):
         value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        found = {
-            encodable(str(key)): plain(item, reserves_keys=reserves_keys, _depth=_depth + 1)
-            for key, item in value.items()
-        }
+    if isinstance(value, (dict, Mapping)):
+        found = {encodable(str(key)): _plain(item, reserves_keys, depth + 1) for key, item in value.items()}
         is_free = not reserves_keys or RESERVED_KEYS.isdisjoint(found)
         return found if is_free else json.dumps(found, ensure_ascii=False)
-    return [plain(item, reserves_keys=reserves_keys, _depth=_depth + 1) for item in value]
+    return [_plain(item, reserves_keys, depth + 1) for item in value]
 
 
 def _digits(value: int) -> str:

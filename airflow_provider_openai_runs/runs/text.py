@@ -33,7 +33,8 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 def encodable(text: str) -> str:
     """Return text with U+FFFD in place of what no log, event or database can carry."""
-    return _NOT_STORABLE.sub("\ufffd", text)
+    # Nothing of the kind is printable, and most text is.
+    return text if text.isprintable() else _NOT_STORABLE.sub("\ufffd", text)
 
 
 def message_text(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeGuard
 
@@ -33,22 +33,27 @@ class Usage:
     @property
     def is_known(self) -> bool:
         """Whether the server tells anything: some write zeros for a run that they cancelled."""
-        counts = [count for count in asdict(self).values() if count is not None]
+        counts = [count for count in self._counts().values() if count is not None]
         return self.total_tokens > 0 and all(0 <= count <= _MAX_TOKENS for count in counts)
 
     def to_json(self) -> dict[str, int]:
         """Return the form that is stored; what says nothing is left out."""
-        return {name: count for name, count in asdict(self).items() if count}
+        return {name: count for name, count in self._counts().items() if count}
+
+    def _counts(self) -> dict[str, int | None]:
+        return {name: getattr(self, name) for name in _COUNTS}
 
     @classmethod
     def from_json(cls, value: object) -> Usage | None:
         """Read the stored form; whatever else it is says nothing."""
         if not isinstance(value, dict):
             return None
-        counts: dict[str, Any] = {
-            item.name: count for item in fields(cls) if is_count(count := value.get(item.name))
-        }
+        counts: dict[str, Any] = {name: count for name in _COUNTS if is_count(count := value.get(name))}
         return cls(**counts) if counts else None
+
+
+#: By name: thousands of items a task have their tokens read, added and written.
+_COUNTS = tuple(item.name for item in fields(Usage))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

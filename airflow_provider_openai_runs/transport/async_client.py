@@ -34,6 +34,8 @@ T = TypeVar("T")
 #: Connections to one server, most of them for fast polls; where there are none, the SDK's client gets all.
 CONNECTIONS = 100
 CONNECTIONS_BESIDE_POLLS = 20
+#: Seconds for which creates wait for the answer to the first one; it tells whether they may pass the SDK.
+_FIRST_CREATE_WITHIN = 1.0
 _ERROR = 400
 
 
@@ -42,7 +44,7 @@ class Client:
     A client of the SDK, and the fast way for its polls, cancels and creates as long as there is one.
 
     The first create is the SDK's: where the server redirects it, one that was sent past the SDK would have to
-    be sent once more.
+    be sent once more. Those that come with it wait a moment for its answer.
 
     :param name: the connection, for the log.
     :param beside_polls: how many other requests may be under way at once.
@@ -68,6 +70,8 @@ class Client:
         self._calls = 0
         #: Whether a create was answered without a redirect.
         self._creates_directly = False
+        self._has_created = False
+        self._first_create = asyncio.Event()
         self._retired = False
 
     async def send(self, request: ApiRequest[T]) -> T:
@@ -82,10 +86,14 @@ class Client:
                 with suppress(UseSdkInsteadError):
                     return await self._send_past_sdk(request)
             async with self._gate:
+                if request.pays:
+                    await self._after_the_first_create()
                 with suppress(UseSdkInsteadError):
                     return await self._send_past_sdk(request)
                 return await sdk.asend(self._sdk, request, on_response=partial(self._note, request))
         finally:
+            if request.pays:
+                self._first_create.set()
             self._calls -= 1
             self._close_if_done()
 
@@ -99,6 +107,14 @@ class Client:
             if request.pays:
                 raise redirected(request) from None
             raise
+
+    async def _after_the_first_create(self) -> None:
+        if not self._has_created:
+            self._has_created = True
+        elif not self._first_create.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_CREATE_WITHIN):
+                    await self._first_create.wait()
 
     def _may_pass_sdk(self, request: ApiRequest[Any]) -> bool:
         if request.query or request.method == "DELETE":

@@ -69,7 +69,9 @@ def unpackers_of(coding: str | None) -> list[Unpacker]:
     :param coding: the header ``Content-Encoding``.
     :raises httpx2.DecodingError: if it is packed in a way that was not asked for, or too often.
     """
-    names = [name.strip().lower() for name in (coding or "").split(",")][::-1]
+    if not coding:
+        return []
+    names = [name.strip().lower() for name in coding.split(",")][::-1]
     if unknown := [name for name in names if name not in _PACKED and name not in {"identity", ""}]:
         raise httpx2.DecodingError(f"it is packed as {unknown[0][:50]!r}, which was not asked for")
     packed = [name for name in names if name in _PACKED]

@@ -29,8 +29,11 @@ def redact_of(client: openai.OpenAI | openai.AsyncOpenAI) -> Redact:
 def redact_errors(data: dict[str, Any], redact: Redact) -> dict[str, Any]:
     """Return a reply without secrets in what it says of an error; its content stays as it is."""
     errors = {name: data[name] for name in _ERRORS if isinstance(data.get(name), dict)}
-    redacted = {name: {key: _redacted(item, redact) for key, item in errors[name].items()} for name in errors}
-    return {**data, **redacted} if redacted else data
+    if not errors:
+        return data
+    return data | {
+        name: {key: _redacted(item, redact) for key, item in error.items()} for name, error in errors.items()
+    }
 
 
 def _redacted(value: Any, redact: Redact) -> Any:

@@ -82,17 +82,20 @@ def as_int(value: object) -> int | None:
 
 def object_of(value: object) -> dict[str, Any]:
     """Return a JSON object, or an empty one."""
-    return dict(value) if isinstance(value, Mapping) else {}
+    return dict(value) if isinstance(value, (dict, Mapping)) else {}
 
 
 def objects_of(value: object) -> list[dict[str, Any]]:
     """Return the JSON objects of a list, or an empty list."""
-    return [dict(item) for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    if not value or not isinstance(value, list):
+        return []
+    # A dict is nearly always what it is, and quicker to tell.
+    return [dict(item) for item in value if isinstance(item, (dict, Mapping))]
 
 
 def optional_object(value: object) -> dict[str, Any] | None:
     """Return a non-empty JSON object, else None."""
-    return dict(value) if isinstance(value, Mapping) and value else None
+    return dict(value) if value and isinstance(value, (dict, Mapping)) else None
 
 
 def error_object(value: object) -> dict[str, Any] | None:

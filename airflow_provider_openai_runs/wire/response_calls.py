@@ -86,10 +86,12 @@ def _tools_of(data: Mapping[str, Any], offered: Iterable[Mapping[str, Any]] | No
 def _open_calls(data: Mapping[str, Any], tools: _Tools) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Give type and item of each call that neither has an answer nor says that the server made it."""
     items = reading.objects_of(data.get("output"))
+    kinds = [reading.identifier(item.get("type")) for item in items]
+    if _OFFERED_BY.keys().isdisjoint(kinds):
+        return
     answered = set(_answered(items))
     last_message = max((place for place, item in enumerate(items) if _is_message(item)), default=-1)
-    for place, item in enumerate(items):
-        kind = reading.identifier(item.get("type"))
+    for place, (kind, item) in enumerate(zip(kinds, items, strict=True)):
         if kind not in _OFFERED_BY or _made_by_server(kind, item) or answered & _ids_of(item):
             continue
         is_offered = kind == APPROVAL or tools.offer(kind, item)

@@ -134,7 +134,8 @@ def ours(job: Job) -> Callable[[], dict[str, Any]]:
 # -- the others ----------------------------------------------------------------------------------------------
 
 Create = Callable[[int], Awaitable[str]]
-Retrieve = Callable[[str], Awaitable[str]]
+#: Returns the answer of a run, by its id; None as long as it has not ended.
+Retrieve = Callable[[str], Awaitable[str | None]]
 
 
 @asynccontextmanager
@@ -150,9 +151,10 @@ async def bare(base_url: str) -> AsyncIterator[tuple[Create, Retrieve]]:
             async with session.post(f"{base_url}/responses", json=body) as reply:
                 return str((await reply.json())["id"])
 
-        async def retrieve(name: str) -> str:
+        async def retrieve(name: str) -> str | None:
             async with session.get(f"{base_url}/responses/{name}") as reply:
-                return str((await reply.json())["status"])
+                found = await reply.json()
+                return text_of(found["output"]) if found["status"] == "completed" else None
 
         yield create, retrieve
 
@@ -172,18 +174,30 @@ async def openai(base_url: str) -> AsyncIterator[tuple[Create, Retrieve]]:
             async with gate:
                 return str((await client.responses.create(**_BODY, input=prompt(number))).id)
 
-        async def retrieve(name: str) -> str:
+        async def retrieve(name: str) -> str | None:
             async with gate:
-                return str((await client.responses.retrieve(name)).status)
+                found = await client.responses.retrieve(name)
+                return str(found.output_text) if found.status == "completed" else None
 
         yield create, retrieve
+
+
+def text_of(output: list[dict[str, Any]]) -> str:
+    """Return the text of an answer."""
+    return "".join(part["text"] for item in output for part in item["content"])
 
 
 Script = Callable[[str], AbstractAsyncContextManager[tuple[Create, Retrieve]]]
 
 
-def scripted(script: Script, job: Job) -> Callable[[], dict[str, Any]]:
-    """Run a script of a loop an item, behind a semaphore; its results are lines of a file."""
+def scripted(script: Script, job: Job, *modules: str) -> Callable[[], dict[str, Any]]:
+    """
+    Run a script of a loop an item, behind a semaphore; its results are lines of a file.
+
+    :param modules: what it imports.
+    """
+    for name in modules:
+        importlib.import_module(name)
 
     async def run() -> dict[str, Any]:
         slots, active = asyncio.Semaphore(job.max_active), 0
@@ -198,10 +212,10 @@ def scripted(script: Script, job: Job) -> Callable[[], dict[str, Any]]:
                         while True:
                             age = time.time() - began
                             await asyncio.sleep(interval(age, active, job.polls_per_second))
-                            if (status := await retrieve(name)) == "completed":
+                            if (text := await retrieve(name)) is not None:
                                 break
                         active -= 1
-                        file.write(json.dumps({"item": number, "status": status}) + "\n")
+                        file.write(json.dumps({"item": number, "id": name, "text": text}) + "\n")
 
                 await asyncio.gather(*map(one, range(job.items)))
         return {}
@@ -249,8 +263,8 @@ def trigger(job: Job) -> Callable[[], dict[str, Any]]:
 
 CONTENDERS: dict[str, Callable[[Job], Callable[[], dict[str, Any]]]] = {
     "ours": ours,
-    "bare": lambda job: scripted(bare, job),
-    "openai": lambda job: scripted(openai, job),
+    "bare": lambda job: scripted(bare, job, "aiohttp"),
+    "openai": lambda job: scripted(openai, job, "httpx2", "openai"),
     "trigger": trigger,
 }
 

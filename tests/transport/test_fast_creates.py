@@ -97,6 +97,14 @@ def create(
     return asyncio.run(all_of_them())
 
 
+def create_at_once(count: int) -> list[Run | RequestFailure]:
+    async def all_of_them() -> list[Run | RequestFailure]:
+        async with shared(OpenAIRunsHook("raw")) as client:
+            return await asyncio.gather(*(sent(client, creation()) for _ in range(count)))
+
+    return asyncio.run(all_of_them())
+
+
 def by_the_sdk(head: str) -> bool:
     return SAID_BY_THE_SDK in head.lower()
 
@@ -245,6 +253,35 @@ def test_where_a_server_redirects_the_sdk_creates(
     assert kinds(create(creation(), creation())) == ["created"] * 2
     assert all(by_the_sdk(head) for head in raw.heads)
     assert [head.split()[1] for head in raw.heads] == ["/v1/responses", "/v1/elsewhere", "/v1/responses"]
+
+
+def test_of_creates_at_once_the_first_is_the_sdks_and_the_others_wait_for_it(
+    raw: ScriptedServer, connection: Callable[..., None]
+) -> None:
+    assert kinds(create_at_once(10)) == ["created"] * 10
+    assert [by_the_sdk(head) for head in raw.heads] == [True, *[False] * 9]
+
+
+def test_creates_do_not_wait_long_for_a_first_one_that_takes_its_time(
+    raw: ScriptedServer, connection: Callable[..., None]
+) -> None:
+    def late() -> Iterator[bytes]:
+        time.sleep(3)
+        answered.append(len(raw.heads))
+        yield PLAIN
+
+    answered: list[int] = []
+    raw.replies = [late, PLAIN]
+    assert kinds(create_at_once(10)) == ["created"] * 10
+    assert answered == [10]
+
+
+def test_creates_at_once_follow_where_the_server_redirects(
+    raw: ScriptedServer, connection: Callable[..., None]
+) -> None:
+    raw.replies = [MOVED, PLAIN]
+    assert kinds(create_at_once(10)) == ["created"] * 10
+    assert all(by_the_sdk(head) for head in raw.heads)
 
 
 def test_a_create_that_is_redirected_all_of_a_sudden_is_not_sent_again(
