@@ -39,6 +39,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     SEND_WITHIN,
 )
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, Ending, ending_of
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 
@@ -107,7 +108,7 @@ class BulkDriver:
         """
         Drive the attempt to its end.
 
-        :raises OpenAIRunError: if the input cannot be read.
+        :raises OpenAIRunError: if the input cannot be read, and a retry may get over it.
         """
         if self._cause is None:
             self._start(self._fence())
@@ -230,7 +231,14 @@ class BulkDriver:
                 assert_never(command)
 
     async def _read_rows(self, command: ReadRows) -> None:
-        rows, is_last = await self.io.read_rows(command)
+        try:
+            rows, is_last = await self.io.read_rows(command)
+        except OpenAIRunError as error:
+            if error.retryable and self.retry_left:
+                raise
+            self.log.error("Nothing more is created, and what is active is collected: %s", error)  # noqa: TRY400 # it is no bug
+            self.attempt.on_input_failed()
+            return
         self.attempt.on_rows(rows, is_last=is_last, now=self.clock())
 
     async def _commit(self, events: tuple[Event, ...]) -> None:

@@ -261,6 +261,10 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
             why = str(step.refusal).removesuffix(" Nothing was sent.").removesuffix(".")
             text = f"{why}. Nothing more was created: {said}. {where} {next_step}"
             return step.refusal.saying(text, retryable=not reached)
+        case StopReason.INPUT:
+            why = step.manifest.input_error or "The log says why."
+            text = f"The input could not be read to its end: {why} Nothing more was created: {said}. {where}"
+            return RunRequestError(text, retryable=False)
         case StopReason.DENIED:
             text = (
                 f"For minutes the server refused the key of connection {operator.conn_id!r}, or the account "
