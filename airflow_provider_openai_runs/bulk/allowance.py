@@ -60,8 +60,9 @@ class Allowance:
         :param more: what is about to be.
         :param asked: what its price goes by.
         """
-        reserved = sum(items.reserved.values(), items.kept)
-        return not self.ceiling.is_set or self._refusal(items, reserved, more, asked) is None
+        if not self.ceiling.is_set:
+            return True
+        return self._refusal(items, items.kept + items.reserved.total, more, asked) is None
 
     def refusal(self, items: Items, *, more: Amount, asked: Asked | None) -> str | None:
         """Return why more may not be paid for even if what is active takes nothing; None if it may."""
