@@ -118,6 +118,10 @@ class BulkDriver:
                 for command in self.attempt.next(self.clock()):
                     self._execute(command)
                 await asyncio.sleep(self.tick)
+        except Exception:
+            self._cause = self._cause or Cause.FAILED
+            await self._end_after_bug(self._cause)
+            raise
         except BaseException:
             # Only this attempt knows what is not committed: nobody goes on with its journal in this worker.
             self._cause = self._cause or Cause.FAILED
@@ -183,6 +187,16 @@ class BulkDriver:
             ):
                 self.attempt.stop(StopReason.at_end(cause, state, retry_left=retry_left))
         self._is_decided = True
+
+    async def _end_after_bug(self, cause: Cause) -> None:
+        """Hear what the creates bring that are under way, and end what is active, past what cannot go on."""
+        if self._paid:
+            await asyncio.wait(self._paid, timeout=CANCEL_WAIT)
+        if not self._is_decided:
+            await self._end_or_leave(cause, retry_left=self.retry_left)
+        if self.attempt.is_cancelling and not self._is_replaced:
+            cancels = [self._start(self._cancel(run)) for run in self.attempt.active]
+            await asyncio.wait(cancels, timeout=CANCEL_WAIT)
 
     async def _fence(self) -> None:
         state = await no_longer_running(self.io.task_state)
