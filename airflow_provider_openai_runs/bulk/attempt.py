@@ -301,6 +301,10 @@ class BulkAttempt:
                 self._dispatcher.on_not_accepted(row, again=False)
                 self._final(self._outcome(row, ItemState.FAILED, error=str(brought)), now)
 
+    def on_too_late(self, row: int) -> None:
+        """Take note of a create that has not left within the time for which its intent is good."""
+        self._dispatcher.on_not_accepted(row, again=True)
+
     def on_polled(self, row: int, brought: Polled | RequestFailure, *, now: float) -> None:
         """Take note of what a poll brought."""
         decision = self._watch.on_polled(row, brought, now=now)

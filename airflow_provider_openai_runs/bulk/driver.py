@@ -24,6 +24,7 @@ from airflow_provider_openai_runs.bulk.commands import (
     Poll,
     ReadRows,
     Send,
+    Sent,
     StopReason,
     WritePart,
 )
@@ -37,14 +38,20 @@ from airflow_provider_openai_runs.runs.budgets import (
     DEFERS_AFTER,
     PROGRESS_EVERY,
     SEND_WITHIN,
+    SLOW_COMMIT,
 )
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, Ending, ending_of
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
-from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
+
+_SLOW_COMMITS = (
+    "Creates wait for their journal, a write to output_path and one to Airflow, and that has taken more "
+    f"than {SLOW_COMMIT:g} s. Where it takes {SEND_WITHIN:g} s, none is sent at all."
+)
 
 
 class DriveEnd(StrEnum):
@@ -258,7 +265,8 @@ class BulkDriver:
     async def _commit(self, events: tuple[Event, ...]) -> None:
         began_at = self.clock()
         try:
-            await self.io.commit(events)
+            with self._failing.lasting(SLOW_COMMIT, _SLOW_COMMITS):
+                await self.io.commit(events)
         except NoLongerOwnerError:
             self._on_replaced(events)
         except Exception as error:  # noqa: BLE001 # of storage, of Airflow: without a commit nothing is sent
@@ -271,7 +279,11 @@ class BulkDriver:
 
     async def _send(self, command: Send) -> None:
         row = command.row.number
+        began_at = self.clock()
         sent = await self.io.create(command)
+        if _is_our_delay(command, sent, began_at=began_at, now=self.clock()):
+            self.attempt.on_too_late(row)
+            return
         self.attempt.on_sent(row, sent.brought, now=self.clock(), headers=sent.headers, ended=sent.ended)
         if self._is_replaced and isinstance(sent.brought, NewRun) and sent.ended is None:
             await self._end_unknown(sent.brought)
@@ -323,3 +335,9 @@ class BulkDriver:
                 run.id,
                 ended.raw_status,
             )
+
+
+def _is_our_delay(command: Send, sent: Sent, *, began_at: float, now: float) -> bool:
+    """Whether a create has not left since its commit had taken most of its time: no server is to blame."""
+    is_late = isinstance(sent.brought, RequestFailure) and sent.brought.kind is FailureKind.NOT_SENT
+    return is_late and now >= command.until and began_at > command.until - SEND_WITHIN / 2
