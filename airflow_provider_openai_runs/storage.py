@@ -44,6 +44,7 @@ class OutputStore:
         ``s3://my_aws@bucket/folder``.
     :param argument: the operator's, for errors.
     :raises RunRequestError: if there is no such storage, or no such connection.
+    :raises RunStorageError: if it cannot be opened for another reason, which may pass.
     """
 
     def __init__(self, path: str, *, log: Logger, argument: str = "output_path") -> None:
@@ -55,7 +56,10 @@ class OutputStore:
     def _opened(self) -> tuple[ObjectStoragePath, Any]:
         if "://" not in self._path and not self._path.startswith("/"):
             raise self._refused("it must be a URI such as s3://my_aws@bucket/folder, or an absolute path")
-        from airflow.providers.common.compat.sdk import BaseHook  # noqa: PLC0415 # with the next one
+        from airflow.providers.common.compat.sdk import (  # noqa: PLC0415 # with the next one
+            AirflowNotFoundException,
+            BaseHook,
+        )
         from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 # fsspec; most tasks do without
 
         try:
@@ -64,8 +68,12 @@ class OutputStore:
                 # Some providers go on without a connection that is missing, as whoever the machine is.
                 BaseHook.get_connection(root.conn_id)
             opened = root, root.fs
-        except Exception as error:  # noqa: BLE001 # of Airflow, of a provider, of a library behind it
+        except (AirflowNotFoundException, ImportError, ValueError) as error:
             raise self._refused(f"it cannot be opened: {_text(error)}") from None
+        except Exception as error:  # noqa: BLE001 # of Airflow, of a provider, of a library behind it
+            raise RunStorageError(
+                f"{self._argument}={self._shown!r} cannot be opened: {_text(error)}. Nothing was sent."
+            ) from None
         return opened
 
     def _refused(self, why: str) -> RunRequestError:

@@ -59,7 +59,9 @@ _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: After these a run is not asked for again.
 _FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
 #: Reasons that a graver one replaces.
-_REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.CEILING, StopReason.LEFT})
+_REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.CEILING, StopReason.INPUT, StopReason.LEFT})
+#: Reasons for which the runs that there are are waited for, however long that takes.
+_GOES_ON_WAITING = frozenset({None, StopReason.CEILING, StopReason.INPUT})
 #: After these another attempt creates what may be created again.
 _OTHERS_GO_ON = frozenset({StopReason.LEFT, StopReason.AGAIN})
 
@@ -140,8 +142,7 @@ class BulkAttempt:
     @property
     def only_waits(self) -> bool:
         """Whether nothing can be done before a run ends, and the journal tells all that is known."""
-        is_stopped = self.stopped not in {None, StopReason.CEILING}
-        if is_stopped or self._finished or not self.items.runs:
+        if self.stopped not in _GOES_ON_WAITING or self._finished or not self.items.runs:
             return False
         if self._dispatcher.has_ready:
             return self._dispatcher.is_full
@@ -232,6 +233,12 @@ class BulkAttempt:
                 self._rows.keep(row)
                 self._dispatcher.offer(row)
 
+    def on_input_failed(self) -> None:
+        """Create nothing more, since no further row can be read; what was created is collected."""
+        self._rows.on_read(is_last=False)
+        if self.stopped is None:
+            self.stop(StopReason.INPUT)
+
     def on_committed(self, *, began_at: float) -> None:
         """
         Take note that the events are committed.
@@ -293,6 +300,10 @@ class BulkAttempt:
             case _:
                 self._dispatcher.on_not_accepted(row, again=False)
                 self._final(self._outcome(row, ItemState.FAILED, error=str(brought)), now)
+
+    def on_too_late(self, row: int) -> None:
+        """Take note of a create that has not left within the time for which its intent is good."""
+        self._dispatcher.on_not_accepted(row, again=True)
 
     def on_polled(self, row: int, brought: Polled | RequestFailure, *, now: float) -> None:
         """Take note of what a poll brought."""

@@ -23,6 +23,8 @@ class StopReason(StrEnum):
     TOO_MANY_FAILED = "too_many_failed"
     #: ``max_total_tokens`` or ``max_cost``.
     CEILING = "ceiling"
+    #: It cannot be read to its end.
+    INPUT = "input"
     #: For minutes the server has refused the key, or the account has no quota.
     DENIED = "denied"
     #: The user, or Airflow.

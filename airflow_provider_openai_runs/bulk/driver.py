@@ -24,6 +24,7 @@ from airflow_provider_openai_runs.bulk.commands import (
     Poll,
     ReadRows,
     Send,
+    Sent,
     StopReason,
     WritePart,
 )
@@ -37,13 +38,20 @@ from airflow_provider_openai_runs.runs.budgets import (
     DEFERS_AFTER,
     PROGRESS_EVERY,
     SEND_WITHIN,
+    SLOW_COMMIT,
 )
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause, Ending, ending_of
-from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
+
+_SLOW_COMMITS = (
+    "Creates wait for their journal, a write to output_path and one to Airflow, and that has taken more "
+    f"than {SLOW_COMMIT:g} s. Where it takes {SEND_WITHIN:g} s, none is sent at all."
+)
 
 
 class DriveEnd(StrEnum):
@@ -107,7 +115,7 @@ class BulkDriver:
         """
         Drive the attempt to its end.
 
-        :raises OpenAIRunError: if the input cannot be read.
+        :raises OpenAIRunError: if the input cannot be read, and a retry may get over it.
         """
         if self._cause is None:
             self._start(self._fence())
@@ -117,6 +125,10 @@ class BulkDriver:
                 for command in self.attempt.next(self.clock()):
                     self._execute(command)
                 await asyncio.sleep(self.tick)
+        except Exception:
+            self._cause = self._cause or Cause.FAILED
+            await self._end_after_bug(self._cause)
+            raise
         except BaseException:
             # Only this attempt knows what is not committed: nobody goes on with its journal in this worker.
             self._cause = self._cause or Cause.FAILED
@@ -183,6 +195,16 @@ class BulkDriver:
                 self.attempt.stop(StopReason.at_end(cause, state, retry_left=retry_left))
         self._is_decided = True
 
+    async def _end_after_bug(self, cause: Cause) -> None:
+        """Hear what the creates bring that are under way, and end what is active, past what cannot go on."""
+        if self._paid:
+            await asyncio.wait(self._paid, timeout=CANCEL_WAIT)
+        if not self._is_decided:
+            await self._end_or_leave(cause, retry_left=self.retry_left)
+        if self.attempt.is_cancelling and not self._is_replaced:
+            cancels = [self._start(self._cancel(run)) for run in self.attempt.active]
+            await asyncio.wait(cancels, timeout=CANCEL_WAIT)
+
     async def _fence(self) -> None:
         state = await no_longer_running(self.io.task_state)
         self.log.warning("The task is %s: nothing more is created", state.name or "cleared")
@@ -230,13 +252,21 @@ class BulkDriver:
                 assert_never(command)
 
     async def _read_rows(self, command: ReadRows) -> None:
-        rows, is_last = await self.io.read_rows(command)
+        try:
+            rows, is_last = await self.io.read_rows(command)
+        except OpenAIRunError as error:
+            if error.retryable and self.retry_left:
+                raise
+            self.log.error("Nothing more is created, and what is active is collected: %s", error)  # noqa: TRY400 # it is no bug
+            self.attempt.on_input_failed()
+            return
         self.attempt.on_rows(rows, is_last=is_last, now=self.clock())
 
     async def _commit(self, events: tuple[Event, ...]) -> None:
         began_at = self.clock()
         try:
-            await self.io.commit(events)
+            with self._failing.lasting(SLOW_COMMIT, _SLOW_COMMITS):
+                await self.io.commit(events)
         except NoLongerOwnerError:
             self._on_replaced(events)
         except Exception as error:  # noqa: BLE001 # of storage, of Airflow: without a commit nothing is sent
@@ -249,7 +279,11 @@ class BulkDriver:
 
     async def _send(self, command: Send) -> None:
         row = command.row.number
+        began_at = self.clock()
         sent = await self.io.create(command)
+        if _is_our_delay(command, sent, began_at=began_at, now=self.clock()):
+            self.attempt.on_too_late(row)
+            return
         self.attempt.on_sent(row, sent.brought, now=self.clock(), headers=sent.headers, ended=sent.ended)
         if self._is_replaced and isinstance(sent.brought, NewRun) and sent.ended is None:
             await self._end_unknown(sent.brought)
@@ -301,3 +335,9 @@ class BulkDriver:
                 run.id,
                 ended.raw_status,
             )
+
+
+def _is_our_delay(command: Send, sent: Sent, *, began_at: float, now: float) -> bool:
+    """Whether a create has not left since its commit had taken most of its time: no server is to blame."""
+    is_late = isinstance(sent.brought, RequestFailure) and sent.brought.kind is FailureKind.NOT_SENT
+    return is_late and now >= command.until and began_at > command.until - SEND_WITHIN / 2

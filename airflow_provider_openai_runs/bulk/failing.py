@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fails again and again for a while, and is said once: when it begins, and when it is over."""
+"""What fails or lasts for a while, and is said once: when it begins, and when it is over."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +27,20 @@ class Failing:
         if what not in self._named:
             self._named.add(what)
             self.log.warning("%s could not be written, trying again: %s", what, message_text(error))
+
+    @contextmanager
+    def lasting(self, seconds: float, text: str) -> Iterator[None]:
+        """Say something as soon as what is done within lasts so long, the first time."""
+        timer = asyncio.get_running_loop().call_later(seconds, self._say, text)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _say(self, text: str) -> None:
+        if text not in self._named:
+            self._named.add(text)
+            self.log.warning("%s", text)
 
     def on_success(self, what: str) -> None:
         """Say that it can be written, if it could not before."""

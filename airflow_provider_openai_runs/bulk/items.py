@@ -29,6 +29,7 @@ from airflow_provider_openai_runs.bulk.events import (
     Retried,
     Spent,
 )
+from airflow_provider_openai_runs.bulk.reserved import Reserved
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatches
 from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.runs.usage import Totals
@@ -97,7 +98,7 @@ class Items:
     most_rows: int | None = None
     batches_again_at: float = 0.0
     asked: dict[int, Asked] = field(default_factory=dict)
-    reserved: dict[int, Amount] = field(default_factory=dict)
+    reserved: Reserved = field(default_factory=Reserved)
     kept: Amount = field(default_factory=Amount)
     results: Totals = field(default_factory=Totals)
     others: Totals = field(default_factory=Totals)
@@ -207,7 +208,7 @@ class Items:
     @property
     def reserved_in_all(self) -> Amount:
         """What all runs may take that have not said theirs."""
-        return sum(self.reserved.values(), self.kept)
+        return self.kept + self.reserved.total
 
     def _apply_answer(self, event: BatchCreated | BatchRefused) -> None:
         try:
@@ -250,16 +251,17 @@ class Items:
         """Return what runs have said, before their rows move; what the others may have taken is kept."""
         silent = [row for row in spent.silent if self.state(row) in _HAS_RUN]
         for row in silent:
-            self.kept += self.reserved.get(row, Amount())
+            self.kept += self.reserved[row]
         return Totals(usage=spent.usage, cost=spent.cost, silent=len(silent))
 
     def _remember(self, event: Intended | BatchIntended) -> None:
         self.custom_ids |= event.custom_ids
         self.asked |= event.asked
-        self.reserved |= event.reserved
+        self.reserved.update(event.reserved)
 
     def _forget(self, rows: Sequence[int]) -> None:
         self.batches.leave(rows)
         for row in rows:
-            for known in (self.runs, self.custom_ids, self.asked, self.reserved):
+            for known in (self.runs, self.custom_ids, self.asked):
                 known.pop(row, None)
+            self.reserved.pop(row)

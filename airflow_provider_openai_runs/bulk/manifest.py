@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +18,11 @@ from airflow_provider_openai_runs.bulk.progress import cost_of
 from airflow_provider_openai_runs.bulk.reading import VERSION, lines_of, results_of
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.storage import FAILED, MANIFEST, PARQUET, RESULTS, StorageFolder
-from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
+
+_log = logging.getLogger(__name__)
 
 #: What may have become of an item; every item is in one of these counts.
 FATES = ("succeeded", "failed", "lost", "skipped", "active", "not_created")
@@ -38,7 +41,7 @@ class Manifest:
     :param parts: files of results.
     :param stopped: why nothing more was created; None where all was.
     :param failed: the items without a success, as an input; None where there is none.
-    :param parquet: all items as one table; None without pyarrow.
+    :param parquet: all items as one table; None without pyarrow, or where that has failed.
     :param input_error: why the input could not be read once more; ``failed`` then lacks what was asked for.
     """
 
@@ -105,7 +108,7 @@ def conclude(
     :param before: what the runs of earlier generations have said.
     :param stopped: why nothing more was created.
     :param token_of: of a row whose create may have been sent and has no answer.
-    :param as_table: whether to write a Parquet file; None writes one where pyarrow is installed.
+    :param as_table: whether to write a Parquet file; None writes one where that is possible.
     :raises RunStorageError: if the storage does not take it; to do it again writes the same.
     :raises RunRequestError: if a table is asked for, and there is no pyarrow.
     """
@@ -124,11 +127,9 @@ def conclude(
             file.flush()
             folder.put(Path(file.name), FAILED)
     parts = tuple(f"{RESULTS}/{part.name}" for part in items.parts)
-    has_table = table.is_possible() if as_table is None else as_table
-    if has_table:
-        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
-            table.write(Path(file.name), results_of(folder, parts, failed=True))
-            folder.put(Path(file.name), PARQUET)
+    has_table = _has_table(folder, parts) if as_table is None else as_table
+    if as_table:
+        _write_table(folder, parts)
     manifest = Manifest(
         counts=counts,
         seconds=round(seconds, 3),
@@ -142,6 +143,26 @@ def conclude(
     )
     folder.write(manifest.to_bytes(), MANIFEST)
     return manifest
+
+
+def _has_table(folder: StorageFolder, parts: tuple[str, ...]) -> bool:
+    """Write the table where that is possible; without it, all that was paid for is there all the same."""
+    if not table.is_possible():
+        return False
+    try:
+        _write_table(folder, parts)
+    except (OpenAIRunError, FileNotFoundError):
+        raise
+    except Exception as error:  # noqa: BLE001 # of pyarrow
+        _log.warning("There is no %s: %s", PARQUET, message_text(f"{type(error).__name__}: {error}"))
+        return False
+    return True
+
+
+def _write_table(folder: StorageFolder, parts: tuple[str, ...]) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        table.write(Path(file.name), results_of(folder, parts, failed=True))
+        folder.put(Path(file.name), PARQUET)
 
 
 class _Rows:

@@ -20,7 +20,7 @@ from airflow_provider_openai_runs.bulk.events import Asked
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.ceiling import Amount
 from airflow_provider_openai_runs.runs.errors import RunRequestError
-from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.text import encodable, message_text
 
 #: Longer ones are failed items: a line without an end would fill the memory.
 MAX_ROW_BYTES = 16 * 1024 * 1024
@@ -206,7 +206,7 @@ def _labelled(row: Row, values: dict[str, Any]) -> Row:
     custom_id = values.pop("custom_id", None)
     if custom_id is None or custom_id == "":
         return replace(row, values=values)
-    label = checks.as_text(custom_id)
+    label = encodable(checks.as_text(custom_id))
     if len(label) > MAX_CUSTOM_ID:
         return replace(row, values=None, error=f"custom_id has more than {MAX_CUSTOM_ID} characters")
     return replace(row, values=values, custom_id=label)

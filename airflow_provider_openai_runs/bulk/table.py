@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_openai_runs.bulk.rows import parquet_module
+from airflow_provider_openai_runs.runs.text import encodable
 
 #: Rows that are held in memory to be written, and that one row group has.
 _ROWS = 1_000
@@ -45,10 +46,15 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
     usage = result.get("usage") or {}
     return {
         "row": result["row"],
-        **{name: result.get(name) for name in _TEXTS},
-        "output": None if output is None else json.dumps(output, ensure_ascii=False),
+        **{name: _text(result.get(name)) for name in _TEXTS},
+        "output": None if output is None else encodable(json.dumps(output, ensure_ascii=False)),
         **{name: usage.get(name) for name in _TOKENS},
     }
+
+
+def _text(value: Any) -> Any:
+    # What an earlier version has written may hold what no table can.
+    return encodable(value) if isinstance(value, str) else value
 
 
 def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -26,6 +26,7 @@ class WantedRows:
     def __init__(self, *, is_new: Callable[[int], bool], now: float) -> None:
         self._is_new = is_new
         self._rows: dict[int, Row] = {}
+        self._sizes: dict[int, int] = {}
         self._again: set[int] = set()
         self._is_reading = False
         self._pass_began_at = now
@@ -47,8 +48,11 @@ class WantedRows:
     @property
     def mean_size(self) -> float:
         """How long the arguments of the rows in hand are, in characters."""
-        sizes = [len(str(row.values)) for row in self._rows.values()]
-        return sum(sizes) / len(sizes) if sizes else 0.0
+        # Each is measured once: a row may have megabytes, and this is asked for many times a second.
+        self._sizes = {
+            number: self._sizes.get(number) or len(str(row.values)) for number, row in self._rows.items()
+        }
+        return sum(self._sizes.values()) / len(self._sizes) if self._sizes else 0.0
 
     def to_read(self, count: int, now: float) -> ReadRows | None:
         """Return what to read now, if at most ``count`` rows are wanted."""

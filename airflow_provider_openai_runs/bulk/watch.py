@@ -13,7 +13,7 @@ from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.polling import Done, PollAgain
 
 #: Reasons for which the runs that there are come to their end all the same.
-_GOES_ON_POLLING = frozenset({None, StopReason.DENIED, StopReason.CEILING})
+_GOES_ON_POLLING = frozenset({None, StopReason.DENIED, StopReason.CEILING, StopReason.INPUT})
 
 
 class Watch:

@@ -155,7 +155,7 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
         from airflow_provider_openai_runs.operators import bulk_perform  # noqa: PLC0415
 
         with airflow_errors():
-            self._session = bulk_perform.session_of(self, context, event=event or {})
+            self._session = bulk_perform.session_of(self, context)
             if self._is_killed:  # before there was a session to tell
                 self._session.kill()
             return bulk_perform.go_on(self, self._session, context, event=event or {})

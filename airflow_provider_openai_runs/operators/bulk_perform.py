@@ -31,7 +31,6 @@ from airflow_provider_openai_runs.runs.errors import (
     RunConnectionError,
     RunEndedError,
     RunRequestError,
-    RunStorageError,
     RunTimeoutError,
 )
 from airflow_provider_openai_runs.runs.output_arguments import checked_output_path
@@ -50,22 +49,21 @@ _NO_STORE = (
 )
 _FIX_PRICES = "Fix the prices; a retry goes on with the items that have none yet."
 #: After these a worker waits itself: the next trigger would only end the same way.
-_STAYS = frozenset({"died", "denied"})
+_STAYS = frozenset({"died", "denied", "unreadable"})
 
 
-def session_of(operator: Any, context: Context, *, event: Mapping[str, Any]) -> BulkSession | BatchSession:
+def session_of(operator: Any, context: Context) -> BulkSession | BatchSession:
     """
     Return the session of an attempt. It reads nothing yet, so that a kill finds it early.
 
     :param operator: a ``BulkCreateResponsesOperator``.
-    :param event: of the trigger, of a task that resumes.
     :raises RunRequestError: if there is no task state store; nothing was sent.
     """
     store = context.get("task_state_store")
     if store is None:
         raise RunRequestError(_NO_STORE)
     ti: Any = context["ti"]
-    settings, opening = _what_is_asked(operator, event, ti)
+    settings, opening = _what_is_asked(operator, ti)
     session = BatchSession if operator.by_batch else BulkSession
     return session(
         settings,
@@ -77,16 +75,12 @@ def session_of(operator: Any, context: Context, *, event: Mapping[str, Any]) -> 
     )
 
 
-def _what_is_asked(
-    operator: Any, event: Mapping[str, Any], ti: Any
-) -> tuple[BulkSettings, Callable[[], BulkInput]]:
+def _what_is_asked(operator: Any, ti: Any) -> tuple[BulkSettings, Callable[[], BulkInput]]:
     """Return the settings, and what opens the input or raises why the attempt cannot go on."""
     try:
         settings = _settings(operator, ti)
         if operator.by_batch:
             check_batch(operator)
-        if event.get("reason") == "unreadable":
-            raise RunStorageError(f"The trigger could not read what to wait for: {event.get('failure')}.")
     except OpenAIRunError as error:
         why = error
 
@@ -113,6 +107,11 @@ def go_on(
     :param event: of the trigger, of a task that resumes.
     :raises OpenAIRunError: if the task is no success; its result has been pushed.
     """
+    if event.get("reason") == "unreadable":
+        operator.log.warning(
+            "The trigger could not read what to wait for (%s); the worker waits in its place",
+            event.get("failure"),
+        )
     ends_at = event.get("attempt_deadline")
     step = session.run(
         attempt_deadline=float(ends_at) if isinstance(ends_at, (int, float)) else None,
@@ -267,6 +266,10 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
             why = str(step.refusal).removesuffix(" Nothing was sent.").removesuffix(".")
             text = f"{why}. Nothing more was created: {said}. {where} {next_step}"
             return step.refusal.saying(text, retryable=not reached)
+        case StopReason.INPUT:
+            why = step.manifest.input_error or "The log says why."
+            text = f"The input could not be read to its end: {why} Nothing more was created: {said}. {where}"
+            return RunRequestError(text, retryable=False)
         case StopReason.DENIED:
             text = (
                 f"For minutes the server refused the key of connection {operator.conn_id!r}, or the account "

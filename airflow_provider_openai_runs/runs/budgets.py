@@ -119,6 +119,8 @@ APPROVAL_NOTICE = 20.0
 SEND_WITHIN = 5.0
 #: Between two commits; each is a write to storage and one to Airflow.
 COMMIT_EVERY = 1.0
+#: A commit that takes longer is worth a warning.
+SLOW_COMMIT = 2.0
 #: Between two questions for the task's state while creates are sent: a mark does not stop a writer.
 FENCE_EVERY = 5.0
 #: A worker that has had nothing to do but to wait for so long hands the wait over: that costs about 12 s.

@@ -84,3 +84,18 @@ def test_every_item_is_in_one_count_and_all_but_the_good_are_an_input_again(
     assert [row.values for row in resubmitted.rows()] == [
         {"input": text} for text in ("1", "2", "3", "4", "lost")
     ]
+
+
+def test_a_table_that_cannot_be_written_is_a_warning_and_the_manifest_is_there(
+    folder: StorageFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise UnicodeError("surrogates not allowed")
+
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.table.is_possible", lambda: True)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.table.write", fail)
+    items = Items.of([_finished(folder, _succeeded(0))])
+    manifest = conclude(folder, open_input(items=["x"], log=LOG), items, seconds=0)
+    assert (manifest.parquet, manifest.counts["succeeded"]) == (None, 1)
+    assert "There is no results.parquet" in caplog.text
+    assert len([*read_results(folder.uri_of(MANIFEST))]) == 1

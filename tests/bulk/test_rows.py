@@ -125,3 +125,12 @@ def test_the_users_function_sees_and_makes_the_label() -> None:
 def test_a_second_row_of_the_same_id_is_a_failed_one() -> None:
     rows = [*with_unique_ids(of_items([{"custom_id": "a"}, {}, {"custom_id": "a"}]))]
     assert [row.error for row in rows] == [None, None, "custom_id a is that of row 0, too"]
+
+
+def test_a_label_that_no_database_can_hold_is_replaced_where_it_is_read() -> None:
+    [row] = _read("in.jsonl", r'{"custom_id": "T\ud800", "input": "x"}')
+    assert row.custom_id == "T\ufffd"
+    [row] = [
+        *with_request(_read("in.jsonl", '{"n": 1}'), lambda row: {"custom_id": "T\0", "input": row["n"]})
+    ]
+    assert row.custom_id == "T\ufffd"

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_openai_runs.bulk.storage import StorageFolder
-from airflow_provider_openai_runs.runs.errors import RunStorageError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError, RunStorageError
 
 LOG: Any = logging.getLogger(__name__)
 TI = SimpleNamespace(dag_id="a/dag", run_id="manual__2026-11-21T00:00", task_id="..", map_index=3)
@@ -72,3 +73,22 @@ def test_each_file_is_on_the_disk_before_its_write_is_over(
     assert any(path.parent == Path(uri).parent and path.name.endswith(".part") for path in names)
     assert names[-1] == Path(uri).parent
     assert Path(uri).parent.parent in names
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (AirflowNotFoundException("The conn_id `my_aws` isn't defined"), RunRequestError),
+        (ConnectionError("Airflow's API server answers 503"), RunStorageError),
+    ],
+)
+def test_a_connection_that_airflow_does_not_give_is_asked_for_again_unless_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, raised: Exception, kind: type[OpenAIRunError]
+) -> None:
+    def fail(_conn_id: str) -> None:
+        raise raised
+
+    monkeypatch.setattr(BaseHook, "get_connection", fail)
+    with pytest.raises(kind, match="cannot be opened") as caught:
+        StorageFolder.at(f"file://my_aws@{tmp_path}", log=LOG)
+    assert caught.value.retryable is (kind is RunStorageError)

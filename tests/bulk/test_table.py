@@ -49,6 +49,14 @@ def test_results_are_one_table_with_a_row_an_item(tmp_path: Path) -> None:
     assert (found[1]["row"], found[1]["error"], found[1]["id"]) == (1, "It failed.", None)
 
 
+def test_text_that_no_table_can_hold_is_replaced(tmp_path: Path) -> None:
+    result = {**RESULT, "row": 0, "custom_id": "a\ud800", "output": {"team": "b\udfff"}}
+    table.write(tmp_path / "results.parquet", [result])
+    [found] = rows.parquet_module().read_table(tmp_path / "results.parquet").to_pylist()
+    assert found["custom_id"] == "a\ufffd"
+    assert json.loads(found["output"]) == {"team": "b\ufffd"}
+
+
 def test_a_table_without_results_is_a_table(tmp_path: Path) -> None:
     table.write(tmp_path / "results.parquet", [])
     assert rows.parquet_module().read_table(tmp_path / "results.parquet").num_rows == 0

@@ -88,6 +88,20 @@ def test_an_input_that_has_changed_meanwhile_pays_nothing(scene: Scene, bulk: Bu
     assert scene.creates() == count
 
 
+def test_a_table_that_breaks_in_the_middle_costs_nothing_of_what_was_created_before(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0.3, times=None))
+    lines = ["input", *(f"Question {number} {'x' * 2_000}" for number in range(30))]
+    (tmp_path / "in.csv").write_bytes("\n".join(lines).encode() + b"\n\xff broken\nnever read")
+    task = bulk(input_path=str(tmp_path / "in.csv"), max_unrecorded=5)
+    with pytest.raises(RunRequestError, match="could not be read to its end: The table cannot be read"):
+        scene.run(task, scene.kept)
+    result = scene.kept["ti"].xcoms["return_value"]
+    assert (result["stopped"], result["active"]) == ("input", 0)
+    assert result["succeeded"] == len([*read_results(result)]) == scene.creates() >= 10
+
+
 def test_what_a_task_has_left_without_a_retry_is_ended_by_its_folder(
     scene: Scene, bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

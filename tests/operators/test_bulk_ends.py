@@ -114,17 +114,18 @@ def test_an_attempt_that_cannot_begin_leaves_the_runs_to_one_for_which_it_is_put
         assert scene.creates() == 2
 
 
-@pytest.mark.parametrize("is_last", [False, True])
-def test_what_a_trigger_could_not_read_is_left_to_a_retry_and_ended_without_one(
-    scene: Scene, bulk: Bulk, is_last: bool
+@pytest.mark.usefixtures("defers_soon")
+def test_what_a_trigger_could_not_read_costs_no_try_since_the_journal_knows_it(
+    scene: Scene, bulk: Bulk
 ) -> None:
-    _left_going(scene, bulk)
-    event = {"reason": "unreadable", "failure": "storage is away"}
-    context = scene.retry(scene.kept, **({"try_number": 3} if is_last else {}))
-    named = "No run of it is active" if is_last else "2 runs may be running"
-    with pytest.raises(RunStorageError, match=f"storage is away.*{named}.*stop --path"):
-        bulk(items=ITEMS).execute_complete(context, event)
-    assert len(active(scene)) == (0 if is_last else 2)
+    _quick(scene, in_progress=60)
+    _deferred(scene, bulk(deferrable=True, items=ITEMS))
+    task = bulk(deferrable=True, items=ITEMS)
+    log = scene.log_of(task)
+    scene.simulator.advance(60)
+    result = task.execute_complete(scene.kept, {"reason": "unreadable", "failure": "storage is away"})
+    assert (result["succeeded"], scene.creates()) == (2, 2)
+    assert any("storage is away" in line for line in log)
 
 
 def test_a_journal_that_is_gone_is_an_error_with_its_place(scene: Scene, bulk: Bulk, tmp_path: Path) -> None:
