@@ -34,6 +34,7 @@ from airflow_provider_openai_runs.bulk.events import (
     Retried,
     Spent,
 )
+from airflow_provider_openai_runs.bulk.failed_creates import AfterFailure, FailedCreates
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.one_at_a_time import OneAtATime
 from airflow_provider_openai_runs.bulk.outcomes import Outcomes
@@ -43,10 +44,7 @@ from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.wanted_rows import WantedRows
 from airflow_provider_openai_runs.bulk.watch import Watch
-from airflow_provider_openai_runs.runs.budgets import (
-    NOT_FOUND_GRACE,
-    PERMANENT_FAILURE_BUDGET,
-)
+from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.polling import Done
@@ -54,7 +52,7 @@ from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 
 _BYTES_A_TOKEN = 4
-#: It is not the item's fault, and every other would fail the same way.
+#: Of a poll: it is not the item's fault, and every other would fail the same way.
 _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: After these a run is not asked for again.
 _FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
@@ -104,6 +102,7 @@ class BulkAttempt:
         self._watch = Watch(polls, cancels_at_deadline=cancels_at_deadline, now=now)
         self._outcomes = Outcomes(parts, items, max_failed=limits.max_failed)
         self._rate_limit = rate_limit
+        self._failed_creates = FailedCreates(rate_limit)
         self.allowance = allowance or Allowance()
         self._dispatcher = Dispatcher(items, limits, self.allowance)
         self._rows = WantedRows(is_new=lambda row: items.state(row) is ItemState.NEW, now=now)
@@ -112,7 +111,6 @@ class BulkAttempt:
         self._commit: OneAtATime[tuple[Event, ...]] = OneAtATime()
         #: Rows with a final word that is not committed yet.
         self._finished: set[int] = set()
-        self._denied_since: float | None = None
         self._watch.add(items.runs.values(), now=now)
         known = self._dispatcher.on_found(found)
         for row in [*items.rows(ItemState.INTENDED)]:
@@ -182,6 +180,11 @@ class BulkAttempt:
     def refusal(self) -> str | None:
         """Why no more may be spent, naming all numbers; None if it may."""
         return self._dispatcher.refusal
+
+    @property
+    def denied(self) -> RequestFailure | None:
+        """The last create that was refused by the fault of the connection, since one was accepted."""
+        return self._failed_creates.denied
 
     @property
     def failed(self) -> int:
@@ -269,7 +272,7 @@ class BulkAttempt:
             keep nothing that could be read once more, so its slot is free only when its result is durable.
         """
         if isinstance(brought, NewRun):
-            self._denied_since = None
+            self._failed_creates.on_accepted(row)
             self.moved_at = now
             self._rate_limit.on_accepted(now, headers)
             self._rows.forget(row)
@@ -278,21 +281,15 @@ class BulkAttempt:
             if ended is not None:
                 self._on_ended(row, ended, now, keeps_slot=True)
             return
-        match brought.kind:
-            case FailureKind.OUTCOME_UNKNOWN:
-                self._on_lost(row, str(brought), now)
-            case FailureKind.NOT_SENT | FailureKind.RETRY_LATER:
-                self._rate_limit.on_refused(now, brought.retry_after)
-                self._dispatcher.on_not_accepted(row, again=True)
-            case kind if kind in _OF_THE_ACCOUNT:
-                self._rate_limit.on_refused(now, brought.retry_after)
-                self._dispatcher.on_not_accepted(row, again=True)
-                self._denied_since = now if self._denied_since is None else self._denied_since
-                if now - self._denied_since >= PERMANENT_FAILURE_BUDGET:
-                    self.stop(StopReason.DENIED)
-            case _:
-                self._dispatcher.on_not_accepted(row, again=False)
-                self._final(self._outcome(row, ItemState.FAILED, error=str(brought)), now)
+        after = self._failed_creates.after(row, brought, now=now)
+        if after is AfterFailure.LOST:
+            self._on_lost(row, str(brought), now)
+            return
+        self._dispatcher.on_not_accepted(row, again=after is not AfterFailure.FAILED)
+        if after is AfterFailure.FAILED:
+            self._final(self._outcome(row, ItemState.FAILED, error=str(brought)), now)
+        elif after is AfterFailure.DENIED:
+            self.stop(StopReason.DENIED)
 
     def on_polled(self, row: int, brought: Polled | RequestFailure, *, now: float) -> None:
         """Take note of what a poll brought."""
@@ -332,11 +329,13 @@ class BulkAttempt:
         done = self.items.count(ItemState.SUCCEEDED)
         usage = self.items.results.usage
         tokens = usage.total_tokens / done if done and usage else self._rows.mean_size / _BYTES_A_TOKEN
-        events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now, tokens=tokens))
+        limit = self._rate_limit
+        admitted = limit.admit(now, tokens=tokens)
+        events = self._dispatcher.to_commit(now, admitted=admitted, is_probing=limit.is_probing)
         if self.refusal is not None:
             self.stop(StopReason.CEILING)
         creates = sum(len(event.rows) for event in events or () if isinstance(event, Intended))
-        self._rate_limit.on_sent(creates, tokens=creates * tokens)
+        limit.on_sent(creates, tokens=creates * tokens)
         return events
 
     @property

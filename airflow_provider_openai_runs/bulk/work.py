@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.bulk.manifest import Manifest, conclude
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import WAITING, StorageFolder
 from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 
 #: Lost creates that a line of the log names.
 _NAMED = 100
@@ -30,12 +31,14 @@ class Concluded:
     Every item has its fate, or nothing more is to be created.
 
     :param refusal: why nothing more may be paid for.
+    :param denied: how the server refused the last create, where the connection is to blame.
     """
 
     manifest: Manifest
     folder: StorageFolder
     stopped: StopReason | None
     refusal: OpenAIRunError | None = None
+    denied: RequestFailure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +165,7 @@ class Work:
             folder=self.folder,
             stopped=self.attempt.stopped,
             refusal=unpriced if why is None else CeilingReachedError(why),
+            denied=self.attempt.denied,
         )
 
     @property

@@ -263,9 +263,11 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
             text = f"{why}. Nothing more was created: {said}. {where} {next_step}"
             return step.refusal.saying(text, retryable=not reached)
         case StopReason.DENIED:
+            why = "" if step.denied is None else f" The last create was refused: {step.denied}."
             text = (
-                f"For minutes the server refused the key of connection {operator.conn_id!r}, or the account "
-                f"had no quota: {said}. {where} A retry goes on with the items that have none yet."
+                f"For minutes the server refused the key of connection {operator.conn_id!r}, or its address, "
+                f"or the account had no quota: {said}.{why} {where} A retry goes on with the items that have "
+                "none yet."
             )
             return RunConnectionError(text, retryable=True)
     if rows and not counts["succeeded"]:
