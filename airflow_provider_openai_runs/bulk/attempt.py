@@ -44,7 +44,7 @@ from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.wanted_rows import WantedRows
 from airflow_provider_openai_runs.bulk.watch import Watch
-from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
+from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS, NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.polling import Done
@@ -74,6 +74,7 @@ class BulkAttempt:
     :param polls: knows the deadline.
     :param allowance: what may be spent.
     :param cancels_at_deadline: end what is active then; else it is polled once more, and left.
+    :param cancel_within: seconds without the end of a run after which runs that cannot be ended are left.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class BulkAttempt:
         allowance: Allowance | None = None,
         leaves_intents: bool = False,
         cancels_at_deadline: bool = True,
+        cancel_within: float = DEFAULT_TIMEOUTS["delete"],
     ) -> None:
         self.items = items
         #: Why nothing more is created; None as long as it goes on.
@@ -99,7 +101,9 @@ class BulkAttempt:
         self.moved_at = now
         self._judge = judge
         self._token_of = token_of
-        self._watch = Watch(polls, cancels_at_deadline=cancels_at_deadline, now=now)
+        self._watch = Watch(
+            polls, cancels_at_deadline=cancels_at_deadline, cancel_within=cancel_within, now=now
+        )
         self._outcomes = Outcomes(parts, items, max_failed=limits.max_failed)
         self._rate_limit = rate_limit
         self._failed_creates = FailedCreates(rate_limit)
@@ -305,14 +309,14 @@ class BulkAttempt:
 
     def on_cancelled(self, row: int, brought: Run | RequestFailure, *, now: float) -> None:
         """Take note of what a cancel brought: the run, which has ended, or why it may still be active."""
-        self._watch.on_cancelled(row)
-        run = self.items.runs.get(row)
+        run, has_ended = self.items.runs.get(row), True
         if not isinstance(brought, RequestFailure):
             self._on_ended(row, brought, now)
         elif run is not None and brought.kind in _FINAL and now >= run.created_at + NOT_FOUND_GRACE:
             self._give_up(row, brought, now)
         else:
-            self._watch.on_cancel_failed(now)
+            has_ended = False
+        self._watch.on_cancelled(row, has_ended=has_ended, now=now)
 
     def on_part_written(self) -> None:
         """Take note that the file is there; its items are final once that is committed."""

@@ -36,7 +36,7 @@ class FailedCreates:
     """
     The creates of one attempt that brought no run.
 
-    :param rate_limit: of the creates; it hears of each failure that says something of the server.
+    :param rate_limit: of the creates; it hears of each failure that may be the server's.
     :ivar denied: the last refusal for which the connection is to blame; None since a create was accepted.
     """
 

@@ -245,13 +245,11 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
     )
     where = f"The results are there: {result['manifest']}."
     again = "A second task that reads failed.jsonl as its input_path runs the others."
+    if counts["active"]:
+        again += f" Those that are active go on and bill. {where_left(step.folder.uri)}"
     match step.stopped:
         case StopReason.WINDOW_OVER:
-            going = f" Those that are active go on and bill. {where_left(step.folder.uri)}"
-            text = (
-                f"completion_window={operator.completion_window} was over: {said}. {where} {again}"
-                f"{going if counts['active'] else ''}"
-            )
+            text = f"completion_window={operator.completion_window} was over: {said}. {where} {again}"
             return RunTimeoutError(text, retryable=False)
         case StopReason.TOO_MANY_FAILED:
             text = f"More items failed than max_failed={operator.max_failed}: {said}. {where} {again}"

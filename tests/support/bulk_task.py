@@ -70,11 +70,15 @@ class ManyItems:
         self.cancel = cancel
         self.status = status
         self.hangs = hangs
+        #: Seconds from the end of one run by a cancel to the next; the others are refused.
+        self.cancel_succeeds_every = 0.0
+        self._cancelled_at = START
         #: Creates by row.
         self.creates: Counter[int] = Counter()
         #: When creates were sent, in seconds since the start.
         self.sent_at: list[float] = []
-        self.cancels = 0
+        #: Cancels by run.
+        self.cancelled: Counter[str] = Counter()
         self._position = 0
         self._under_way: list[tuple[float, int]] = []
         self.attempt = BulkAttempt(
@@ -134,10 +138,18 @@ class ManyItems:
                 result = PollResult(status=self.status, raw_status=self.status.value)
                 attempt.on_polled(command.run.row, Polled(result=result, run=run), now=now)
             case Cancel():
-                self.cancels += 1
-                attempt.on_cancelled(command.run.row, self.cancel or _run(RunStatus.CANCELLED), now=now)
+                self.cancelled[command.run.id] += 1
+                attempt.on_cancelled(command.run.row, self._cancelled(), now=now)
             case WritePart():
                 attempt.on_part_written()
+
+    def _cancelled(self) -> Run | RequestFailure:
+        if self.cancel is not None:
+            return self.cancel
+        if self.now < self._cancelled_at + self.cancel_succeeds_every:
+            return refused(FailureKind.OUTCOME_UNKNOWN)
+        self._cancelled_at = self.now
+        return _run(RunStatus.CANCELLED)
 
 
 def _run(status: RunStatus) -> Run:
