@@ -74,6 +74,7 @@ class BulkAttempt:
     :param polls: knows the deadline.
     :param allowance: what may be spent.
     :param cancels_at_deadline: end what is active then; else it is polled once more, and left.
+    :param known_rows: how many rows the input has, where that is known without reading them.
     :param cancel_within: seconds without the end of a run after which runs that cannot be ended are left.
     """
 
@@ -92,6 +93,7 @@ class BulkAttempt:
         allowance: Allowance | None = None,
         leaves_intents: bool = False,
         cancels_at_deadline: bool = True,
+        known_rows: int | None = None,
         cancel_within: float = DEFAULT_TIMEOUTS["delete"],
     ) -> None:
         self.items = items
@@ -105,6 +107,7 @@ class BulkAttempt:
             polls, cancels_at_deadline=cancels_at_deadline, cancel_within=cancel_within, now=now
         )
         self._outcomes = Outcomes(parts, items, max_failed=limits.max_failed)
+        self._known_rows = known_rows
         self._rate_limit = rate_limit
         self._failed_creates = FailedCreates(rate_limit)
         self.allowance = allowance or Allowance()
@@ -176,6 +179,11 @@ class BulkAttempt:
         return self._rows.is_read_whole
 
     @property
+    def rows(self) -> int | None:
+        """How many rows the input has; None as long as nobody knows."""
+        return self._rows.count if self._rows.is_read_whole else self._known_rows
+
+    @property
     def has_ready(self) -> bool:
         """Whether items are left that could be created as soon as a slot is free."""
         return self.stopped is None and (self._dispatcher.has_ready or self._rows.has_more)
@@ -199,6 +207,9 @@ class BulkAttempt:
         """Return what can be done now; the outcome of each command has to be reported."""
         if self._watch.time_is_over(now):
             self.stop(StopReason.WINDOW_OVER)
+        # Also what an earlier attempt has seen fail counts, and what failed before anybody knew of how many.
+        if self.stopped is not StopReason.LEFT and self._outcomes.has_too_many_failed(rows=self.rows):
+            self.stop(StopReason.TOO_MANY_FAILED)
         reading = self._rows.to_read(self._dispatcher.wanted, now)
         events = self._commit.next(now, partial(self._to_commit, now))
         part = self._outcomes.to_write(now, is_last=self.stopped is not None or self._is_at_the_end)
@@ -411,6 +422,3 @@ class BulkAttempt:
         self._rows.forget(row)
         self._finished.add(row)
         self._outcomes.add(outcome, now=now)
-        rows = self._rows.count if self._rows.is_read_whole else None
-        if outcome.state is not ItemState.SUCCEEDED and self._outcomes.has_too_many_failed(rows=rows):
-            self.stop(StopReason.TOO_MANY_FAILED)

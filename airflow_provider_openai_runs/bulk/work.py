@@ -127,7 +127,7 @@ class Work:
         missing = max(1, len(runs) // 4 if is_held else quarter - (limits.max_active - len(runs)))
         max_failed = limits.max_failed
         if isinstance(max_failed, float):
-            max_failed = max_failed * attempt.rows_read if attempt.is_read_whole else None
+            max_failed = None if attempt.rows is None else max_failed * attempt.rows
         return Waits(
             path=self.folder.uri_of(WAITING, name),
             conn_id=self.head.conn_id,

@@ -50,6 +50,7 @@ class ManyItems:
     :param status: of a run that is polled.
     :param window: seconds from the start to the deadline.
     :param hangs: seconds until a create is answered.
+    :param known_rows: how many the input says that it has.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ManyItems:
         journal: Iterable[Event] = (),
         window: float = 86_400.0,
         hangs: float = 0.0,
+        known_rows: int | None = None,
     ) -> None:
         self.now = START
         self.rows = rows
@@ -90,6 +92,7 @@ class ManyItems:
             parts=Parts(writer="ti"),
             rate_limit=RateLimit(),
             now=START,
+            known_rows=known_rows,
         )
 
     @property
