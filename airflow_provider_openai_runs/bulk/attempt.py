@@ -203,6 +203,11 @@ class BulkAttempt:
         """How many items are no success, also those that are not committed yet."""
         return self._outcomes.failed
 
+    @property
+    def first_failures(self) -> list[Outcome]:
+        """The first item of this attempt that has failed, and the first one that is lost."""
+        return [*self._outcomes.first.values()]
+
     def next(self, now: float) -> list[Command]:
         """Return what can be done now; the outcome of each command has to be reported."""
         if self._watch.time_is_over(now):

@@ -20,11 +20,13 @@ class Outcomes:
 
     :param max_failed: items that may fail: a number, or a share as a float; None is no limit.
     :ivar failed: how many items are no success, also those that are not committed yet.
+    :ivar first: the first item of this attempt that is no success, by what has become of it.
     """
 
     def __init__(self, parts: Parts, items: Items, *, max_failed: float | None) -> None:
         self.failed = items.count(ItemState.FAILED) + items.count(ItemState.LOST)
         self._succeeded = items.count(ItemState.SUCCEEDED)
+        self.first: dict[ItemState, Outcome] = {}
         self._parts = parts
         self._max_failed = max_failed
         self._part: OneAtATime[Part] = OneAtATime()
@@ -40,6 +42,8 @@ class Outcomes:
         has_succeeded = outcome.state is ItemState.SUCCEEDED
         self._succeeded += has_succeeded
         self.failed += not has_succeeded
+        if not has_succeeded:
+            self.first.setdefault(outcome.state, outcome)
 
     def has_too_many_failed(self, *, rows: int | None) -> bool:
         """
