@@ -34,6 +34,7 @@ from airflow_provider_openai_runs.bulk.events import (
     Retried,
     Spent,
 )
+from airflow_provider_openai_runs.bulk.failed_creates import AfterFailure, FailedCreates
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.one_at_a_time import OneAtATime
 from airflow_provider_openai_runs.bulk.outcomes import Outcomes
@@ -43,10 +44,7 @@ from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.wanted_rows import WantedRows
 from airflow_provider_openai_runs.bulk.watch import Watch
-from airflow_provider_openai_runs.runs.budgets import (
-    NOT_FOUND_GRACE,
-    PERMANENT_FAILURE_BUDGET,
-)
+from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS, NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.polling import Done
@@ -54,7 +52,7 @@ from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 
 _BYTES_A_TOKEN = 4
-#: It is not the item's fault, and every other would fail the same way.
+#: Of a poll: it is not the item's fault, and every other would fail the same way.
 _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: After these a run is not asked for again.
 _FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
@@ -78,6 +76,8 @@ class BulkAttempt:
     :param polls: knows the deadline.
     :param allowance: what may be spent.
     :param cancels_at_deadline: end what is active then; else it is polled once more, and left.
+    :param known_rows: how many rows the input has, where that is known without reading them.
+    :param cancel_within: seconds without the end of a run after which runs that cannot be ended are left.
     """
 
     def __init__(
@@ -95,6 +95,8 @@ class BulkAttempt:
         allowance: Allowance | None = None,
         leaves_intents: bool = False,
         cancels_at_deadline: bool = True,
+        known_rows: int | None = None,
+        cancel_within: float = DEFAULT_TIMEOUTS["delete"],
     ) -> None:
         self.items = items
         #: Why nothing more is created; None as long as it goes on.
@@ -103,9 +105,13 @@ class BulkAttempt:
         self.moved_at = now
         self._judge = judge
         self._token_of = token_of
-        self._watch = Watch(polls, cancels_at_deadline=cancels_at_deadline, now=now)
+        self._watch = Watch(
+            polls, cancels_at_deadline=cancels_at_deadline, cancel_within=cancel_within, now=now
+        )
         self._outcomes = Outcomes(parts, items, max_failed=limits.max_failed)
+        self._known_rows = known_rows
         self._rate_limit = rate_limit
+        self._failed_creates = FailedCreates(rate_limit)
         self.allowance = allowance or Allowance()
         self._dispatcher = Dispatcher(items, limits, self.allowance)
         self._rows = WantedRows(is_new=lambda row: items.state(row) is ItemState.NEW, now=now)
@@ -114,7 +120,6 @@ class BulkAttempt:
         self._commit: OneAtATime[tuple[Event, ...]] = OneAtATime()
         #: Rows with a final word that is not committed yet.
         self._finished: set[int] = set()
-        self._denied_since: float | None = None
         self._watch.add(items.runs.values(), now=now)
         known = self._dispatcher.on_found(found)
         for row in [*items.rows(ItemState.INTENDED)]:
@@ -175,6 +180,11 @@ class BulkAttempt:
         return self._rows.is_read_whole
 
     @property
+    def rows(self) -> int | None:
+        """How many rows the input has; None as long as nobody knows."""
+        return self._rows.count if self._rows.is_read_whole else self._known_rows
+
+    @property
     def has_ready(self) -> bool:
         """Whether items are left that could be created as soon as a slot is free."""
         return self.stopped is None and (self._dispatcher.has_ready or self._rows.has_more)
@@ -185,14 +195,27 @@ class BulkAttempt:
         return self._dispatcher.refusal
 
     @property
+    def denied(self) -> RequestFailure | None:
+        """The last create that was refused by the fault of the connection, since one was accepted."""
+        return self._failed_creates.denied
+
+    @property
     def failed(self) -> int:
         """How many items are no success, also those that are not committed yet."""
         return self._outcomes.failed
+
+    @property
+    def first_failures(self) -> list[Outcome]:
+        """The first item of this attempt that has failed, and the first one that is lost."""
+        return [*self._outcomes.first.values()]
 
     def next(self, now: float) -> list[Command]:
         """Return what can be done now; the outcome of each command has to be reported."""
         if self._watch.time_is_over(now):
             self.stop(StopReason.WINDOW_OVER)
+        # Also what an earlier attempt has seen fail counts, and what failed before anybody knew of how many.
+        if self.stopped is not StopReason.LEFT and self._outcomes.has_too_many_failed(rows=self.rows):
+            self.stop(StopReason.TOO_MANY_FAILED)
         reading = self._rows.to_read(self._dispatcher.wanted, now)
         events = self._commit.next(now, partial(self._to_commit, now))
         part = self._outcomes.to_write(now, is_last=self.stopped is not None or self._is_at_the_end)
@@ -276,7 +299,7 @@ class BulkAttempt:
             keep nothing that could be read once more, so its slot is free only when its result is durable.
         """
         if isinstance(brought, NewRun):
-            self._denied_since = None
+            self._failed_creates.on_accepted(row)
             self.moved_at = now
             self._rate_limit.on_accepted(now, headers)
             self._rows.forget(row)
@@ -285,21 +308,15 @@ class BulkAttempt:
             if ended is not None:
                 self._on_ended(row, ended, now, keeps_slot=True)
             return
-        match brought.kind:
-            case FailureKind.OUTCOME_UNKNOWN:
-                self._on_lost(row, str(brought), now)
-            case FailureKind.NOT_SENT | FailureKind.RETRY_LATER:
-                self._rate_limit.on_refused(now, brought.retry_after)
-                self._dispatcher.on_not_accepted(row, again=True)
-            case kind if kind in _OF_THE_ACCOUNT:
-                self._rate_limit.on_refused(now, brought.retry_after)
-                self._dispatcher.on_not_accepted(row, again=True)
-                self._denied_since = now if self._denied_since is None else self._denied_since
-                if now - self._denied_since >= PERMANENT_FAILURE_BUDGET:
-                    self.stop(StopReason.DENIED)
-            case _:
-                self._dispatcher.on_not_accepted(row, again=False)
-                self._final(self._outcome(row, ItemState.FAILED, error=str(brought)), now)
+        after = self._failed_creates.after(row, brought, now=now)
+        if after is AfterFailure.LOST:
+            self._on_lost(row, str(brought), now)
+            return
+        self._dispatcher.on_not_accepted(row, again=after is not AfterFailure.FAILED)
+        if after is AfterFailure.FAILED:
+            self._final(self._outcome(row, ItemState.FAILED, error=str(brought)), now)
+        elif after is AfterFailure.DENIED:
+            self.stop(StopReason.DENIED)
 
     def on_too_late(self, row: int) -> None:
         """Take note of a create that has not left within the time for which its intent is good."""
@@ -319,14 +336,14 @@ class BulkAttempt:
 
     def on_cancelled(self, row: int, brought: Run | RequestFailure, *, now: float) -> None:
         """Take note of what a cancel brought: the run, which has ended, or why it may still be active."""
-        self._watch.on_cancelled(row)
-        run = self.items.runs.get(row)
+        run, has_ended = self.items.runs.get(row), True
         if not isinstance(brought, RequestFailure):
             self._on_ended(row, brought, now)
         elif run is not None and brought.kind in _FINAL and now >= run.created_at + NOT_FOUND_GRACE:
             self._give_up(row, brought, now)
         else:
-            self._watch.on_cancel_failed(now)
+            has_ended = False
+        self._watch.on_cancelled(row, has_ended=has_ended, now=now)
 
     def on_part_written(self) -> None:
         """Take note that the file is there; its items are final once that is committed."""
@@ -339,12 +356,14 @@ class BulkAttempt:
     # -- inside --------------------------------------------------------------------------------------------
 
     def _to_commit(self, now: float) -> tuple[Event, ...] | None:
-        tokens = self._tokens_an_item() if self._rate_limit.counts_tokens else 0.0
-        events = self._dispatcher.to_commit(now, admitted=self._rate_limit.admit(now, tokens=tokens))
+        limit = self._rate_limit
+        tokens = self._tokens_an_item() if limit.counts_tokens else 0.0
+        admitted = limit.admit(now, tokens=tokens)
+        events = self._dispatcher.to_commit(now, admitted=admitted, is_probing=limit.is_probing)
         if self.refusal is not None:
             self.stop(StopReason.CEILING)
         creates = sum(len(event.rows) for event in events or () if isinstance(event, Intended))
-        self._rate_limit.on_sent(creates, tokens=creates * tokens)
+        limit.on_sent(creates, tokens=creates * tokens)
         return events
 
     def _tokens_an_item(self) -> float:
@@ -423,6 +442,3 @@ class BulkAttempt:
         self._rows.forget(row)
         self._finished.add(row)
         self._outcomes.add(outcome, now=now)
-        rows = self._rows.count if self._rows.is_read_whole else None
-        if outcome.state is not ItemState.SUCCEEDED and self._outcomes.has_too_many_failed(rows=rows):
-            self.stop(StopReason.TOO_MANY_FAILED)

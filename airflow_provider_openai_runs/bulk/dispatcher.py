@@ -237,16 +237,20 @@ class Dispatcher:
 
     # -- commits -------------------------------------------------------------------------------------------
 
-    def to_commit(self, now: float, *, admitted: int | None = None) -> tuple[Event, ...] | None:
+    def to_commit(
+        self, now: float, *, admitted: int | None = None, is_probing: bool = False
+    ) -> tuple[Event, ...] | None:
         """
         Return what is to be committed now; None if there is nothing, or if it has to wait.
 
         :param admitted: how many further creates the rate limits allow; None is without limit.
+        :param is_probing: let no more than one create be under way.
         """
         if self._committing is not None or (now < self._committed_at + COMMIT_EVERY and not self._is_stopped):
             return None
         outcomes, self._pending = merged(self._pending), []
-        intended = self._intend(outcomes, admitted)
+        most = 1 if is_probing else self._limits.max_unrecorded
+        intended = self._intend(outcomes, admitted, most_unrecorded=most)
         events = (*outcomes, _intention(intended)) if intended else outcomes
         if not events:
             return None
@@ -278,11 +282,11 @@ class Dispatcher:
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _intend(self, outcomes: Iterable[Event], admitted: int | None) -> list[Row]:
+    def _intend(self, outcomes: Iterable[Event], admitted: int | None, *, most_unrecorded: int) -> list[Row]:
         if self._is_stopped:
             return []
         unrecorded = self.items.count(ItemState.INTENDED) - sum(len(resolved(event)) for event in outcomes)
-        room = min(self._limits.max_unrecorded - unrecorded, self._limits.max_active - len(self._open))
+        room = min(most_unrecorded - unrecorded, self._limits.max_active - len(self._open))
         room = max(0, room if admitted is None else min(room, admitted))
         rows: list[Row] = []
         more, self._is_held = Amount(), False

@@ -31,6 +31,7 @@ from airflow_provider_openai_runs.bulk.commands import (
 from airflow_provider_openai_runs.bulk.events import Created, Event, NewRun
 from airflow_provider_openai_runs.bulk.failing import Failing
 from airflow_provider_openai_runs.bulk.fence import no_longer_running, state_within
+from airflow_provider_openai_runs.bulk.item_errors import FirstFailures
 from airflow_provider_openai_runs.runs.budgets import (
     BULK_KILL_ASK_SECONDS,
     BULK_KILL_SECONDS,
@@ -106,10 +107,12 @@ class BulkDriver:
     #: knows of no runs but those that a later one finds where it has found them itself.
     _owner_at: float = field(default=float("inf"), init=False)
     _failing: Failing = field(init=False)
+    _first_failures: FirstFailures = field(init=False)
 
     def __post_init__(self) -> None:
         """Have something to say what fails."""
         self._failing = Failing(self.log)
+        self._first_failures = FirstFailures(log=self.log)
 
     async def run(self) -> DriveEnd:
         """
@@ -124,6 +127,8 @@ class BulkDriver:
             while (end := self._end()) is None:
                 for command in self.attempt.next(self.clock()):
                     self._execute(command)
+                for outcome in self.attempt.first_failures:
+                    self._first_failures.on_outcome(outcome)
                 await asyncio.sleep(self.tick)
         except Exception:
             self._cause = self._cause or Cause.FAILED
@@ -284,6 +289,8 @@ class BulkDriver:
         if _is_our_delay(command, sent, began_at=began_at, now=self.clock()):
             self.attempt.on_too_late(row)
             return
+        if isinstance(sent.brought, RequestFailure):
+            self._first_failures.on_refused(row, sent.brought)
         self.attempt.on_sent(row, sent.brought, now=self.clock(), headers=sent.headers, ended=sent.ended)
         if self._is_replaced and isinstance(sent.brought, NewRun) and sent.ended is None:
             await self._end_unknown(sent.brought)

@@ -28,6 +28,9 @@ _ENDED_FOR: dict[StopReason | None, str] = {
 }
 
 
+CANCELLED_BY_TASK = "was cancelled by this task"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunJudge:
     """
@@ -63,7 +66,7 @@ class RunJudge:
             except ValueError as unfit:
                 error = error_of_answer(run, str(unfit))
         if run.status is RunStatus.CANCELLED and (stopped := self.stopped()) in _ENDED_FOR:
-            error = RunCancelledError(f"{run.ref.subject} was cancelled by this task: {_ENDED_FOR[stopped]}.")
+            error = RunCancelledError(f"{run.ref.subject} {CANCELLED_BY_TASK}: {_ENDED_FOR[stopped]}.")
         outcome = Outcome(
             row=row,
             custom_id=custom_id,

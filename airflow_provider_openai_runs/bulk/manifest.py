@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.bulk import table
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
+from airflow_provider_openai_runs.bulk.item_errors import most_frequent
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.progress import cost_of
 from airflow_provider_openai_runs.bulk.reading import VERSION, lines_of, results_of
@@ -42,6 +43,7 @@ class Manifest:
     :param stopped: why nothing more was created; None where all was.
     :param failed: the items without a success, as an input; None where there is none.
     :param parquet: all items as one table; None without pyarrow, or where that has failed.
+    :param frequent_error: of the items that failed or are lost, for people.
     :param input_error: why the input could not be read once more; ``failed`` then lacks what was asked for.
     """
 
@@ -53,6 +55,7 @@ class Manifest:
     stopped: str | None = None
     failed: str | None = None
     parquet: str | None = None
+    frequent_error: str | None = None
     input_error: str | None = None
 
     @property
@@ -139,6 +142,7 @@ def conclude(
         stopped=stopped,
         failed=FAILED if has_failed else None,
         parquet=PARQUET if has_table else None,
+        frequent_error=most_frequent(found["error"] for found in errors.values() if "error" in found),
         input_error=rows.error,
     )
     folder.write(manifest.to_bytes(), MANIFEST)

@@ -212,6 +212,8 @@ class Preparation:
             allowance=Allowance(conn_id=head.conn_id) if leaves_intents else self.allowance(head.conn_id),
             leaves_intents=leaves_intents,
             cancels_at_deadline=settings.cancel_on_timeout,
+            known_rows=head.input.rows,
+            cancel_within=settings.delete_within,
         )
         return attempt
 

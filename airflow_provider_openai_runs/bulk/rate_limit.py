@@ -24,6 +24,8 @@ _NOTHING = 1.0
 _FORGOTTEN = 1_000.0
 #: Without a word of the server, how long nothing is sent after a refusal; it doubles with each in a row.
 _PAUSES = (1.0, 60.0)
+#: One create may fail by chance; after so many in a row it is the server.
+_CHANCES = 5
 _MINUTE = 60.0
 #: How fast the measured rate follows; the mean over about so many seconds.
 _MEMORY = 10.0
@@ -69,6 +71,7 @@ class RateLimit:
         self._tokens = _Bucket(tokens_per_minute) if tokens_per_minute else None
         self._paused_until = -math.inf
         self._refusals = 0
+        self._failures = 0
         #: Creates a second that were accepted lately, and that are allowed after a refusal.
         self._measured = 0.0
         self._allowed: float | None = None
@@ -80,6 +83,11 @@ class RateLimit:
     def counts_tokens(self) -> bool:
         """Whether the tokens of the requests matter."""
         return self._tokens is not None
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether creates fail one after another, so that the next one has to show first how it ends."""
+        return self._failures >= _CHANCES
 
     def admit(self, now: float, *, tokens: float = 0.0) -> int:
         """
@@ -117,7 +125,7 @@ class RateLimit:
         :param headers: under lower-case names; the server's ``x-ratelimit-*`` among them.
         """
         self._pass(now)
-        self._refusals = 0
+        self._refusals = self._failures = 0
         self._measured += 1 / _MEMORY
         for kind in ("requests", "tokens"):
             remaining = _number(headers.get(f"x-ratelimit-remaining-{kind}"))
@@ -141,6 +149,12 @@ class RateLimit:
         self._growth = _GROWTH if self._measured >= _NOTHING else _GROWTH_FROM_NOTHING
         self._allowed = slower if self._allowed is None else min(self._allowed, slower)
         self._allowance = 1.0  # one goes ahead and tries
+
+    def on_failed(self, now: float) -> None:
+        """Take note of a create that failed, perhaps by chance, and not for its rate."""
+        self._failures += 1
+        if self.is_probing:
+            self.on_refused(now, None)
 
     def _pause(self, now: float, seconds: float) -> None:
         self._paused_until = max(self._paused_until, now + min(seconds, _MINUTE))

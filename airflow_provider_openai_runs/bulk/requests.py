@@ -151,7 +151,10 @@ class BulkRequests:
         found = await self.poll(run)
         if isinstance(found, RequestFailure):
             return found
-        return found.run or refused or await self._end_of(run)
+        if found.run is None and refused is not None:
+            # Whatever the server has said of the cancel, a 404 among it, the run is there and goes on.
+            return replace(refused, kind=FailureKind.NOT_ACCEPTED)
+        return found.run or await self._end_of(run)
 
     async def _has_ended(self, run: NewRun) -> bool:
         """Poll it, where nobody did lately."""

@@ -34,7 +34,8 @@ class BulkSettings:
     :param completion_window: from the generation's first attempt on.
     :param collect_within: how long the end of a run may wait for a worker.
     :param create_within: for the answer to a create.
-    :param delete_within: for ending the runs of an earlier generation.
+    :param delete_within: for ending the runs of an earlier generation; and how long active runs are cancelled
+        again and again at the end of the window without the end of one.
     """
 
     output_path: str = ""

@@ -22,12 +22,17 @@ class Watch:
 
     :param polls: knows the deadline.
     :param cancels_at_deadline: end what is active then; else it is polled once more, and left.
+    :param cancel_within: seconds without the end of a run after which no further cancel is sent.
     """
 
-    def __init__(self, polls: Polls, *, cancels_at_deadline: bool, now: float) -> None:
+    def __init__(self, polls: Polls, *, cancels_at_deadline: bool, cancel_within: float, now: float) -> None:
         self._polls = polls
         self._cancels_at_deadline = cancels_at_deadline
+        self._cancel_within = cancel_within
         self._cancels_again_at = now
+        #: In Unix seconds, once there is something to end.
+        self._cancels_until: float | None = None
+        self._has_given_up = False
         self._under_way: set[int] = set()
 
     @property
@@ -40,8 +45,11 @@ class Watch:
         return len(self._polls)
 
     def add(self, runs: Iterable[NewRun], *, now: float) -> None:
-        """Wait for further runs."""
+        """Wait for further runs; whatever became of earlier cancels, they can perhaps be ended."""
+        runs = [*runs]
         self._polls.add(runs, now=now)
+        if runs:
+            self._cancels_until, self._has_given_up = None, False
 
     def forget(self, row: int) -> None:
         """Poll a run no more."""
@@ -54,7 +62,7 @@ class Watch:
     def leaves(self, reason: StopReason | None) -> bool:
         """Whether what is active is left going once nothing more is to be read of it."""
         is_left_then = reason is StopReason.WINDOW_OVER and not self._cancels_at_deadline
-        return reason is StopReason.DENIED or is_left_then
+        return reason is StopReason.DENIED or is_left_then or self._has_given_up
 
     def cancels(self, reason: StopReason | None) -> bool:
         """Whether what is active is ended."""
@@ -76,6 +84,11 @@ class Watch:
         :param active: returns all that may be active.
         """
         if self.cancels(reason):
+            if self._cancels_until is None:
+                self._cancels_until = now + self._cancel_within
+            if now >= self._cancels_until:
+                self._give_up()
+                return
             for run in active() if now >= self._cancels_again_at else ():
                 if run.row not in self._under_way:
                     self._under_way.add(run.row)
@@ -92,10 +105,15 @@ class Watch:
         result = brought if isinstance(brought, RequestFailure) else brought.result
         return self._polls.on_poll(row, result, now=now)
 
-    def on_cancelled(self, row: int) -> None:
-        """Take note of the answer to a cancel."""
+    def on_cancelled(self, row: int, *, has_ended: bool, now: float) -> None:
+        """Take note of the answer to a cancel, which is sent again in a while unless the run has ended."""
         self._under_way.discard(row)
+        if has_ended:
+            self._cancels_until = now + self._cancel_within
+        else:
+            self._cancels_again_at = now + PAUSE_AFTER_FAILURE
 
-    def on_cancel_failed(self, now: float) -> None:
-        """Cancel once more, in a while."""
-        self._cancels_again_at = now + PAUSE_AFTER_FAILURE
+    def _give_up(self) -> None:
+        self._has_given_up = True
+        for row in self._polls.rows():
+            self.forget(row)

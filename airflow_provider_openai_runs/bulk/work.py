@@ -19,6 +19,7 @@ from airflow_provider_openai_runs.bulk.manifest import Manifest, conclude
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import WAITING, StorageFolder
 from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 
 #: Lost creates that a line of the log names.
 _NAMED = 100
@@ -30,12 +31,14 @@ class Concluded:
     Every item has its fate, or nothing more is to be created.
 
     :param refusal: why nothing more may be paid for.
+    :param denied: how the server refused the last create, where the connection is to blame.
     """
 
     manifest: Manifest
     folder: StorageFolder
     stopped: StopReason | None
     refusal: OpenAIRunError | None = None
+    denied: RequestFailure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +127,7 @@ class Work:
         missing = max(1, len(runs) // 4 if is_held else quarter - (limits.max_active - len(runs)))
         max_failed = limits.max_failed
         if isinstance(max_failed, float):
-            max_failed = max_failed * attempt.rows_read if attempt.is_read_whole else None
+            max_failed = None if attempt.rows is None else max_failed * attempt.rows
         return Waits(
             path=self.folder.uri_of(WAITING, name),
             conn_id=self.head.conn_id,
@@ -162,6 +165,7 @@ class Work:
             folder=self.folder,
             stopped=self.attempt.stopped,
             refusal=unpriced if why is None else CeilingReachedError(why),
+            denied=self.attempt.denied,
         )
 
     @property

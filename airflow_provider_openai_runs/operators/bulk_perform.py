@@ -247,36 +247,38 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
         f"{counts['active']} active, {counts['not_created']} not created; "
         f"{said_of(step.manifest.results, in_all=step.manifest.in_all)}"
     )
+    frequent = step.manifest.frequent_error
+    why = "" if frequent is None else f" The most frequent error: {frequent}."
     where = f"The results are there: {result['manifest']}."
     again = "A second task that reads failed.jsonl as its input_path runs the others."
+    if counts["active"]:
+        again += f" Those that are active go on and bill. {where_left(step.folder.uri)}"
     match step.stopped:
         case StopReason.WINDOW_OVER:
-            going = f" Those that are active go on and bill. {where_left(step.folder.uri)}"
-            text = (
-                f"completion_window={operator.completion_window} was over: {said}. {where} {again}"
-                f"{going if counts['active'] else ''}"
-            )
+            text = f"completion_window={operator.completion_window} was over: {said}. {where} {again}"
             return RunTimeoutError(text, retryable=False)
         case StopReason.TOO_MANY_FAILED:
-            text = f"More items failed than max_failed={operator.max_failed}: {said}. {where} {again}"
+            text = f"More items failed than max_failed={operator.max_failed}: {said}.{why} {where} {again}"
             return RunEndedError(text, retryable=False)
         case StopReason.CEILING if step.refusal is not None:
             reached = isinstance(step.refusal, CeilingReachedError)
             next_step = "Raise the ceiling, or clear the task to spend it again." if reached else _FIX_PRICES
-            why = str(step.refusal).removesuffix(" Nothing was sent.").removesuffix(".")
-            text = f"{why}. Nothing more was created: {said}. {where} {next_step}"
+            refusal = str(step.refusal).removesuffix(" Nothing was sent.").removesuffix(".")
+            text = f"{refusal}. Nothing more was created: {said}. {where} {next_step}"
             return step.refusal.saying(text, retryable=not reached)
         case StopReason.INPUT:
             why = step.manifest.input_error or "The log says why."
             text = f"The input could not be read to its end: {why} Nothing more was created: {said}. {where}"
             return RunRequestError(text, retryable=False)
         case StopReason.DENIED:
+            last = "" if step.denied is None else f" The last create was refused: {step.denied}."
             text = (
-                f"For minutes the server refused the key of connection {operator.conn_id!r}, or the account "
-                f"had no quota: {said}. {where} A retry goes on with the items that have none yet."
+                f"For minutes the server refused the key of connection {operator.conn_id!r}, or its address, "
+                f"or the account had no quota: {said}.{last} {where} A retry goes on with the items that "
+                "have none yet."
             )
             return RunConnectionError(text, retryable=True)
     if rows and not counts["succeeded"]:
-        return RunEndedError(f"Not a single item succeeded: {said}. {where}", retryable=False)
-    operator.log.info("%s. %s", said, where)
+        return RunEndedError(f"Not a single item succeeded: {said}.{why} {where}", retryable=False)
+    operator.log.info("%s.%s %s", said, why, where)
     return None

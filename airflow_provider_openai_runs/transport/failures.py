@@ -243,12 +243,12 @@ def _kind_of(error: openai.APIStatusError, text: str) -> FailureKind:
     meaning = meaning_of(names, text)
     if meaning is CodeMeaning.ACCOUNT:
         return FailureKind.NO_QUOTA
+    if meaning is CodeMeaning.PERMANENT or status == _NOT_IMPLEMENTED:
+        return FailureKind.REJECTED
     if status in _ACCESS_DENIED:
         return FailureKind.ACCESS_DENIED
     if status == _NOT_FOUND:
         return FailureKind.NOT_FOUND
-    if meaning is CodeMeaning.PERMANENT or status == _NOT_IMPLEMENTED:
-        return FailureKind.REJECTED
     if status in _RETRY_LATER or (status in _BUSY and _is_of_the_api(error)):
         return FailureKind.RETRY_LATER
     if status >= _SERVER_ERROR or status in _REQUEST_TIMEOUTS:

@@ -122,10 +122,11 @@ def test_a_run_that_ends_before_its_cancel_arrives_is_read(scene: Scene, status:
     assert _status(_cancelled(scene, run, after="ended")) is RunStatus.COMPLETED
 
 
-@pytest.mark.parametrize("status", [400, 409, 422])
+@pytest.mark.parametrize("status", [400, 401, 404, 405, 409, 422])
 def test_a_refused_cancel_of_a_run_that_goes_on_is_no_end(scene: Scene, status: int) -> None:
     run = _created(scene, in_progress=600)
     scene.simulator.fault(Fault(method="POST", path="/cancel$", status=status, times=None))
     ended = _cancelled(scene, run)
     assert isinstance(ended, RequestFailure)
     assert ended.http_status == status
+    assert ended.kind is FailureKind.NOT_ACCEPTED

@@ -17,6 +17,7 @@ from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from tests.support.scripted_server import ScriptedServer, reply, serve
 
 OWN = {"error": {"message": "No.", "type": "invalid_request_error", "param": None, "code": None}}
+NO_MODEL = {"error": {"message": "Not for your project.", "code": "model_not_found"}}
 QUOTA = {"error": {"message": "Pay.", "type": "billing_not_active", "code": "billing_not_active"}}
 LONG = {"error": {"message": "Too long.", "type": "server_error", "code": "context_length_exceeded"}}
 DONE = {"id": "resp_1", "object": "response", "status": "completed", "output_text": "Hi"}
@@ -60,6 +61,10 @@ def create(server: ScriptedServer, status: int, body: bytes | Any, *headers: str
         (400, {"error": {"message": "x", "code": "rate_limit_exceeded"}}, [], FailureKind.NOT_ACCEPTED),
         (429, QUOTA, [], FailureKind.NO_QUOTA),
         (403, QUOTA, [], FailureKind.NO_QUOTA),
+        (403, NO_MODEL, [], FailureKind.REJECTED),
+        (404, NO_MODEL, [], FailureKind.REJECTED),
+        (403, OWN, [], FailureKind.ACCESS_DENIED),
+        (404, OWN, [], FailureKind.NOT_FOUND),
         (500, LONG, [], FailureKind.REJECTED),
         (429, LONG, [], FailureKind.REJECTED),
         (200, {"error": {"code": 402, "message": "No credits."}}, [], FailureKind.NO_QUOTA),

@@ -185,8 +185,11 @@ def test_a_run_that_failed_is_tried_again_and_one_that_would_fail_again_is_not(
 
 def test_a_task_without_a_single_success_fails_with_its_manifest_pushed(scene: Scene, bulk: Bulk) -> None:
     _quick(scene, ends="failed", error={"code": "invalid_prompt", "message": "Oh."})
-    with pytest.raises(RunEndedError, match="Not a single item") as raised:
-        scene.run(bulk(items=["a", "b"]), scene.kept)
+    task = bulk(items=["a", "b"])
+    log = scene.log_of(task)
+    with pytest.raises(RunEndedError, match=r"Not a single item.*Oh.*\(2 such items\)") as raised:
+        scene.run(task, scene.kept)
+    assert len([line for line in log if "has failed, the first one" in line and "Oh." in line]) == 1
     assert isinstance(raised.value, AirflowFailException)
     assert scene.kept["ti"].xcoms["return_value"]["failed"] == 2
 
