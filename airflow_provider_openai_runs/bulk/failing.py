@@ -30,7 +30,7 @@ class Failing:
 
     @contextmanager
     def lasting(self, seconds: float, text: str) -> Iterator[None]:
-        """Say something as soon as what is done within lasts so long, the first time."""
+        """Warn of it as soon as what is done within lasts so long, the first time."""
         timer = asyncio.get_running_loop().call_later(seconds, self._say, text)
         try:
             yield
