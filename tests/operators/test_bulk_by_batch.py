@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_openai_runs.bulk import read_results
 from airflow_provider_openai_runs.exceptions import (
@@ -414,7 +414,7 @@ def test_a_task_goes_on_as_it_began_or_not_at_all(scene: Scene, bulk: Bulk) -> N
     scene.simulator.script_batches(BatchScenario(in_progress=60))
     with pytest.raises(TaskDeferred):
         bulk(deferrable=True).execute(scene.kept)
-    with pytest.raises(AirflowFailException, match=r"clear .* 1 batches may be going and billing: batch_"):
+    with pytest.raises(RunRequestError, match=r"clear .* 1 batches may be going and billing: batch_"):
         scene.run(bulk(processing=None, poll_interval=0.05), scene.retry(scene.kept))
     assert scene.creates() == 0
 
