@@ -56,8 +56,9 @@ WINDOW = 26 * 3600.0
 _KINDS = {404: FailureKind.NOT_FOUND, 409: FailureKind.RETRY_LATER}
 
 #: What becomes of a create: "lost" is accepted and has no answer, "gone" neither, "late" is one of a machine
-#: that stood still.
-answers = st.sampled_from(["good", "good", "lost", "gone", "busy", "late"])
+#: that stood still, and "slow" one that the server gets to when nobody waits for its answer any more.
+answers = st.sampled_from(["good", "good", "lost", "gone", "busy", "late", "slow"])
+SLOW = 500.0
 batches = st.builds(
     BatchScenario,
     in_progress=st.sampled_from([60.0, 4_000.0, 100_000.0, 200_000.0]),
@@ -81,6 +82,8 @@ class World:
     stored: Mapping[str, Any] | None = None
     server: Store = field(default_factory=Store)
     creates: int = 0
+    #: Creates that the server has not got to, with their times.
+    under_way: list[tuple[float, ApiRequest[Any]]] = field(default_factory=list)
 
     def step(self) -> None:
         """Let the worker crash here, if it is its time."""
@@ -119,6 +122,7 @@ class World:
 
     def send(self, request: ApiRequest[T]) -> T:
         self.step()
+        self.arrive(self.now)
         answer = self.answers.pop(0) if request.pays and self.answers else "good"
         if answer == "late":
             self.now += 60
@@ -127,13 +131,22 @@ class World:
         if answer in {"gone", "busy"}:
             kind = FailureKind.OUTCOME_UNKNOWN if answer == "gone" else FailureKind.RETRY_LATER
             raise _failed(kind, request)
-        found = self._answered(request)
+        if answer == "slow":
+            self.under_way.append((self.now + SLOW, request))
+            self.step()
+            raise _failed(FailureKind.OUTCOME_UNKNOWN, request)
+        found = self._answered(request, self.now)
         self.step()
         if answer == "lost":
             raise _failed(FailureKind.OUTCOME_UNKNOWN, request)
         return found
 
-    def _answered(self, request: ApiRequest[T]) -> T:
+    def arrive(self, by: float) -> None:
+        """Let the server get to what was sent long ago."""
+        while self.under_way and self.under_way[0][0] <= by:
+            self._answered(self.under_way[0][1], self.under_way.pop(0)[0])
+
+    def _answered(self, request: ApiRequest[T], now: float) -> T:
         handler, ids = _route(request)
         file = request.upload
         body = {f"{key}": value for key, value in (request.body or {}).items() if key != "expires_after"}
@@ -141,7 +154,7 @@ class World:
             ids=ids,
             query={key: str(value) for key, value in request.query.items()},
             body=body,
-            now=self.now,
+            now=now,
             upload=None if file is None else Upload(file.name, file.path.read_bytes()),
         )
         try:
@@ -285,6 +298,7 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
                 world.now += 30
             else:
                 break
+    world.arrive(float("inf"))
     items = attempt.items
     executed = world.executed()
     assert max(executed.values(), default=0) <= 1, "a row was paid for twice"

@@ -37,7 +37,9 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     """Make a bulk operator by batches; what waits for a server waits shortly."""
     _ = scene.store  # skips below Airflow 3.3
     attempt = "airflow_provider_openai_runs.bulk.batch.attempt"
-    monkeypatch.setattr(f"{attempt}.SEARCH_SECONDS", 0.5)
+    lost = "airflow_provider_openai_runs.bulk.batch.lost_create"
+    monkeypatch.setattr(f"{lost}.BATCH_CREATE_SECONDS", 0.3)
+    monkeypatch.setattr(f"{lost}.SEARCH_SECONDS", 0.3)
     monkeypatch.setattr(f"{attempt}.SEARCH_PAUSE", 0.1)
     monkeypatch.setattr(f"{attempt}.REFUSED_PAUSE", 0.3)
     monkeypatch.setattr(f"{attempt}.FULL_QUEUE_PAUSE", 0.5)

@@ -25,6 +25,7 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
     UploadedFile,
     Wait,
 )
+from airflow_provider_openai_runs.bulk.batch.lost_create import searched_until
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import (
     BatchCreated,
@@ -43,7 +44,6 @@ from airflow_provider_openai_runs.runs.budgets import (
     PERMANENT_FAILURE_BUDGET,
     REFUSED_PAUSE,
     SEARCH_PAUSE,
-    SEARCH_SECONDS,
     SEND_WITHIN,
 )
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
@@ -226,7 +226,9 @@ class BatchAttempt:
             self._on_exists(batch, brought, now)
         elif isinstance(brought, RequestFailure) and brought.kind in _NO_LIST:
             self._on_lost(batch, brought)
-        elif brought is None and now >= self._searched_since.get(batch.token, now) + SEARCH_SECONDS:
+        elif brought is None and now >= searched_until(
+            batch, since=self._searched_since.get(batch.token, now)
+        ):
             self._events.append(BatchRefused(token=batch.token))
         else:
             self._ask_at[batch.token] = now + SEARCH_PAUSE
