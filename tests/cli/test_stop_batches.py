@@ -130,9 +130,8 @@ def test_a_batch_that_was_never_created_leaves_its_items_as_not_created(
 def test_a_batch_whose_create_may_be_under_way_is_no_batch_that_was_never_created(
     leave: Leave, terminal: Terminal
 ) -> None:
-    status, found = terminal.json(
-        "stop", "--path", leave(is_created=False, at=time.time() - 700).uri, "--yes"
-    )
+    folder = leave(is_created=False, at=time.time() - 700)
+    status, found = terminal.json("stop", "--path", folder.uri, "--yes")
     assert (status, len(found["left"]), _counts(found)) == (1, 1, {"active": ROWS})
     assert "may be under way: stop it again after 20" in str(found["left"])
 
