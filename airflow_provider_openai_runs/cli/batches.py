@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.bulk.batch.collecting import Collector
 from airflow_provider_openai_runs.bulk.batch.commands import Collect
+from airflow_provider_openai_runs.bulk.batch.lost_create import one_look_tells_at
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
 from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests, FlowRunner
 from airflow_provider_openai_runs.bulk.events import (
@@ -27,6 +28,7 @@ from airflow_provider_openai_runs.bulk.storage import JOURNAL, RESULTS, StorageF
 from airflow_provider_openai_runs.runs.budgets import BATCH_CANCEL_WAIT
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.times import utc
 from airflow_provider_openai_runs.wire.batches import Batch
 
 if TYPE_CHECKING:
@@ -85,9 +87,12 @@ class BatchStopper:
         self, requests: BatchRequests, batch: SentBatch, commit: Callable[[tuple[Event, ...]], None]
     ) -> SentBatch | str | None:
         """Find a batch whose create has no answer; None if it was never created."""
+        now = time.time()
         found = requests.find(batch)
         if isinstance(found, RequestFailure):
             return f"Nobody knows whether it was created: {found}"
+        if found is None and (until := one_look_tells_at(batch)) > now:
+            return f"No list shows it, but its create may be under way: stop it again after {utc(until)}"
         if found is None:
             self.say(f"{batch.name} was not created")
             commit((BatchRefused(token=batch.token),))

@@ -148,6 +148,11 @@ STORAGE_PAUSE = 10.0
 
 # -- batches -----------------------------------------------------------------------------------------------
 
+#: The answer to the create of a batch. One that nobody waits for any more may be under way as long.
+BATCH_CREATE_SECONDS = 600.0
+#: How long a server has to say that it does not know a batch, until that is believed: what is taken for gone
+#: may go on and bill.
+BATCH_MISSING_SECONDS = 300.0
 #: Bounds of the interval at which a batch is polled, a tenth of its age.
 BATCH_POLL_BOUNDS = (5.0, 60.0)
 #: Until a batch is created again for which the account's queue was too full, or that was refused for now.

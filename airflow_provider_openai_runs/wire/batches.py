@@ -7,7 +7,7 @@ A batch is found again by the token in its metadata. A file has no metadata, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -156,14 +156,18 @@ def _first(
         found = next(filter(is_it, items), None)
         if found is not None:
             return found
-        oldest = reading.unix_time(items[-1].get("created_at")) if items else None
-        is_past = oldest is not None and oldest < since - _CLOCKS_DIFFER
-        if not items or is_past or reply.data.get("has_more") is False:
+        if not items or _is_past(items, since - _CLOCKS_DIFFER) or reply.data.get("has_more") is False:
             return None
         if after == {"after": items[-1].get("id")}:
             return None  # a server that knows no pages
         after = {"after": items[-1].get("id")}
     raise ValueError(f"The list of {path} has no end.")
+
+
+def _is_past(items: Sequence[Mapping[str, Any]], since: float) -> bool:
+    """Whether a page, newest first as far as it tells, has come to what is older."""
+    newest, oldest = (reading.unix_time(item.get("created_at")) for item in (items[0], items[-1]))
+    return newest is not None and oldest is not None and oldest < min(newest, since)
 
 
 def _listed(reply: ApiReply) -> ApiReply:

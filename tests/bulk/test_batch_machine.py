@@ -24,6 +24,7 @@ from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.batch import building, work
 from airflow_provider_openai_runs.bulk.batch.attempt import BatchAttempt
 from airflow_provider_openai_runs.bulk.batch.commands import Done, Wait
+from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests
 from airflow_provider_openai_runs.bulk.batch.work import BatchWork
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
@@ -33,7 +34,7 @@ from airflow_provider_openai_runs.bulk.item_request import ItemRequest
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.journal import Journal
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
+from airflow_provider_openai_runs.runs.budgets import BATCH_CANCEL_WAIT, SEND_WITHIN
 from airflow_provider_openai_runs.runs.ceiling import Ceiling
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.simulator import BatchScenario, Scenario
@@ -46,6 +47,7 @@ from airflow_provider_openai_runs.simulator.store import Store
 from airflow_provider_openai_runs.simulator.uploads import Upload
 from airflow_provider_openai_runs.transport import driver
 from airflow_provider_openai_runs.wire import Flow
+from airflow_provider_openai_runs.wire.batches import Batch
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 
@@ -56,10 +58,14 @@ WINDOW = 26 * 3600.0
 _KINDS = {404: FailureKind.NOT_FOUND, 409: FailureKind.RETRY_LATER}
 
 #: What becomes of a create: "lost" is accepted and has no answer, "gone" neither, "late" is one of a machine
-#: that stood still.
-answers = st.sampled_from(["good", "good", "lost", "gone", "busy", "late"])
+#: that stood still, and "slow" one that the server gets to when nobody waits for its answer any more.
+answers = st.sampled_from(["good", "good", "lost", "gone", "busy", "late", "slow"])
+SLOW = 500.0
+#: Seconds after the window: a cancel is waited for in a trigger, a worker, and again after each crash.
+LONGEST_END = 6 * BATCH_CANCEL_WAIT
 batches = st.builds(
     BatchScenario,
+    cancelling=st.sampled_from([3.0, 500.0, 1e6]),
     in_progress=st.sampled_from([60.0, 4_000.0, 100_000.0, 200_000.0]),
     hidden_for=st.sampled_from([0.0, 20.0]),
     error=st.none() | st.just({"code": "invalid_type", "message": "No.", "line": 2}),
@@ -81,6 +87,8 @@ class World:
     stored: Mapping[str, Any] | None = None
     server: Store = field(default_factory=Store)
     creates: int = 0
+    #: Creates that the server has not got to, with their times.
+    under_way: list[tuple[float, ApiRequest[Any]]] = field(default_factory=list)
 
     def step(self) -> None:
         """Let the worker crash here, if it is its time."""
@@ -119,6 +127,7 @@ class World:
 
     def send(self, request: ApiRequest[T]) -> T:
         self.step()
+        self.arrive(self.now)
         answer = self.answers.pop(0) if request.pays and self.answers else "good"
         if answer == "late":
             self.now += 60
@@ -127,13 +136,22 @@ class World:
         if answer in {"gone", "busy"}:
             kind = FailureKind.OUTCOME_UNKNOWN if answer == "gone" else FailureKind.RETRY_LATER
             raise _failed(kind, request)
-        found = self._answered(request)
+        if answer == "slow":
+            self.under_way.append((self.now + SLOW, request))
+            self.step()
+            raise _failed(FailureKind.OUTCOME_UNKNOWN, request)
+        found = self._answered(request, self.now)
         self.step()
         if answer == "lost":
             raise _failed(FailureKind.OUTCOME_UNKNOWN, request)
         return found
 
-    def _answered(self, request: ApiRequest[T]) -> T:
+    def arrive(self, by: float) -> None:
+        """Let the server get to what was sent long ago."""
+        while self.under_way and self.under_way[0][0] <= by:
+            self._answered(self.under_way[0][1], self.under_way.pop(0)[0])
+
+    def _answered(self, request: ApiRequest[T], now: float) -> T:
         handler, ids = _route(request)
         file = request.upload
         body = {f"{key}": value for key, value in (request.body or {}).items() if key != "expires_after"}
@@ -141,7 +159,7 @@ class World:
             ids=ids,
             query={key: str(value) for key, value in request.query.items()},
             body=body,
-            now=self.now,
+            now=now,
             upload=None if file is None else Upload(file.name, file.path.read_bytes()),
         )
         try:
@@ -185,8 +203,32 @@ def _route(request: ApiRequest[Any]) -> tuple[Callable[..., Any], dict[str, str]
     raise AssertionError(request.path)
 
 
-def _attempt(world: World, number: int, retries: int, ceiling: int | None) -> BatchAttempt:
-    """Let a worker go on from the journal until it is over, or it crashes."""
+def _trigger(world: World, attempt: BatchAttempt, wait: Wait, deadline: float) -> None:
+    """Wait for batches as a trigger does, and end them at the deadline."""
+    requests = BatchRequests(runner=world)
+    ids = [batch.id or "" for batch in attempt.items.batches.active]
+
+    def wakes() -> bool:
+        seen = [requests.poll(batch_id) for batch_id in ids]
+        ended = sum(isinstance(one, Batch) and one.has_ended for one in seen)
+        is_due = wait.create_at is not None and world.now >= wait.create_at
+        return is_due or (ended > 0 and (wait.create_at is not None or ended == len(ids)))
+
+    while not wakes() and world.now < deadline:
+        world.now += 600
+    if world.now < deadline:
+        return
+    for batch_id in ids:
+        requests.cancel(batch_id)
+    ends = world.now + BATCH_CANCEL_WAIT
+    while world.now < ends and not wakes():
+        world.now += 60
+
+
+def _attempt(
+    world: World, number: int, retries: int, ceiling: int | None, *, defers: bool
+) -> BatchAttempt | None:
+    """Let a worker go on from the journal until it is over, it defers (None), or it crashes."""
     journal = Journal(
         folder=world,
         store=world,
@@ -233,6 +275,9 @@ def _attempt(world: World, number: int, retries: int, ceiling: int | None) -> Ba
         command = attempt.next(world.now)
         if isinstance(command, Done):
             break
+        if isinstance(command, Wait) and command.may_defer and defers:
+            _trigger(world, attempt, command, head.began_at + WINDOW)
+            return None
         if isinstance(command, Wait):
             world.now = max(command.until, world.now + 0.1)
         else:
@@ -249,8 +294,9 @@ def _attempt(world: World, number: int, retries: int, ceiling: int | None) -> Ba
     failing=st.sets(st.integers(0, ROWS - 1), max_size=3),
     retries=st.integers(0, 2),
     ceiling=st.none() | st.integers(100, 1_500),
+    defers=st.booleans(),
 )
-@example(crashes=[7], creates=["lost"], scripts=[], failing=set(), retries=0, ceiling=None)
+@example(crashes=[7], creates=["lost"], scripts=[], failing=set(), retries=0, ceiling=None, defers=False)
 @example(
     crashes=[],
     creates=[],
@@ -258,6 +304,16 @@ def _attempt(world: World, number: int, retries: int, ceiling: int | None) -> Ba
     failing=set(),
     retries=1,
     ceiling=None,
+    defers=False,
+)
+@example(
+    crashes=[],
+    creates=[],
+    scripts=[BatchScenario(in_progress=200_000, cancelling=1e6)],
+    failing=set(),
+    retries=1,
+    ceiling=None,
+    defers=True,
 )
 def test_no_row_is_executed_twice_and_each_has_one_result(
     crashes: list[int],
@@ -266,6 +322,7 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
     failing: set[int],
     retries: int,
     ceiling: int | None,
+    defers: bool,
 ) -> None:
     world = World(answers=[*creates])
     for scenario in scripts:
@@ -277,14 +334,16 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work, "time", clock)
         patch.setattr(building, "MAX_ROWS", FILE_ROWS)
-        for number, crash_in in enumerate([*crashes, None]):
-            world.crash_in = crash_in
+        attempt, left, number = None, [*crashes], 0
+        while attempt is None:
+            world.crash_in = left.pop(0) if left else None
             try:
-                attempt = _attempt(world, number, retries, ceiling)
+                attempt = _attempt(world, number, retries, ceiling, defers=defers)
             except CrashError:
                 world.now += 30
-            else:
-                break
+            number += 1
+            assert world.now < 1_800_000_000 + WINDOW + LONGEST_END, "a task does not come to its end"
+    world.arrive(float("inf"))
     items = attempt.items
     executed = world.executed()
     assert max(executed.values(), default=0) <= 1, "a row was paid for twice"

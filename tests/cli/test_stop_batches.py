@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def leave(
     del terminal
     monkeypatch.setattr("airflow_provider_openai_runs.cli.batches._PAUSE", 0.2)
 
-    def make(*, is_created: bool = True, is_known: bool = True, **script: Any) -> StorageFolder:
+    def make(
+        *, is_created: bool = True, is_known: bool = True, at: float = 0.0, **script: Any
+    ) -> StorageFolder:
         openai_runs_simulator.script_batches(BatchScenario(**script))
         (tmp_path / "in.jsonl").write_text("".join(f'"text {row}"\n' for row in range(ROWS)))
         source = open_input(input_path=str(tmp_path / "in.jsonl"), log=LOG)
@@ -65,7 +68,7 @@ def leave(
             b"".join(to_line(row, {"model": "m", "input": f"text {row}"}) for row in range(ROWS))
         )
         file_id = requests.uploaded(tmp_path / "up", "a.jsonl", since=0.0)
-        batch = SentBatch(token="abc/batch.0", file_id=file_id, rows=((0, ROWS - 1),), at=0.0)
+        batch = SentBatch(token="abc/batch.0", file_id=file_id, rows=((0, ROWS - 1),), at=at)
         intended = BatchIntended(batch=batch, custom_ids={1: "one"})
         folder.write(to_lines([intended]), JOURNAL, "019ac000", "000001.jsonl")
         if is_created:
@@ -122,6 +125,15 @@ def test_a_batch_that_was_never_created_leaves_its_items_as_not_created(
 ) -> None:
     status, found = terminal.json("stop", "--path", leave(is_created=False).uri, "--yes")
     assert (status, _counts(found)) == (0, {"not_created": ROWS})
+
+
+def test_a_batch_whose_create_may_be_under_way_is_no_batch_that_was_never_created(
+    leave: Leave, terminal: Terminal
+) -> None:
+    folder = leave(is_created=False, at=time.time() - 700)
+    status, found = terminal.json("stop", "--path", folder.uri, "--yes")
+    assert (status, len(found["left"]), _counts(found)) == (1, 1, {"active": ROWS})
+    assert "may be under way: stop it again after 20" in str(found["left"])
 
 
 def test_a_batch_that_nobody_can_ask_for_is_named_and_its_items_may_be_going(

@@ -16,6 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_openai_runs.bulk import read_results
+from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests
 from airflow_provider_openai_runs.exceptions import (
     OpenAIRunError,
     RunConnectionError,
@@ -37,7 +38,9 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     """Make a bulk operator by batches; what waits for a server waits shortly."""
     _ = scene.store  # skips below Airflow 3.3
     attempt = "airflow_provider_openai_runs.bulk.batch.attempt"
-    monkeypatch.setattr(f"{attempt}.SEARCH_SECONDS", 0.5)
+    lost = "airflow_provider_openai_runs.bulk.batch.lost_create"
+    monkeypatch.setattr(f"{lost}.BATCH_CREATE_SECONDS", 0.3)
+    monkeypatch.setattr(f"{lost}.SEARCH_SECONDS", 0.3)
     monkeypatch.setattr(f"{attempt}.SEARCH_PAUSE", 0.1)
     monkeypatch.setattr(f"{attempt}.REFUSED_PAUSE", 0.3)
     monkeypatch.setattr(f"{attempt}.FULL_QUEUE_PAUSE", 0.5)
@@ -374,6 +377,28 @@ def test_a_mark_in_the_worker_cancels_the_batches_and_names_them(scene: Scene, b
     assert batch["status"] in {"cancelling", "cancelled"}
     assert batch["id"] in str(killed.value)
     assert any(batch["id"] in line and "file-" in line for line in lines)
+
+
+def test_a_mark_during_the_create_cancels_the_batch_that_no_list_shows_yet(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.simulator.script_batches(BatchScenario(in_progress=60))
+    operator, create = bulk(), BatchRequests.create
+
+    def marked(*arguments: Any, **more: Any) -> Any:
+        with monkeypatch.context() as hides:
+            hides.setattr(BatchRequests, "find", lambda *_: None)
+            scene.kept["ti"].state = "failed"
+            operator.on_kill()
+            for thread in threading.enumerate():
+                if thread.name == "openai-batch-end":
+                    thread.join()
+        return create(*arguments, **more)
+
+    monkeypatch.setattr(BatchRequests, "create", marked)
+    with pytest.raises(OpenAIRunError, match="asked to end"):
+        operator.execute(scene.kept)
+    assert [batch["status"] for batch in _batches(scene)] in (["cancelling"], ["cancelled"])
 
 
 def test_a_worker_that_goes_away_leaves_its_batches_to_the_retry(scene: Scene, bulk: Bulk) -> None:

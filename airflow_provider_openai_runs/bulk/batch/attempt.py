@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from airflow_provider_openai_runs.bulk.batch.cancels import Cancels
 from airflow_provider_openai_runs.bulk.batch.commands import (
     Build,
     Cancel,
@@ -25,6 +26,7 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
     UploadedFile,
     Wait,
 )
+from airflow_provider_openai_runs.bulk.batch.lost_create import searched_until
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import (
     BatchCreated,
@@ -36,14 +38,12 @@ from airflow_provider_openai_runs.bulk.events import (
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.budgets import (
-    BATCH_CANCEL_WAIT,
+    BATCH_MISSING_SECONDS,
     BATCH_POLL_BOUNDS,
     FULL_QUEUE_PAUSE,
-    NOT_FOUND_GRACE,
     PERMANENT_FAILURE_BUDGET,
     REFUSED_PAUSE,
     SEARCH_PAUSE,
-    SEARCH_SECONDS,
     SEND_WITHIN,
 )
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
@@ -113,11 +113,11 @@ class BatchAttempt:
         self._to_send: Send | None = None
         self._seen: dict[str, Batch] = {}
         self._lost: dict[str, GiveUp] = {}
-        #: By token: when to ask again, since when a batch is searched for, when a cancel was taken.
+        #: By token: when to ask again, since when a batch is searched for, or the server does not know it.
         self._ask_at: dict[str, float] = {}
         self._searched_since: dict[str, float] = {}
-        self._cancelled: set[str] = set()
-        self._cancel_at: dict[str, float] = {}
+        self._missing_since: dict[str, float] = {}
+        self._cancels_sent = Cancels()
         self._stopped_at = now
         self._creates_denied_since: float | None = None
         self._polls_denied_since: float | None = None
@@ -136,8 +136,7 @@ class BatchAttempt:
 
     def next(self, now: float) -> Command:
         """Return what is to be done now; its outcome has to be reported."""
-        if now >= self._deadline:
-            self.stop(StopReason.WINDOW_OVER, now)
+        self._stop_in_time(now)
         if self._events:
             return Commit(event=self._events[0])
         if (send := self._to_send) is not None:
@@ -159,7 +158,7 @@ class BatchAttempt:
             return Done()
         asks = [self._ask_at.get(batch.token, now) for batch in active]
         until = min([*asks, *([] if create_at is None else [create_at]), self._ends_at(now)])
-        return Wait(until=until, may_defer=not self._searched_since, create_at=create_at)
+        return Wait(until=until, may_defer=self._may_defer(active, now), create_at=create_at)
 
     def stop(self, reason: StopReason, now: float) -> None:
         """Create nothing more; but where the account or a ceiling is to blame, what is active is ended."""
@@ -226,7 +225,9 @@ class BatchAttempt:
             self._on_exists(batch, brought, now)
         elif isinstance(brought, RequestFailure) and brought.kind in _NO_LIST:
             self._on_lost(batch, brought)
-        elif brought is None and now >= self._searched_since.get(batch.token, now) + SEARCH_SECONDS:
+        elif brought is None and now >= searched_until(
+            batch, since=self._searched_since.get(batch.token, now)
+        ):
             self._events.append(BatchRefused(token=batch.token))
         else:
             self._ask_at[batch.token] = now + SEARCH_PAUSE
@@ -237,6 +238,8 @@ class BatchAttempt:
         """Take note of how a batch is doing, also as its cancel was answered."""
         if isinstance(brought, Batch):
             self._polls_denied_since = None
+            self._missing_since.pop(batch.token, None)
+            self._cancels_sent.on_seen(batch.token, brought.status, asked_at=self._stopped_at)
             self._ask_at[batch.token] = now + self._interval(batch, now)
             codes = {error.code for error in brought.errors}
             if _QUEUE_IS_FULL in codes:
@@ -248,30 +251,29 @@ class BatchAttempt:
                 self._seen[batch.token] = brought
             return
         self._ask_at[batch.token] = now + max(BATCH_POLL_BOUNDS[0], brought.retry_after or 0.0)
-        if brought.kind is FailureKind.NOT_FOUND and now >= batch.at + NOT_FOUND_GRACE:
-            error = f"The server does not know {batch.name} any more: {brought}"
-            self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.FAILED, error=error)
-        elif brought.kind in _OF_THE_ACCOUNT:
+        if brought.kind is not FailureKind.NOT_FOUND:
+            self._missing_since.pop(batch.token, None)
+        elif now >= self._missing_since.setdefault(batch.token, now) + BATCH_MISSING_SECONDS:
+            error = (
+                f"The server does not know {batch.name} (input {batch.file_id}) any more: {brought}. "
+                "It may be going and billing."
+            )
+            self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.LOST, error=error)
+        if brought.kind in _OF_THE_ACCOUNT:
             self._polls_denied_since = self._since(self._polls_denied_since, now)
 
     def on_cancelled(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:
         """Take note of how a cancel was answered; a batch that has ended refuses it, and is polled."""
         if isinstance(brought, Batch):
-            self._cancelled.add(batch.token)
+            self._cancels_sent.on_taken(batch.token, now)
             self.on_polled(batch, brought, now=now)
             return
         self._ask_at[batch.token] = now
-        self._cancel_at[batch.token] = now + BATCH_POLL_BOUNDS[0]
+        self._cancels_sent.on_refused(batch.token, now)
 
-    def on_collected(self, batch: SentBatch, *, now: float) -> None:
+    def on_collected(self, batch: SentBatch) -> None:
         """Take note that no row waits for a batch any more; some may have another chance."""
         self._on_left(batch.token)
-        limit = self._max_failed
-        if isinstance(limit, float):
-            # A share of what is not counted yet says nothing.
-            limit = limit * self.rows_read if self.is_read_whole else None
-        if limit is not None and self.failed > limit:
-            self.stop(StopReason.TOO_MANY_FAILED, now)
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -288,8 +290,8 @@ class BatchAttempt:
             return Collect(batch=batch, seen=seen, cut_off=cut_off)
         if is_due:
             return Poll(batch=batch)
-        is_asked = token in self._cancelled or now < self._cancel_at.get(token, 0.0)
-        return Cancel(batch=batch) if self._ends_active and not is_asked else None
+        is_due = self._ends_active and self._cancels_sent.is_due(token, now)
+        return Cancel(batch=batch) if is_due else None
 
     def _create_at(self, active: list[SentBatch], now: float) -> float | None:
         """Return when the next batch may be created, in Unix seconds; None if there is none for now."""
@@ -314,11 +316,32 @@ class BatchAttempt:
             return self.stopped is StopReason.DENIED and self._polls_denied_since is not None
         return self.stopped is not None and now >= self._ends_at(now)
 
+    def _stop_in_time(self, now: float) -> None:
+        """Stop at the end of the window, and after too many failures, also those of earlier attempts."""
+        if now >= self._deadline:
+            self.stop(StopReason.WINDOW_OVER, now)
+        limit = self._max_failed
+        if isinstance(limit, float):
+            # A share of what is not counted yet says nothing.
+            limit = limit * self.rows_read if self.is_read_whole else None
+        if limit is not None and self.failed > limit:
+            self.stop(StopReason.TOO_MANY_FAILED, now)
+
+    def _may_defer(self, active: list[SentBatch], now: float) -> bool:
+        """Whether this may be left to another attempt, which forgets what is not in the journal."""
+        is_known = not self._searched_since and not self._missing_since
+        is_ending = not self._ends_active or self._cancels_sent.are_taken(active)
+        return is_known and is_ending and now < self._deadline
+
     def _ends_at(self, now: float) -> float:
         """Return when this attempt waits no longer, in Unix seconds."""
         if self.stopped is None or self.stopped in _GOES_ON:
             return self._deadline
-        return self._stopped_at + BATCH_CANCEL_WAIT if self._ends_active else now
+        return (
+            self._cancels_sent.ends_at(self.items.batches.active, self._stopped_at)
+            if self._ends_active
+            else now
+        )
 
     def _intent(self, file: UploadedFile, now: float) -> BatchIntended:
         token = self._token_of(self.items.batches.count)
@@ -372,6 +395,6 @@ class BatchAttempt:
     def _on_left(self, token: str) -> None:
         """Look for rows to send: some may have another chance, and what a batch has not taken is free."""
         self.has_more, self._needs_pass, self._held = True, True, None
-        for known in (self._seen, self._ask_at, self._searched_since, self._cancel_at, self._lost):
+        self._cancels_sent.forget(token)
+        for known in (self._seen, self._ask_at, self._searched_since, self._missing_since, self._lost):
             known.pop(token, None)
-        self._cancelled.discard(token)

@@ -59,6 +59,9 @@ class BatchEnding:
     retry_left: bool
     #: Tokens of batches whose cancel was taken or that had ended, and ids of such runs.
     _ended: set[str] = field(default_factory=set, init=False)
+    #: Tokens of batches that the server did not know when it was asked last.
+    _unknown: set[str] = field(default_factory=set, init=False)
+    _decided: Ending = field(default=Ending.LEAVE, init=False)
 
     @property
     def has_active(self) -> bool:
@@ -74,12 +77,16 @@ class BatchEnding:
         """End the batches after a mark or a clear, and where no retry goes on with them; say what is left."""
         if not self._active:
             return
-        decided, retry_left = Ending.LEAVE, may_retry and self.retry_left
+        retry_left = may_retry and self.retry_left
         if self.cancels[cause]:
-            decided = ending_of(cause, self._state(), retry_left=retry_left, adoptable=True)
-        if decided in _CANCELS:
-            self._cancel_each()
+            self._decided = ending_of(cause, self._state(), retry_left=retry_left, adoptable=True)
+        self.go_on()
         self.log.error("%s. %s", cause, self.left())
+
+    def go_on(self) -> None:
+        """End also what is known by now, as it was decided."""
+        if self._decided in _CANCELS:
+            self._cancel_each()
 
     def end_earlier(self, settings: BulkSettings, *, sleep: Callable[[float], None]) -> None:
         """
@@ -93,6 +100,7 @@ class BatchEnding:
         while self.has_active and time.monotonic() + _PAUSE < ends:
             sleep(_PAUSE)
             self._cancel_each()
+        self._ended |= self._unknown
         text = f"The task was cleared, and of before the clear: {self.left()}"
         if self.has_active and settings.on_unendable == "fail":
             raise RunCallError(f"{text} Nothing was created.")
@@ -137,6 +145,7 @@ class BatchEnding:
             batches = {batch.token: threads.submit(_cancelled, requests, batch) for batch in self._active}
             runs = {run.id: threads.submit(self._has_ended, run) for run in self._runs}
         self._ended.update(name for name, ended in (batches | runs).items() if ended.result())
+        self._unknown = {token for token, ended in batches.items() if ended.result() is None}
 
     def _has_ended(self, run: NewRun) -> bool:
         """End a single run; return whether it has."""
@@ -144,8 +153,8 @@ class BatchEnding:
         return self.hook.run_flow(flows.cancel(ref, wait=CANCEL_WAIT)).has_ended
 
 
-def _cancelled(requests: BatchRequests, batch: SentBatch) -> bool:
-    """Ask a batch to end; return whether it is ending, has ended, or is not there."""
+def _cancelled(requests: BatchRequests, batch: SentBatch) -> bool | None:
+    """Ask a batch to end; return whether it is ending or has ended, None if the server does not know it."""
     batch_id = batch.id
     if batch_id is None:
         found = requests.find(batch)
@@ -158,4 +167,4 @@ def _cancelled(requests: BatchRequests, batch: SentBatch) -> bool:
     polled = requests.poll(batch_id)
     if isinstance(polled, Batch):
         return polled.has_ended
-    return polled.kind is FailureKind.NOT_FOUND
+    return None if polled.kind is FailureKind.NOT_FOUND else False

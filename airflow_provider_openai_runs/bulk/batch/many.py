@@ -14,8 +14,8 @@ from airflow_provider_openai_runs.bulk.events import NewRun
 from airflow_provider_openai_runs.bulk.waiting import WakeUp
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import (
+    BATCH_MISSING_SECONDS,
     BATCH_POLL_BOUNDS,
-    NOT_FOUND_GRACE,
     PERMANENT_FAILURE_BUDGET,
     POLL_TIMEOUT,
 )
@@ -59,6 +59,7 @@ class ManyBatches:
         self._due = dict.fromkeys(self._batches, 0.0)
         self._found: dict[str, Batch] = {}
         self._denied_since: float | None = None
+        self._missing_since: dict[str, float] = {}
         self._hook = OpenAIRunsHook(conn_id, existed=True)
         self._stack = AsyncExitStack()
 
@@ -162,10 +163,13 @@ class ManyBatches:
             kind, now = failed.failure.kind, time.time()
             if kind in _DENIED:
                 self._denied_since = now if self._denied_since is None else self._denied_since
-            if kind is FailureKind.NOT_FOUND and now >= batch.created_at + NOT_FOUND_GRACE:
+            if kind is not FailureKind.NOT_FOUND:
+                self._missing_since.pop(batch.id, None)
+            elif now >= self._missing_since.setdefault(batch.id, now) + BATCH_MISSING_SECONDS:
                 self._on_ended(batch, is_good=False)
             return False
         self._denied_since = None
+        self._missing_since.pop(batch.id, None)
         self._found[batch.id] = found
         if found.has_ended:
             self._on_ended(batch, is_good=found.status == "completed")

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
-from airflow_provider_openai_runs.runs.budgets import BATCH_FILE_BUDGET, BATCH_LIST_BUDGET, POLL_TIMEOUT
+from airflow_provider_openai_runs.runs.budgets import (
+    BATCH_CREATE_SECONDS,
+    BATCH_FILE_BUDGET,
+    BATCH_LIST_BUDGET,
+    POLL_TIMEOUT,
+)
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.wire import Flow, batches, flows
 from airflow_provider_openai_runs.wire.batches import Batch
@@ -36,12 +41,12 @@ class BatchRequests:
     What is asked of a server.
 
     :param metadata: of the batches, besides their token.
-    :param create_within: seconds for the answer to a create.
+    :param create_within: seconds for the answer to a create, of ``BATCH_CREATE_SECONDS`` at most.
     """
 
     runner: FlowRunner
     metadata: Mapping[str, str] = field(default_factory=dict)
-    create_within: float = 600.0
+    create_within: float = BATCH_CREATE_SECONDS
 
     def uploaded(self, path: Path, name: str, *, since: float) -> str:
         """
@@ -63,7 +68,8 @@ class BatchRequests:
         :param leave_by: Unix seconds, after which it must not leave any more.
         """
         request = batches.create(batch.file_id, token=batch.token, metadata=self.metadata)
-        return self._asked(replace(request, timeout=self.create_within, leave_by=leave_by))
+        timeout = min(self.create_within, BATCH_CREATE_SECONDS)
+        return self._asked(replace(request, timeout=timeout, leave_by=leave_by))
 
     def find(self, batch: SentBatch) -> Batch | RequestFailure | None:
         """Find a batch by its token; None if the list does not have it."""

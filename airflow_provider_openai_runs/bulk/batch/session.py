@@ -24,7 +24,7 @@ from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
 from airflow_provider_openai_runs.bulk.batch.work import BatchWork
 from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
 from airflow_provider_openai_runs.bulk.commands import StopReason
-from airflow_provider_openai_runs.bulk.events import BatchIntended
+from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended
 from airflow_provider_openai_runs.bulk.head import TaskHead, begin
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.items import Items
@@ -254,11 +254,13 @@ class BatchSession:
         """Do what is to be done, until it is over, or a trigger may wait: then return for what."""
         says_at = time.monotonic() + _SAY_EVERY
         while True:
-            self._raise_if_over()
+            command = attempt.next(time.time())
+            is_answer = isinstance(command, Commit) and isinstance(command.event, BatchCreated)
+            if not is_answer:  # the id of a batch is kept whatever has happened during its create
+                self._raise_if_over()
             if time.monotonic() >= says_at:
                 says_at = time.monotonic() + _SAY_EVERY
                 self._say(attempt)
-            command = attempt.next(time.time())
             if isinstance(command, Done):
                 self._say(attempt)
                 return None
@@ -287,6 +289,8 @@ class BatchSession:
     def _raise_killed(self) -> NoReturn:
         if self._killing is not None:
             self._killing.join(KILL_SECONDS)
+            if self._ending is not None and not self._killing.is_alive():
+                self._ending.go_on()
         else:
             self._end(Cause.KILLED)
         left = self._ending.left() if self._ending is not None else "Nothing of it is active."

@@ -260,12 +260,12 @@ class BatchWork:
         seen = command.seen
         self.log.info("Batch %s is %s: %s", seen.id, seen.status, dict(seen.counts))
         self.collector.collect(command)
-        self.attempt.on_collected(command.batch, now=time.time())
+        self.attempt.on_collected(command.batch)
 
     def _give_up(self, command: GiveUp) -> None:
         self.log.error("%d items fail: %s", sum(1 for _ in command.batch), command.error)
         self.collector.give_up(command)
-        self.attempt.on_collected(command.batch, now=time.time())
+        self.attempt.on_collected(command.batch)
 
 
 def _upload_error(failed: ApiRequestFailed) -> Exception:
