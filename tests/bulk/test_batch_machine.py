@@ -33,10 +33,11 @@ from airflow_provider_openai_runs.bulk.item_request import ItemRequest
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.journal import Journal
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
+from airflow_provider_openai_runs.runs.budgets import BATCH_FILE_PAUSES, SEND_WITHIN
 from airflow_provider_openai_runs.runs.ceiling import Ceiling
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.simulator import BatchScenario, Scenario
+from airflow_provider_openai_runs.simulator.batch import FileKind
 from airflow_provider_openai_runs.simulator.batches import ROUTES as BATCHES
 from airflow_provider_openai_runs.simulator.errors import ApiError
 from airflow_provider_openai_runs.simulator.exchange import ApiRequest as Asked
@@ -64,6 +65,19 @@ batches = st.builds(
     hidden_for=st.sampled_from([0.0, 20.0]),
     error=st.none() | st.just({"code": "invalid_type", "message": "No.", "line": 2}),
 )
+#: Seconds after the end of a batch until its files are there; after the last, nobody waits any more.
+late_files = st.sampled_from([0.0, 0.0, 30.0, 500.0, 1_000_000.0])
+#: Nothing happens: what an example does not name.
+CALM: dict[str, Any] = {
+    "crashes": [],
+    "creates": [],
+    "scripts": [],
+    "failing": set(),
+    "retries": 0,
+    "ceiling": None,
+    "files_late": 0.0,
+    "names_late": False,
+}
 
 
 class CrashError(BaseException):
@@ -81,6 +95,8 @@ class World:
     stored: Mapping[str, Any] | None = None
     server: Store = field(default_factory=Store)
     creates: int = 0
+    files_late: float = 0.0
+    names_late: bool = False
 
     def step(self) -> None:
         """Let the worker crash here, if it is its time."""
@@ -135,6 +151,8 @@ class World:
 
     def _answered(self, request: ApiRequest[T]) -> T:
         handler, ids = _route(request)
+        if not self.names_late and ids.get("file_id") in self._late_files():
+            raise _failed(FailureKind.NOT_FOUND, request)
         file = request.upload
         body = {f"{key}": value for key, value in (request.body or {}).items() if key != "expires_after"}
         asked = Asked(
@@ -154,7 +172,19 @@ class World:
             request.receiver.take(reply.content.read())
             return request.read(ApiReply(data={}))
         assert isinstance(reply, dict)
+        if self.names_late:
+            late = self._late_files()
+            reply = {key: None if value in late else value for key, value in reply.items()}
         return request.read(ApiReply(data=reply))
+
+    def _late_files(self) -> list[str]:
+        """Return the files of batches that have ended, and do not show them yet."""
+        found = []
+        for batch in self.server.batches.values():
+            ended_at = batch.timeline.ended_at(self.now)
+            if ended_at is not None and self.now < ended_at + self.files_late:
+                found += [batch.child_file_id(kind) for kind in FileKind]
+        return found
 
     # -- what is left
 
@@ -249,16 +279,13 @@ def _attempt(world: World, number: int, retries: int, ceiling: int | None) -> Ba
     failing=st.sets(st.integers(0, ROWS - 1), max_size=3),
     retries=st.integers(0, 2),
     ceiling=st.none() | st.integers(100, 1_500),
+    files_late=late_files,
+    names_late=st.booleans(),
 )
-@example(crashes=[7], creates=["lost"], scripts=[], failing=set(), retries=0, ceiling=None)
-@example(
-    crashes=[],
-    creates=[],
-    scripts=[BatchScenario(in_progress=200_000)],
-    failing=set(),
-    retries=1,
-    ceiling=None,
-)
+@example(**{**CALM, "crashes": [7], "creates": ["lost"]})
+@example(**{**CALM, "scripts": [BatchScenario(in_progress=200_000)], "retries": 1})
+@example(**{**CALM, "files_late": 1_000_000.0, "retries": 2})
+@example(**{**CALM, "files_late": 1_000_000.0, "names_late": True, "retries": 2})
 def test_no_row_is_executed_twice_and_each_has_one_result(
     crashes: list[int],
     creates: list[str],
@@ -266,8 +293,11 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
     failing: set[int],
     retries: int,
     ceiling: int | None,
+    files_late: float,
+    *,
+    names_late: bool,
 ) -> None:
-    world = World(answers=[*creates])
+    world = World(answers=[*creates], files_late=files_late, names_late=names_late)
     for scenario in scripts:
         world.server.batch_scripts.plan(scenario)
     for row in failing:
@@ -296,9 +326,10 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
     finals = [row for part in items.parts for row in part.rows]
     assert len(finals) == len(set(finals)), "a row has two final words"
     succeeded = {row for part in items.parts for row in part.succeeded}
-    assert succeeded == set(executed), "what is paid for is not what is kept"
-    said = items.spent.usage
-    assert (said.total_tokens if said else 0) == world.billed(), "the sum is not the server's bill"
+    if files_late < sum(BATCH_FILE_PAUSES):
+        assert succeeded == set(executed), "what is paid for is not what is kept"
+        said = items.spent.usage
+        assert (said.total_tokens if said else 0) == world.billed(), "the sum is not the server's bill"
     assert ceiling is None or world.billed() <= ceiling, "more was paid for than allowed"
     if attempt.stopped is None:
         assert set(finals) == set(range(ROWS))

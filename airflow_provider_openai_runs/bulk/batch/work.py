@@ -129,6 +129,7 @@ class BatchWork:
                 conn_id=head.conn_id,
                 item_retries=settings.limits.item_retries,
                 allowance=allowance,
+                sleep=sleep,
                 log=log,
             ),
             log=log,

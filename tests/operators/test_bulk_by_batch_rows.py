@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of each row of a batch: what was executed is never bought again, what was not costs no try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_openai_runs.exceptions import RunEndedError
+from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
+from airflow_provider_openai_runs.simulator import Fault, Scenario
+from airflow_provider_openai_runs.simulator.batch import Batch
+from tests.operators import test_bulk_by_batch
+from tests.operators.test_bulk_by_batch import ROWS, _asked, _batches, _errors, _results, _xcom
+from tests.support.scene import Scene
+
+Bulk = Callable[..., BulkCreateResponsesOperator]
+bulk = test_bulk_by_batch.bulk
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait shortly for files that are late."""
+    collecting = "airflow_provider_openai_runs.bulk.batch.collecting"
+    monkeypatch.setattr(f"{collecting}.BATCH_FILE_PAUSES", (0.05, 0.05), raising=False)
+
+
+def _show_late(monkeypatch: pytest.MonkeyPatch, *, polls: int, without: str, **counts: int) -> None:
+    """Let the first polls of a batch that has completed lack its file of responses."""
+    render, left = Batch.render, iter(range(polls))
+
+    def late(self: Batch, now: float) -> dict[str, Any]:
+        shown = render(self, now)
+        if shown["status"] == "completed" and next(left, None) is not None:
+            return {**shown, without: None, "request_counts": {**shown["request_counts"], **counts}}
+        return shown
+
+    monkeypatch.setattr(Batch, "render", late)
+
+
+def test_a_file_of_responses_that_is_not_there_yet_is_waited_for(scene: Scene, bulk: Bulk) -> None:
+    scene.simulator.fault(Fault(method="GET", path="/files/[^/]+/content$", kind="status", status=404))
+    assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
+    assert set(_asked(scene).values()) == {1}
+
+
+@pytest.mark.parametrize("counts", [{}, {"total": 0, "completed": 0}], ids=["counted", "not counted"])
+def test_a_batch_that_does_not_name_its_responses_yet_is_asked_again(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, counts: dict[str, int]
+) -> None:
+    _show_late(monkeypatch, polls=2, without="output_file_id", **counts)
+    assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
+    assert set(_asked(scene).values()) == {1}
+
+
+def test_responses_that_are_gone_for_good_are_named_and_not_bought_again(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = Fault(method="GET", path="/files/[^/]+/content$", kind="status", status=404, times=None)
+    scene.simulator.fault(gone)
+    with pytest.raises(RunEndedError, match="Not a single item succeeded"):
+        scene.run(bulk(), scene.kept)
+    (batch,) = _batches(scene)
+    output = scene.get(f"/batches/{batch['id']}")["output_file_id"]
+    errors = _errors(_xcom(scene.kept))
+    assert len(errors) == ROWS
+    assert all(batch["id"] in error and output in error for error in errors.values())
+
+
+def test_what_failed_is_sent_again_where_only_the_file_of_errors_is_missing(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = {"code": "server_error", "message": "Oh."}
+    scene.simulator.script(Scenario(when="Question 3$", ends="failed", error=error, times=1))
+    _show_late(monkeypatch, polls=10, without="error_file_id")
+    assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
+    assert len(_batches(scene)) == 2
