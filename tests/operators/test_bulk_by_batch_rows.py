@@ -14,7 +14,7 @@ from airflow_provider_openai_runs.simulator import Fault, Scenario
 from airflow_provider_openai_runs.simulator.batch import Batch
 from tests.operators import test_bulk_by_batch
 from tests.operators.test_bulk_by_batch import ROWS, _asked, _batches, _errors, _results, _xcom
-from tests.support.scene import Scene
+from tests.support.scene import FakeStore, Scene
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
 bulk = test_bulk_by_batch.bulk
@@ -76,4 +76,17 @@ def test_what_failed_is_sent_again_where_only_the_file_of_errors_is_missing(
     scene.simulator.script(Scenario(when="Question 3$", ends="failed", error=error, times=1))
     _show_late(monkeypatch, polls=10, without="error_file_id")
     assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
+    assert len(_batches(scene)) == 2
+
+
+def test_a_batch_of_an_earlier_dag_run_with_the_same_name_is_not_taken_for_a_lost_create(
+    scene: Scene, bulk: Bulk
+) -> None:
+    scene.run(bulk(), scene.kept)
+    assert len(_batches(scene)) == 1
+    # The Dag run is deleted, with its state and its files, and made again.
+    again = scene.context_of(FakeStore())
+    scene.simulator.fault(Fault(method="POST", path="/batches$", kind="reset"))
+    result = scene.run(bulk(output_path=f"{bulk().output_path}-again"), again)
+    assert len(_results(result)) == ROWS
     assert len(_batches(scene)) == 2
