@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: The path that each line of a batch names.
 ENDPOINT = "/v1/responses"
+#: The code of a batch for which too many tokens wait in others.
+QUEUE_IS_FULL = "token_limit_exceeded"
 #: The API has no other.
 _WINDOW = "24h"
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})

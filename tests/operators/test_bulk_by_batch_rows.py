@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.exceptions import RunEndedError
+from airflow_provider_openai_runs.exceptions import RunConnectionError, RunEndedError
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
-from airflow_provider_openai_runs.simulator import Fault, Scenario
+from airflow_provider_openai_runs.simulator import BatchScenario, Fault, Scenario
 from airflow_provider_openai_runs.simulator.batch import Batch
 from tests.operators import test_bulk_by_batch
 from tests.operators.test_bulk_by_batch import ROWS, _asked, _batches, _errors, _results, _xcom
@@ -90,3 +91,88 @@ def test_a_batch_of_an_earlier_dag_run_with_the_same_name_is_not_taken_for_a_los
     result = scene.run(bulk(output_path=f"{bulk().output_path}-again"), again)
     assert len(_results(result)) == ROWS
     assert len(_batches(scene)) == 2
+
+
+def test_rows_lose_no_try_for_the_sake_of_others_in_their_batch(scene: Scene, bulk: Bulk) -> None:
+    error = {"code": "invalid_type", "message": "Not this one.", "line": 1}
+    scene.simulator.script_batches(BatchScenario(error=error, times=4))
+    result = scene.run(bulk(item_retries=0), scene.kept)
+    assert set(_results(result)) == set(range(4, ROWS))
+    assert all("Not this one" in error for error in _errors(result).values())
+
+
+def test_a_row_that_is_named_for_a_passing_reason_is_tried_again(scene: Scene, bulk: Bulk) -> None:
+    error = {"code": "server_error", "message": "Oh.", "line": 1}
+    scene.simulator.script_batches(BatchScenario(error=error))
+    assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
+
+
+@pytest.mark.parametrize("code", ["server_error", "invalid_file_format"])
+def test_a_batch_that_fails_as_a_whole_is_sent_again_where_its_reason_may_pass(
+    scene: Scene, bulk: Bulk, code: str
+) -> None:
+    scene.simulator.script_batches(BatchScenario(error={"code": code, "message": "Oh."}))
+    if code == "server_error":
+        assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
+        return
+    with pytest.raises(RunEndedError, match="Not a single item succeeded"):
+        scene.run(bulk(), scene.kept)
+
+
+_NO_QUOTA = {"code": "insufficient_quota", "message": "You exceeded your current quota."}
+
+
+def test_items_that_meet_an_account_without_quota_are_left_for_a_retry(scene: Scene, bulk: Bulk) -> None:
+    scene.simulator.script(Scenario(when="Question 1[0-9]$", ends="failed", error=_NO_QUOTA, times=1))
+    with pytest.raises(RunConnectionError, match="no quota"):
+        scene.run(bulk(item_retries=0), scene.kept)
+    result = scene.run(bulk(item_retries=0), scene.retry(scene.kept))
+    assert len(_results(result)) == ROWS
+    assert len(_batches(scene)) == 2
+
+
+@pytest.mark.parametrize("code", ["insufficient_quota", "token_limit_exceeded"])
+def test_what_a_batch_has_executed_before_it_failed_for_the_account_is_kept(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    scene.simulator.script_batches(BatchScenario(in_progress=4, expires_after=2))
+    render = Batch.render
+
+    def failing(self: Batch, now: float) -> dict[str, Any]:
+        shown, errors = render(self, now), [{"code": code, "message": "No more.", "line": None}]
+        is_first = next(iter(scene.simulator._store.batches)) == self.id
+        if is_first and shown["status"] == "expired":
+            return {**shown, "status": "failed", "error_file_id": None, "errors": {"data": errors}} | {
+                "request_counts": {**shown["request_counts"], "failed": 0}
+            }
+        return shown
+
+    monkeypatch.setattr(Batch, "render", failing)
+    if code == "insufficient_quota":
+        with pytest.raises(RunConnectionError, match="no quota"):
+            scene.run(bulk(), scene.kept)
+    result = scene.run(bulk(), scene.retry(scene.kept))
+    assert len(_results(result)) == ROWS
+    assert set(_asked(scene).values()) == {1}
+
+
+def test_a_batch_that_somebody_else_cancels_takes_a_try_of_its_items(scene: Scene, bulk: Bulk) -> None:
+    scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.05, times=None))
+    ends = threading.Event()
+
+    def cancel_all() -> None:
+        while not ends.wait(0.05):
+            for batch in _batches(scene):
+                if batch["status"] in {"validating", "in_progress"}:
+                    scene.post(f"/batches/{batch['id']}/cancel")
+
+    person = threading.Thread(target=cancel_all)
+    person.start()
+    try:
+        with pytest.raises(RunEndedError, match="Not a single item succeeded"):
+            scene.run(bulk(item_retries=2), scene.kept)
+    finally:
+        ends.set()
+        person.join()
+    assert len(_batches(scene)) == 3
+    assert "its batch was cancelled" in _errors(_xcom(scene.kept))[0]

@@ -26,7 +26,7 @@ from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.transport.spool import FileSpool
-from airflow_provider_openai_runs.wire.batches import Batch
+from airflow_provider_openai_runs.wire.batches import QUEUE_IS_FULL, Batch, LineError
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.response_replies import read_created
 
@@ -51,6 +51,7 @@ class Collector:
     Reads what batches have written.
 
     :param item_retries: how often a row may be sent again.
+    :param earlier_attempts: of this task, each of which may have cancelled what it left.
     :param allowance: what its tokens cost.
     :param sleep: takes seconds.
     """
@@ -62,16 +63,18 @@ class Collector:
     conn_id: str
     item_retries: int
     log: Logger
+    earlier_attempts: int = 0
     allowance: Allowance = field(default_factory=Allowance)
     sleep: Callable[[float], None] = time.sleep
 
-    def collect(self, command: Collect) -> None:
+    def collect(self, command: Collect) -> bool:
         """
         Give each row of a batch a final word or another chance, and commit it.
 
         It may be done again after it was interrupted: what is committed is left as it is. Files that are late
         are waited for: a row that was executed is paid for, and is not sent again for want of its line.
 
+        :return: whether the account can pay for more; else some rows were refused for that, and are new.
         :raises RunCallError: if a file cannot be read for now.
         """
         reading = Reading(
@@ -87,7 +90,10 @@ class Collector:
             self._wait(reading, pause)
             self._read(reading)
         self._take_unnamed(command.batch, reading)
+        if reading.left or reading.refused_by_account:
+            self.recorder.refused(command.batch.token)
         self.recorder.flush()
+        return not reading.refused_by_account
 
     def _read(self, reading: Reading) -> None:
         seen = reading.seen
@@ -161,7 +167,10 @@ class Collector:
         if row not in reading.waiting:
             return
         reading.waiting.discard(row)
-        if not line.was_executed and self._was_cut_off(reading):
+        if line.was_refused_by_account and reading.cut_off is None:
+            reading.refused_by_account.add(row)
+            return
+        if not line.was_executed and self._was_ours(row, reading):
             self.recorder.cancelled(row)
             return
         if line.response is not None:
@@ -183,9 +192,10 @@ class Collector:
         cost = self.allowance.cost_of(run, self.items.asked.get(line.row))
         return self.judge(line.row, label, replace(run, cost=cost))
 
-    def _was_cut_off(self, reading: Reading) -> bool:
-        """Whether an earlier attempt, or somebody else, has cancelled a batch whose task goes on."""
-        return reading.seen.status == "cancelled" and reading.cut_off is None
+    def _was_ours(self, row: int, reading: Reading) -> bool:
+        """Whether an earlier attempt may have cancelled the batch before a row's turn, each of them once."""
+        was_cancelled = reading.seen.status == "cancelled" and reading.cut_off is None
+        return was_cancelled and self.items.cancels(row) < self.earlier_attempts
 
     def _decide(self, verdict: Verdict, reading: Reading) -> None:
         row, has_succeeded = verdict.outcome.row, verdict.outcome.state is ItemState.SUCCEEDED
@@ -197,41 +207,49 @@ class Collector:
 
     def _take_unnamed(self, batch: SentBatch, reading: Reading) -> None:
         """Decide about rows of which no file says anything: the batch ended before, or was never begun."""
-        seen = reading.seen
+        seen, goes_on = reading.seen, reading.cut_off is None
         errors = _errors_of_rows(batch, seen)
         whole = [error for error in seen.errors[:3] if error.line is None]
-        of_all = "; ".join(f"{error.code}: {error.text}" for error in whole)
-        may_pass = all(meaning_of((error.code,), error.text) is CodeMeaning.TRANSIENT for error in whole)
+        meanings = [_meaning(error) for error in whole]
         is_withheld = reading.is_short and reading.lacks_responses
         for row in sorted(reading.waiting):
-            label = self.items.custom_ids.get(row)
-            if not is_withheld and self._was_cut_off(reading):
+            label, error = self.items.custom_ids.get(row), errors.get(row)
+            if is_withheld:
+                verdict = _failed(row, label, reading.missing, retryable=False)
+            elif error is not None:
+                may_pass = _meaning(error) is CodeMeaning.TRANSIENT
+                text = f"{error.code}: {error.text}"
+                verdict = _failed(row, label, text, retryable=may_pass, may_be_billed=False)
+            elif goes_on and CodeMeaning.ACCOUNT in meanings:
+                reading.refused_by_account.add(row)
+                continue
+            elif goes_on and errors and not whole:
+                reading.left.add(row)
+                continue
+            elif whole or errors:
+                of_all = "; ".join(f"{error.code}: {error.text}" for error in whole) or "other rows are wrong"
+                may_pass = all(meaning is CodeMeaning.TRANSIENT for meaning in meanings)
+                text = f"Its batch {seen.id} failed: {of_all}"
+                verdict = _failed(row, label, text, retryable=may_pass, may_be_billed=False)
+            elif self._was_ours(row, reading):
                 self.recorder.cancelled(row)
                 continue
-            was_executed, retryable = False, False
-            if is_withheld:
-                text, was_executed = reading.missing, True
-            elif row in errors:
-                text = errors[row]
-            elif of_all:
-                text, retryable = f"Its batch {seen.id} failed: {of_all}", may_pass
-            elif errors:
-                text, retryable = f"Its batch {seen.id} failed for the sake of other rows", True
             else:
                 text = _UNNAMED.get(seen.status, f"its batch {seen.id} ended without a word on it")
-                text, retryable = reading.cut_off or text, True
-                was_executed = seen.status not in _UNNAMED
-            verdict = _failed(row, label, text, retryable=retryable, may_be_billed=was_executed)
+                billed = seen.status not in _UNNAMED
+                verdict = _failed(row, label, reading.cut_off or text, retryable=True, may_be_billed=billed)
             self._decide(verdict, reading)
 
 
-def _errors_of_rows(batch: SentBatch, seen: Batch) -> dict[int, str]:
+def _errors_of_rows(batch: SentBatch, seen: Batch) -> dict[int, LineError]:
     lines = {error.line: error for error in seen.errors if error.line is not None}
-    return {
-        row: f"{lines[number].code}: {lines[number].text}"
-        for number, row in enumerate(batch, start=1)
-        if number in lines
-    }
+    return {row: lines[number] for number, row in enumerate(batch, start=1) if number in lines}
+
+
+def _meaning(error: LineError) -> CodeMeaning | None:
+    if error.code == QUEUE_IS_FULL:
+        return CodeMeaning.TRANSIENT
+    return meaning_of((error.code,), error.text)
 
 
 def _failed(

@@ -39,6 +39,7 @@ class Line:
     :param error: why it has none.
     :param retryable: of an error: whether another try may do better.
     :param was_executed: whether it came to its turn.
+    :param was_refused_by_account: of an error: whether the account could not pay for it.
     :param may_be_billed: of an error: whether a run of it may have taken something.
     """
 
@@ -47,6 +48,7 @@ class Line:
     error: str = ""
     retryable: bool = False
     was_executed: bool = True
+    was_refused_by_account: bool = False
     may_be_billed: bool = True
 
 
@@ -88,11 +90,12 @@ def from_line(line: bytes) -> Line | None:
     text = message_text(error.get("message") or "no message")
     said = f"HTTP {status}: {text}" if status is not None else f"{code or 'no code'}: {text}"
     was_refused = status is not None and _GOOD.stop <= status < _SERVER_ERROR
-    return Line(row=row, error=said, retryable=_may_pass(code, status, text), may_be_billed=not was_refused)
-
-
-def _may_pass(code: str, status: int | None, text: str) -> bool:
     meaning = meaning_of((code,) if code else (), text)
-    if meaning is not None:
-        return meaning is CodeMeaning.TRANSIENT
-    return status is None or status in _BAD_DAYS or status >= _SERVER_ERROR
+    may_pass = status is None or status in _BAD_DAYS or status >= _SERVER_ERROR
+    return Line(
+        row=row,
+        error=said,
+        retryable=may_pass if meaning is None else meaning is CodeMeaning.TRANSIENT,
+        was_refused_by_account=meaning is CodeMeaning.ACCOUNT,
+        may_be_billed=not was_refused,
+    )

@@ -16,6 +16,8 @@ class Reading:
     :ivar waiting: rows that have no word yet.
     :ivar read: rows that have a line, also where an earlier attempt has taken it.
     :ivar answered: those of them that have a response.
+    :ivar left: rows that were not executed for no fault of theirs, and lose no try.
+    :ivar refused_by_account: the same, of an account that cannot pay.
     :ivar is_gone: whether the server does not have the file of responses that it names.
     """
 
@@ -25,6 +27,8 @@ class Reading:
     cut_off: str | None
     read: set[int] = field(default_factory=set)
     answered: set[int] = field(default_factory=set)
+    left: set[int] = field(default_factory=set)
+    refused_by_account: set[int] = field(default_factory=set)
     is_gone: bool = False
 
     @property
