@@ -63,7 +63,9 @@ batches = st.builds(
     BatchScenario,
     in_progress=st.sampled_from([60.0, 4_000.0, 100_000.0, 200_000.0]),
     hidden_for=st.sampled_from([0.0, 20.0]),
-    error=st.none() | st.just({"code": "invalid_type", "message": "No.", "line": 2}),
+    error=st.none()
+    | st.just({"code": "invalid_type", "message": "No.", "line": 2})
+    | st.just({"code": "server_error", "message": "Oh."}),
 )
 #: Seconds after the end of a batch until its files are there; after the last, nobody waits any more.
 late_files = st.sampled_from([0.0, 0.0, 30.0, 500.0, 1_000_000.0])
@@ -77,6 +79,8 @@ CALM: dict[str, Any] = {
     "ceiling": None,
     "files_late": 0.0,
     "names_late": False,
+    "person_cancels": False,
+    "failure": "server_error",
 }
 
 
@@ -97,6 +101,7 @@ class World:
     creates: int = 0
     files_late: float = 0.0
     names_late: bool = False
+    person_cancels: bool = False
 
     def step(self) -> None:
         """Let the worker crash here, if it is its time."""
@@ -151,6 +156,10 @@ class World:
 
     def _answered(self, request: ApiRequest[T]) -> T:
         handler, ids = _route(request)
+        if self.person_cancels and request.method == "GET" and "batch_id" in ids:
+            batch = self.server.batches[ids["batch_id"]]
+            if not batch.timeline.is_terminal(self.now):
+                batch.cancel(self.now)
         if not self.names_late and ids.get("file_id") in self._late_files():
             raise _failed(FailureKind.NOT_FOUND, request)
         file = request.upload
@@ -195,6 +204,15 @@ class World:
             for batch in self.server.batches.values()
             for item in batch.items[: batch.finished(self.now)]
             if item.failure is None
+        )
+
+    def cancelled(self) -> Counter[int]:
+        """Count the batches of each row that were cancelled."""
+        return Counter(
+            int(item.custom_id.removeprefix("row-"))
+            for batch in self.server.batches.values()
+            if batch.timeline.status(self.now) == "cancelled"
+            for item in batch.items
         )
 
     def billed(self) -> int:
@@ -281,11 +299,16 @@ def _attempt(world: World, number: int, retries: int, ceiling: int | None) -> Ba
     ceiling=st.none() | st.integers(100, 1_500),
     files_late=late_files,
     names_late=st.booleans(),
+    person_cancels=st.booleans(),
+    failure=st.sampled_from(["server_error", "insufficient_quota"]),
 )
 @example(**{**CALM, "crashes": [7], "creates": ["lost"]})
 @example(**{**CALM, "scripts": [BatchScenario(in_progress=200_000)], "retries": 1})
 @example(**{**CALM, "files_late": 1_000_000.0, "retries": 2})
 @example(**{**CALM, "files_late": 1_000_000.0, "names_late": True, "retries": 2})
+@example(
+    **{**CALM, "person_cancels": True, "scripts": [BatchScenario(in_progress=100_000)] * 9, "retries": 1}
+)
 def test_no_row_is_executed_twice_and_each_has_one_result(
     crashes: list[int],
     creates: list[str],
@@ -296,12 +319,16 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
     files_late: float,
     *,
     names_late: bool,
+    person_cancels: bool,
+    failure: str,
 ) -> None:
-    world = World(answers=[*creates], files_late=files_late, names_late=names_late)
+    world = World(
+        answers=[*creates], files_late=files_late, names_late=names_late, person_cancels=person_cancels
+    )
     for scenario in scripts:
         world.server.batch_scripts.plan(scenario)
     for row in failing:
-        error = {"code": "server_error", "message": "Oh."}
+        error = {"code": failure, "message": "Oh."}
         world.server.scripts.plan(Scenario(when=f"Ask {row}$", ends="failed", error=error))
     clock = SimpleNamespace(time=lambda: world.now)
     with pytest.MonkeyPatch.context() as patch:
@@ -320,6 +347,7 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
     assert max(executed.values(), default=0) <= 1, "a row was paid for twice"
     tokens = Counter(batch.parameters["metadata"]["airflow_token"] for batch in world.server.batches.values())
     assert max(tokens.values(), default=0) <= 1, "a batch was created twice"
+    assert max(world.cancelled().values(), default=0) <= 1 + retries + len(crashes) + 1, "it has no end"
     active = {batch.id for batch in items.batches.active}
     going = {key for key, batch in world.server.batches.items() if not batch.timeline.is_terminal(world.now)}
     assert going <= active, "a batch goes on that nobody names"
