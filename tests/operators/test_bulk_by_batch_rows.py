@@ -176,3 +176,24 @@ def test_a_batch_that_somebody_else_cancels_takes_a_try_of_its_items(scene: Scen
         person.join()
     assert len(_batches(scene)) == 3
     assert "its batch was cancelled" in _errors(_xcom(scene.kept))[0]
+
+
+@pytest.mark.parametrize(
+    "argument", [{"service_tier": "flex"}, {"background_options": {"completion_window": "2h"}}]
+)
+def test_what_the_operator_refuses_by_batch_is_refused_of_a_row(
+    scene: Scene, bulk: Bulk, argument: dict[str, Any]
+) -> None:
+    result = scene.run(bulk(items=["a", {"input": "b", **argument}]), scene.kept)
+    assert set(_results(result)) == {0}
+    assert f"{next(iter(argument))} and processing='batch' exclude each other" in _errors(result)[1]
+
+
+def test_rows_of_many_models_in_turn_still_share_batches(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.building._MOST_OPEN", 3)
+    items = [{"input": f"Ask {row}", "model": f"model-{row % 4}"} for row in range(ROWS)]
+    assert len(_results(scene.run(bulk(items=items), scene.kept))) == ROWS
+    sizes = [len(batch.items) for batch in scene.simulator._store.batches.values()]
+    assert len(sizes) < ROWS / 2

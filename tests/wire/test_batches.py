@@ -39,5 +39,7 @@ def test_a_batch_is_ours_by_its_token_its_file_and_its_age(
 
 
 def test_a_file_of_requests_lives_as_long_as_openai_and_azure_both_allow() -> None:
-    lives = batches.upload(Path("a.jsonl"), "a.jsonl").body["expires_after"]["seconds"]
+    body = batches.upload(Path("a.jsonl"), "a.jsonl").body
+    assert body is not None
+    lives = body["expires_after"]["seconds"]
     assert 1_209_600 <= lives <= 2_592_000

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
+from airflow_provider_openai_runs.runs.processing import REFUSED_BY_BATCH, batch_refuses
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.text import message_text
@@ -50,6 +51,12 @@ class Line:
     was_executed: bool = True
     was_refused_by_account: bool = False
     may_be_billed: bool = True
+
+
+def refusal_of(body: Mapping[str, Any]) -> str | None:
+    """Return why a request cannot be part of a batch; None if it can."""
+    refused = [name for name in REFUSED_BY_BATCH if body.get(name) is not None]
+    return batch_refuses(refused[0]) if refused else None
 
 
 def to_line(row: int, body: Mapping[str, Any]) -> bytes:
