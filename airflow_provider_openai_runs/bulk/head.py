@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,11 +46,13 @@ class TaskHead:
 
     def token_of_batch(self, batches: int) -> str:
         """
-        Return the token of a batch, which it has in its metadata.
+        Return a token for a batch, which it has in its metadata; another one each time.
+
+        The journal keeps it. One of names alone comes back with a Dag run that is deleted and made again.
 
         :param batches: how many batches there were before it.
         """
-        return f"{self.token_prefix}batch.{batches}"
+        return f"{self.token_prefix}batch.{batches}.{secrets.token_hex(6)}"
 
     def to_bytes(self) -> bytes:
         """Return the form that is stored."""

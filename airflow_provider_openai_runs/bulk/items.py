@@ -131,10 +131,13 @@ class Items:
         """Return how often a lost create of an item was sent again."""
         return self._resubmits[row] if row < len(self._resubmits) else 0
 
+    def cancels(self, row: int) -> int:
+        """Return how many runs of an item were ended with their attempt and followed by another."""
+        return self._cancels[row] if row < len(self._cancels) else 0
+
     def creates(self, row: int) -> int:
         """Return how many creates of an item were followed by another, or are going to be."""
-        cancels = self._cancels[row] if row < len(self._cancels) else 0
-        return self.retries(row) + self.resubmits(row) + cancels
+        return self.retries(row) + self.resubmits(row) + self.cancels(row)
 
     def count(self, state: ItemState) -> int:
         """Return how many items stand there, of those that the journal names."""

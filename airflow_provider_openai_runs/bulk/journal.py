@@ -151,6 +151,12 @@ class Journal:
         last = self._head.writers[-1] if self._head is not None and self._head.writers else None
         return last.segments if last is not None and last.id == self.writer else 0
 
+    @property
+    def earlier_attempts(self) -> int:
+        """How many attempts have written before this one."""
+        writers = self._head.writers if self._head is not None else ()
+        return sum(writer.id != self.writer for writer in writers)
+
     def uncommitted(self) -> list[Event]:
         """
         Return what the last attempt before this one has written and not committed, as far as it can be read.

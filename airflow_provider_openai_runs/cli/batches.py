@@ -129,6 +129,7 @@ class BatchStopper:
             conn_id=self.conn_id,
             item_retries=0,
             log=self.log,
+            sleep=self.sleep,
         )
 
     def _commits(self) -> Callable[[tuple[Event, ...]], None]:

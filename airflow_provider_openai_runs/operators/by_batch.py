@@ -7,12 +7,11 @@ from typing import Any
 
 from airflow_provider_openai_runs.operators.parse_checks import waits_of
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.processing import REFUSED_BY_BATCH, batch_refuses
 
 #: Seconds that a task waits where its user names none, and at least: a batch may take a day.
 BATCH_WINDOW = 26 * 3600.0
 LEAST_WINDOW = 25 * 3600.0
-#: Arguments that the Batch API has no use for.
-_REFUSED = ("background_options", "service_tier")
 
 
 def check_batch(operator: Any) -> None:
@@ -22,12 +21,9 @@ def check_batch(operator: Any) -> None:
     :param operator: a ``BulkCreateResponsesOperator``, perhaps not rendered yet.
     :raises RunRequestError: naming the argument.
     """
-    for name in _REFUSED:
+    for name in REFUSED_BY_BATCH:
         if getattr(operator, name) is not None:
-            raise RunRequestError(
-                f"{name} and processing='batch' exclude each other: a batch has one price and one window. "
-                "Nothing was sent."
-            )
+            raise RunRequestError(batch_refuses(name))
     for name, seconds in waits_of(operator).items():
         if seconds is not None and seconds < LEAST_WINDOW:
             raise RunRequestError(

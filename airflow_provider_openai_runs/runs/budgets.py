@@ -162,6 +162,9 @@ REFUSED_PAUSE = 30.0
 BATCH_CANCEL_WAIT = 900.0
 #: A file of requests or of answers up or down, its retries included.
 BATCH_FILE_BUDGET = 1800.0
+#: Before each further try to read the files of a batch that has executed more than they tell; what is not
+#: there after ten minutes is taken for gone.
+BATCH_FILE_PAUSES = (5.0, 10.0, 15.0, 30.0, *9 * (60.0,))
 #: All pages of a list of batches, or of files.
 BATCH_LIST_BUDGET = 120.0
 

@@ -22,6 +22,17 @@ WINDOW_MARGIN = 1.25
 #: Tiers in which a window is served.
 _STANDARD_TIERS = (None, "auto", "default")
 
+#: Arguments of a response that the Batch API has no use for.
+REFUSED_BY_BATCH = ("background_options", "service_tier")
+
+
+def batch_refuses(name: str) -> str:
+    """Return what is said of an argument that is refused by batch."""
+    return (
+        f"{name} and processing='batch' exclude each other: a batch has one price and one window. "
+        "Nothing was sent."
+    )
+
 
 def background_options(processing: object) -> dict[str, str] | None:
     """

@@ -21,11 +21,13 @@ T = TypeVar("T")
 
 #: The path that each line of a batch names.
 ENDPOINT = "/v1/responses"
+#: The code of a batch for which too many tokens wait in others.
+QUEUE_IS_FULL = "token_limit_exceeded"
 #: The API has no other.
 _WINDOW = "24h"
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
-#: Seconds for which an input file is kept: as long as a batch may take, and its results be asked for.
-_FILE_LIVES = 7 * 86_400
+#: Seconds for which an input file is kept: the least that Azure takes; OpenAI takes less, and up to 30 days.
+_FILE_LIVES = 14 * 86_400
 _PAGE = 100
 #: Pages that are read at most, newest first.
 _MOST_PAGES = 100
@@ -114,15 +116,21 @@ def create(file_id: str, *, token: str, metadata: Mapping[str, str]) -> ApiReque
     return ApiRequest(method="POST", path="/batches", body=body, read=_read, pays=True)
 
 
-def find(token: str, *, since: float) -> Flow[Batch | None]:
+def find(token: str, *, file_id: str, since: float) -> Flow[Batch | None]:
     """
     Return the batch that has this token.
 
+    :param file_id: of its requests.
     :param since: Unix seconds; it was not created before.
     """
 
     def is_it(item: Mapping[str, Any]) -> bool:
-        return reading.text_pairs(item.get("metadata")).get(TOKEN_KEY) == token
+        created_at = reading.unix_time(item.get("created_at"))
+        return (
+            reading.text_pairs(item.get("metadata")).get(TOKEN_KEY) == token
+            and reading.optional_id(item.get("input_file_id")) in (None, file_id)
+            and (created_at is None or created_at >= since - _CLOCKS_DIFFER)
+        )
 
     found = yield from _first("/batches", {}, is_it, since=since)
     return None if found is None else _batch_of(found)

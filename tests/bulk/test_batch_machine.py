@@ -34,10 +34,11 @@ from airflow_provider_openai_runs.bulk.item_request import ItemRequest
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.journal import Journal
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.runs.budgets import BATCH_CANCEL_WAIT, SEND_WITHIN
+from airflow_provider_openai_runs.runs.budgets import BATCH_CANCEL_WAIT, BATCH_FILE_PAUSES, SEND_WITHIN
 from airflow_provider_openai_runs.runs.ceiling import Ceiling
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.simulator import BatchScenario, Scenario
+from airflow_provider_openai_runs.simulator.batch import FileKind
 from airflow_provider_openai_runs.simulator.batches import ROUTES as BATCHES
 from airflow_provider_openai_runs.simulator.errors import ApiError
 from airflow_provider_openai_runs.simulator.exchange import ApiRequest as Asked
@@ -68,8 +69,26 @@ batches = st.builds(
     cancelling=st.sampled_from([3.0, 500.0, 1e6]),
     in_progress=st.sampled_from([60.0, 4_000.0, 100_000.0, 200_000.0]),
     hidden_for=st.sampled_from([0.0, 20.0]),
-    error=st.none() | st.just({"code": "invalid_type", "message": "No.", "line": 2}),
+    error=st.none()
+    | st.just({"code": "invalid_type", "message": "No.", "line": 2})
+    | st.just({"code": "server_error", "message": "Oh."}),
 )
+#: Seconds after the end of a batch until its files are there; after the last, nobody waits any more.
+late_files = st.sampled_from([0.0, 0.0, 30.0, 500.0, 1_000_000.0])
+#: Nothing happens: what an example does not name.
+CALM: dict[str, Any] = {
+    "crashes": [],
+    "creates": [],
+    "scripts": [],
+    "failing": set(),
+    "retries": 0,
+    "ceiling": None,
+    "files_late": 0.0,
+    "names_late": False,
+    "person_cancels": False,
+    "failure": "server_error",
+    "defers": False,
+}
 
 
 class CrashError(BaseException):
@@ -89,6 +108,9 @@ class World:
     creates: int = 0
     #: Creates that the server has not got to, with their times.
     under_way: list[tuple[float, ApiRequest[Any]]] = field(default_factory=list)
+    files_late: float = 0.0
+    names_late: bool = False
+    person_cancels: bool = False
 
     def step(self) -> None:
         """Let the worker crash here, if it is its time."""
@@ -153,6 +175,12 @@ class World:
 
     def _answered(self, request: ApiRequest[T], now: float) -> T:
         handler, ids = _route(request)
+        if self.person_cancels and request.method == "GET" and "batch_id" in ids:
+            batch = self.server.batches[ids["batch_id"]]
+            if not batch.timeline.is_terminal(self.now):
+                batch.cancel(self.now)
+        if not self.names_late and ids.get("file_id") in self._late_files():
+            raise _failed(FailureKind.NOT_FOUND, request)
         file = request.upload
         body = {f"{key}": value for key, value in (request.body or {}).items() if key != "expires_after"}
         asked = Asked(
@@ -172,7 +200,19 @@ class World:
             request.receiver.take(reply.content.read())
             return request.read(ApiReply(data={}))
         assert isinstance(reply, dict)
+        if self.names_late:
+            late = self._late_files()
+            reply = {key: None if value in late else value for key, value in reply.items()}
         return request.read(ApiReply(data=reply))
+
+    def _late_files(self) -> list[str]:
+        """Return the files of batches that have ended, and do not show them yet."""
+        found = []
+        for batch in self.server.batches.values():
+            ended_at = batch.timeline.ended_at(self.now)
+            if ended_at is not None and self.now < ended_at + self.files_late:
+                found += [batch.child_file_id(kind) for kind in FileKind]
+        return found
 
     # -- what is left
 
@@ -183,6 +223,15 @@ class World:
             for batch in self.server.batches.values()
             for item in batch.items[: batch.finished(self.now)]
             if item.failure is None
+        )
+
+    def cancelled(self) -> Counter[int]:
+        """Count the batches of each row that were cancelled."""
+        return Counter(
+            int(item.custom_id.removeprefix("row-"))
+            for batch in self.server.batches.values()
+            if batch.timeline.status(self.now) == "cancelled"
+            for item in batch.items
         )
 
     def billed(self) -> int:
@@ -294,26 +343,19 @@ def _attempt(
     failing=st.sets(st.integers(0, ROWS - 1), max_size=3),
     retries=st.integers(0, 2),
     ceiling=st.none() | st.integers(100, 1_500),
+    files_late=late_files,
+    names_late=st.booleans(),
+    person_cancels=st.booleans(),
+    failure=st.sampled_from(["server_error", "insufficient_quota"]),
     defers=st.booleans(),
 )
-@example(crashes=[7], creates=["lost"], scripts=[], failing=set(), retries=0, ceiling=None, defers=False)
+@example(**{**CALM, "crashes": [7], "creates": ["lost"]})
+@example(**{**CALM, "scripts": [BatchScenario(in_progress=200_000)], "retries": 1})
+@example(**{**CALM, "files_late": 1_000_000.0, "retries": 2})
+@example(**{**CALM, "files_late": 1_000_000.0, "names_late": True, "retries": 2})
+@example(**{**CALM, "person_cancels": True, "scripts": [BatchScenario(in_progress=100_000, times=None)]})
 @example(
-    crashes=[],
-    creates=[],
-    scripts=[BatchScenario(in_progress=200_000)],
-    failing=set(),
-    retries=1,
-    ceiling=None,
-    defers=False,
-)
-@example(
-    crashes=[],
-    creates=[],
-    scripts=[BatchScenario(in_progress=200_000, cancelling=1e6)],
-    failing=set(),
-    retries=1,
-    ceiling=None,
-    defers=True,
+    **{**CALM, "scripts": [BatchScenario(in_progress=200_000, cancelling=1e6)], "retries": 1, "defers": True}
 )
 def test_no_row_is_executed_twice_and_each_has_one_result(
     crashes: list[int],
@@ -322,13 +364,20 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
     failing: set[int],
     retries: int,
     ceiling: int | None,
+    files_late: float,
+    *,
+    names_late: bool,
+    person_cancels: bool,
+    failure: str,
     defers: bool,
 ) -> None:
-    world = World(answers=[*creates])
+    world = World(
+        answers=[*creates], files_late=files_late, names_late=names_late, person_cancels=person_cancels
+    )
     for scenario in scripts:
         world.server.batch_scripts.plan(scenario)
     for row in failing:
-        error = {"code": "server_error", "message": "Oh."}
+        error = {"code": failure, "message": "Oh."}
         world.server.scripts.plan(Scenario(when=f"Ask {row}$", ends="failed", error=error))
     clock = SimpleNamespace(time=lambda: world.now)
     with pytest.MonkeyPatch.context() as patch:
@@ -349,15 +398,17 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
     assert max(executed.values(), default=0) <= 1, "a row was paid for twice"
     tokens = Counter(batch.parameters["metadata"]["airflow_token"] for batch in world.server.batches.values())
     assert max(tokens.values(), default=0) <= 1, "a batch was created twice"
+    assert max(world.cancelled().values(), default=0) <= 1 + retries + len(crashes) + 1, "it has no end"
     active = {batch.id for batch in items.batches.active}
     going = {key for key, batch in world.server.batches.items() if not batch.timeline.is_terminal(world.now)}
     assert going <= active, "a batch goes on that nobody names"
     finals = [row for part in items.parts for row in part.rows]
     assert len(finals) == len(set(finals)), "a row has two final words"
     succeeded = {row for part in items.parts for row in part.succeeded}
-    assert succeeded == set(executed), "what is paid for is not what is kept"
-    said = items.spent.usage
-    assert (said.total_tokens if said else 0) == world.billed(), "the sum is not the server's bill"
+    if files_late < sum(BATCH_FILE_PAUSES):
+        assert succeeded == set(executed), "what is paid for is not what is kept"
+        said = items.spent.usage
+        assert (said.total_tokens if said else 0) == world.billed(), "the sum is not the server's bill"
     assert ceiling is None or world.billed() <= ceiling, "more was paid for than allowed"
     if attempt.stopped is None:
         assert set(finals) == set(range(ROWS))

@@ -121,3 +121,11 @@ def test_a_trigger_that_moves_ends_no_batch(scene: Scene, waiting: Waiting, mock
     _kill(waiting(BatchScenario(in_progress=60)), "deferred", mocker)
     scene.simulator.advance(1)
     assert _statuses(scene) == ["in_progress"]
+
+
+def test_a_marked_task_that_has_no_batch_says_nothing_of_answers(
+    scene: Scene, waiting: Waiting, mocker: MockerFixture
+) -> None:
+    log = scene.log_of(trigger := waiting(wake_at=time.time() + 60))
+    _kill(trigger, "failed", mocker)
+    assert not [line for line in log if "Nobody has read" in line]

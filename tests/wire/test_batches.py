@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -28,7 +30,8 @@ OURS = {
 
 def _in_pages(flow: Flow[T], listed: list[dict[str, Any]]) -> tuple[T, int]:
     """Answer the requests for a list; return what is found, and how many pages it took."""
-    request, pages = next(flow), 0
+    request: Any = next(flow)
+    pages = 0
     while True:
         pages += 1
         ids = [item["id"] for item in listed]
@@ -42,10 +45,46 @@ def _in_pages(flow: Flow[T], listed: list[dict[str, Any]]) -> tuple[T, int]:
 
 @pytest.mark.parametrize(("listed", "pages"), [([OURS, *OLD], 1), ([*OLD[::-1], OURS], 3)])
 def test_a_batch_is_found_in_a_list_of_either_order(listed: list[dict[str, Any]], pages: int) -> None:
-    found, taken = _in_pages(batches.find("t", since=AT), listed)
+    found, taken = _in_pages(batches.find("t", file_id="file-1", since=AT), listed)
     assert isinstance(found, Batch)
     assert (found.id, taken) == ("batch_ours", pages)
 
 
 def test_a_list_newest_first_is_read_as_far_as_the_batch_may_be() -> None:
-    assert _in_pages(batches.find("t", since=AT), OLD) == (None, 1)
+    assert _in_pages(batches.find("t", file_id="file-1", since=AT), OLD) == (None, 1)
+
+
+NOW = 1_800_000_000.0
+THE_BATCH = {
+    "id": "batch_1",
+    "status": "in_progress",
+    "metadata": {"airflow_token": "abc/batch.0"},
+    "input_file_id": "file-1",
+    "created_at": NOW + 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_found"),
+    [
+        ({}, True),
+        ({"input_file_id": None, "created_at": None}, True),
+        ({"created_at": NOW - 300}, True),
+        ({"metadata": {"airflow_token": "abc/batch.1"}}, False),
+        ({"input_file_id": "file-2"}, False),
+        ({"created_at": NOW - 3600}, False),
+    ],
+)
+def test_a_batch_is_ours_by_its_token_its_file_and_its_age(
+    drive: Callable[..., tuple[Any, list[Any]]], listed: dict[str, Any], is_found: bool
+) -> None:
+    flow = batches.find("abc/batch.0", file_id="file-1", since=NOW)
+    found, _ = drive(flow, [{"data": [THE_BATCH | listed], "has_more": False}])
+    assert (found is not None) == is_found
+
+
+def test_a_file_of_requests_lives_as_long_as_openai_and_azure_both_allow() -> None:
+    body = batches.upload(Path("a.jsonl"), "a.jsonl").body
+    assert body is not None
+    lives = body["expires_after"]["seconds"]
+    assert 1_209_600 <= lives <= 2_592_000

@@ -48,9 +48,8 @@ from airflow_provider_openai_runs.runs.budgets import (
 )
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
-from airflow_provider_openai_runs.wire.batches import Batch
+from airflow_provider_openai_runs.wire.batches import QUEUE_IS_FULL, Batch
 
-_QUEUE_IS_FULL = "token_limit_exceeded"
 _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: With these a server says that it has no list of batches.
 _NO_LIST = frozenset({FailureKind.NOT_FOUND, FailureKind.REJECTED})
@@ -203,7 +202,7 @@ class BatchAttempt:
         if isinstance(brought, Batch):
             self._creates_denied_since = None
             self._on_exists(batch, brought, now)
-        elif brought.code == _QUEUE_IS_FULL:
+        elif brought.code == QUEUE_IS_FULL:
             self._events.append(self._too_large(batch, now))
         elif brought.kind is FailureKind.OUTCOME_UNKNOWN:
             self._searched_since[batch.token] = now
@@ -241,8 +240,9 @@ class BatchAttempt:
             self._missing_since.pop(batch.token, None)
             self._cancels_sent.on_seen(batch.token, brought.status, asked_at=self._stopped_at)
             self._ask_at[batch.token] = now + self._interval(batch, now)
-            codes = {error.code for error in brought.errors}
-            if _QUEUE_IS_FULL in codes:
+            has_executed = brought.output_file_id is not None or brought.counts.get("completed")
+            codes = set() if has_executed else {error.code for error in brought.errors}
+            if QUEUE_IS_FULL in codes:
                 self._events.append(self._too_large(batch, now))
             elif brought.status == "failed" and meaning_of(tuple(codes)) is CodeMeaning.ACCOUNT:
                 self._events.append(BatchRefused(token=batch.token))

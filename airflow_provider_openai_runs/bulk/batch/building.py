@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from airflow_provider_openai_runs.bulk.batch.commands import UploadedFile
-from airflow_provider_openai_runs.bulk.batch.lines import to_line
+from airflow_provider_openai_runs.bulk.batch.lines import refusal_of, to_line
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
 from airflow_provider_openai_runs.bulk.events import Asked
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
@@ -86,6 +86,8 @@ class BatchFiles:
         self._recorder = recorder
         self._upload = upload
         self._pass: Iterator[UploadedFile] | None = None
+        #: Whether rows of more models than may be open are left for another pass.
+        self._has_skipped = False
         #: What the rows in batches may take, summed up once a file: there may be many.
         self._reserved = Amount()
 
@@ -96,16 +98,17 @@ class BatchFiles:
         :raises OpenAIRunError: if the input cannot be read.
         :raises ApiRequestFailed: if the file cannot be uploaded.
         """
-        if self._pass is None:
-            self._pass = self._files()
         self._reserved = self._items.reserved_in_all
-        found = next(self._pass, None)
-        if found is None:
+        while True:
+            self._pass = self._pass or self._files()
+            if (found := next(self._pass, None)) is not None:
+                return found
             self._pass = None
-        return found
+            if not self._has_skipped or self.held is not None:
+                return None
 
     def _files(self) -> Iterator[UploadedFile]:
-        self.held = None
+        self.held, self._has_skipped = None, False
         with ExitStack() as stack:
             files: dict[Any, _File] = {}
             for row in self._new_rows():
@@ -123,7 +126,8 @@ class BatchFiles:
                     file = None
                 if file is None:
                     if len(files) >= _MOST_OPEN:
-                        yield self._uploaded(files.pop(next(iter(files))))
+                        self._has_skipped = True
+                        continue
                     file = files[model] = _File(stack.enter_context(tempfile.NamedTemporaryFile()))
                 file.add(row, line)
             self._recorder.flush()
@@ -153,10 +157,11 @@ class BatchFiles:
                 self.rows_read = max(self.rows_read, row.number + 1)
                 if self._items.state(row.number) is not ItemState.NEW:
                     continue
-                if row.values is None:
+                error = row.error if row.values is None else refusal_of(row.values)
+                if error is not None:
                     failed = ItemState.FAILED
                     self._recorder.add(
-                        Outcome(row=row.number, custom_id=row.custom_id, state=failed, error=row.error)
+                        Outcome(row=row.number, custom_id=row.custom_id, state=failed, error=error)
                     )
                 else:
                     yield row

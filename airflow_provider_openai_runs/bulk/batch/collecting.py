@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.batch.commands import Collect, GiveUp
 from airflow_provider_openai_runs.bulk.batch.lines import Line, from_line
+from airflow_provider_openai_runs.bulk.batch.reading import Reading
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
 from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests
 from airflow_provider_openai_runs.bulk.commands import Judge, Verdict
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.parts import Outcome
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
+from airflow_provider_openai_runs.runs.budgets import BATCH_FILE_PAUSES
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
 from airflow_provider_openai_runs.runs.errors import RunCallError
 from airflow_provider_openai_runs.runs.failure import FailureKind
@@ -23,7 +26,7 @@ from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.transport.spool import FileSpool
-from airflow_provider_openai_runs.wire.batches import Batch
+from airflow_provider_openai_runs.wire.batches import QUEUE_IS_FULL, Batch, LineError
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.response_replies import read_created
 
@@ -48,7 +51,9 @@ class Collector:
     Reads what batches have written.
 
     :param item_retries: how often a row may be sent again.
+    :param earlier_attempts: of this task, each of which may have cancelled what it left.
     :param allowance: what its tokens cost.
+    :param sleep: takes seconds.
     """
 
     requests: BatchRequests
@@ -58,25 +63,60 @@ class Collector:
     conn_id: str
     item_retries: int
     log: Logger
+    earlier_attempts: int = 0
     allowance: Allowance = field(default_factory=Allowance)
+    sleep: Callable[[float], None] = time.sleep
 
-    def collect(self, command: Collect) -> None:
+    def collect(self, command: Collect) -> bool:
         """
         Give each row of a batch a final word or another chance, and commit it.
 
-        It may be done again after it was interrupted: what is committed is left as it is.
+        It may be done again after it was interrupted: what is committed is left as it is. Files that are late
+        are waited for: a row that was executed is paid for, and is not sent again for want of its line.
 
+        :return: whether the account can pay for more; else some rows were refused for that, and are new.
         :raises RunCallError: if a file cannot be read for now.
         """
-        batch, seen = command.batch, command.seen
-        waiting = set(self.items.batches.rows_left(batch))
-        for file_id in filter(None, (seen.output_file_id, seen.error_file_id)):
-            for line in self._lines(file_id):
-                if line.row in waiting:
-                    waiting.discard(line.row)
-                    self._take(line, command)
-        self._take_unnamed(waiting, command)
+        reading = Reading(
+            seen=command.seen,
+            rows=frozenset(command.batch),
+            waiting=set(self.items.batches.rows_left(command.batch)),
+            cut_off=command.cut_off,
+        )
+        self._read(reading)
+        for pause in BATCH_FILE_PAUSES:
+            if not reading.is_short:
+                break
+            self._wait(reading, pause)
+            self._read(reading)
+        self._take_unnamed(command.batch, reading)
+        if reading.left or reading.refused_by_account:
+            self.recorder.refused(command.batch.token)
         self.recorder.flush()
+        return not reading.refused_by_account
+
+    def _read(self, reading: Reading) -> None:
+        seen = reading.seen
+        reading.is_gone = False
+        for file_id in filter(None, (seen.output_file_id, seen.error_file_id)):
+            try:
+                for line in self._lines(file_id):
+                    self._take(line, reading)
+            except FileNotFoundError:
+                reading.is_gone = reading.is_gone or file_id == seen.output_file_id
+
+    def _wait(self, reading: Reading, pause: float) -> None:
+        """Wait for files that are late; the batch may name others by then."""
+        self.recorder.flush()
+        seen = reading.seen
+        self.log.warning(
+            "Batch %s is %s (%s), and its files (%s) have %d lines of it: they are read again in %.0f s",
+            *(seen.id, seen.status, dict(seen.counts), seen.files, len(reading.read), pause),
+        )
+        self.sleep(pause)
+        polled = self.requests.poll(seen.id)
+        if isinstance(polled, Batch) and polled.has_ended:
+            reading.seen = polled
 
     def give_up(self, command: GiveUp) -> None:
         """Give all rows of a batch that wait for it the same final word."""
@@ -96,6 +136,11 @@ class Collector:
         self.recorder.flush()
 
     def _lines(self, file_id: str) -> Iterator[Line]:
+        """
+        Yield the lines of a file.
+
+        :raises FileNotFoundError: if the server does not have it.
+        """
         with FileSpool(limit=MAX_FILE_BYTES) as spool:
             try:
                 self.requests.download(file_id, spool)
@@ -106,26 +151,36 @@ class Collector:
                         "paid for; a retry reads it.",
                         retryable=True,
                     ) from None
-                self.log.warning("The server does not have file %s any more: %s", file_id, failed.failure)
-                return
+                self.log.warning("The server does not have file %s: %s", file_id, failed.failure)
+                raise FileNotFoundError(file_id) from None
             with spool.path.open("rb") as file:
                 while written := file.readline(MAX_LINE_BYTES):
                     if (line := from_line(written)) is not None:
                         yield line
 
-    def _take(self, line: Line, command: Collect) -> None:
+    def _take(self, line: Line, reading: Reading) -> None:
         row, label = line.row, self.items.custom_ids.get(line.row)
-        if not line.was_executed and self._was_cut_off(command):
+        if row in reading.rows:
+            reading.read.add(row)
+            if line.response is not None:
+                reading.answered.add(row)
+        if row not in reading.waiting:
+            return
+        reading.waiting.discard(row)
+        if line.was_refused_by_account and reading.cut_off is None:
+            reading.refused_by_account.add(row)
+            return
+        if not line.was_executed and self._was_ours(row, reading):
             self.recorder.cancelled(row)
             return
         if line.response is not None:
             verdict = self._judged(line, label)
         else:
             error = line.error
-            if not line.was_executed and command.cut_off is not None:
-                error = command.cut_off
+            if not line.was_executed and reading.cut_off is not None:
+                error = reading.cut_off
             verdict = _failed(row, label, error, retryable=line.retryable, may_be_billed=line.may_be_billed)
-        self._decide(verdict, command)
+        self._decide(verdict, reading)
 
     def _judged(self, line: Line, label: str | None) -> Verdict:
         try:
@@ -137,52 +192,64 @@ class Collector:
         cost = self.allowance.cost_of(run, self.items.asked.get(line.row))
         return self.judge(line.row, label, replace(run, cost=cost))
 
-    def _was_cut_off(self, command: Collect) -> bool:
-        """Whether an earlier attempt, or somebody else, has cancelled a batch whose task goes on."""
-        return command.seen.status == "cancelled" and command.cut_off is None
+    def _was_ours(self, row: int, reading: Reading) -> bool:
+        """Whether an earlier attempt may have cancelled the batch before a row's turn, each of them once."""
+        was_cancelled = reading.seen.status == "cancelled" and reading.cut_off is None
+        return was_cancelled and self.items.cancels(row) < self.earlier_attempts
 
-    def _decide(self, verdict: Verdict, command: Collect) -> None:
+    def _decide(self, verdict: Verdict, reading: Reading) -> None:
         row, has_succeeded = verdict.outcome.row, verdict.outcome.state is ItemState.SUCCEEDED
-        may_retry = command.cut_off is None and self.items.retries(row) < self.item_retries
+        may_retry = reading.cut_off is None and self.items.retries(row) < self.item_retries
         if not has_succeeded and verdict.retryable and may_retry:
             self.recorder.retry(verdict.outcome)
         else:
             self.recorder.add(verdict.outcome)
 
-    def _take_unnamed(self, rows: set[int], command: Collect) -> None:
+    def _take_unnamed(self, batch: SentBatch, reading: Reading) -> None:
         """Decide about rows of which no file says anything: the batch ended before, or was never begun."""
-        seen = command.seen
-        errors = _errors_of_rows(command.batch, seen)
+        seen, goes_on = reading.seen, reading.cut_off is None
+        errors = _errors_of_rows(batch, seen)
         whole = [error for error in seen.errors[:3] if error.line is None]
-        of_all = "; ".join(f"{error.code}: {error.text}" for error in whole)
-        may_pass = all(meaning_of((error.code,), error.text) is CodeMeaning.TRANSIENT for error in whole)
-        for row in sorted(rows):
-            label = self.items.custom_ids.get(row)
-            if self._was_cut_off(command):
+        meanings = [_meaning(error) for error in whole]
+        is_withheld = reading.is_short and reading.lacks_responses
+        for row in sorted(reading.waiting):
+            label, error = self.items.custom_ids.get(row), errors.get(row)
+            if is_withheld:
+                verdict = _failed(row, label, reading.missing, retryable=False)
+            elif error is not None:
+                may_pass = _meaning(error) is CodeMeaning.TRANSIENT
+                text = f"{error.code}: {error.text}"
+                verdict = _failed(row, label, text, retryable=may_pass, may_be_billed=False)
+            elif goes_on and CodeMeaning.ACCOUNT in meanings:
+                reading.refused_by_account.add(row)
+                continue
+            elif goes_on and errors and not whole:
+                reading.left.add(row)
+                continue
+            elif whole or errors:
+                of_all = "; ".join(f"{error.code}: {error.text}" for error in whole) or "other rows are wrong"
+                may_pass = all(meaning is CodeMeaning.TRANSIENT for meaning in meanings)
+                text = f"Its batch {seen.id} failed: {of_all}"
+                verdict = _failed(row, label, text, retryable=may_pass, may_be_billed=False)
+            elif self._was_ours(row, reading):
                 self.recorder.cancelled(row)
                 continue
-            was_executed, retryable = False, False
-            if row in errors:
-                text = errors[row]
-            elif of_all:
-                text, retryable = f"Its batch {seen.id} failed: {of_all}", may_pass
-            elif errors:
-                text, retryable = f"Its batch {seen.id} failed for the sake of other rows", True
             else:
                 text = _UNNAMED.get(seen.status, f"its batch {seen.id} ended without a word on it")
-                text, retryable = command.cut_off or text, True
-                was_executed = seen.status not in _UNNAMED
-            verdict = _failed(row, label, text, retryable=retryable, may_be_billed=was_executed)
-            self._decide(verdict, command)
+                billed = seen.status not in _UNNAMED
+                verdict = _failed(row, label, reading.cut_off or text, retryable=True, may_be_billed=billed)
+            self._decide(verdict, reading)
 
 
-def _errors_of_rows(batch: SentBatch, seen: Batch) -> dict[int, str]:
+def _errors_of_rows(batch: SentBatch, seen: Batch) -> dict[int, LineError]:
     lines = {error.line: error for error in seen.errors if error.line is not None}
-    return {
-        row: f"{lines[number].code}: {lines[number].text}"
-        for number, row in enumerate(batch, start=1)
-        if number in lines
-    }
+    return {row: lines[number] for number, row in enumerate(batch, start=1) if number in lines}
+
+
+def _meaning(error: LineError) -> CodeMeaning | None:
+    if error.code == QUEUE_IS_FULL:
+        return CodeMeaning.TRANSIENT
+    return meaning_of((error.code,), error.text)
 
 
 def _failed(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
+from airflow_provider_openai_runs.runs.processing import REFUSED_BY_BATCH, batch_refuses
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.text import message_text
@@ -40,6 +41,7 @@ class Line:
     :param error: why it has none.
     :param retryable: of an error: whether another try may do better.
     :param was_executed: whether it came to its turn.
+    :param was_refused_by_account: of an error: whether the account could not pay for it.
     :param may_be_billed: of an error: whether a run of it may have taken something.
     """
 
@@ -48,7 +50,14 @@ class Line:
     error: str = ""
     retryable: bool = False
     was_executed: bool = True
+    was_refused_by_account: bool = False
     may_be_billed: bool = True
+
+
+def refusal_of(body: Mapping[str, Any]) -> str | None:
+    """Return why a request cannot be part of a batch; None if it can."""
+    refused = [name for name in REFUSED_BY_BATCH if body.get(name) is not None]
+    return batch_refuses(refused[0]) if refused else None
 
 
 def to_line(row: int, body: Mapping[str, Any]) -> bytes:
@@ -89,7 +98,15 @@ def from_line(line: bytes) -> Line | None:
     text = message_text(error.get("message") or "no message")
     said = f"HTTP {status}: {text}" if status is not None else f"{code or 'no code'}: {text}"
     was_refused = status is not None and _GOOD.stop <= status < _SERVER_ERROR
-    return Line(row=row, error=said, retryable=_may_pass(code, status, text), may_be_billed=not was_refused)
+    meaning = meaning_of((code,) if code else (), text)
+    may_pass = status is None or status in _BAD_DAYS or status >= _SERVER_ERROR
+    return Line(
+        row=row,
+        error=said,
+        retryable=may_pass if meaning is None else meaning is CodeMeaning.TRANSIENT,
+        was_refused_by_account=meaning is CodeMeaning.ACCOUNT,
+        may_be_billed=not was_refused,
+    )
 
 
 def _body_of(response: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -98,10 +115,3 @@ def _body_of(response: Mapping[str, Any]) -> Mapping[str, Any]:
         with suppress(ValueError, RecursionError):
             body = json.loads(body)
     return reading.object_of(body)
-
-
-def _may_pass(code: str, status: int | None, text: str) -> bool:
-    meaning = meaning_of((code,) if code else (), text)
-    if meaning is not None:
-        return meaning is CodeMeaning.TRANSIENT
-    return status is None or status in _BAD_DAYS or status >= _SERVER_ERROR

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from airflow_provider_openai_runs.bulk.events import Cancelled, Event, Retried, Spent
+from airflow_provider_openai_runs.bulk.events import BatchRefused, Cancelled, Event, Retried, Spent
 from airflow_provider_openai_runs.bulk.parts import Outcome, Part, Parts
 
 #: Rows with another chance that are kept until they are committed.
@@ -50,6 +50,11 @@ class Recorder:
         self._cancelled.append(row)
         if len(self._cancelled) >= _MOST_RETRIES:
             self.flush()
+
+    def refused(self, token: str) -> None:
+        """Let all rows be sent again that are left of a batch after what was taken: no try is used up."""
+        self.flush()
+        self._commit((BatchRefused(token=token),))
 
     def flush(self) -> None:
         """Write and commit what was taken."""

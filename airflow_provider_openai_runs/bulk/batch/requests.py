@@ -74,7 +74,8 @@ class BatchRequests:
     def find(self, batch: SentBatch) -> Batch | RequestFailure | None:
         """Find a batch by its token; None if the list does not have it."""
         try:
-            return self._retried(batches.find(batch.token, since=batch.at), BATCH_LIST_BUDGET)
+            flow = batches.find(batch.token, file_id=batch.file_id, since=batch.at)
+            return self._retried(flow, BATCH_LIST_BUDGET)
         except ApiRequestFailed as failed:
             return failed.failure
 

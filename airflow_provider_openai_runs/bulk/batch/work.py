@@ -27,6 +27,7 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
 )
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
 from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests, FlowRunner
+from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import BatchCreated, Event
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
@@ -130,7 +131,9 @@ class BatchWork:
                 recorder=recorder,
                 conn_id=head.conn_id,
                 item_retries=settings.limits.item_retries,
+                earlier_attempts=journal.earlier_attempts,
                 allowance=allowance,
+                sleep=sleep,
                 log=log,
             ),
             log=log,
@@ -259,8 +262,10 @@ class BatchWork:
     def _collect(self, command: Collect) -> None:
         seen = command.seen
         self.log.info("Batch %s is %s: %s", seen.id, seen.status, dict(seen.counts))
-        self.collector.collect(command)
+        may_go_on = self.collector.collect(command)
         self.attempt.on_collected(command.batch)
+        if not may_go_on:
+            self.attempt.stop(StopReason.DENIED, time.time())
 
     def _give_up(self, command: GiveUp) -> None:
         self.log.error("%d items fail: %s", sum(1 for _ in command.batch), command.error)
