@@ -180,7 +180,7 @@ def test_an_input_that_has_changed_is_an_error_that_says_to_clear(
         return open_input(input_path=_file(tmp_path, json.dumps(text)), log=LOG)
 
     begin(folder, _head(opened("a")))
-    with pytest.raises(RunRequestError, match=r"has changed .*sent nothing.*Clear the task"):
+    with pytest.raises(RunRequestError, match=r"has changed .*sent nothing.*clear the task"):
         begin(folder, _head(opened("b")))
 
 
@@ -204,7 +204,7 @@ def test_storage_that_fails_says_so_and_is_not_an_empty_file(
         with pytest.raises(RunStorageError, match="Forbidden"):
             [*source.rows()]
     (tmp_path / "in.jsonl").unlink()
-    with pytest.raises(RunRequestError, match="the file is gone"):
+    with pytest.raises(RunStorageError, match="the file is gone"):
         [*source.rows()]
 
 
