@@ -30,7 +30,7 @@ class Failing:
 
     @contextmanager
     def lasting(self, seconds: float, text: str) -> Iterator[None]:
-        """Warn of it as soon as what is done within lasts so long, the first time."""
+        """Warn, once for each text, as soon as what is done within has lasted so long."""
         timer = asyncio.get_running_loop().call_later(seconds, self._say, text)
         try:
             yield

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 from airflow_provider_openai_runs.bulk.events import (
@@ -22,10 +24,12 @@ from airflow_provider_openai_runs.bulk.journal_lines import from_lines, to_lines
 
 #: The key in the task state store. Stored, so it stays.
 KEY = "openai_bulk"
+#: Segments that are read at once: there may be one for each second of a day, each a request to a store.
+_READS_AT_ONCE = 16
 
 
 class Folder(Protocol):
-    """Where the journal lies; the names are parts of a path below it."""
+    """Where the journal lies; the names are parts of a path below it. Threads may share it."""
 
     def write(self, content: bytes, *names: str) -> object:
         """Write a file whole, so that it outlives this machine; the same content may be written again."""
@@ -195,17 +199,20 @@ class Journal:
         self._head = changed
 
     def _events(self, writers: Iterable[Writer]) -> Iterator[Event]:
-        for writer in writers:
-            for number in range(1, writer.segments + 1):
-                names = _segment(writer.id, number)
-                try:
-                    yield from from_lines(self.folder.read(*names))
-                except FileNotFoundError:
-                    raise JournalError(f"{'/'.join(names)} is committed, and is not there.") from None
-                except JournalError as error:
-                    raise JournalError(
-                        f"{'/'.join(names)} is committed, and cannot be read: {error}"
-                    ) from None
+        numbered = ((writer.id, number) for writer in writers for number in range(1, writer.segments + 1))
+        with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="openai-bulk-journal") as pool:
+            while some := [*islice(numbered, 4 * _READS_AT_ONCE)]:
+                for events in pool.map(self._committed, some):
+                    yield from events
+
+    def _committed(self, segment: tuple[str, int]) -> list[Event]:
+        names = _segment(*segment)
+        try:
+            return from_lines(self.folder.read(*names))
+        except FileNotFoundError:
+            raise JournalError(f"{'/'.join(names)} is committed, and is not there.") from None
+        except JournalError as error:
+            raise JournalError(f"{'/'.join(names)} is committed, and cannot be read: {error}") from None
 
 
 def _segment(writer: str, number: int) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
 from airflow_provider_openai_runs.bulk.events import Event, JournalError
-from airflow_provider_openai_runs.bulk.head import TaskHead
+from airflow_provider_openai_runs.bulk.head import TaskHead, begin
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.journal import KEY, Head, Journal, StateStore
@@ -28,6 +28,7 @@ from airflow_provider_openai_runs.runs.ceiling import no_price
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError
 from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.record import token_prefix
+from airflow_provider_openai_runs.runs.request import changed_arguments
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
 
@@ -89,11 +90,13 @@ class Preparation:
             self.settings.output_path, ti=self.ti, generation=generation, log=self.log
         )
 
-    def head(self, source: BulkInput, before: Totals) -> TaskHead:
+    def begin(self, folder: StorageFolder, source: BulkInput, before: Totals) -> TaskHead:
         """
-        Return what this attempt would begin its generation with.
+        Return what the generation began with, be it now, and say what the task asks for since.
 
         :param before: what the runs of earlier generations have said.
+        :raises RunRequestError: if the input is another one by now; nothing was sent by this attempt.
+        :raises RunStorageError: if the storage does not give or take it.
         """
         ti, settings = self.ti, self.settings
         task = {
@@ -102,7 +105,7 @@ class Preparation:
             "task_id": ti.task_id,
             "map_index": ti.map_index,
         }
-        return TaskHead(
+        head = TaskHead(
             conn_id=settings.conn_id,
             input=source.head,
             began_at=self.started_at,
@@ -111,6 +114,14 @@ class Preparation:
             token_prefix=token_prefix((*task.values(), self.generation)),
             before=before,
         )
+        begun = begin(folder, head)
+        if changed := changed_arguments(begun.fingerprint, head.fingerprint):
+            self.log.warning(
+                "Arguments have changed since the first attempt: %s. Items that have a run keep it, and the "
+                "others are created with what is given now; clear the task to create all anew",
+                ", ".join(changed),
+            )
+        return begun
 
     def work_of(self, stored: Head, *, as_it_is: bool = False) -> Work | None:
         """
@@ -123,6 +134,14 @@ class Preparation:
         try:
             head = TaskHead.from_bytes(folder.read(HEAD))
         except FileNotFoundError:
+            if stored.writers:
+                text = (
+                    f"{folder.uri_of(HEAD)} is gone, so that nobody can end what was created there. It may "
+                    "be running and billing; the journal beside it names the runs."
+                )
+                if self.settings.on_unendable == "fail":
+                    raise RunStorageError(f"{text} Nothing was created.") from None
+                self.log.error("%s", text)  # noqa: TRY400 # the text says what there is to know
             return None
         except ValueError as error:
             raise RunStorageError(f"{folder.uri_of(HEAD)} cannot be read: {error}.") from None

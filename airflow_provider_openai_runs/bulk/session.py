@@ -16,7 +16,6 @@ from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
 from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.driver import DriveEnd
-from airflow_provider_openai_runs.bulk.head import begin
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.journal import Head, StateStore
 from airflow_provider_openai_runs.bulk.preparing import Preparation
@@ -138,7 +137,7 @@ class BulkSession:
         before = Totals()
         if stored is not None and stored.generation != self._generation:
             before = self._end_earlier_generation(stored)
-        head = begin(folder, self._prepared.head(source, before))
+        head = self._prepared.begin(folder, source, before)
         deadline = head.began_at + settings.completion_window
         self._work = work = self._prepared.work(folder, head, self._generation, deadline=deadline)
         if work.attempt.items.batches.active:

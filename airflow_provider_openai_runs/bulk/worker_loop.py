@@ -27,7 +27,8 @@ from airflow_provider_openai_runs.transport.shared_client import shared
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-#: Creates and cancels that may be under way at once; polls have their own.
+#: Creates and cancels that may be under way at once, where ``max_unrecorded`` is not more; polls have their
+#: own.
 _REQUESTS_AT_ONCE = 100
 
 
@@ -111,7 +112,8 @@ class WorkerLoop:
         work, settings = self.work, self.settings
         conn_id = work.head.conn_id
         hook = OpenAIRunsHook(conn_id, existed=bool(work.attempt.items.parts))
-        async with shared(ConnectionInLine(hook, self.channel), beside_polls=_REQUESTS_AT_ONCE) as client:
+        at_once = max(_REQUESTS_AT_ONCE, settings.limits.max_unrecorded)
+        async with shared(ConnectionInLine(hook, self.channel), beside_polls=at_once) as client:
             requests = BulkRequests(
                 sender=client,
                 conn_id=conn_id,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: A value of its own, to tell it from the same number.
 DEFAULT_WINDOW = timedelta(days=1)
+#: The journal counts the creates of an item in a byte.
+MAX_RETRIES = 255
 #: The method that Airflow names when a trigger died or timed out.
 _TRIGGER_DIED = "__fail__"
 
@@ -111,12 +113,13 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
         self.items = items
         self.input_path = input_path
         self.request = request
+        checks.count("max_resubmits", self.max_resubmits, high=MAX_RETRIES)
         check_ceilings_of(self, is_bounded=request is not None)
         self.max_active = checks.count("max_active", max_active, low=1)
         self.requests_per_minute = _rate("requests_per_minute", requests_per_minute)
         self.tokens_per_minute = _rate("tokens_per_minute", tokens_per_minute)
         self.polls_per_second = checks.seconds("polls_per_second", polls_per_second)
-        self.item_retries = checks.count("item_retries", item_retries, low=0)
+        self.item_retries = checks.count("item_retries", item_retries, low=0, high=MAX_RETRIES)
         self.max_failed = max_failed_of(max_failed)
         self.max_unrecorded = checks.count("max_unrecorded", max_unrecorded, low=1)
         self.collect_within = checks.seconds("collect_within", collect_within)

@@ -122,6 +122,8 @@ def go_on(
     result = _result(step)
     error = _error(operator, step, result)
     if error is not None:
+        if error.retryable and result["active"]:
+            error = error.saying(f"{error} {where_left(step.folder.uri)}")
         if operator.do_xcom_push:
             context["ti"].xcom_push(key="return_value", value=result)
         raise error

@@ -12,6 +12,7 @@ from typing import Any
 from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.request import changed_arguments
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.times import visible_by
@@ -158,10 +159,7 @@ class Record:
 
     def changed_arguments(self, fingerprint: Mapping[str, str]) -> tuple[str, ...]:
         """Name the arguments that differ from those of the recorded run."""
-        if not self.fingerprint:
-            return ()
-        names = {*self.fingerprint, *fingerprint}
-        return tuple(sorted(n for n in names if self.fingerprint.get(n) != fingerprint.get(n)))
+        return changed_arguments(self.fingerprint, fingerprint)
 
 
 def _integer(value: object) -> int | None:

@@ -104,3 +104,9 @@ def fingerprint(arguments: Mapping[str, Any]) -> dict[str, str]:
         name: hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
         for name, value in arguments.items()
     }
+
+
+def changed_arguments(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the arguments in which two fingerprints differ; none where there was none before."""
+    names = {*before, *now} if before else set()
+    return tuple(sorted(name for name in names if before.get(name) != now.get(name)))

@@ -390,7 +390,7 @@ def test_no_row_is_executed_twice_and_each_has_one_result(
                 attempt = _attempt(world, number, retries, ceiling, defers=defers)
             except CrashError:
                 world.now += 30
-            number += 1
+                number += 1  # after a wait, the attempt is the same
             assert world.now < 1_800_000_000 + WINDOW + LONGEST_END, "a task does not come to its end"
     world.arrive(float("inf"))
     items = attempt.items

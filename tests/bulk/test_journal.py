@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -156,3 +157,23 @@ def test_a_stored_value_that_cannot_be_read_is_never_an_empty_journal(
     store.value = value
     with pytest.raises(JournalError, match="openai_bulk"):
         _attempt(folder, store, writer="ti-1").load()
+
+
+def test_a_long_journal_is_read_many_segments_at_once_and_in_its_order(store: MemoryStore) -> None:
+    class SlowFolder(MemoryFolder):
+        def read(self, *names: str) -> bytes:
+            time.sleep(0.02)
+            return super().read(*names)
+
+    folder = SlowFolder()
+    for writer in ("ti-1", "ti-2"):
+        journal = _attempt(folder, store, writer=writer)
+        journal.load()
+        for row in range(80):
+            journal.commit([Intended(rows=(row,))])
+    began_at = time.monotonic()
+    events = _attempt(folder, store, writer="ti-3").load()
+    assert time.monotonic() - began_at < 160 * 0.02 / 2
+    assert [event.rows for event in events if isinstance(event, Intended)] == [
+        (row,) for _ in range(2) for row in range(80)
+    ]

@@ -507,6 +507,8 @@ def test_another_input_is_refused_before_anything_is_paid_for(scene: Scene, bulk
         ({"thread_id": "thread_1"}, "thread"),
         ({"max_active": 0}, "max_active"),
         ({"max_failed": 1.5}, "max_failed"),
+        ({"item_retries": 256}, "item_retries"),
+        ({"on_lost_create": "resubmit", "max_resubmits": 256}, "max_resubmits"),
         ({"requests_per_minute": 0}, "requests_per_minute"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from airflow_provider_openai_runs.cli.main import main
 from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import Scenario
+from airflow_provider_openai_runs.transport.shared_client import ClientOwner, SharedClient, shared
 from tests.operators import test_bulk
 from tests.support.scene import Scene
 
@@ -140,3 +142,19 @@ def test_an_item_that_the_task_has_ended_says_why(scene: Scene, bulk: Bulk) -> N
         scene.run(bulk(items=["a", "b"], completion_window=test_bulk.LONG_OVER), context)
     for item in read_results(context["ti"].xcoms["return_value"], failed=True):
         assert "was cancelled by this task: completion_window is over" in item["error"]
+
+
+@pytest.mark.parametrize(("max_unrecorded", "at_once"), [(5, 100), (250, 250)])
+def test_as_many_creates_are_under_way_as_the_user_allows(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, max_unrecorded: int, at_once: int
+) -> None:
+    found: list[int] = []
+
+    def noted(owner: ClientOwner, *, beside_polls: int) -> AbstractAsyncContextManager[SharedClient]:
+        found.append(beside_polls)
+        return shared(owner, beside_polls=beside_polls)
+
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.worker_loop.shared", noted)
+    scene.simulator.script(Scenario(queued=0, in_progress=0, times=None))
+    scene.run(bulk(items=["a"], max_unrecorded=max_unrecorded), scene.kept)
+    assert found == [at_once]

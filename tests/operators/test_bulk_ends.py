@@ -152,6 +152,16 @@ def test_a_store_that_cannot_be_read_is_an_error_with_the_place_of_what_may_be_g
     assert scene.creates() == 2
 
 
+def test_a_retry_of_a_task_whose_arguments_have_changed_names_them(scene: Scene, bulk: Bulk) -> None:
+    _left_going(scene, bulk)
+    scene.simulator.advance(700)
+    task = bulk(items=ITEMS, model="gpt-4o", instructions="Be brief.")
+    log = scene.log_of(task)
+    assert scene.run(task, scene.retry(scene.kept))["succeeded"] == 2
+    [line] = [line for line in log if "Arguments have changed" in line]
+    assert "instructions, model." in line
+
+
 # -- killed -------------------------------------------------------------------------------------------------
 
 
@@ -295,3 +305,33 @@ def test_a_clear_names_the_creates_of_before_whose_answers_are_lost(
     [line] = [line for line in log if "creates may have been accepted" in line]
     assert "row 0 (token" in line
     assert "row 1 (token" in line
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_clear_that_finds_no_head_of_before_says_what_may_be_going(
+    scene: Scene, bulk: Bulk, tmp_path: Path, fails: bool
+) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0, when="quick", times=None))
+    _left_going(scene, bulk)
+    [head] = tmp_path.rglob("head.json")
+    head.unlink()
+    task = bulk(items=["quick"], on_unendable="fail" if fails else "give_up")
+    log, said = scene.log_of(task), f"{head} is gone, so that nobody can end"
+    if fails:
+        with pytest.raises(RunStorageError, match="Nothing was created"):
+            task.execute(scene.clear(scene.kept))
+    else:
+        assert scene.run(task, scene.clear(scene.kept))["succeeded"] == 1
+        assert any(said in line for line in log)
+    assert scene.creates() == (2 if fails else 3)
+
+
+def test_a_task_whose_key_is_refused_says_how_to_end_what_goes_on(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 0.5)
+    _quick(scene, in_progress=600)
+    scene.simulator.fault(Fault(method="GET", path=r"^/responses/", kind="status", status=401, times=None))
+    with pytest.raises(RunConnectionError, match=r"refused the key.*Without a next attempt.*stop --path"):
+        bulk(items=ITEMS).execute(scene.kept)
+    assert len(active(scene)) == 2

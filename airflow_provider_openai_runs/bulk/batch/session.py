@@ -25,7 +25,7 @@ from airflow_provider_openai_runs.bulk.batch.work import BatchWork
 from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended
-from airflow_provider_openai_runs.bulk.head import TaskHead, begin
+from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.items import Items
 from airflow_provider_openai_runs.bulk.journal import Head, StateStore
@@ -145,7 +145,7 @@ class BatchSession:
         before = Totals()
         if stored is not None and stored.generation != prepared.generation:
             before = self._end_earlier_generation(stored)
-        head = begin(folder, prepared.head(source, before))
+        head = prepared.begin(folder, source, before)
         self._before = head.before
         journal = prepared.journal(folder, prepared.generation)
         with journal_errors(folder.uri):
