@@ -138,9 +138,10 @@ def bounded(request: ApiRequest[T], client: openai.OpenAI | openai.AsyncOpenAI) 
     Return the request within the ``timeout`` of the connection, where that has one of its own.
 
     Not one that pays: an answer that is not awaited is a run that nobody knows. ``timeouts`` is for those.
+    Nor a file, which takes as long as it is large.
     """
     limit = client.timeout
-    if request.pays or not isinstance(limit, (int, float)):
+    if request.pays or request.upload is not None or not isinstance(limit, (int, float)):
         return request
     return replace(request, timeout=min(request.timeout or _DEFAULT_SECONDS, limit))
 

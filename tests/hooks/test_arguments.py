@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from airflow_provider_openai_runs.runs.create_arguments import ResponseArguments, ThreadRunArguments
 from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
+from airflow_provider_openai_runs.transport.spool import FileSpool
+from airflow_provider_openai_runs.wire import batches, flows
 from tests.support.scripted_server import ScriptedServer
 
 REFUSED = [
@@ -142,3 +145,19 @@ def test_a_timeout_of_the_connection_bounds_a_read_and_not_a_create(
 
     assert openai_runs_simulator.count("POST", "^/responses$") == 1
     assert openai_runs_simulator.count("GET", "^/responses/") > 1, "the first one was given up"
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_timeout_of_the_connection_does_not_bound_a_file(
+    openai_runs_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_IMPATIENT", with_timeout(openai_runs_simulator.connection_json, 0.3))
+    openai_runs_simulator.fault(
+        Fault(method="POST" if way == "up" else "GET", path="^/files", kind="slow", delay=1.0)
+    )
+    (tmp_path / "up").write_bytes(b"{}\n")
+    hook = OpenAIRunsHook("impatient")
+    file_id = hook.run_flow(flows.single(batches.upload(tmp_path / "up", "a.jsonl")))
+    with FileSpool(limit=1000) as spool:
+        hook.run_flow(flows.single(batches.content(file_id, spool)))
+        assert spool.path.read_bytes() == b"{}\n"
