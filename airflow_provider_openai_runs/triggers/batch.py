@@ -40,7 +40,7 @@ class BatchCompletionTrigger(BulkCompletionTrigger):
 
     def _unread(self, many: Any, runs: list[NewRun]) -> tuple[str, str] | None:
         # What a batch has executed before its cancel is billed, and in its files.
-        return str(len(runs)), many.names(runs)
+        return (str(len(runs)), many.names(runs)) if runs else None
 
     async def _many(self, runs: list[NewRun]) -> ManyWaits:
         def make() -> ManyWaits:

@@ -43,7 +43,8 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     monkeypatch.setattr(f"{lost}.SEARCH_SECONDS", 0.3)
     monkeypatch.setattr(f"{attempt}.SEARCH_PAUSE", 0.1)
     monkeypatch.setattr(f"{attempt}.REFUSED_PAUSE", 0.3)
-    monkeypatch.setattr(f"{attempt}.FULL_QUEUE_PAUSE", 0.5)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.REFUSED_PAUSE", 0.3)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.FULL_QUEUE_PAUSE", 0.5)
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.preparing.SEND_WITHIN", 0.3)
 
     def make(**arguments: Any) -> BulkCreateResponsesOperator:
