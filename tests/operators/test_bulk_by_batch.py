@@ -460,6 +460,20 @@ def test_a_clear_ends_single_runs_whose_task_goes_by_batch_now(scene: Scene, bul
     assert any("before the clear: Nothing of it is active." in line for line in lines), lines
 
 
+def test_a_clear_names_single_creates_without_an_answer_whose_task_goes_by_batch_now(
+    scene: Scene, bulk: Bulk
+) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
+    scene.simulator.script(Scenario(queued=0, in_progress=600, times=3))
+    scene.simulator.fault(Fault(method="POST", path="/responses$", kind="lost"))
+    task = bulk(processing=None, items=["A", "B", "C"], poll_interval=None, deferrable=True)
+    with pytest.raises(TaskDeferred):
+        task.execute(scene.kept)
+    lines = scene.log_of(again := bulk())
+    assert len(_results(scene.run(again, scene.clear(scene.kept)))) == ROWS
+    assert any("Before the clear, 1 creates may have been accepted" in line for line in lines), lines
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -231,11 +231,15 @@ class BatchSession:
 
         :return: what all requests of before have said.
         """
-        ending = self._of_stored(stored)
-        if ending is None:
+        work = self._prepared.work_of(stored)
+        if work is None:
             return Totals()
+        items = work.attempt.items
+        ending = self._ending_of(items, work.head, work.folder)
         if ending.has_active:
             ending.end_earlier(self._settings, sleep=self._sleep)
+        if work.lost and not items.batches.count:
+            self._log.warning("Before the clear, %s", work.lost_named())
         return ending.spent
 
     def _end(self, cause: Cause, *, may_retry: bool = True) -> None:
