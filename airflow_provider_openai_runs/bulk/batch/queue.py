@@ -13,7 +13,7 @@ from airflow_provider_openai_runs.runs.budgets import FULL_QUEUE_PAUSE, REFUSED_
 #: Of English text in JSON.
 _BYTES_PER_TOKEN = 4
 #: After so many refusals a batch may be too large all the same: an image takes more tokens than its address.
-_PATIENCE = 3
+_MOST_REFUSALS = 3
 _LIMIT = re.compile(r"Limit: ([\d,]+)")
 
 
@@ -30,7 +30,7 @@ def refused_by_queue(batch: SentBatch, items: Items, text: str, *, now: float) -
         return BatchRefused(token=batch.token, until=now + FULL_QUEUE_PAUSE)
     count, limit = batch.count, _LIMIT.search(text)
     is_larger = limit is not None and batch.size > _BYTES_PER_TOKEN * int(limit[1].replace(",", ""))
-    is_too_large = is_larger or 0 < items.good_rows < count or items.queue_refusals + 1 >= _PATIENCE
+    is_too_large = is_larger or 0 < items.good_rows < count or items.queue_refusals + 1 >= _MOST_REFUSALS
     if is_too_large and count > 1:
         return BatchRefused(token=batch.token, most_rows=count // 2, until=now + REFUSED_PAUSE)
     return BatchRefused(token=batch.token, most_rows=count, until=now + FULL_QUEUE_PAUSE)
