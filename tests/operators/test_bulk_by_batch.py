@@ -445,6 +445,18 @@ def test_a_clear_ends_batches_whatever_the_task_does_now(scene: Scene, bulk: Bul
     assert [batch["status"] for batch in _batches(scene)] == ["cancelled"]
 
 
+def test_a_clear_ends_batches_also_where_the_server_does_not_know_them_for_a_moment(
+    scene: Scene, bulk: Bulk
+) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.ending._PAUSE", 0.2)
+    scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.2))
+    with pytest.raises(TaskDeferred):
+        bulk(deferrable=True).execute(scene.kept)
+    scene.simulator.fault(Fault(path="/batches/", kind="status", status=404, times=2))
+    assert len(_results(scene.run(bulk(), scene.clear(scene.kept)))) == ROWS
+    assert [batch["status"] for batch in _batches(scene)] == ["cancelled", "completed"]
+
+
 def test_a_clear_ends_single_runs_whose_task_goes_by_batch_now(scene: Scene, bulk: Bulk) -> None:
     scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
     scene.simulator.script(Scenario(queued=0, in_progress=600, times=3))
