@@ -83,6 +83,9 @@ class Items:
     :param parts: files whose items are final, in the order of their commits.
     :param batches: in which they are, where they are executed by batches; they have no ``runs`` then.
     :param most_rows: what a batch may have at most, as the account's queue allows; None is no limit.
+    :param queue_refusals: how often that queue has refused a batch that was alone, since it took one or was
+        given less.
+    :param good_rows: of the largest batch that had to be made smaller, and went well; 0 is none.
     :param batches_again_at: Unix seconds, before which no batch is to be created.
     :param asked: what the price of a run goes by, of the items that are ``INTENDED`` or ``CREATED``.
     :param reserved: what the runs of these may take at most.
@@ -96,6 +99,8 @@ class Items:
     parts: list[PartWritten] = field(default_factory=list)
     batches: SentBatches = field(default_factory=SentBatches)
     most_rows: int | None = None
+    queue_refusals: int = 0
+    good_rows: int = 0
     batches_again_at: float = 0.0
     asked: dict[int, Asked] = field(default_factory=dict)
     reserved: Reserved = field(default_factory=Reserved)
@@ -194,6 +199,7 @@ class Items:
                 self._forget(event.rows)
             case PartWritten():
                 self.results += self._counted(event.spent + Spent(silent=event.lost))
+                self._lift_most_rows(event.succeeded)
                 self._move(event, event.succeeded, ItemState.SUCCEEDED)
                 self._move(event, event.failed, ItemState.FAILED)
                 self._move(event, event.lost, ItemState.LOST)
@@ -225,8 +231,20 @@ class Items:
         rows = self.batches.rows_left(batch)
         self._move(event, rows, ItemState.NEW)
         self._forget(rows)
-        self.most_rows = event.most_rows or self.most_rows
+        if event.most_rows is not None:
+            is_halved = event.most_rows < batch.count
+            self.queue_refusals = 0 if is_halved else self.queue_refusals + 1
+            self.most_rows = event.most_rows if is_halved else self.most_rows
         self.batches_again_at = event.until or self.batches_again_at
+
+    def _lift_most_rows(self, succeeded: Sequence[int]) -> None:
+        """Allow more again after a batch that went well: other batches may have left the queue."""
+        batch = self.batches.of_row(succeeded[0]) if succeeded else None
+        if batch is not None:
+            self.queue_refusals = 0
+            if self.most_rows is not None:
+                self.good_rows = max(self.good_rows, batch.count)
+                self.most_rows = max(self.most_rows, 2 * batch.count)
 
     def _move(self, event: Event, rows: Iterable[int], to: ItemState) -> None:
         allowed = _BEFORE.get(type(event))

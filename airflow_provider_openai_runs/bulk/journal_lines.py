@@ -73,7 +73,7 @@ def _to_json(event: Event) -> dict[str, Any]:
             return {"event": "part_written", "name": event.name, **rows, **event.spent.to_json()}
         case BatchIntended(batch=batch):
             about = {"token": batch.token, "file_id": batch.file_id, "ranges": batch.rows, "at": batch.at}
-            return {"event": "batch_intended", **about, **_about(event)}
+            return {"event": "batch_intended", **about, "size": batch.size, **_about(event)}
         case BatchCreated():
             return {"event": "batch_created", "token": event.token, "id": event.id}
         case BatchRefused():
@@ -119,6 +119,7 @@ def _intended_batch(value: Mapping[str, Any]) -> BatchIntended:
         file_id=str(value["file_id"]),
         rows=tuple((int(first), int(last)) for first, last in value["ranges"]),
         at=float(value["at"]),
+        size=int(value.get("size", 0)),
     )
     return BatchIntended(batch=batch, **_said_of_rows(value))
 

@@ -17,6 +17,7 @@ class SentBatch:
     :param file_id: of the uploaded requests, in the order of ``rows``.
     :param rows: ranges of rows, each from its first to its last.
     :param at: Unix seconds of its intent.
+    :param size: bytes of its file; 0 if an earlier version has not written it down.
     :param id: None as long as the answer to its create is not known.
     """
 
@@ -24,11 +25,17 @@ class SentBatch:
     file_id: str
     rows: tuple[tuple[int, int], ...]
     at: float
+    size: int = 0
     id: str | None = None
 
     def __iter__(self) -> Iterator[int]:
         for first, last in self.rows:
             yield from range(first, last + 1)
+
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
+        return sum(last - first + 1 for first, last in self.rows)
 
     @property
     def name(self) -> str:
@@ -83,7 +90,7 @@ class SentBatches:
         for row in batch:
             self._grow(row)
             self._numbers[row] = self.count
-        self._left[self.count] = sum(last - first + 1 for first, last in batch.rows)
+        self._left[self.count] = batch.count
 
     def created(self, token: str, batch_id: str) -> SentBatch:
         """

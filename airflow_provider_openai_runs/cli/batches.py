@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_openai_runs.bulk.batch.collecting import Collector
 from airflow_provider_openai_runs.bulk.batch.commands import Collect
-from airflow_provider_openai_runs.bulk.batch.lost_create import one_look_tells_at
+from airflow_provider_openai_runs.bulk.batch.lost_create import one_search_tells_at
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
 from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests, FlowRunner
 from airflow_provider_openai_runs.bulk.events import (
@@ -91,7 +91,7 @@ class BatchStopper:
         found = requests.find(batch)
         if isinstance(found, RequestFailure):
             return f"Nobody knows whether it was created: {found}"
-        if found is None and (until := one_look_tells_at(batch)) > now:
+        if found is None and (until := one_search_tells_at(batch)) > now:
             return f"No list shows it, but its create may be under way: stop it again after {utc(until)}"
         if found is None:
             self.say(f"{batch.name} was not created")

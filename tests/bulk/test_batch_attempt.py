@@ -22,12 +22,14 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
     Wait,
 )
 from airflow_provider_openai_runs.bulk.commands import StopReason
-from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended, PartWritten
+from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended, BatchRefused, PartWritten
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.budgets import (
     BATCH_CANCEL_WAIT,
     BATCH_MISSING_SECONDS,
+    FULL_QUEUE_PAUSE,
+    REFUSED_PAUSE,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.wire.batches import Batch
@@ -163,3 +165,25 @@ def test_a_batch_that_the_server_does_not_know_for_minutes_is_lost_and_named() -
     assert last.state is ItemState.LOST
     assert "batch_0 (input file-0)" in last.error
     assert now >= NOW + 9_000 + BATCH_MISSING_SECONDS
+
+
+def test_a_batch_that_the_queue_has_refused_is_created_again_as_soon_as_another_one_has_ended() -> None:
+    items = _items(2)
+    items.apply(BatchRefused(token="t/1", until=NOW + FULL_QUEUE_PAUSE))
+    waits, _, _ = _drive(_attempt(items), lambda _: _batch("batch_0", "in_progress"))
+    assert isinstance(waits, Wait)
+    assert waits.create_at == NOW + FULL_QUEUE_PAUSE
+    more = UploadedFile(id="file-9", rows=((10, 19),))
+    sends, _, now = _drive(
+        _attempt(items, NOW + 60), lambda _: _batch("batch_0", "completed"), now=NOW + 60, files=(more,)
+    )
+    assert isinstance(sends, Send)
+    assert now == NOW + 60
+
+
+def test_a_worker_is_kept_for_a_pause_that_is_not_worth_a_deferral() -> None:
+    items = _items(2)
+    items.apply(BatchRefused(token="t/1", until=NOW + REFUSED_PAUSE))
+    last, _, now = _drive(_attempt(items), lambda _: _batch("batch_0", "in_progress"), until=Build)
+    assert isinstance(last, Build)
+    assert now >= NOW + REFUSED_PAUSE

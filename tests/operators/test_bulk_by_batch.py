@@ -43,7 +43,8 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     monkeypatch.setattr(f"{lost}.SEARCH_SECONDS", 0.3)
     monkeypatch.setattr(f"{attempt}.SEARCH_PAUSE", 0.1)
     monkeypatch.setattr(f"{attempt}.REFUSED_PAUSE", 0.3)
-    monkeypatch.setattr(f"{attempt}.FULL_QUEUE_PAUSE", 0.5)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.REFUSED_PAUSE", 0.3)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.FULL_QUEUE_PAUSE", 0.5)
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.preparing.SEND_WITHIN", 0.3)
 
     def make(**arguments: Any) -> BulkCreateResponsesOperator:
@@ -453,6 +454,18 @@ def test_a_clear_ends_batches_whatever_the_task_does_now(scene: Scene, bulk: Bul
     assert [batch["status"] for batch in _batches(scene)] == ["cancelled"]
 
 
+def test_a_clear_ends_batches_also_where_the_server_does_not_know_them_for_a_moment(
+    scene: Scene, bulk: Bulk
+) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.ending._PAUSE", 0.2)
+    scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.2))
+    with pytest.raises(TaskDeferred):
+        bulk(deferrable=True).execute(scene.kept)
+    scene.simulator.fault(Fault(path="/batches/", kind="status", status=404, times=2))
+    assert len(_results(scene.run(bulk(), scene.clear(scene.kept)))) == ROWS
+    assert [batch["status"] for batch in _batches(scene)] == ["cancelled", "completed"]
+
+
 def test_a_clear_ends_single_runs_whose_task_goes_by_batch_now(scene: Scene, bulk: Bulk) -> None:
     scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
     scene.simulator.script(Scenario(queued=0, in_progress=600, times=3))
@@ -466,6 +479,20 @@ def test_a_clear_ends_single_runs_whose_task_goes_by_batch_now(scene: Scene, bul
     ] * 3
     assert len(_results(result)) == ROWS
     assert any("before the clear: Nothing of it is active." in line for line in lines), lines
+
+
+def test_a_clear_names_single_creates_without_an_answer_whose_task_goes_by_batch_now(
+    scene: Scene, bulk: Bulk
+) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
+    scene.simulator.script(Scenario(queued=0, in_progress=600, times=3))
+    scene.simulator.fault(Fault(method="POST", path="/responses$", kind="lost"))
+    task = bulk(processing=None, items=["A", "B", "C"], poll_interval=None, deferrable=True)
+    with pytest.raises(TaskDeferred):
+        task.execute(scene.kept)
+    lines = scene.log_of(again := bulk())
+    assert len(_results(scene.run(again, scene.clear(scene.kept)))) == ROWS
+    assert any("Before the clear, 1 creates may have been accepted" in line for line in lines), lines
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ Waiting = Callable[..., BatchCompletionTrigger]
 def waiting(scene: Scene, tmp_path: Path) -> Waiting:
     """Create batches, each of its scenario, and make the trigger that waits for them."""
 
-    def make(*scripts: BatchScenario, **arguments: Any) -> BatchCompletionTrigger:
+    def make(*scripts: BatchScenario, age: float = 0.0, **arguments: Any) -> BatchCompletionTrigger:
         scene.simulator.script_batches(*scripts)
         requests, runs = BatchRequests(runner=OpenAIRunsHook()), []
         (tmp_path / "up").write_bytes(
@@ -44,7 +44,7 @@ def waiting(scene: Scene, tmp_path: Path) -> Waiting:
             batch = SentBatch(token=str(number), file_id=file_id, rows=((number, number),), at=0.0)
             created = requests.create(batch, leave_by=1e12)
             assert isinstance(created, Batch)
-            runs.append(NewRun(row=number, id=created.id, created_at=time.time()))
+            runs.append(NewRun(row=number, id=created.id, created_at=time.time() - age))
         path = tmp_path / "waiting.jsonl"
         path.write_bytes(to_lines(runs))
         given = {"path": str(path), "conn_id": "openai_default", "count": len(runs), "poll_interval": 0.1}
@@ -98,10 +98,12 @@ def test_at_the_deadline_batches_are_asked_to_end_and_waited_for(scene: Scene, w
     assert _statuses(scene) == ["cancelled", "cancelled"]
 
 
-def test_a_server_that_is_away_for_a_while_ends_no_wait(scene: Scene, waiting: Waiting) -> None:
-    trigger = waiting(BatchScenario())
-    scene.simulator.fault(Fault(path="/batches/", status=502, times=5))
-    assert scene.fire(trigger)["reason"] == "ended"
+@pytest.mark.parametrize("status", [502, 404])
+def test_a_server_that_is_away_for_a_while_ends_no_wait(scene: Scene, waiting: Waiting, status: int) -> None:
+    trigger = waiting(BatchScenario(in_progress=1), age=9_000)
+    scene.simulator.fault(Fault(path="/batches/", kind="status", status=status, times=5))
+    event = scene.fire(trigger)
+    assert (event["reason"], event["failed"]) == ("ended", 0)
 
 
 def test_a_marked_task_has_its_batches_asked_to_end_and_named_with_their_files(

@@ -27,6 +27,7 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
     Wait,
 )
 from airflow_provider_openai_runs.bulk.batch.lost_create import searched_until
+from airflow_provider_openai_runs.bulk.batch.queue import refused_by_queue
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import (
     BatchCreated,
@@ -40,7 +41,7 @@ from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.budgets import (
     BATCH_MISSING_SECONDS,
     BATCH_POLL_BOUNDS,
-    FULL_QUEUE_PAUSE,
+    DEFERS_AFTER,
     PERMANENT_FAILURE_BUDGET,
     REFUSED_PAUSE,
     SEARCH_PAUSE,
@@ -95,6 +96,8 @@ class BatchAttempt:
         self.rows_read, self.is_read_whole = 0, False
         #: Whether rows may be left that are in no batch.
         self.has_more = True
+        #: Whether a batch has left the queue since the last one was refused.
+        self._has_room = False
         #: Why nothing more may be paid for, naming all numbers; None if it may.
         self.refusal: str | None = None
         #: The same as long as the end of a batch may leave more to spend.
@@ -157,7 +160,7 @@ class BatchAttempt:
             return Done()
         asks = [self._ask_at.get(batch.token, now) for batch in active]
         until = min([*asks, *([] if create_at is None else [create_at]), self._ends_at(now)])
-        return Wait(until=until, may_defer=self._may_defer(active, now), create_at=create_at)
+        return Wait(until=until, may_defer=self._may_defer(active, create_at, now), create_at=create_at)
 
     def stop(self, reason: StopReason, now: float) -> None:
         """Create nothing more; but where the account or a ceiling is to blame, what is active is ended."""
@@ -193,8 +196,9 @@ class BatchAttempt:
                 self._to_send = Send(batch=batch, until=written_at + SEND_WITHIN)
             case BatchCreated(token=token):
                 self._searched_since.pop(token, None)
-            case BatchRefused(token=token):
+            case BatchRefused(token=token, until=until):
                 self._on_left(token)
+                self._has_room = self._has_room and until is None
 
     def on_sent(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:
         """Take note of what a create was answered with."""
@@ -203,7 +207,7 @@ class BatchAttempt:
             self._creates_denied_since = None
             self._on_exists(batch, brought, now)
         elif brought.code == QUEUE_IS_FULL:
-            self._events.append(self._too_large(batch, now))
+            self._events.append(refused_by_queue(batch, self.items, str(brought), now=now))
         elif brought.kind is FailureKind.OUTCOME_UNKNOWN:
             self._searched_since[batch.token] = now
             self._ask_at[batch.token] = now + SEARCH_PAUSE
@@ -243,7 +247,8 @@ class BatchAttempt:
             has_executed = brought.output_file_id is not None or brought.counts.get("completed")
             codes = set() if has_executed else {error.code for error in brought.errors}
             if QUEUE_IS_FULL in codes:
-                self._events.append(self._too_large(batch, now))
+                text = " ".join(error.text for error in brought.errors)
+                self._events.append(refused_by_queue(batch, self.items, text, now=now))
             elif brought.status == "failed" and meaning_of(tuple(codes)) is CodeMeaning.ACCOUNT:
                 self._events.append(BatchRefused(token=batch.token))
                 self.stop(StopReason.DENIED, now)
@@ -272,7 +277,8 @@ class BatchAttempt:
         self._cancels_sent.on_refused(batch.token, now)
 
     def on_collected(self, batch: SentBatch) -> None:
-        """Take note that no row waits for a batch any more; some may have another chance."""
+        """Take note that no row waits for a batch any more, and that the queue has its room."""
+        self._has_room = True
         self._on_left(batch.token)
 
     # -- inside --------------------------------------------------------------------------------------------
@@ -300,7 +306,7 @@ class BatchAttempt:
             self.stop(StopReason.CEILING, now)
         if not self.has_more or self.stopped is not None or self._held is not None:
             return None
-        return self.items.batches_again_at
+        return now if self._has_room else self.items.batches_again_at
 
     @property
     def _ends_active(self) -> bool:
@@ -327,11 +333,12 @@ class BatchAttempt:
         if limit is not None and self.failed > limit:
             self.stop(StopReason.TOO_MANY_FAILED, now)
 
-    def _may_defer(self, active: list[SentBatch], now: float) -> bool:
+    def _may_defer(self, active: list[SentBatch], create_at: float | None, now: float) -> bool:
         """Whether this may be left to another attempt, which forgets what is not in the journal."""
         is_known = not self._searched_since and not self._missing_since
         is_ending = not self._ends_active or self._cancels_sent.are_taken(active)
-        return is_known and is_ending and now < self._deadline
+        is_worth_it = create_at is None or create_at >= now + DEFERS_AFTER
+        return is_known and is_ending and is_worth_it and now < self._deadline
 
     def _ends_at(self, now: float) -> float:
         """Return when this attempt waits no longer, in Unix seconds."""
@@ -345,7 +352,7 @@ class BatchAttempt:
 
     def _intent(self, file: UploadedFile, now: float) -> BatchIntended:
         token = self._token_of(self.items.batches.count)
-        batch = SentBatch(token=token, file_id=file.id, rows=file.rows, at=now)
+        batch = SentBatch(token=token, file_id=file.id, rows=file.rows, at=now, size=file.size)
         return BatchIntended(
             batch=batch, custom_ids=file.custom_ids, asked=file.asked, reserved=file.reserved
         )
@@ -358,16 +365,6 @@ class BatchAttempt:
     def _on_exists(self, batch: SentBatch, found: Batch, now: float) -> None:
         self._events.append(BatchCreated(token=batch.token, id=found.id))
         self._ask_at[batch.token] = now + self._interval(batch, now)
-
-    def _too_large(self, batch: SentBatch, now: float) -> BatchRefused:
-        """Refuse a batch for now; one that is alone in the queue, and too large for it, is halved."""
-        count = sum(1 for _ in batch)
-        is_alone = len(self.items.batches.active) == 1
-        return BatchRefused(
-            token=batch.token,
-            most_rows=max(1, count // 2) if is_alone else None,
-            until=now + (REFUSED_PAUSE if is_alone and count > 1 else FULL_QUEUE_PAUSE),
-        )
 
     def _on_lost(self, batch: SentBatch, failure: RequestFailure) -> None:
         rows = self.items.batches.rows_left(batch)

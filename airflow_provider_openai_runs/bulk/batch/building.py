@@ -173,6 +173,7 @@ class BatchFiles:
         return UploadedFile(
             id=file_id,
             rows=ranges_of(file.rows),
+            size=file.size,
             custom_ids=file.custom_ids,
             asked=file.asked,
             reserved=file.reserved,

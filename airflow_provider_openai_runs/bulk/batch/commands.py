@@ -19,6 +19,7 @@ class UploadedFile:
     A file of requests that the server has.
 
     :param rows: ranges of rows, in the order of its lines.
+    :param size: its bytes.
     :param custom_ids: labels of its rows, where they have one.
     :param asked: what their price goes by, where there are prices.
     :param reserved: what they may take at most, where there is a ceiling.
@@ -26,6 +27,7 @@ class UploadedFile:
 
     id: str
     rows: tuple[tuple[int, int], ...]
+    size: int = 0
     custom_ids: Mapping[int, str] = field(default_factory=dict)
     asked: Mapping[int, Asked] = field(default_factory=dict)
     reserved: Mapping[int, Amount] = field(default_factory=dict)

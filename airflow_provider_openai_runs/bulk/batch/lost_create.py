@@ -7,7 +7,7 @@ from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.budgets import BATCH_CREATE_SECONDS, CLOCKS_DIFFER, SEARCH_SECONDS
 
 
-def one_look_tells_at(batch: SentBatch) -> float:
+def one_search_tells_at(batch: SentBatch) -> float:
     """
     Return from when on a list that does not show a batch proves that it was not created, in Unix seconds.
 
@@ -23,6 +23,6 @@ def searched_until(batch: SentBatch, *, since: float) -> float:
 
     :param since: when the search began, by the same clock.
     """
-    if since >= one_look_tells_at(batch):
+    if since >= one_search_tells_at(batch):
         return since
     return since + BATCH_CREATE_SECONDS + SEARCH_SECONDS

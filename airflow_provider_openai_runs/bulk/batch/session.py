@@ -33,7 +33,7 @@ from airflow_provider_openai_runs.bulk.preparing import Preparation, journal_err
 from airflow_provider_openai_runs.bulk.progress import KEY as PROGRESS
 from airflow_provider_openai_runs.bulk.progress import Progress
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
+from airflow_provider_openai_runs.bulk.storage import StorageFolder
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS, KILL_SECONDS
@@ -213,14 +213,8 @@ class BatchSession:
 
     def _of_stored(self, stored: Head) -> BatchEnding | None:
         """Return what ends the batches of a generation that was begun; None if nothing of it is there."""
-        folder = self._prepared.folder(stored.generation, stored)
-        try:
-            head = TaskHead.from_bytes(folder.read(HEAD))
-        except FileNotFoundError:
-            return None
-        with journal_errors(folder.uri):
-            items = Items.of(self._prepared.journal(folder, stored.generation).load())
-        return self._ending_of(items, head, folder)
+        work = self._prepared.work_of(stored, as_it_is=True)
+        return None if work is None else self._ending_of(work.attempt.items, work.head, work.folder)
 
     def _prices_of(self, conn_id: str) -> Prices:
         return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
@@ -231,11 +225,15 @@ class BatchSession:
 
         :return: what all requests of before have said.
         """
-        ending = self._of_stored(stored)
-        if ending is None:
+        work = self._prepared.work_of(stored)
+        if work is None:
             return Totals()
+        items = work.attempt.items
+        ending = self._ending_of(items, work.head, work.folder)
         if ending.has_active:
             ending.end_earlier(self._settings, sleep=self._sleep)
+        if work.lost and not items.batches.count:
+            self._log.warning("Before the clear, %s", work.lost_named())
         return ending.spent
 
     def _end(self, cause: Cause, *, may_retry: bool = True) -> None:

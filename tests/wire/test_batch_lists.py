@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_openai_runs.wire import Flow, batches
 from airflow_provider_openai_runs.wire.batches import Batch
-from airflow_provider_openai_runs.wire.protocol import ApiReply
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 
 T = TypeVar("T")
 AT = 1_800_000_000
@@ -34,6 +34,7 @@ def _in_pages(flow: Flow[T], listed: list[dict[str, Any]]) -> tuple[T, int]:
     pages = 0
     while True:
         pages += 1
+        assert isinstance(request, ApiRequest)
         ids = [item["id"] for item in listed]
         start = ids.index(request.query["after"]) + 1 if "after" in request.query else 0
         page = listed[start : start + 100]
