@@ -55,8 +55,8 @@ def message_text(
         head = redact(head)
     shown = _WHITE_SPACE.sub(" ", without_keys(head)).strip()
     if is_cut:
-        # The last word may be the beginning of a secret.
-        shown = shown.rpartition(" ")[0] or shown
+        # The last word may be the beginning of a secret, also the only one after much white space.
+        shown = shown.rpartition(" ")[0] or (shown if len(shown) > _LONGEST_SECRET else "")
     shown = visible(encodable(shown[: limit + 1]))
     return shown if len(shown) <= limit and not is_cut else shown[: limit - 1] + "…"
 

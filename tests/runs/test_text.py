@@ -5,7 +5,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
@@ -108,6 +108,7 @@ def test_the_secrets_of_a_connection_are_taken_out_wherever_they_stand() -> None
 
 
 @given(before=st.integers(min_value=0, max_value=12_000), limit=st.integers(min_value=20, max_value=500))
+@example(before=8_053, limit=20)
 def test_no_cut_leaves_a_part_of_a_secret(before: int, limit: int) -> None:
     secret = "correct-horse-battery-staple"
     shown = message_text(" " * before + secret + " x" * 6000, limit=limit, redact=Redactor([secret]))
