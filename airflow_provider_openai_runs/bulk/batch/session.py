@@ -21,19 +21,17 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow_provider_openai_runs.bulk.batch.attempt import BatchAttempt
 from airflow_provider_openai_runs.bulk.batch.commands import Commit, Done, Wait
 from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
+from airflow_provider_openai_runs.bulk.batch.endings import Endings
 from airflow_provider_openai_runs.bulk.batch.work import BatchWork
 from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended
-from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
-from airflow_provider_openai_runs.bulk.items import Items
-from airflow_provider_openai_runs.bulk.journal import Head, StateStore
+from airflow_provider_openai_runs.bulk.journal import StateStore
 from airflow_provider_openai_runs.bulk.preparing import Preparation, journal_errors
 from airflow_provider_openai_runs.bulk.progress import KEY as PROGRESS
 from airflow_provider_openai_runs.bulk.progress import Progress
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.bulk.storage import StorageFolder
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS, KILL_SECONDS
@@ -84,6 +82,13 @@ class BatchSession:
             prices_of=self._prices_of,
             sleep=self._sleep,
             started_at=self._started_at,
+        )
+        self._endings = Endings(
+            settings=settings,
+            prepared=self._prepared,
+            ask=ask,
+            retry_left=bool(ti.try_number <= ti.max_tries),
+            log=log,
         )
         self._attempt_deadline: float | None = None
         self._before = Totals()
@@ -144,7 +149,7 @@ class BatchSession:
         folder.check()
         before = Totals()
         if stored is not None and stored.generation != prepared.generation:
-            before = self._end_earlier_generation(stored)
+            before = self._endings.end_earlier_generation(stored, sleep=self._sleep)
         head = prepared.begin(folder, source, before)
         self._before = head.before
         journal = prepared.journal(folder, prepared.generation)
@@ -155,7 +160,7 @@ class BatchSession:
                 "The task has begun without processing='batch', and has runs of its own: this attempt has "
                 "sent nothing. Go back to it, or clear the task to begin anew."
             )
-        self._ending, limits = self._ending_of(items, head, folder), settings.limits
+        self._ending, limits = self._endings.of(items, head, folder), settings.limits
         attempt = BatchAttempt(
             items,
             token_of=head.token_of_batch,
@@ -198,49 +203,14 @@ class BatchSession:
             self._log.error("%s", self._ending.left())
         return work.concluded(unpriced=prepared.unpriced)
 
-    def _ending_of(self, items: Items, head: TaskHead, folder: StorageFolder) -> BatchEnding:
-        return BatchEnding(
-            hook=OpenAIRunsHook(head.conn_id, existed=True),
-            conn_id=head.conn_id,
-            items=items,
-            before=head.before,
-            ask=self._ask,
-            cancels=self._settings.cancels,
-            retry_left=bool(self._ti.try_number <= self._ti.max_tries),
-            folder=folder.uri,
-            log=self._log,
-        )
-
-    def _of_stored(self, stored: Head) -> BatchEnding | None:
-        """Return what ends the batches of a generation that was begun; None if nothing of it is there."""
-        work = self._prepared.work_of(stored, as_it_is=True)
-        return None if work is None else self._ending_of(work.attempt.items, work.head, work.folder)
-
     def _prices_of(self, conn_id: str) -> Prices:
         return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
-
-    def _end_earlier_generation(self, stored: Head) -> Totals:
-        """
-        End what a task has left active that was cleared: its user wants new items.
-
-        :return: what all requests of before have said.
-        """
-        work = self._prepared.work_of(stored)
-        if work is None:
-            return Totals()
-        items = work.attempt.items
-        ending = self._ending_of(items, work.head, work.folder)
-        if ending.has_active:
-            ending.end_earlier(self._settings, sleep=self._sleep)
-        if work.lost and not items.batches.count:
-            self._log.warning("Before the clear, %s", work.lost_named())
-        return ending.spent
 
     def _end(self, cause: Cause, *, may_retry: bool = True) -> None:
         """End the batches, or leave them to a retry, wherever the main thread was."""
         try:
             if self._ending is None and (stored := self._prepared.stored()) is not None:
-                self._ending = self._of_stored(stored)
+                self._ending = self._endings.of_stored(stored)
         except Exception as error:  # noqa: BLE001 # what is raised is the first one
             self._log.warning("Nothing could be ended: %s", message_text(error))
         if self._ending is not None:
