@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -197,7 +198,7 @@ def _about_model(hook: Hook, name: str, listed: dict[str, object] | RequestFailu
     if name not in listed:
         found = _ask(hook, _model(name))
     if isinstance(found, RequestFailure):
-        if found.kind is FailureKind.NOT_FOUND:
+        if found.http_status == HTTPStatus.NOT_FOUND:
             return Finding(
                 about=about,
                 level=Level.FAILED,
