@@ -319,6 +319,9 @@ def test_a_create_that_is_late_does_not_leave(raw: ScriptedServer, connection: C
     assert len(raw.heads) == 2
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="aiohttp writes at once from Python 3.12 on: the loop does not turn"
+)
 def test_a_create_does_not_leave_that_a_blocked_loop_has_held_up(
     raw: ScriptedServer, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
