@@ -117,9 +117,14 @@ class BatchSession:
             text = "A later attempt of this task has taken over, and goes on with its batches."
             raise OpenAIRunError(text, retryable=False) from None
         except BaseException as error:
-            if not self._is_killed:
-                cause = Cause.TIMED_OUT if isinstance(error, AirflowTaskTimeout) else Cause.FAILED
-                self._end(cause, may_retry=getattr(error, "retryable", True))
+            if self._is_killed:
+                raise
+            # Before the batches are known: until the retry, a user may fix what they wait for.
+            may_retry = self._ending is None or getattr(error, "retryable", True)
+            cause = Cause.TIMED_OUT if isinstance(error, AirflowTaskTimeout) else Cause.FAILED
+            self._end(cause, may_retry=may_retry)
+            if self._ending is not None and isinstance(error, OpenAIRunError):
+                raise error.saying(f"{error} {self._ending.left()}", retryable=may_retry) from error.__cause__
             raise
         else:
             return step
