@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a task pushes: the run's dict, small enough for a database row, without secrets."""
+"""What a task pushes or writes: the run's dict, without secrets; small enough for XCom where it goes."""
 
 from __future__ import annotations
 
@@ -30,21 +30,23 @@ _SHOWN = 5
 _SECRET_MEMBERS = ("authorization", "headers")
 
 
-def to_xcom(run: Run, *, log: Logger | None, text_limit: int | None) -> dict[str, Any]:
-    """
-    Return the run as plain JSON under the contract's names.
-
-    :param log: what is left out is named there; None where nobody could read a line for each run.
-    :param text_limit: bytes of a text that may be in there; None is no limit.
-    """
-    run = without_text(run, text_limit)
+def whole(run: Run) -> dict[str, Any]:
+    """Return the run as plain JSON under the contract's names, of whatever size."""
     if run.tools:
         run = replace(run, tools=tuple(without_secrets(tool) for tool in run.tools))
-    values = run.to_xcom()
+    return run.to_xcom()
+
+
+def to_xcom(run: Run, *, log: Logger, text_limit: int | None) -> dict[str, Any]:
+    """
+    Return the run as plain JSON under the contract's names, small enough for XCom.
+
+    :param log: what is left out is named there.
+    :param text_limit: bytes of a text that may be in there; None is no limit.
+    """
+    values = whole(without_text(run, text_limit))
     if left_out := cut_steps(values, limit=MAX_XCOM_BYTES - len(_MARK)):
         values["steps_truncated"] = True
-        if log is None:
-            return values
         shown = "; ".join(message_text(item) for item in left_out[:_SHOWN])
         log.warning(
             "The result of %s is larger than %d bytes. Not in XCom (steps_truncated=True): %s%s; the hook's "

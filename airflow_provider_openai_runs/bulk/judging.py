@@ -71,7 +71,7 @@ class RunJudge:
             row=row,
             custom_id=custom_id,
             state=ItemState.SUCCEEDED if error is None else ItemState.FAILED,
-            result={**results.to_xcom(run, log=None, text_limit=None), **output},
+            result={**results.whole(run), **output},
             error=None if error is None else str(error),
         )
         return Verdict(outcome=outcome, retryable=error is not None and error.retryable)

@@ -42,7 +42,11 @@ class Polls:
         return len(self._policies)
 
     def add(self, runs: Iterable[NewRun], *, now: float) -> None:
-        """Wait for further runs: many at once are first polled one after another, not in one burst."""
+        """
+        Wait for further runs.
+
+        The first poll, too, comes after the run's share of the budget; those of many at once in no burst.
+        """
         for position, run in enumerate(runs):
             limits = WaitLimits(
                 created_at=run.created_at,
@@ -51,8 +55,13 @@ class Polls:
                 not_found_grace_until=run.created_at + NOT_FOUND_GRACE,
             )
             self._policies[run.row] = PollPolicy(limits, started_at=now)
-            first = max(now, run.created_at + self._first) + position / self._per_second
-            heapq.heappush(self._due, (first, run.row))
+            first = run.created_at + max(self._first, self._share)
+            heapq.heappush(self._due, (max(first, now + position / self._per_second), run.row))
+
+    @property
+    def _share(self) -> float:
+        """Seconds between two polls of a run, if all of them share the budget."""
+        return len(self._policies) / self._per_second
 
     def rows(self) -> list[int]:
         """Return the rows of the runs that are waited for."""
@@ -85,8 +94,7 @@ class Polls:
         if isinstance(decision, Done):
             self.forget(row)
         else:
-            share = len(self._policies) / self._per_second
-            heapq.heappush(self._due, (now + max(decision.seconds, share), row))
+            heapq.heappush(self._due, (now + max(decision.seconds, self._share), row))
         return decision
 
     def forget(self, row: int) -> None:

@@ -25,7 +25,7 @@ from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailur
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
-from airflow_provider_openai_runs.wire import flows, wire_of
+from airflow_provider_openai_runs.wire import flows, reading, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Flow
 
@@ -36,6 +36,8 @@ CANCELS_AT_ONCE = 100
 #: With these a server refuses the cancel of a run that has ended; of other requests 409 means to come later.
 _REFUSED_CANCEL = frozenset({400, 409, 422})
 _ANSWERED = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE})
+#: What a create is nearly always answered with.
+_BEGUN = frozenset({RunStatus.QUEUED.value, RunStatus.IN_PROGRESS.value})
 #: How often a run that has ended without any answer is read again.
 _READS_OF_NOTHING = 2
 
@@ -90,20 +92,23 @@ class BulkRequests:
         request = RunRequest(kind=RunKind.RESPONSE, body=body)
         create = wire_of(request.kind).create(request, token=token, conn_id=self.conn_id)
 
-        def read(reply: ApiReply) -> tuple[Run, Mapping[str, str]]:
-            return create.read(reply), reply.headers
+        def read(reply: ApiReply) -> Sent:
+            created = NewRun(row=row, id=reading.run_id(reply.data), created_at=time.time())
+            # Nearly every one is no more than begun, and to read all of it takes longer than to send it.
+            has_begun = reading.text(reply.data.get("status")) in _BEGUN
+            run = None if has_begun else create.read(reply)
+            ended = run if run is not None and run.status.is_terminal else None
+            return Sent(brought=created, headers=reply.headers, ended=ended)
 
         try:
-            run, headers = await self.sender.send(
+            sent = await self.sender.send(
                 _changed(create, read, timeout=self.create_within, leave_by=leave_by)
             )
         except ApiRequestFailed as failed:
             return Sent(brought=failed.failure)
-        created = NewRun(row=row, id=run.ref.id, created_at=time.time())
-        if run.status.is_terminal:
-            return Sent(brought=created, headers=headers, ended=run)
-        self.seen[created.id] = created.created_at
-        return Sent(brought=created, headers=headers)
+        if sent.ended is None and isinstance(sent.brought, NewRun):
+            self.seen[sent.brought.id] = sent.brought.created_at
+        return sent
 
     async def poll(self, run: NewRun) -> Polled | RequestFailure:
         """Poll a run; the answer of one that has ended is all that there is to read."""
@@ -166,7 +171,7 @@ class BulkRequests:
     async def _ask_to_end(self, run: NewRun) -> Polled:
         ref = self.ref(run)
         asked = wire_of(ref.kind).cancel(ref)
-        return await self.sender.send(_changed(asked, _polled_of(ref), head_is_enough=False))
+        return await self.sender.send(_changed(asked, _polled_of(ref, asked), head_is_enough=False))
 
     def _see(self, run: NewRun, found: PollResult, at: float) -> None:
         if found.status.is_terminal:
@@ -189,14 +194,14 @@ class BulkRequests:
 
     async def _read(self, run: NewRun) -> Polled:
         ref, at = self.ref(run), time.time()
-        asked = wire_of(ref.kind).retrieve(ref)
+        asked = wire_of(ref.kind).poll(ref)
         # Polls are most of what a task sends; to change a request takes longer than to make one.
         polled = await self.sender.send(
             ApiRequest(
                 method=asked.method,
                 path=asked.path,
                 headers=asked.headers,
-                read=_polled_of(ref),
+                read=_polled_of(ref, asked),
                 timeout=POLL_TIMEOUT,
             )
         )
@@ -208,14 +213,13 @@ class BulkRequests:
         return replace(polled, run=whole)
 
 
-def _polled_of(ref: RunRef) -> Callable[[ApiReply], Polled]:
+def _polled_of(ref: RunRef, asked: ApiRequest[PollResult]) -> Callable[[ApiReply], Polled]:
     """Return what reads from one answer how a run is doing, and all of it if it has ended."""
-    wire = wire_of(ref.kind)
 
     def read(reply: ApiReply) -> Polled:
-        result = wire.poll(ref).read(reply)
+        result = asked.read(reply)
         is_done = result.status.is_terminal or result.needs_action
-        return Polled(result=result, run=wire.retrieve(ref).read(reply) if is_done else None)
+        return Polled(result=result, run=wire_of(ref.kind).retrieve(ref).read(reply) if is_done else None)
 
     return read
 

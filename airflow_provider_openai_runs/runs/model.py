@@ -271,7 +271,7 @@ class Run:
             }
         elif self.cost is not None:
             values["cost"] = _text_of(self.cost)
-        return {key: plain(value) for key, value in values.items()}
+        return {key: None if value is None else plain(value) for key, value in values.items()}
 
 
 _INTERNAL = frozenset(

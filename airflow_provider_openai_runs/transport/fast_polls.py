@@ -15,6 +15,7 @@ import select
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
@@ -259,6 +260,11 @@ def _is_readable(protocol: Any) -> bool:
     return bool(polling.poll(0))
 
 
+@lru_cache(maxsize=8)
+def _limit_of(connect_within: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=connect_within)
+
+
 async def _read(
     session: aiohttp.ClientSession,
     request: ApiRequest[Any],
@@ -266,14 +272,13 @@ async def _read(
     template: Template,
     connect_within: float,
 ) -> WholeReply:
-    limit = aiohttp.ClientTimeout(total=None, connect=connect_within)
     url = URL(template.url(request.path), encoded=True)
     asked = session.request(
         request.method,
         url,
         data=None if body is None else _Body(body),
         headers=template.headers,
-        timeout=limit,
+        timeout=_limit_of(connect_within),
         allow_redirects=False,
     )
     async with asked as response:

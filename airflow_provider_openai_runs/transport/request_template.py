@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+from multidict import CIMultiDict
 
 from airflow_provider_openai_runs.transport.codings import ACCEPT_ENCODING
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
@@ -119,7 +120,8 @@ class RequestTemplates:
         url = str(request.url.copy_with(username=None, password=None))
         before, _, after = url.partition(_ANY_PATH)
         left_out = _NOT_REPEATED | (_OF_THE_BODY if kind.has_body else set())
-        kept = {name: value for name, value in request.headers.items() if name not in left_out}
+        # In the form that aiohttp makes of headers for each request.
+        kept = CIMultiDict((name, value) for name, value in request.headers.items() if name not in left_out)
         if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in kept.items()):
             # It does not say which: that may be the key.
             raise httpx2.LocalProtocolError("a header cannot be written")

@@ -58,8 +58,8 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
     """
     raw_status = _raw_status_of(data)
     status = RunStatus.parse(raw_status)
-    if ref.thread_id is None:
-        ref = replace(ref, thread_id=_conversation_id(data.get("conversation")))
+    if ref.thread_id is None and (conversation := _conversation_id(data.get("conversation"))) is not None:
+        ref = replace(ref, thread_id=conversation)
     ended_at = reading.unix_time(data.get("completed_at"))
     previous = reading.text(data.get("previous_response_id"))
     items = reading.objects_of(data.get("output"))

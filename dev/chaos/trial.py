@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -110,13 +111,20 @@ class Trial:
 
     def until_waiting(self) -> Run:
         """Wait until it waits for its first run where it is meant to."""
-        run = self.until_run()
+        run, asked_at = self.until_run(), datetime.now(UTC)
         if self.waits == "deferred":
-            # Airflow tells nobody of a mark or clear that comes before a triggerer has taken the wait over.
-            self.until("with a triggerer", lambda: self.is_waiting and self.instance.get("triggerer_job"))
+            # Airflow tells nobody of a mark or clear that comes while no triggerer has the wait. A dead one
+            # is shown with it until another one takes it over: so it must have been heard of since.
+            self.until("with a triggerer", lambda: self.is_waiting and self._triggerer_seen_at > asked_at)
         else:
             self.until_state("running")
         return run
+
+    @property
+    def _triggerer_seen_at(self) -> datetime:
+        """When the triggerer that has its wait was alive last."""
+        job = self.instance.get("triggerer_job") or {}
+        return datetime.fromisoformat(job.get("latest_heartbeat") or "0001-01-01T00:00:00Z")
 
     def until_deadline_is_known(self) -> float:
         """Wait until its time is limited, and return the end of it."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -16,7 +17,7 @@ from airflow_provider_openai_runs.exceptions import OpenAIRunError
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
 from airflow_provider_openai_runs.operators import CreateResponseOperator
 from airflow_provider_openai_runs.runs.model import Run
-from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
+from airflow_provider_openai_runs.simulator import FunctionCall, ImageGeneration, Scenario
 from airflow_provider_openai_runs.wire import flows
 from tests.support.scene import Scene
 
@@ -74,6 +75,16 @@ def test_an_item_ends_as_its_run_alone_would(
     assert verdict.retryable == (error is not None and error.retryable)
     assert verdict.outcome.error is None or verdict.outcome.error in str(error)
     assert b"secret-of-the-tool" not in verdict.outcome.to_line()
+
+
+def test_a_picture_that_is_too_large_for_xcom_stays_in_the_result(scene: Scene) -> None:
+    picture = ImageGeneration(size=1_200_000)
+    scene.simulator.script(Scenario(queued=0, in_progress=0, text="Here.", output=[picture]))
+    ref = OpenAIRunsHook().create_background_response(model="m", input="Draw.").ref
+    result = _judge(ref.to_json()).outcome.result
+    assert result is not None
+    assert len(base64.b64decode(result["steps"][0]["details"]["result"])) == 1_200_000
+    assert "steps_truncated" not in result
 
 
 def test_a_run_that_an_earlier_attempt_may_have_cancelled_is_created_again(scene: Scene) -> None:

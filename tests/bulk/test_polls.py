@@ -37,6 +37,15 @@ def test_thousands_of_runs_stay_within_the_budget_from_the_first_second_on() -> 
     assert sum(polled) <= 100 * 120 * 1.1
 
 
+def test_a_new_run_among_thousands_is_first_polled_after_its_share_of_the_budget() -> None:
+    polls = _waiting_for(2_000, per_second=100, age=300)
+    polls.add([NewRun(row=2_000, id="resp_new", created_at=NOW)], now=NOW)
+    found = []
+    for second in range(40):
+        found += [second for row in polls.due(NOW + second) if row == 2_000]
+    assert found == [21], "2,001 runs at 100 polls a second: 20.01 s"
+
+
 def test_a_few_runs_are_polled_as_often_as_their_age_asks_for() -> None:
     polled = _play(_waiting_for(3, per_second=100), 60)
     assert sum(polled) > 3 * 15

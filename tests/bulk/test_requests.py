@@ -21,6 +21,7 @@ from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.simulator import Fault, Scenario
 from airflow_provider_openai_runs.transport.shared_client import shared
+from airflow_provider_openai_runs.wire.protocol import ApiReply
 from tests.support.scene import Scene
 
 
@@ -86,6 +87,29 @@ def test_a_create_that_a_suspended_machine_holds_up_does_not_leave(
     assert isinstance(sent.brought, RequestFailure)
     assert sent.brought.kind is FailureKind.NOT_SENT
     assert scene.creates() == 0
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress", "Queued", "pondering", None, [], {}, 5, True])
+def test_a_create_is_answered_with_a_run_whatever_its_status(status: Any) -> None:
+    sent = _sent({"id": "resp_1", "status": status})
+    assert (cast("NewRun", sent.brought).id, sent.ended) == ("resp_1", None)
+
+
+@pytest.mark.parametrize("status", ["completed", "Failed", "incomplete", "canceled"])
+def test_a_create_may_be_answered_with_a_run_that_has_ended(status: str) -> None:
+    sent = _sent({"id": "resp_1", "status": status, "output": []})
+    assert sent.ended is not None
+    assert sent.ended.status.is_terminal
+    assert isinstance(sent.brought, NewRun)
+
+
+def _sent(answer: dict[str, Any]) -> Sent:
+    class Answering:
+        async def send(self, request: Any) -> Any:
+            return request.read(ApiReply(data=answer))
+
+    requests = BulkRequests(sender=cast("Any", Answering()), conn_id="openai_default")
+    return asyncio.run(requests.create(0, {"model": "m"}, token="t", leave_by=time.time() + SEND_WITHIN))
 
 
 def test_a_run_that_nobody_has_polled_lately_is_polled_before_it_is_cancelled(scene: Scene) -> None:

@@ -49,6 +49,10 @@ def fault(do: Callable[[CeleryCluster, list[Trial]], None]) -> Fault:
 # -- a user meanwhile --------------------------------------------------------------------------------------
 
 
+#: A triggerer that is restarted before it has heard of a mark leaves the run: docs/deployment.md says so.
+SECONDS_TO_HEAR_OF_A_MARK = 20.0
+
+
 def as_its_role(trial: Trial) -> None:
     """Clear or mark the task while the fault is under way, as soon as Airflow answers and somebody waits."""
     if not trial.role:
@@ -228,6 +232,7 @@ def kill_worker_and_restore_xcom(cluster: Cluster, trials: list[Trial]) -> None:
     kill_worker(whole=True)(cluster, trials)
     while any(trial.state is None for trial in trials) and not cluster.is_over:
         time.sleep(1)
+    time.sleep(SECONDS_TO_HEAR_OF_A_MARK)
     restored = {"AIRFLOW__CORE__XCOM_BACKEND": "airflow.sdk.execution_time.xcom.BaseXCom"}
     cast("CeleryCluster", cluster).reconfigure(ALL, restored)
 
