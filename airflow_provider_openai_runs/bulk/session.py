@@ -4,97 +4,48 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
-from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.driver import DriveEnd
-from airflow_provider_openai_runs.bulk.inputs import BulkInput
-from airflow_provider_openai_runs.bulk.journal import Head, StateStore
-from airflow_provider_openai_runs.bulk.preparing import Preparation
+from airflow_provider_openai_runs.bulk.journal import Head
 from airflow_provider_openai_runs.bulk.rows import Row
-from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits, Work, where_left
 from airflow_provider_openai_runs.bulk.worker_loop import WorkerLoop
+from airflow_provider_openai_runs.bulk.worker_session import WorkerSession
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT, KILL_NOTICE_SECONDS
-from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.errors import (
     OpenAIRunError,
     RunCallError,
     RunRequestError,
     RunTimeoutError,
 )
-from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
 
-if TYPE_CHECKING:
-    from airflow.sdk.types import Logger
 
+class BulkSession(WorkerSession):
+    """One attempt of a bulk task whose items are runs of their own."""
 
-class BulkSession:
-    """
-    One attempt of a bulk task in a worker.
-
-    :param ti: Airflow's task instance.
-    :param store: the task state store.
-    :param ask: asks Airflow for the state of the task instance; it may block.
-    :param open_input: returns the input, or raises why this attempt cannot go on.
-    """
-
-    def __init__(
-        self,
-        settings: BulkSettings,
-        *,
-        ti: Any,
-        store: StateStore,
-        ask: Callable[[], TaskState],
-        open_input: Callable[[], BulkInput],
-        log: Logger,
-    ) -> None:
-        self._settings = settings
-        self._ti = ti
-        self._channel = Channel()
-        self._ask = ask
-        self._open_input = open_input
-        self._log = log
-        self._generation = int(ti.max_tries)
-        self._started_at = time.time()
-        self._prepared = Preparation(
-            settings=settings,
-            ti=ti,
-            store=StoreInLine(store, self._channel),
-            log=log,
-            prices_of=self._prices_of,
-            sleep=self._sleep,
-            started_at=self._started_at,
-        )
-        self._cause: Cause | None = None
-        self._work: Work | None = None
-        self._loop: WorkerLoop | None = None
-        self._is_over = False
-        self._is_replaced = False
+    _cause: Cause | None = None
+    _work: Work | None = None
+    _loop: WorkerLoop | None = None
+    _is_replaced = False
 
     # -- what Airflow calls --------------------------------------------------------------------------------
 
     def run(self, *, attempt_deadline: float | None = None, may_defer: bool = True) -> Concluded | Waits:
-        """
-        Go on from the journal to the end of the items, or to a long wait.
-
-        :param attempt_deadline: Unix seconds, of an attempt that was deferred.
-        :param may_defer: whether a long wait may be handed over.
-        :raises OpenAIRunError: if the attempt ends before; it says what may be running, and where.
-        """
+        """Go on from the journal to the end of the items, or to a long wait."""
         try:
-            step = self._run(attempt_deadline=attempt_deadline, may_defer=may_defer)
+            step = self._run(attempt_deadline=self._ends_at(attempt_deadline), may_defer=may_defer)
             self._is_over = isinstance(step, Concluded)
         except BaseException as error:
             # Before its loop: until the retry, a user may fix what paid runs wait for.
@@ -128,18 +79,16 @@ class BulkSession:
 
     def _run(self, *, attempt_deadline: float | None, may_defer: bool) -> Concluded | Waits:
         settings = self._settings
-        if attempt_deadline is None and settings.execution_timeout is not None:
-            attempt_deadline = self._started_at + settings.execution_timeout
         source = self._open_input()
         stored = self._prepared.stored()
-        folder = self._prepared.folder(self._generation, stored)
+        folder = self._prepared.folder(self._prepared.generation, stored)
         folder.check()
         before = Totals()
-        if stored is not None and stored.generation != self._generation:
+        if stored is not None and stored.generation != self._prepared.generation:
             before = self._end_earlier_generation(stored)
         head = self._prepared.begin(folder, source, before)
         deadline = head.began_at + settings.completion_window
-        self._work = work = self._prepared.work(folder, head, self._generation, deadline=deadline)
+        self._work = work = self._prepared.work(folder, head, self._prepared.generation, deadline=deadline)
         if work.attempt.items.batches.active:
             raise RunRequestError(
                 "The task has begun with processing='batch', and has batches: this attempt has sent nothing. "
@@ -157,12 +106,11 @@ class BulkSession:
             return work.concluded(source, unpriced=self._prepared.unpriced)
         if end is DriveEnd.WAITS and self._loop is not None:
             waits = work.waits(settings, attempt_deadline=attempt_deadline, progress=self._loop.progress())
-            if not self._is_given_up():
+            if self._cause is None and self._is_given_up():  # nobody would take the runs over
+                self._cause = Cause.KILLED
+            if self._cause is None:
                 return waits
         raise self._early_end()
-
-    def _prices_of(self, conn_id: str) -> Prices:
-        return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
 
     def _end_earlier_generation(self, stored: Head) -> Totals:
         """
@@ -219,7 +167,7 @@ class BulkSession:
             channel=self._channel,
             ask=self._ask,
             log=self._log,
-            retry_left=may_retry and bool(self._ti.try_number <= self._ti.max_tries),
+            retry_left=may_retry and self._retry_left,
             ends_early=self._cause,
             **of_loop,
         )
@@ -231,12 +179,9 @@ class BulkSession:
             raise OpenAIRunError(text, retryable=False)
         return end
 
-    def _sleep(self, seconds: float) -> None:
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > 0:
-            if self._cause is not None:
-                raise self._early_end()
-            time.sleep(min(left, KILL_NOTICE_SECONDS))
+    def _raise_if_over(self) -> None:
+        if self._cause is not None:
+            raise self._early_end()
 
     # -- its end -------------------------------------------------------------------------------------------
 
@@ -244,17 +189,6 @@ class BulkSession:
         cause = (self._loop.cause if self._loop is not None else None) or self._cause or Cause.KILLED
         kind = RunTimeoutError if cause is Cause.TIMED_OUT else OpenAIRunError
         return kind(f"{cause}.", retryable=True)
-
-    def _is_given_up(self) -> bool:
-        """Whether the task was ended while no loop asked for that: nobody would take the runs over."""
-        try:
-            state = UNKNOWN if self._cause is not None else self._channel.call(self._ask)
-        except Exception as error:  # noqa: BLE001 # no answer is no mark
-            self._log.warning("Airflow does not say whether the task goes on: %s", message_text(error))
-            state = UNKNOWN
-        if ending_of(Cause.KILLED, state, retry_left=True, adoptable=True) is Ending.CANCEL:
-            self._cause = self._cause or Cause.KILLED
-        return self._cause is not None
 
     def _on_error(self, error: BaseException, *, may_retry: bool) -> str:
         """
@@ -277,7 +211,9 @@ class BulkSession:
             except Exception as again:  # noqa: BLE001 # what is raised is the first one
                 self._log.warning("Nothing could be ended: %s", message_text(again))
                 with suppress(OpenAIRunError):
-                    uri = self._prepared.last_uri or self._prepared.folder(self._generation, None).uri
+                    uri = (
+                        self._prepared.last_uri or self._prepared.folder(self._prepared.generation, None).uri
+                    )
         if self._work is not None:
             return self._work.left()
         if uri is None:

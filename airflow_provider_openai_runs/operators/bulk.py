@@ -21,8 +21,7 @@ from airflow_provider_openai_runs.runs.processing import Processing
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_openai_runs.bulk.batch.session import BatchSession
-    from airflow_provider_openai_runs.bulk.session import BulkSession
+    from airflow_provider_openai_runs.bulk.worker_session import WorkerSession
 
 #: A value of its own, to tell it from the same number.
 DEFAULT_WINDOW = timedelta(days=1)
@@ -123,7 +122,7 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
         self.max_failed = max_failed_of(max_failed)
         self.max_unrecorded = checks.count("max_unrecorded", max_unrecorded, low=1)
         self.collect_within = checks.seconds("collect_within", collect_within)
-        self._session: BulkSession | BatchSession | None = None
+        self._session: WorkerSession | None = None
 
     def _check_ceilings(self) -> None:
         """Check nothing yet: ``request`` may bring what bounds each item."""

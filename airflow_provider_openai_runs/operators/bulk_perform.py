@@ -20,6 +20,7 @@ from airflow_provider_openai_runs.bulk.session import BulkSession
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import MANIFEST
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits, where_left
+from airflow_provider_openai_runs.bulk.worker_session import WorkerSession
 from airflow_provider_openai_runs.operators.by_batch import check_batch
 from airflow_provider_openai_runs.operators.parse_checks import waits_of
 from airflow_provider_openai_runs.operators.response import FIELDS
@@ -52,7 +53,7 @@ _FIX_PRICES = "Fix the prices; a retry goes on with the items that have none yet
 _STAYS = frozenset({"died", "denied", "unreadable"})
 
 
-def session_of(operator: Any, context: Context) -> BulkSession | BatchSession:
+def session_of(operator: Any, context: Context) -> WorkerSession:
     """
     Return the session of an attempt. It reads nothing yet, so that a kill finds it early.
 
@@ -64,7 +65,7 @@ def session_of(operator: Any, context: Context) -> BulkSession | BatchSession:
         raise RunRequestError(_NO_STORE)
     ti: Any = context["ti"]
     settings, opening = _what_is_asked(operator, ti)
-    session = BatchSession if operator.by_batch else BulkSession
+    session: type[WorkerSession] = BatchSession if operator.by_batch else BulkSession
     return session(
         settings,
         ti=ti,
@@ -96,7 +97,7 @@ def _what_is_asked(operator: Any, ti: Any) -> tuple[BulkSettings, Callable[[], B
 
 def go_on(
     operator: Any,
-    session: BulkSession | BatchSession,
+    session: WorkerSession,
     context: Context,
     *,
     event: Mapping[str, Any],

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import cached_property
+from typing import Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
@@ -23,95 +23,43 @@ from airflow_provider_openai_runs.bulk.batch.commands import Commit, Done, Wait
 from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
 from airflow_provider_openai_runs.bulk.batch.endings import Endings
 from airflow_provider_openai_runs.bulk.batch.work import BatchWork
-from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended
-from airflow_provider_openai_runs.bulk.inputs import BulkInput
-from airflow_provider_openai_runs.bulk.journal import StateStore
-from airflow_provider_openai_runs.bulk.preparing import Preparation, journal_errors
+from airflow_provider_openai_runs.bulk.preparing import journal_errors
 from airflow_provider_openai_runs.bulk.progress import KEY as PROGRESS
 from airflow_provider_openai_runs.bulk.progress import Progress
-from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits
+from airflow_provider_openai_runs.bulk.worker_session import WorkerSession
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS, KILL_SECONDS
-from airflow_provider_openai_runs.runs.end_of_attempt import Cause, TaskState
+from airflow_provider_openai_runs.runs.budgets import KILL_SECONDS
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
-from airflow_provider_openai_runs.runs.prices import BATCH, Prices
+from airflow_provider_openai_runs.runs.prices import BATCH
 from airflow_provider_openai_runs.runs.record import NoLongerOwnerError
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
-
-if TYPE_CHECKING:
-    from airflow.sdk.types import Logger
 
 #: Between two lines of the log that say how far the task is.
 _SAY_EVERY = 60.0
 _LEAST_PAUSE = 0.05
 
 
-class BatchSession:
-    """
-    One attempt in a worker; the parameters are those of ``BulkSession``, in whose place it stands.
+class BatchSession(WorkerSession):
+    """One attempt of a bulk task whose items are in batches."""
 
-    :param ask: asks Airflow for the state of the task instance; it may block.
-    """
-
-    def __init__(
-        self,
-        settings: BulkSettings,
-        *,
-        ti: Any,
-        store: StateStore,
-        ask: Callable[[], TaskState],
-        open_input: Callable[[], BulkInput],
-        log: Logger,
-    ) -> None:
-        self._settings = settings
-        self._ti = ti
-        self._channel = Channel()
-        self._ask = ask
-        self._open_input = open_input
-        self._log = log
-        self._started_at = time.time()
-        self._prepared = Preparation(
-            settings=settings,
-            ti=ti,
-            store=StoreInLine(store, self._channel),
-            log=log,
-            prices_of=self._prices_of,
-            sleep=self._sleep,
-            started_at=self._started_at,
-        )
-        self._endings = Endings(
-            settings=settings,
-            prepared=self._prepared,
-            ask=ask,
-            retry_left=bool(ti.try_number <= ti.max_tries),
-            log=log,
-        )
-        self._attempt_deadline: float | None = None
-        self._before = Totals()
-        self._is_killed = self._is_over = False
-        self._ending: BatchEnding | None = None
-        self._killing: threading.Thread | None = None
+    _attempt_deadline: float | None = None
+    _before = Totals()
+    _is_killed = False
+    _ending: BatchEnding | None = None
+    _killing: threading.Thread | None = None
 
     # -- what Airflow calls --------------------------------------------------------------------------------
 
     def run(self, *, attempt_deadline: float | None = None, may_defer: bool = True) -> Concluded | Waits:
-        """
-        Go on from the journal to the end of the items, or to a long wait.
-
-        :param attempt_deadline: Unix seconds, of an attempt that was deferred.
-        :param may_defer: whether a long wait may be handed over.
-        :raises OpenAIRunError: if the attempt ends before.
-        """
-        settings = self._settings
-        if attempt_deadline is None and settings.execution_timeout is not None:
-            attempt_deadline = self._started_at + settings.execution_timeout
-        self._attempt_deadline = attempt_deadline
+        """Go on from the journal to the end of the items, or to a long wait."""
+        self._attempt_deadline = self._ends_at(attempt_deadline)
         try:
-            step = self._run(may_defer=may_defer and settings.deferrable)
+            step = self._run(may_defer=may_defer and self._settings.deferrable)
             self._is_over = True
         except NoLongerOwnerError:
             text = "A later attempt of this task has taken over, and goes on with its batches."
@@ -208,8 +156,15 @@ class BatchSession:
             self._log.error("%s", self._ending.left())
         return work.concluded(unpriced=prepared.unpriced)
 
-    def _prices_of(self, conn_id: str) -> Prices:
-        return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
+    @cached_property
+    def _endings(self) -> Endings:
+        return Endings(
+            settings=self._settings,
+            prepared=self._prepared,
+            ask=self._ask,
+            retry_left=self._retry_left,
+            log=self._log,
+        )
 
     def _end(self, cause: Cause, *, may_retry: bool = True) -> None:
         """End the batches, or leave them to a retry, wherever the main thread was."""
@@ -254,8 +209,7 @@ class BatchSession:
             raise AirflowTaskTimeout(f"{Cause.TIMED_OUT}: the attempt ends.")
 
     def _raise_if_given_up(self) -> None:
-        with suppress(Exception):  # unknown counts as wanted
-            self._is_killed = self._is_killed or self._channel.call(self._ask).ended
+        self._is_killed = self._is_killed or self._is_given_up()
         if self._is_killed:
             self._raise_killed()
 
@@ -268,12 +222,6 @@ class BatchSession:
             self._end(Cause.KILLED)
         left = self._ending.left() if self._ending is not None else "Nothing of it is active."
         raise OpenAIRunError(f"{Cause.KILLED}. {left}")
-
-    def _sleep(self, seconds: float) -> None:
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > 0:
-            self._raise_if_over()
-            time.sleep(min(left, KILL_NOTICE_SECONDS))
 
     def _progress(self, attempt: BatchAttempt) -> Progress:
         def push(values: Mapping[str, Any]) -> None:

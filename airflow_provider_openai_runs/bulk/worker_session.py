@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one attempt of a bulk task in a worker has, however its items are processed."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
+from airflow_provider_openai_runs.bulk.inputs import BulkInput
+from airflow_provider_openai_runs.bulk.journal import StateStore
+from airflow_provider_openai_runs.bulk.preparing import Preparation
+from airflow_provider_openai_runs.bulk.settings import BulkSettings
+from airflow_provider_openai_runs.bulk.work import Concluded, Waits
+from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS
+from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.prices import Prices
+from airflow_provider_openai_runs.runs.text import message_text
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+
+class WorkerSession(ABC):
+    """
+    One attempt of a bulk task in a worker.
+
+    :param ti: Airflow's task instance.
+    :param store: the task state store.
+    :param ask: asks Airflow for the state of the task instance; it may block.
+    :param open_input: returns the input, or raises why this attempt cannot go on.
+    """
+
+    def __init__(
+        self,
+        settings: BulkSettings,
+        *,
+        ti: Any,
+        store: StateStore,
+        ask: Callable[[], TaskState],
+        open_input: Callable[[], BulkInput],
+        log: Logger,
+    ) -> None:
+        self._settings = settings
+        self._ti = ti
+        self._channel = Channel()
+        self._ask = ask
+        self._open_input = open_input
+        self._log = log
+        self._retry_left = bool(ti.try_number <= ti.max_tries)
+        self._started_at = time.time()
+        self._prepared = Preparation(
+            settings=settings,
+            ti=ti,
+            store=StoreInLine(store, self._channel),
+            log=log,
+            prices_of=self._prices_of,
+            sleep=self._sleep,
+            started_at=self._started_at,
+        )
+        self._is_over = False
+
+    @abstractmethod
+    def run(self, *, attempt_deadline: float | None = None, may_defer: bool = True) -> Concluded | Waits:
+        """
+        Go on from the journal to the end of the items, or to a long wait.
+
+        :param attempt_deadline: Unix seconds, of an attempt that was deferred.
+        :param may_defer: whether a long wait may be handed over.
+        :raises OpenAIRunError: if the attempt ends before; it says what may be running, and where.
+        """
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End early; called by a signal's handler, so it takes no lock and asks nothing."""
+
+    @abstractmethod
+    def _raise_if_over(self) -> None:
+        """
+        Return while the attempt may go on.
+
+        :raises OpenAIRunError: if it was killed.
+        """
+
+    def _ends_at(self, attempt_deadline: float | None) -> float | None:
+        """Return when ``execution_timeout`` is over, in Unix seconds: a deferred attempt brings it along."""
+        limit = self._settings.execution_timeout
+        if attempt_deadline is not None or limit is None:
+            return attempt_deadline
+        return self._started_at + limit
+
+    def _is_given_up(self) -> bool:
+        """Whether nobody goes on with the task, so far as Airflow says; no answer is no mark."""
+        try:
+            state = self._channel.call(self._ask)
+        except Exception as error:  # noqa: BLE001 # it may be away
+            self._log.warning("Airflow does not say whether the task goes on: %s", message_text(error))
+            state = UNKNOWN
+        return ending_of(Cause.KILLED, state, retry_left=True, adoptable=True) is Ending.CANCEL
+
+    def _prices_of(self, conn_id: str) -> Prices:
+        return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
+
+    def _sleep(self, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            self._raise_if_over()
+            time.sleep(min(left, KILL_NOTICE_SECONDS))
