@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 class BatchCompletionTrigger(BulkCompletionTrigger):
     """
-    Poll the batches of a bulk task until all have ended, or their time is over; then end them first.
+    Poll the batches of a bulk task until all have ended, or one has left items that failed, or time is over.
 
-    A batch that is asked to end may take ten minutes, and what it has executed is paid for: at the end of the
-    window it is waited for, so that a worker can collect it. After a mark it is only asked.
+    At the end of their time they are asked to end. That may take ten minutes, and what a batch has executed
+    is paid for, so they are waited for: a worker collects it. After a mark they are only asked.
 
     :param path: URI of the file with the batches to wait for; the other parameters are those of
         ``BulkCompletionTrigger``.

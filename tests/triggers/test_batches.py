@@ -18,7 +18,7 @@ from airflow_provider_openai_runs.bulk.events import NewRun
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.bulk.waiting import to_lines
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
-from airflow_provider_openai_runs.simulator import BatchScenario, Fault
+from airflow_provider_openai_runs.simulator import BatchScenario, Fault, Scenario
 from airflow_provider_openai_runs.triggers import BatchCompletionTrigger
 from airflow_provider_openai_runs.wire.batches import Batch
 from tests.support.scene import Scene
@@ -86,6 +86,22 @@ def test_a_worker_is_woken_when_it_may_try_again(
     wake_at = time.time() + 1
     assert scene.fire(waiting(*scripts, wake_at=wake_at))["reason"] == "again"
     assert time.time() >= wake_at
+
+
+@pytest.mark.parametrize(
+    ("first", "items"),
+    [
+        (BatchScenario(in_progress=4, expires_after=2), Scenario()),
+        (BatchScenario(error={"code": "invalid_json_line"}), Scenario()),
+        (BatchScenario(), Scenario(ends="failed", times=None)),
+    ],
+)
+def test_a_worker_is_woken_while_there_is_time_to_send_again_what_an_early_batch_has_left(
+    scene: Scene, waiting: Waiting, first: BatchScenario, items: Scenario
+) -> None:
+    scene.simulator.script(items)
+    event = scene.fire(waiting(first, BatchScenario(in_progress=600)))
+    assert (event["reason"], event["ended"]) == ("again", 1)
 
 
 def test_at_the_deadline_batches_are_asked_to_end_and_waited_for(scene: Scene, waiting: Waiting) -> None:

@@ -58,6 +58,8 @@ class ManyBatches:
         self._wake_at = wake_at
         self._due = dict.fromkeys(self._batches, 0.0)
         self._found: dict[str, Batch] = {}
+        #: Whether an ended one has left items that may be sent again, while there is time.
+        self._has_failed = False
         self._denied_since: float | None = None
         self._missing_since: dict[str, float] = {}
         self._hook = OpenAIRunsHook(conn_id, existed=True)
@@ -106,7 +108,7 @@ class ManyBatches:
             )
             if reason is not None and (self._count or self._wake_at is None):
                 return reason
-            if self._wake_at is not None and now >= self._wake_at:
+            if self._has_failed or (self._wake_at is not None and now >= self._wake_at):
                 return "again"
             if until is not None and now >= until:
                 return "time_is_over"
@@ -172,7 +174,9 @@ class ManyBatches:
         self._missing_since.pop(batch.id, None)
         self._found[batch.id] = found
         if found.has_ended:
-            self._on_ended(batch, is_good=found.status == "completed")
+            is_good = found.status == "completed"
+            self._has_failed = self._has_failed or not is_good or bool(found.counts.get("failed"))
+            self._on_ended(batch, is_good=is_good)
         return True
 
     def _on_ended(self, batch: NewRun, *, is_good: bool) -> None:
