@@ -11,6 +11,8 @@ from typing import Any
 
 SECONDS_TO_END = 30.0
 """How long after its task instance a run may go on before it counts as an orphan."""
+SECONDS_TO_HEAR_OF_A_CLEAR = 10.0
+"""A worker hears of it with one of its heartbeats, and creates for the generation before until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class Run:
             executed=value.get("completed", 0),
         )
 
+    @property
+    def created_by(self) -> str:
+        """The part of its token that all runs of one generation share."""
+        return (self.token or "").partition("/")[0]
+
     def was_alive_at(self, moment: float) -> bool:
         """Tell whether it was paid for at that moment."""
         return self.created_at <= moment and (self.ended_at is None or self.ended_at > moment)
@@ -78,6 +85,13 @@ class History:
         """Count the clears up to a moment."""
         return sum(clear <= moment for clear in self.clears)
 
+    def are_of_one_generation(self, first: Run, second: Run) -> bool:
+        """Whether both were created between two clears, neither by a worker that had not heard of one."""
+        if self.generation(first.created_at) != self.generation(second.created_at):
+            return False
+        is_late = any(0 <= first.created_at - clear < SECONDS_TO_HEAR_OF_A_CLEAR for clear in self.clears)
+        return not is_late or first.created_by == second.created_by
+
 
 def duplicates(history: History, runs: list[Run]) -> list[str]:
     """Name the runs of one generation that were created while another one lived or was complete."""
@@ -92,7 +106,7 @@ def duplicates(history: History, runs: list[Run]) -> list[str]:
     return [
         f"{second.id} was created while {first.id} of the same generation was alive or completed"
         for first, second in combinations(sorted(runs, key=lambda run: run.created_at), 2)
-        if history.generation(first.created_at) == history.generation(second.created_at)
+        if history.are_of_one_generation(first, second)
         and (first.was_alive_at(second.created_at) or first.status == "completed")
         and not (goes_on_from(second, first) and not first.was_alive_at(second.created_at))
     ]

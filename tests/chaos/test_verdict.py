@@ -18,6 +18,15 @@ def test_a_clear_makes_room_for_a_new_run() -> None:
     assert not duplicates(History(clears=[17.0]), runs)
 
 
+def test_a_worker_that_had_not_heard_of_a_clear_has_created_for_the_generation_before() -> None:
+    second = Run("run_2", "completed", 50.0, 60.0, token="new/b")
+    assert not duplicates(
+        History(clears=[9.0]), [Run("run_1", "completed", 10.0, 15.0, token="old/a"), second]
+    )
+    assert duplicates(History(clears=[9.0]), [Run("run_1", "completed", 10.0, 15.0, token="new/a"), second])
+    assert duplicates(History(clears=[9.0]), [Run("run_1", "completed", 30.0, 35.0, token="old/a"), second])
+
+
 def test_a_run_that_goes_on_after_its_task_is_an_orphan_unless_somebody_said_so() -> None:
     runs = [Run("run_1", "in_progress", 10.0, None)]
     assert not orphans(History(ended_at=None), runs, now=100.0)
