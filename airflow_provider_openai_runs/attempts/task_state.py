@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_openai_runs.attempts.state_questions import states_of
 from airflow_provider_openai_runs.runs.budgets import TRIGGER_ASK_PAUSE
 from airflow_provider_openai_runs.runs.end_of_attempt import CLEARED, UNKNOWN, TaskState
 from airflow_provider_openai_runs.runs.text import message_text
@@ -65,19 +66,7 @@ def _kills_only_after_marks() -> bool:
 
 
 async def _asked(task_instance: Any) -> TaskState:
-    # Taken at call time: Airflow sets it when the triggerer starts.
-    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
-    from airflow.sdk.execution_time.comms import GetTaskStates  # noqa: PLC0415
-
-    answer: Any = await task_runner.SUPERVISOR_COMMS.asend(
-        GetTaskStates(
-            dag_id=task_instance.dag_id,
-            task_ids=[task_instance.task_id],
-            run_ids=[task_instance.run_id],
-            map_index=task_instance.map_index,
-        )
-    )
-    return TaskState(state_among(answer.task_states.get(task_instance.run_id, {}), task_instance))
+    return TaskState(state_among(await states_of(task_instance), task_instance))
 
 
 def _forget(asked: asyncio.Future[TaskState]) -> None:

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Many questions for the state of a task instance in one.
+
+A Dag run that is marked ends all its triggers at once. Each asks how its task is doing, and Airflow's one
+channel takes a tenth of a second for each, in line: the hundred and fiftieth would not hear within its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+#: In one question: run ids are part of a URL.
+_MOST_RUNS = 200
+
+
+@dataclass(eq=False)
+class _Question:
+    """One that has not been sent yet."""
+
+    answer: asyncio.Task[Mapping[str, Any]] | None = None
+    run_ids: set[str] = field(default_factory=set)
+    map_indexes: set[int] = field(default_factory=set)
+
+
+class StateQuestions:
+    """
+    The questions of one event loop: while one is answered, those that come join the next one.
+
+    Each task has its own, since Airflow shows index 3 of a mapped ``t`` and a task ``t_3`` alike.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, str], _Question] = {}
+        self._channel = asyncio.Lock()
+
+    async def ask(self, task_instance: Any) -> Mapping[str, Any]:
+        """
+        Return the states of a task of a Dag run, by its name and, if it is mapped, its map index.
+
+        :raises Exception: whatever Airflow's channel raises.
+        """
+        of_task = (str(task_instance.dag_id), str(task_instance.task_id))
+        question = self._waiting.get(of_task)
+        if question is None or len(question.run_ids) >= _MOST_RUNS:
+            question = self._waiting[of_task] = _Question()
+            question.answer = asyncio.create_task(self._answered(*of_task, question))
+        question.run_ids.add(task_instance.run_id)
+        question.map_indexes.add(task_instance.map_index)
+        assert question.answer is not None  # noqa: S101 # for mypy
+        # One who gives up must not end it for the others, nor have its answer taken for the next one's.
+        states: Mapping[str, Any] = (await asyncio.shield(question.answer)).get(task_instance.run_id, {})
+        return states
+
+    async def _answered(self, dag_id: str, task_id: str, question: _Question) -> Mapping[str, Any]:
+        # Taken at call time: Airflow sets it when the triggerer starts.
+        from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+        from airflow.sdk.execution_time.comms import GetTaskStates  # noqa: PLC0415
+
+        async with self._channel:
+            if self._waiting.get((dag_id, task_id)) is question:
+                del self._waiting[dag_id, task_id]
+            index = question.map_indexes.pop() if len(question.map_indexes) == 1 else None
+            answer: Any = await task_runner.SUPERVISOR_COMMS.asend(
+                GetTaskStates(
+                    dag_id=dag_id, task_ids=[task_id], run_ids=sorted(question.run_ids), map_index=index
+                )
+            )
+        states: Mapping[str, Any] = answer.task_states
+        return states
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, StateQuestions] = WeakKeyDictionary()
+
+
+async def states_of(task_instance: Any) -> Mapping[str, Any]:
+    """Ask, together with whoever asks at the same time; see ``StateQuestions.ask``."""
+    return await _of_loop.setdefault(asyncio.get_running_loop(), StateQuestions()).ask(task_instance)
