@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary
 
 #: In one question: run ids are part of a URL.
 _MOST_RUNS = 200
+#: Seconds after which the next question is sent, though the one before has no answer, and may never have one.
+_LONGEST_TURN = 4.0
 
 
 @dataclass(eq=False)
@@ -65,12 +67,15 @@ class StateQuestions:
             if self._waiting.get((dag_id, task_id)) is question:
                 del self._waiting[dag_id, task_id]
             index = question.map_indexes.pop() if len(question.map_indexes) == 1 else None
-            answer: Any = await task_runner.SUPERVISOR_COMMS.asend(
-                GetTaskStates(
-                    dag_id=dag_id, task_ids=[task_id], run_ids=sorted(question.run_ids), map_index=index
+            asked: asyncio.Future[Any] = asyncio.ensure_future(
+                task_runner.SUPERVISOR_COMMS.asend(
+                    GetTaskStates(
+                        dag_id=dag_id, task_ids=[task_id], run_ids=sorted(question.run_ids), map_index=index
+                    )
                 )
             )
-        states: Mapping[str, Any] = answer.task_states
+            await asyncio.wait({asked}, timeout=_LONGEST_TURN)
+        states: Mapping[str, Any] = (await asked).task_states
         return states
 
 

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_openai_runs.attempts import state_questions
 from airflow_provider_openai_runs.attempts.state_questions import StateQuestions, states_of
 from airflow_provider_openai_runs.simulator import Scenario
 from airflow_provider_openai_runs.triggers import RunCompletionTrigger, completion
@@ -21,14 +23,24 @@ if TYPE_CHECKING:
 class Channel:
     """Airflow's: it answers one question after another, each of which takes a while."""
 
-    def __init__(self, states: dict[str, dict[str, str | None]], *, seconds: float = 0.05) -> None:
+    def __init__(
+        self,
+        states: dict[str, dict[str, str | None]],
+        *,
+        seconds: float = 0.05,
+        never: Collection[str] = (),
+    ) -> None:
         self.asked: list[Any] = []
         self.failures: list[Exception] = []
         self._states = states
         self._seconds = seconds
+        self._never = never
         self._line = asyncio.Lock()
 
     async def asend(self, question: Any) -> Any:
+        if {*question.task_ids} & {*self._never}:
+            self.asked.append(question)
+            await asyncio.Event().wait()
         async with self._line:
             self.asked.append(question)
             await asyncio.sleep(self._seconds)
@@ -128,4 +140,21 @@ def test_who_asks_while_an_answer_is_under_way_hears_a_later_one(airflow: Any) -
         await asyncio.gather(first, *(states_of(_task()) for _ in range(20)))
 
     asyncio.run(ask())
+    assert len(channel.asked) == 2
+
+
+def test_a_question_that_is_never_answered_does_not_keep_the_next_one_from_being_asked(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_questions, "_LONGEST_TURN", 0.05)
+    channel = airflow({"a_run": {"other": "failed"}}, never=["ask"])
+
+    async def ask() -> Any:
+        lost = asyncio.ensure_future(states_of(_task()))
+        await asyncio.sleep(0.01)
+        found = await asyncio.wait_for(states_of(_task(task_id="other")), 60)
+        lost.cancel()
+        return found
+
+    assert asyncio.run(ask()) == {"other": "failed"}
     assert len(channel.asked) == 2
