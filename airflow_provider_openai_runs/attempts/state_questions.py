@@ -80,6 +80,32 @@ class StateQuestions:
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, StateQuestions] = WeakKeyDictionary()
+#: The first questions, which nobody else holds.
+_ahead: set[asyncio.Task[Mapping[str, Any]]] = set()
+
+
+def ask_ahead(task_instance: Any) -> None:
+    """
+    Ask once in each triggerer, as soon as a wait begins, whatever the answer is.
+
+    For its first answer Airflow builds an API server of its own in there. That takes several seconds, on a
+    busy machine twenty, which is longer than a killed trigger has.
+
+    :param task_instance: of the trigger; None where there is no triggerer (``dag.test()``).
+    """
+    loop = asyncio.get_running_loop()
+    if task_instance is None or loop in _of_loop:
+        return
+    questions = _of_loop[loop] = StateQuestions()
+    asked = loop.create_task(questions.ask(task_instance))
+    _ahead.add(asked)
+    asked.add_done_callback(_forget)
+
+
+def _forget(asked: asyncio.Task[Mapping[str, Any]]) -> None:
+    _ahead.discard(asked)
+    if not asked.cancelled():
+        asked.exception()  # else asyncio would write that nobody has read it
 
 
 async def states_of(task_instance: Any) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_openai_runs.attempts.state_questions import ask_ahead
 from airflow_provider_openai_runs.attempts.task_state import task_state
 from airflow_provider_openai_runs.runs.budgets import (
     BULK_TRIGGER_CANCEL_WAIT,
@@ -109,6 +110,7 @@ class BulkCompletionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when a worker is needed; it says why, and carries no results."""
+        ask_ahead(self.task_instance)
         event: dict[str, Any] = {"attempt_deadline": self.attempt_deadline}
         try:
             runs = await self._runs(tries=_READS)

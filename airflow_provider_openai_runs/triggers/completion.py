@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_openai_runs import tracing
+from airflow_provider_openai_runs.attempts.state_questions import ask_ahead
 from airflow_provider_openai_runs.attempts.task_state import task_state
 from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
@@ -122,6 +123,7 @@ class RunCompletionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when the wait is over; it says how, and carries no output, or ends the task."""
+        ask_ahead(self.task_instance)
         hook = await self._hook()
         flow = wait(
             self.tracked.ref,

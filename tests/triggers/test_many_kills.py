@@ -158,3 +158,26 @@ def test_a_question_that_is_never_answered_does_not_keep_the_next_one_from_being
 
     assert asyncio.run(ask()) == {"other": "failed"}
     assert len(channel.asked) == 2
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_triggerer_is_asked_once_when_its_first_wait_begins_since_its_first_answer_takes_long(
+    scene: Scene, airflow: Any, *, fails: bool
+) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0.2, times=None))
+    channel = airflow({"a_run": {"ask": "deferred"}})
+    channel.failures = [ConnectionError("away")] if fails else []
+
+    async def wait_for_two() -> list[Any]:
+        events = []
+        for _ in range(2):
+            created = scene.post("/responses", model="m", input="Why?", background=True)["id"]
+            trigger = RunCompletionTrigger(
+                ref={"kind": "response", "id": created, "conn_id": "openai_default"}
+            )
+            trigger.task_instance = _task()
+            events.append(await anext(trigger.run()))
+        return events
+
+    assert [event.payload["outcome"] for event in asyncio.run(wait_for_two())] == ["ended", "ended"]
+    assert len(channel.asked) == 1
