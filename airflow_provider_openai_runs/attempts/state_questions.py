@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from airflow.triggers.base import BaseTrigger
+
 #: In one question: run ids are part of a URL.
 _MOST_RUNS = 200
 #: Seconds after which the next question is sent, though the one before has no answer, and may never have one.
@@ -24,7 +26,7 @@ _LONGEST_TURN = 4.0
 class _Question:
     """One that has not been sent yet."""
 
-    answer: asyncio.Task[Mapping[str, Any]] | None = None
+    answer: asyncio.Task[Mapping[str, Any]] = field(init=False)
     run_ids: set[str] = field(default_factory=set)
     map_indexes: set[int] = field(default_factory=set)
 
@@ -53,7 +55,6 @@ class StateQuestions:
             question.answer = asyncio.create_task(self._answered(*of_task, question))
         question.run_ids.add(task_instance.run_id)
         question.map_indexes.add(task_instance.map_index)
-        assert question.answer is not None  # noqa: S101 # for mypy
         # One who gives up must not end it for the others, nor have its answer taken for the next one's.
         states: Mapping[str, Any] = (await asyncio.shield(question.answer)).get(task_instance.run_id, {})
         return states
@@ -91,19 +92,22 @@ def ask_ahead(task_instance: Any) -> None:
     For its first answer Airflow builds an API server of its own in there. That takes several seconds, on a
     busy machine twenty, which is longer than a killed trigger has.
 
+    Below 3.3 Airflow kills no trigger, so that nobody will ask.
+
     :param task_instance: of the trigger; None where there is no triggerer (``dag.test()``).
     """
     loop = asyncio.get_running_loop()
-    if task_instance is None or loop in _of_loop:
+    if task_instance is None or loop in _of_loop or not hasattr(BaseTrigger, "on_kill"):
         return
     questions = _of_loop[loop] = StateQuestions()
     asked = loop.create_task(questions.ask(task_instance))
     _ahead.add(asked)
-    asked.add_done_callback(_forget)
+    asked.add_done_callback(_ahead.discard)
+    asked.add_done_callback(forget)
 
 
-def _forget(asked: asyncio.Task[Mapping[str, Any]]) -> None:
-    _ahead.discard(asked)
+def forget(asked: asyncio.Future[Any]) -> None:
+    """Take note that nobody needs an answer any more."""
     if not asked.cancelled():
         asked.exception()  # else asyncio would write that nobody has read it
 

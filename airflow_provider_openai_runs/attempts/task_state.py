@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_openai_runs.attempts.state_questions import states_of
+from airflow_provider_openai_runs.attempts.state_questions import forget, states_of
 from airflow_provider_openai_runs.runs.budgets import TRIGGER_ASK_PAUSE
 from airflow_provider_openai_runs.runs.end_of_attempt import CLEARED, UNKNOWN, TaskState
 from airflow_provider_openai_runs.runs.text import message_text
@@ -50,7 +50,7 @@ async def _state(task_instance: Any, *, within: float) -> TaskState:
         # A question is never cancelled: its answer would then be taken for the next one's.
         done, _ = await asyncio.wait({asked}, timeout=max(0.0, ends - time.monotonic()))
         if not done:
-            asked.add_done_callback(_forget)
+            asked.add_done_callback(forget)
             return UNKNOWN
         if (error := asked.exception()) is None:
             return asked.result()
@@ -67,11 +67,6 @@ def _kills_only_after_marks() -> bool:
 
 async def _asked(task_instance: Any) -> TaskState:
     return TaskState(state_among(await states_of(task_instance), task_instance))
-
-
-def _forget(asked: asyncio.Future[TaskState]) -> None:
-    if not asked.cancelled():
-        asked.exception()  # else asyncio would write that nobody has read it
 
 
 def state_among(states: Mapping[str, Any], task_instance: Any) -> Any:

@@ -110,7 +110,8 @@ class BulkCompletionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when a worker is needed; it says why, and carries no results."""
-        ask_ahead(self.task_instance)
+        if self.cancel_on_kill:
+            ask_ahead(self.task_instance)
         event: dict[str, Any] = {"attempt_deadline": self.attempt_deadline}
         try:
             runs = await self._runs(tries=_READS)

@@ -123,7 +123,8 @@ class RunCompletionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when the wait is over; it says how, and carries no output, or ends the task."""
-        ask_ahead(self.task_instance)
+        if self.cancel_on_kill:
+            ask_ahead(self.task_instance)
         hook = await self._hook()
         flow = wait(
             self.tracked.ref,
