@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -30,7 +32,9 @@ def folder_of(trial: Trial) -> Path:
     return trial.cluster.folder / "bulk" / trial.name
 
 
-def _items(count: int, protocol: str = "file") -> Callable[[Trial], None]:
+def items(count: int, protocol: str = "file") -> Callable[[Trial], None]:
+    """Give each trial so many items."""
+
     def prepare(trial: Trial) -> None:
         folder_of(trial).mkdir(parents=True, exist_ok=True)
         trial.conf["output"] = f"{protocol}://{folder_of(trial)}/out"
@@ -100,6 +104,20 @@ def freeze_until_replaced(trial: Trial) -> None:
     task_faults.freeze(trial)
 
 
+def freeze_and_mark(trial: Trial) -> None:
+    """Stop the worker under load, mark its task failed, and let it come back to a task that is over."""
+    _until_created(trial, 40)
+    frozen = (trial.supervisor(), trial.task_process())
+    try:
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        trial.mark("failed")
+        trial.pause(3, 12)
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+
+
 def let_window_pass(trial: Trial) -> None:
     """Expect the end of all runs when the completion window is over."""
     first = trial.until_run()
@@ -125,9 +143,9 @@ def storage(kind: str) -> Callable[[Trial], None]:
 
 
 FAILED = frozenset({"failed"})
-_QUICK: dict[str, Any] = {"trial": {"seconds": SECONDS}, "waits": ("worker",), "prepare": _items(ITEMS)}
-_LASTING: dict[str, Any] = {"trial": {"seconds": LONG}, "results": FAILED, "prepare": _items(ITEMS)}
-_DEFERRED: dict[str, Any] = {"waits": ("deferred",), "prepare": _items(ONE_WAVE)}
+_QUICK: dict[str, Any] = {"trial": {"seconds": SECONDS}, "waits": ("worker",), "prepare": items(ITEMS)}
+_LASTING: dict[str, Any] = {"trial": {"seconds": LONG}, "results": FAILED, "prepare": items(ITEMS)}
+_DEFERRED: dict[str, Any] = {"waits": ("deferred",), "prepare": items(ONE_WAVE)}
 
 BULK_ROWS: tuple[dict[str, Any], ...] = (
     {"name": "bulk: kill -9 while creating", "fault": kill_while_creating, **_QUICK},
@@ -141,13 +159,19 @@ BULK_ROWS: tuple[dict[str, Any], ...] = (
             "name": f"bulk: storage {kind} for a minute",
             "fault": storage(kind),
             **_QUICK,
-            "prepare": _items(ITEMS, PROTOCOL),
+            "prepare": items(ITEMS, PROTOCOL),
         }
         for kind in ("fails", "slow", "read-only")
     ),
     {
         "name": "bulk: mark failed while creating",
         "fault": mark_while_creating,
+        **_LASTING,
+        "waits": ("worker",),
+    },
+    {
+        "name": "bulk: frozen and marked failed, comes back",
+        "fault": freeze_and_mark,
         **_LASTING,
         "waits": ("worker",),
     },

@@ -19,7 +19,7 @@ CROWD = "crowd"
 """The name of the Dag, and what the simulator knows its runs by."""
 SIZE = 300
 SECONDS_OF_A_RUN = 6000
-SECONDS_TO_START = 900.0
+SECONDS_TO_START = 1800.0
 SECONDS_TO_BE_KILLED = 40.0
 """A heartbeat, the five seconds that a task has left, the thirty of a trigger, and what a busy API takes."""
 ASKERS = 12

@@ -13,6 +13,7 @@ from airflow_provider_openai_runs.operators import CreateRunOperator
 PROMPT = "{{ dag_run.conf['prompt'] }}"
 ASSISTANT = "{{ dag_run.conf['assistant'] }}"
 RETRY: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=3)}
+PERSISTENT: dict[str, Any] = {"retries": 20, "retry_delay": timedelta(seconds=20)}
 
 
 def dag(name: str, operator: Any, *, dagrun_timeout: timedelta | None = None, **options: Any) -> None:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from airflow_provider_openai_runs.bulk import read_results
 from airflow_provider_openai_runs.exceptions import RunNotFoundError
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
@@ -25,6 +27,7 @@ from dev.conformance.dags.suite import TOOL
 Case = Callable[[Bench], None]
 RUN, RESPONSE = RunKind.THREAD_RUN, RunKind.RESPONSE
 CASES: dict[RunKind, dict[str, Case]] = {RUN: {}, RESPONSE: {}}
+_ITEMS = 200
 
 
 def case(name: str, *kinds: RunKind) -> Callable[[Case], Case]:
@@ -247,6 +250,31 @@ def typed_output(bench: Bench) -> None:
     result = bench.run_dag("typed", TYPED_PROMPT)
     check(result.state == "success", "Dag run", f"{result.state} {result.errors}")
     check(result.xcoms["ask"]["output"]["sky"] in {"blue", "red"}, "output", result.xcoms["ask"])
+
+
+def _two_hundred(bench: Bench, dag: str) -> None:
+    before = bench.creates()
+    items = [f"{PROMPT} This is question {number}." for number in range(_ITEMS)]
+    with tempfile.TemporaryDirectory() as folder:
+        result = bench.run_dag(dag, items=items, output_path=folder)
+        check(result.state == "success", "Dag run", f"{result.state} {result.errors}")
+        found = [*read_results(result.xcoms["ask"], failed=True)]
+        check(not any(item["error"] for item in found), "errors", {item["error"] for item in found})
+        answered = [item["row"] for item in found if item["output_text"]]
+    check(sorted(answered) == list(range(_ITEMS)), "rows with an answer", answered)
+    check(bench.creates() == before + _ITEMS, "creates", bench.creates() - before)
+
+
+@case("200 prompts from one task", RESPONSE)
+def bulk(bench: Bench) -> None:
+    """Each is paid for once and has its answer; the task holds its worker."""
+    _two_hundred(bench, "bulk")
+
+
+@case("200 prompts from one task, deferred", RESPONSE)
+def bulk_deferred(bench: Bench) -> None:
+    """The same, where one trigger waits for all of them."""
+    _two_hundred(bench, "bulk_deferred")
 
 
 @case("lost create")

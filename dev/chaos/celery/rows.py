@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from dev.chaos import bulk_items, bulk_rows
 from dev.chaos.celery import faults
 from dev.chaos.rows import Row
 from dev.live.celery import (
@@ -39,6 +40,24 @@ def row(name: str, fault: faults.Fault, *, seconds: float = 60.0, **more: Any) -
         **more,
     }
     return Row(name=name, cluster_fault=fault, **options)
+
+
+def bulk(name: str, fault: faults.Fault, *, seconds: float = bulk_rows.SECONDS, **more: Any) -> Row:
+    """Make a row about tasks of many prompts; nobody clears or marks them: ``dev.chaos.bulk_rows`` does."""
+    return row(
+        f"bulk: {name}",
+        fault,
+        seconds=seconds,
+        **{
+            "kinds": (bulk_rows.KIND,),
+            "waits": IN_WORKER,
+            "roles": ("",),
+            "runs": None,
+            "prepare": bulk_rows.items(bulk_rows.ITEMS),
+            "check": bulk_items.results_are_wrong,
+            **more,
+        },
+    )
 
 
 ROWS = [
@@ -120,5 +139,24 @@ ROWS = [
         faults.upgrade,
         seconds=75,
         early_cluster_fault=faults.install_older_version,
+    ),
+    bulk("whole worker killed", faults.kill_worker(whole=True)),
+    bulk("SIGTERM to all of a worker, 30 s", faults.shut_worker_down(signal.SIGTERM, 30, whole=True)),
+    bulk("worker - api-server cut for 130 s", faults.cut(WORKER, API_SERVER, seconds=130), seconds=60),
+    bulk("worker cut off for 70 s", faults.cut(WORKER, seconds=70), seconds=30),
+    bulk("api-server away for 60 s", faults.api_server_away(60), seconds=30),
+    bulk("PostgreSQL crashes", faults.restart_database(signal.SIGQUIT, 20)),
+    bulk(
+        "redelivery while it runs",
+        faults.end_of_redelivery,
+        seconds=45,
+        early_cluster_fault=faults.redeliver_after(60),
+    ),
+    bulk(
+        "both triggerers away for 60 s",
+        faults.kill_triggerers(2, 60),
+        seconds=bulk_rows.SECONDS_DEFERRED,
+        waits=DEFERRED,
+        prepare=bulk_rows.items(bulk_rows.ONE_WAVE),
     ),
 ]

@@ -20,7 +20,7 @@ from dev.chaos import batch_rows
 from dev.chaos.bulk_rows import KIND, OPTIONS, TIMEOUT
 from dev.chaos.ceiling_rows import CEILING, MAX_WRITTEN
 from dev.chaos.crowd_rows import CROWD, SIZE
-from dev.chaos.dag import PROMPT, RETRY, dag
+from dev.chaos.dag import PERSISTENT, PROMPT, RETRY, dag
 from dev.chaos.dying import DyingResponseOperator, DyingRunOperator
 from dev.chaos.faulty_storage import attach_faulty_storage
 from dev.chaos.hostile_rows import INNOCENT, INNOCENTS
@@ -88,6 +88,7 @@ for waits in ("deferred", "worker"):
         **OPTIONS,
     }
     dag(f"{KIND}_{waits}", BulkCreateResponsesOperator, **bulk)
+    dag(f"{KIND}_{waits}_persistent", BulkCreateResponsesOperator, **bulk | PERSISTENT)
     limit = timedelta(seconds=TIMEOUT)
     dag(
         f"{KIND}_{waits}_timeout",

@@ -3,13 +3,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
-
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
-from dev.chaos.dag import dag
-
-PERSISTENT: dict[str, Any] = {"retries": 20, "retry_delay": timedelta(seconds=20)}
+from dev.chaos.dag import PERSISTENT, dag
 
 for kind, create in (("response", CreateResponseOperator), ("thread_run", CreateRunOperator)):
     dag(f"{kind}_deferred_persistent", create, deferrable=True, **PERSISTENT)

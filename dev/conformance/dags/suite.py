@@ -11,6 +11,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from airflow_provider_openai_runs.operators import (
+    BulkCreateResponsesOperator,
     CancelRunOperator,
     CreateResponseOperator,
     CreateRunOperator,
@@ -133,3 +134,11 @@ with suite_dag("thread_run", "new_thread") as dag:
         completion_window=60,
         poll_interval=0.2,
     )
+
+bulk: dict[str, Any] = given("model", "items", "output_path")
+for name, deferrable in {"bulk": False, "bulk_deferred": True}.items():
+    with suite_dag("response", name) as dag:
+        BulkCreateResponsesOperator(
+            task_id="ask", completion_window=600, poll_interval=0.5, deferrable=deferrable, **bulk
+        )
+    globals()[dag.dag_id] = dag
