@@ -82,12 +82,27 @@ class BulkInput:
     :param source: gives the rows as they stand there, from the first one on.
     :param request: the user's function from a row's values to the arguments that differ.
     :param resubmits_lost: whether creates that were lost in an earlier task are among them.
+    :param error: why no row can be read; None if they can.
     """
 
     head: InputHead
     source: Callable[[], Iterator[Row]]
     request: Request | None = None
     resubmits_lost: bool = False
+    error: OpenAIRunError | None = None
+
+    @classmethod
+    def lost(cls, head: InputHead, error: OpenAIRunError) -> BulkInput:
+        """
+        Return an input of which no more is known than what a task has begun with.
+
+        :param head: of what it has begun with.
+        """
+
+        def source() -> Iterator[Row]:
+            raise RunRequestError(str(error))
+
+        return cls(head=head, source=source, error=error)
 
     def rows(self) -> Iterator[Row]:
         """

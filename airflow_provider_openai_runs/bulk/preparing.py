@@ -123,6 +123,17 @@ class Preparation:
             )
         return begun
 
+    def begun(self, folder: StorageFolder) -> TaskHead | None:
+        """
+        Return what the generation has begun with; None if it has not, or nobody can tell.
+
+        :raises RunStorageError: if the storage does not give it.
+        """
+        try:
+            return TaskHead.from_bytes(folder.read(HEAD))
+        except (FileNotFoundError, ValueError):
+            return None
+
     def work_of(self, stored: Head, *, as_it_is: bool = False) -> Work | None:
         """
         Return what there is of a generation that was begun, so that it can be ended; None if nothing is.

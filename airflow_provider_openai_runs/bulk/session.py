@@ -79,14 +79,14 @@ class BulkSession(WorkerSession):
 
     def _run(self, *, attempt_deadline: float | None, may_defer: bool) -> Concluded | Waits:
         settings = self._settings
-        source = self._open_input()
+        opened = self._opened()
         stored = self._prepared.stored()
         folder = self._prepared.folder(self._prepared.generation, stored)
         folder.check()
         before = Totals()
         if stored is not None and stored.generation != self._prepared.generation:
             before = self._end_earlier_generation(stored)
-        head = self._prepared.begin(folder, source, before)
+        source, head = self._begun(opened, folder, before)
         deadline = head.began_at + settings.completion_window
         self._work = work = self._prepared.work(folder, head, self._prepared.generation, deadline=deadline)
         if work.attempt.items.batches.active:
@@ -96,6 +96,8 @@ class BulkSession(WorkerSession):
             )
         if not self._prepared.may_create(work.attempt.items):
             work.attempt.stop(StopReason.CEILING)
+        if source.error is not None:
+            work.attempt.stop(StopReason.INPUT)
         end = self._drive(
             work,
             rows=source.rows,

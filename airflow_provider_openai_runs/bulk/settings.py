@@ -11,6 +11,7 @@ from airflow_provider_openai_runs.bulk.dispatcher import Limits
 from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
 from airflow_provider_openai_runs.runs.ceiling import Ceiling
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.policies import OnIncomplete, OnUnendable
 from airflow_provider_openai_runs.runs.request import RunRequest
 
@@ -26,6 +27,7 @@ class BulkSettings:
 
     Without them, what earlier attempts have created can be ended, and no more.
 
+    :param error: why they are not what the task asks for; None if they are.
     :param request_of: makes the request of an item of the arguments of its row.
     :param metadata: of a batch, for who pays.
     :param model: that counts for every row that does not bring its own.
@@ -38,6 +40,7 @@ class BulkSettings:
         again and again at the end of the window without the end of one.
     """
 
+    error: OpenAIRunError | None = None
     output_path: str = ""
     conn_id: str = ""
     request_of: Callable[[Mapping[str, Any]], RunRequest] = _no_request

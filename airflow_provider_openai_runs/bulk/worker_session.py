@@ -9,16 +9,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
+from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.journal import StateStore
 from airflow_provider_openai_runs.bulk.preparing import Preparation
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
+from airflow_provider_openai_runs.bulk.storage import StorageFolder
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
 from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.usage import Totals
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -31,7 +35,7 @@ class WorkerSession(ABC):
     :param ti: Airflow's task instance.
     :param store: the task state store.
     :param ask: asks Airflow for the state of the task instance; it may block.
-    :param open_input: returns the input, or raises why this attempt cannot go on.
+    :param open_input: returns the input, or raises why it cannot be read.
     """
 
     def __init__(
@@ -84,6 +88,46 @@ class WorkerSession(ABC):
 
         :raises OpenAIRunError: if it was killed.
         """
+
+    def _opened(self) -> BulkInput | OpenAIRunError:
+        """
+        Return the input, or why it cannot be read where nobody is left to put it back.
+
+        :raises OpenAIRunError: if the attempt cannot go on, or a retry may get over it.
+        """
+        if self._settings.error is not None:
+            raise self._settings.error
+        try:
+            return self._open_input()
+        except OpenAIRunError as error:
+            if self._retry_left:
+                raise
+            return error
+
+    def _begun(
+        self, opened: BulkInput | OpenAIRunError, folder: StorageFolder, before: Totals
+    ) -> tuple[BulkInput, TaskHead]:
+        """
+        Return the input, and what the generation began with, be it now.
+
+        On the last try, what was created of an input that is gone or another one by now is collected: it is
+        paid for. So the input returned may be one without rows, that says why.
+
+        :param before: what the runs of earlier generations have said.
+        :raises OpenAIRunError: if nothing was begun, or a retry may get over it.
+        """
+        if isinstance(opened, BulkInput):
+            try:
+                return opened, self._prepared.begin(folder, opened, before)
+            except RunRequestError as error:
+                if self._retry_left:
+                    raise
+                opened = error
+        head = self._prepared.begun(folder)
+        if head is None:
+            raise opened
+        self._log.error("Nothing more is created, and what is active is collected: %s", opened)
+        return BulkInput.lost(head.input, opened), head
 
     def _ends_at(self, attempt_deadline: float | None) -> float | None:
         """Return when ``execution_timeout`` is over, in Unix seconds: a deferred attempt brings it along."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -64,35 +64,30 @@ def session_of(operator: Any, context: Context) -> WorkerSession:
     if store is None:
         raise RunRequestError(_NO_STORE)
     ti: Any = context["ti"]
-    settings, opening = _what_is_asked(operator, ti)
     session: type[WorkerSession] = BatchSession if operator.by_batch else BulkSession
     return session(
-        settings,
+        _what_is_asked(operator, ti),
         ti=ti,
         store=TaskStore(store=store, key=KEY),
         ask=partial(state_in_worker, ti),
-        open_input=opening,
+        open_input=partial(_input, operator),
         log=operator.log,
     )
 
 
-def _what_is_asked(operator: Any, ti: Any) -> tuple[BulkSettings, Callable[[], BulkInput]]:
-    """Return the settings, and what opens the input or raises why the attempt cannot go on."""
+def _what_is_asked(operator: Any, ti: Any) -> BulkSettings:
+    """Return the settings, or why the attempt cannot go on with what says how to end it."""
     try:
         settings = _settings(operator, ti)
         if operator.by_batch:
             check_batch(operator)
     except OpenAIRunError as error:
-        why = error
-
-        def fail() -> NoReturn:
-            raise why
-
-        least = BulkSettings(
-            cancel_on_kill=operator.cancel_on_kill, cancel_on_timeout=operator.cancel_on_timeout
+        return BulkSettings(
+            error=error,
+            cancel_on_kill=operator.cancel_on_kill,
+            cancel_on_timeout=operator.cancel_on_timeout,
         )
-        return least, fail
-    return settings, partial(_input, operator)
+    return settings
 
 
 def go_on(
@@ -271,7 +266,7 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
             return step.refusal.saying(text, retryable=not reached)
         case StopReason.INPUT:
             why = step.manifest.input_error or "The log says why."
-            text = f"The input could not be read to its end: {why} Nothing more was created: {said}. {where}"
+            text = f"The input cannot be read: {why} Nothing more was created: {said}. {where}"
             return RunRequestError(text, retryable=False)
         case StopReason.DENIED:
             last = "" if step.denied is None else f" The last create was refused: {step.denied}."

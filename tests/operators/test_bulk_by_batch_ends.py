@@ -16,48 +16,67 @@ from airflow_provider_openai_runs.simulator import BatchScenario
 from tests.operators import test_bulk_by_batch
 from tests.operators.test_bulk_by_batch import _batches, _results
 from tests.support.scene import Scene
+from tests.support.unfit import Unfit, has_changed, input_of, is_gone, is_wrong
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
 bulk = test_bulk_by_batch.bulk
 
 
-def _is_gone(path: Path, _task: Any) -> str:
-    path.unlink()
-    return "there is no such file"
-
-
-def _has_changed(path: Path, _task: Any) -> str:
-    path.write_text('"a"\n"c"\n')
-    return "The input has changed"
-
-
-def _is_wrong(_path: Path, task: Any) -> str:
-    task.completion_window = "soon"  # as a template may be rendered
-    return "completion_window"
-
-
-@pytest.mark.parametrize("is_last", [False, True])
-@pytest.mark.parametrize("what", [_is_gone, _has_changed, _is_wrong])
-def test_an_attempt_that_cannot_begin_leaves_the_batches_to_one_that_can(
-    scene: Scene, bulk: Bulk, tmp_path: Path, what: Callable[[Path, Any], str], is_last: bool
-) -> None:
-    path = tmp_path / "questions.jsonl"
-    path.write_text('"a"\n"b"\n')
-    written, given = path.read_bytes(), {"input_path": str(path)}
+def _left_going(scene: Scene, bulk: Bulk, **given: Any) -> None:
     scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.2))
     with pytest.raises(TaskDeferred):
-        bulk(deferrable=True, **given).execute(scene.kept)
+        bulk(**given, deferrable=True).execute(scene.kept)
+
+
+@pytest.mark.parametrize("what", [is_gone, has_changed, is_wrong])
+def test_an_attempt_that_cannot_begin_leaves_the_batches_to_one_that_can(
+    scene: Scene, bulk: Bulk, tmp_path: Path, what: Unfit
+) -> None:
+    path = input_of(tmp_path)
+    written, given = path.read_bytes(), {"input_path": str(path)}
+    _left_going(scene, bulk, **given)
     again = bulk(**given)
     said = what(path, again)
-    context = scene.retry(scene.kept, **({"try_number": 3} if is_last else {}))
+    context = scene.retry(scene.kept)
     with pytest.raises(RunRequestError, match=f"{said}.*batch_.*stop --path") as raised:
         again.execute(context)
 
     (batch,) = _batches(scene)
-    assert (batch["status"] in {"cancelling", "cancelled"}) == is_last
-    assert is_last or not isinstance(raised.value, AirflowFailException)
-    if not is_last:
-        path.write_bytes(written)
-        scene.simulator.advance(700)
-        assert len(_results(scene.run(bulk(**given), scene.retry(context)))) == 2
-        assert len(_batches(scene)) == 1
+    assert batch["status"] not in {"cancelling", "cancelled"}
+    assert not isinstance(raised.value, AirflowFailException)
+    path.write_bytes(written)
+    scene.simulator.advance(700)
+    assert len(_results(scene.run(bulk(**given), scene.retry(context)))) == 2
+    assert len(_batches(scene)) == 1
+
+
+def test_the_last_attempt_ends_the_batches_of_arguments_that_are_wrong_by_now(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    _left_going(scene, bulk)
+    again = bulk()
+    said = is_wrong(tmp_path, again)
+    with pytest.raises(RunRequestError, match=f"{said}.*batch_.*stop --path"):
+        again.execute(scene.retry(scene.kept, try_number=3))
+    (batch,) = _batches(scene)
+    assert batch["status"] in {"cancelling", "cancelled"}
+
+
+@pytest.mark.parametrize("what", [is_gone, has_changed])
+def test_the_last_attempt_waits_for_the_batches_of_an_input_that_is_no_more(
+    scene: Scene, bulk: Bulk, tmp_path: Path, what: Unfit
+) -> None:
+    path = input_of(tmp_path)
+    given = {"input_path": str(path)}
+    _left_going(scene, bulk, **given)
+    said = what(path, None)
+    context = scene.retry(scene.kept, try_number=3)
+    with pytest.raises(TaskDeferred):
+        bulk(**given, deferrable=True).execute(context)
+
+    scene.simulator.advance(700)
+    with pytest.raises(RunRequestError, match=f"{said}.*2 of 2 items succeeded"):
+        bulk(**given).execute_complete(context, {"reason": "ended"})
+    result = context["ti"].xcoms["return_value"]
+    assert (result["succeeded"], result["stopped"], len(_batches(scene))) == (2, "input", 1)
+    assert len(_results(result)) == 2

@@ -97,7 +97,7 @@ def test_a_table_that_breaks_in_the_middle_costs_nothing_of_what_was_created_bef
     lines = ["input", *(f"Question {number} {'x' * 2_000}" for number in range(30))]
     (tmp_path / "in.csv").write_bytes("\n".join(lines).encode() + b"\n\xff broken\nnever read")
     task = bulk(input_path=str(tmp_path / "in.csv"), max_unrecorded=5)
-    with pytest.raises(RunRequestError, match="could not be read to its end: The table cannot be read"):
+    with pytest.raises(RunRequestError, match="The input cannot be read: The table cannot be read"):
         scene.run(task, scene.kept)
     result = scene.kept["ti"].xcoms["return_value"]
     assert (result["stopped"], result["active"]) == ("input", 0)

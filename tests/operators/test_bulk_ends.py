@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
+from airflow_provider_openai_runs.bulk import read_results
 from airflow_provider_openai_runs.bulk.work import Work
 from airflow_provider_openai_runs.exceptions import (
     OpenAIRunError,
@@ -22,6 +23,7 @@ from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.operators import test_bulk
 from tests.operators.test_bulk import _quick, active, left_going
 from tests.support.scene import Scene
+from tests.support.unfit import Unfit, has_changed, input_of, is_gone, is_wrong
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -68,50 +70,59 @@ def _left_going(scene: Scene, bulk: Bulk, **arguments: Any) -> None:
     left_going(scene, bulk(**{"items": ITEMS, **arguments}))
 
 
-def _input(tmp_path: Path) -> Path:
-    path = tmp_path / "questions.jsonl"
-    path.write_text('"a"\n"b"\n')
-    return path
-
-
-def _is_gone(path: Path, _task: Any) -> str:
-    path.unlink()
-    return "there is no such file"
-
-
-def _has_changed(path: Path, _task: Any) -> str:
-    path.write_text('"a"\n"c"\n')
-    return "The input has changed"
-
-
-def _is_wrong(_path: Path, task: Any) -> str:
-    task.completion_window = "soon"  # as a template may be rendered
-    return "completion_window"
-
-
-@pytest.mark.parametrize("is_last", [False, True])
-@pytest.mark.parametrize("what", [_is_gone, _has_changed, _is_wrong])
+@pytest.mark.parametrize("what", [is_gone, has_changed, is_wrong])
 def test_an_attempt_that_cannot_begin_leaves_the_runs_to_one_for_which_it_is_put_right(
-    scene: Scene, bulk: Bulk, tmp_path: Path, what: Callable[[Path, Any], str], is_last: bool
+    scene: Scene, bulk: Bulk, tmp_path: Path, what: Unfit
 ) -> None:
-    path = _input(tmp_path)
+    path = input_of(tmp_path)
     written = path.read_bytes()
     given = {"items": None, "input_path": str(path)}
     _left_going(scene, bulk, **given)
     again = bulk(**given)
     said = what(path, again)
-    context = scene.retry(scene.kept, **({"try_number": 3} if is_last else {}))
-    named = "No run of it is active" if is_last else "2 runs may be running"
-    with pytest.raises(RunRequestError, match=f"{said}.*{named}.*stop --path") as raised:
+    context = scene.retry(scene.kept)
+    with pytest.raises(RunRequestError, match=f"{said}.*2 runs may be running.*stop --path") as raised:
         again.execute(context)
-    assert len(active(scene)) == (0 if is_last else 2)
-    assert is_last or not isinstance(raised.value, AirflowFailException)
+    assert len(active(scene)) == 2
+    assert not isinstance(raised.value, AirflowFailException)
 
-    if not is_last:
-        path.write_bytes(written)
-        scene.simulator.advance(700)
-        assert scene.run(bulk(**given), scene.retry(context))["succeeded"] == 2
-        assert scene.creates() == 2
+    path.write_bytes(written)
+    scene.simulator.advance(700)
+    assert scene.run(bulk(**given), scene.retry(context))["succeeded"] == 2
+    assert scene.creates() == 2
+
+
+def test_the_last_attempt_ends_the_runs_of_arguments_that_are_wrong_by_now(
+    scene: Scene, bulk: Bulk, tmp_path: Path
+) -> None:
+    _left_going(scene, bulk)
+    again = bulk(items=ITEMS)
+    said = is_wrong(tmp_path, again)
+    with pytest.raises(RunRequestError, match=f"{said}.*No run of it is active.*stop --path"):
+        again.execute(scene.retry(scene.kept, try_number=3))
+    assert active(scene) == []
+
+
+@pytest.mark.usefixtures("defers_soon")
+@pytest.mark.parametrize("what", [is_gone, has_changed])
+def test_the_last_attempt_waits_for_what_was_created_of_an_input_that_is_no_more(
+    scene: Scene, bulk: Bulk, tmp_path: Path, what: Unfit
+) -> None:
+    path = input_of(tmp_path)
+    given = {"items": None, "input_path": str(path), "deferrable": True}
+    _left_going(scene, bulk, **given)
+    said = what(path, None)
+    context = scene.retry(scene.kept, try_number=3)
+    with pytest.raises(TaskDeferred):
+        bulk(**given).execute(context)
+    assert len(active(scene)) == 2
+
+    scene.simulator.advance(700)
+    with pytest.raises(RunRequestError, match=f"{said}.*2 of 2 items succeeded"):
+        bulk(**given).execute_complete(context, {"reason": "ended"})
+    result = context["ti"].xcoms["return_value"]
+    assert (result["succeeded"], result["stopped"], scene.creates()) == (2, "input", 2)
+    assert len([*read_results(result)]) == 2
 
 
 @pytest.mark.usefixtures("defers_soon")

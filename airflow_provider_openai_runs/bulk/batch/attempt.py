@@ -56,7 +56,7 @@ _OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 _NO_LIST = frozenset({FailureKind.NOT_FOUND, FailureKind.REJECTED})
 _MAY_PASS = frozenset({FailureKind.NOT_SENT, FailureKind.RETRY_LATER, FailureKind.NOT_ACCEPTED})
 #: What is active goes on after these.
-_GOES_ON = frozenset({StopReason.DENIED, StopReason.CEILING})
+_GOES_ON = frozenset({StopReason.DENIED, StopReason.CEILING, StopReason.INPUT})
 _CUT_OFF = {
     StopReason.WINDOW_OVER: "expired: completion_window was over before it was executed",
     StopReason.TOO_MANY_FAILED: "its batch was cancelled: more items than max_failed have failed",
@@ -163,7 +163,7 @@ class BatchAttempt:
         return Wait(until=until, may_defer=self._may_defer(active, create_at, now), create_at=create_at)
 
     def stop(self, reason: StopReason, now: float) -> None:
-        """Create nothing more; but where the account or a ceiling is to blame, what is active is ended."""
+        """Create nothing more; but where account, ceiling or input are to blame, what is active is ended."""
         if self.stopped is None or self.stopped in _GOES_ON:
             self._stopped_at = now if self.stopped is not reason else self._stopped_at
             self.stopped = reason

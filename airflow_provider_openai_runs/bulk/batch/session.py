@@ -96,14 +96,14 @@ class BatchSession(WorkerSession):
 
     def _run(self, *, may_defer: bool) -> Concluded | Waits:
         settings, prepared = self._settings, self._prepared
-        source = self._open_input()
+        opened = self._opened()
         stored = prepared.stored()
         folder = prepared.folder(prepared.generation, stored)
         folder.check()
         before = Totals()
         if stored is not None and stored.generation != prepared.generation:
             before = self._endings.end_earlier_generation(stored, sleep=self._sleep)
-        head = prepared.begin(folder, source, before)
+        source, head = self._begun(opened, folder, before)
         self._before = head.before
         journal = prepared.journal(folder, prepared.generation)
         with journal_errors(folder.uri):
@@ -128,6 +128,8 @@ class BatchSession(WorkerSession):
         allowance = replace(prepared.allowance(head.conn_id), processing=BATCH)
         if not prepared.may_create(items):
             attempt.stop(StopReason.CEILING, time.time())
+        if source.error is not None:
+            attempt.stop(StopReason.INPUT, time.time())
         work = BatchWork.of(
             settings,
             attempt=attempt,
