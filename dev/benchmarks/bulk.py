@@ -6,12 +6,13 @@ What a bulk task takes for thousands of prompts, beside scripts without its guar
     python -m dev.benchmarks.bulk --short         500 items of 1 to 4 s, without Airflow: a minute
     python -m dev.benchmarks.bulk --only scripts,kill --items 3000
 
-Its parts; only the last needs an Airflow:
+Its parts; only the last two need an Airflow:
 
     scripts   ``bulk_contenders`` ours, bare and openai: makespan, CPU an item, lag, writes to storage
     kill      ours, killed with -9 when half of the items are created, and started again
     memory    a worker's, by the size of its input, and a trigger's, by its active runs
     live      the operator on a live Airflow, beside a mapped task
+    mark      the operator on a live Airflow, marked failed while ``--max-active`` of its runs are active
 
 Every item takes the same time for every contender. "perfect" is a scheduler that starts an item the moment a
 slot is free, and hears of each end at once. The lag is from the end of a run to the poll that finds it; it is
@@ -279,7 +280,32 @@ def live(asked: Asked) -> None:
     print(f"mapped, extrapolated: {mapped:.0f} s, {mapped / bulk:.0f} x the bulk task's")
 
 
-PARTS: dict[str, Callable[[Asked], None]] = {"scripts": scripts, "kill": kill, "memory": memory, "live": live}
+def mark(asked: Asked) -> None:
+    """Mark the operator failed on a live Airflow while its runs are active."""
+    long = dataclasses.replace(asked, shortest=3000.0, longest=3600.0)
+    items = asked.max_active
+    with serving(long) as server:
+        options = {"max_active": items, "max_unrecorded": asked.max_unrecorded}
+        found = bulk_live.mark(server.counts, server.base_url, items=items, options=options)
+    for state, seconds in (
+        ("running", bulk_live.WORKER_SECONDS),
+        ("deferred", bulk_live.TRIGGER_SECONDS),
+    ):
+        ended, course = bulk_live.cancelled_within(seconds, found[state]), found[state]
+        first = next((at for at, count in course if count), float("inf"))
+        print(
+            f"marked while {state}: of {items} active {ended} ended within {seconds} s of the first cancel, "
+            f"which came {first:.1f} s after the mark; {course[-1][1]} after {course[-1][0]:.1f} s"
+        )
+
+
+PARTS: dict[str, Callable[[Asked], None]] = {
+    "scripts": scripts,
+    "kill": kill,
+    "memory": memory,
+    "live": live,
+    "mark": mark,
+}
 
 
 def main() -> None:

@@ -19,10 +19,13 @@ bulk = test_bulk.bulk
 
 @pytest.fixture(autouse=True)
 def nothing_is_frozen() -> Iterator[None]:
-    """Begin and end as a process in which nobody has frozen anything."""
+    """Begin as a process in which nobody has frozen anything; what was goes back, as it makes tests quick."""
+    was_frozen = gc.get_freeze_count() > 0
     gc.unfreeze()
     yield
     gc.unfreeze()
+    if was_frozen:
+        gc.freeze()
 
 
 def test_a_bulk_task_sets_aside_what_there_was_and_takes_it_back(scene: Scene, bulk: Any) -> None:
