@@ -12,18 +12,24 @@ from typing import Any
 
 from airflow_provider_openai_runs.attempts.state_questions import forget, states_of
 from airflow_provider_openai_runs.runs.budgets import TRIGGER_ASK_PAUSE
-from airflow_provider_openai_runs.runs.end_of_attempt import CLEARED, UNKNOWN, TaskState
+from airflow_provider_openai_runs.runs.end_of_attempt import CLEARED, RESET, UNKNOWN, TaskState
 from airflow_provider_openai_runs.runs.text import message_text
 
 log = logging.getLogger(__name__)
 
 
 def state_in_worker(ti: Any) -> TaskState:
-    """Ask Airflow for the state of a worker's own task instance; it may block."""
-    states = ti.get_task_states(
+    """
+    Ask Airflow for the state of a worker's own task instance; it may block.
+
+    One that is there and has no state was reset by a scheduler: a clear of a running task reads *restarting*.
+    """
+    found = ti.get_task_states(
         dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
     )
-    return TaskState(state_among(states.get(ti.run_id, {}), ti))
+    states = found.get(ti.run_id, {})
+    state = TaskState(state_among(states, ti))
+    return RESET if states and state.name is None else state
 
 
 async def task_state(task_instance: Any, *, within: float, has_fired: bool) -> TaskState:

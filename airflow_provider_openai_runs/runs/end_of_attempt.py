@@ -34,6 +34,8 @@ class TaskState:
 
 UNKNOWN = TaskState("unknown", known=False)
 CLEARED = TaskState(None)
+#: Of a worker's own task instance: a scheduler that took another one for dead starts it again, as a retry.
+RESET = TaskState("reset")
 
 
 class Cause(StrEnum):

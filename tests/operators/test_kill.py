@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_openai_runs.exceptions import OpenAIRunError
 from airflow_provider_openai_runs.simulator import Fault, Scenario
-from tests.support.scene import CREATES, Make, Scene
+from tests.support.scene import CREATES, GONE, Make, Scene
 from tests.support.waiting import until
 
 LONG = Scenario(queued=0.02, in_progress=500)
@@ -88,7 +88,9 @@ def test_a_kill_before_the_create_is_sent_again_creates_nothing(
         ({"state": "running", "try_number": 3}, False),
         ({"state": "failed"}, False),
         ({"state": "restarting"}, False),
-        ({"state": None}, False),
+        ({"state": None}, True),
+        ({"state": None, "try_number": 3}, True),
+        ({"state": GONE}, False),
     ],
     ids=[
         "evicted",
@@ -101,7 +103,9 @@ def test_a_kill_before_the_create_is_sent_again_creates_nothing(
         "evicted without a retry",
         "marked",
         "cleared",
-        "cleared and gone",
+        "reset by a scheduler that took another one for dead",
+        "reset in its last try, after which there is one more",
+        "deleted with its Dag run",
     ],
 )
 def test_a_worker_that_goes_away_leaves_the_run_to_the_retry_and_only_that(

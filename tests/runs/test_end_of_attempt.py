@@ -14,7 +14,15 @@ from airflow_provider_openai_runs.runs.end_of_attempt import (
     ending_of,
 )
 
-OTHERS = ["up_for_retry", "scheduled", "queued", "deferred", "awaiting_input", "a_state_of_a_later_airflow"]
+OTHERS = [
+    "up_for_retry",
+    "reset",
+    "scheduled",
+    "queued",
+    "deferred",
+    "awaiting_input",
+    "a_state_of_a_later_airflow",
+]
 OVER = [*sorted(ENDED), None, "restarting"]
 
 causes = st.sampled_from(Cause)

@@ -34,6 +34,8 @@ CREATES = r"^/(responses|threads/[^/]+/runs)$"
 
 
 _numbers = count()
+#: The state of a task instance that was deleted with its Dag run.
+GONE = "gone"
 
 
 @dataclass
@@ -64,6 +66,8 @@ class FakeTaskInstance:
         assert dag_id == self.dag_id
         if isinstance(self.state, Exception):
             raise self.state
+        if self.state == GONE:
+            return {}
         name = self.task_id if self.map_index < 0 else f"{self.task_id}_{self.map_index}"
         return {run_ids[0]: {name: self.state}}
 
