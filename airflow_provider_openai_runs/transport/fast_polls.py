@@ -135,7 +135,7 @@ class FastPolls:
             try:
                 return await _read(session, request, body, template, connect_within)
             except aiohttp.ConnectionTimeoutError:
-                raise httpx2.ConnectTimeout(f"no connection within {connect_within:.0f} s") from None
+                raise httpx2.ConnectTimeout(f"no connection within {round(connect_within, 1):g} s") from None
             except aiohttp.ClientConnectorError as error:
                 # Without the host, which is no news; the certificate's error has no ``os_error``.
                 reason = getattr(error, "certificate_error", None) or error.os_error

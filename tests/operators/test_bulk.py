@@ -406,6 +406,21 @@ def test_a_mark_that_reaches_no_worker_is_found_by_the_worker(
     assert not active(scene)
 
 
+def test_a_worker_whose_task_a_scheduler_has_reset_leaves_its_runs_to_the_next_attempt(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.fence.FENCE_EVERY", 0.2)
+    _quick(scene, in_progress=60)
+    resetting = when_created(scene, 2, lambda: setattr(scene.kept["ti"], "state", None))
+    with pytest.raises(OpenAIRunError, match="2 runs may be running"):
+        bulk(items=["a", "b"]).execute(scene.kept)
+    resetting.join()
+    assert len(active(scene)) == 2
+    scene.simulator.advance(60)
+    assert scene.run(bulk(items=["a", "b"]), scene.retry(scene.kept, state="running"))["succeeded"] == 2
+    assert scene.creates() == 2
+
+
 def test_a_clear_ends_the_runs_of_before_and_begins_anew(scene: Scene, bulk: Bulk) -> None:
     _quick(scene, in_progress=1)
     task = bulk(items=["a", "b"])
