@@ -11,10 +11,10 @@ import pytest
 
 from airflow_provider_openai_runs.bulk import heap
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
-from tests.operators import test_bulk
+from tests.support import bulk_operators
 from tests.support.scene import Scene
 
-bulk = test_bulk.bulk
+bulk = bulk_operators.bulk
 
 
 @pytest.fixture(autouse=True)

@@ -13,14 +13,14 @@ from airflow_provider_openai_runs.bulk import read_results
 from airflow_provider_openai_runs.exceptions import CeilingReachedError, RunConnectionError, RunRequestError
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import BatchScenario, Fault, Scenario
-from tests.operators import test_bulk_by_batch
 from tests.operators.test_bulk_costs import FIVE, PRICES
 from tests.operators.test_ceilings import set_prices
 from tests.operators.test_what_was_spent import said
+from tests.support import batch_operators
 from tests.support.scene import Scene
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
-bulk = test_bulk_by_batch.bulk
+bulk = batch_operators.bulk
 BY_BATCH: dict[str, Any] = {"gpt-4o*": {**PRICES["gpt-4o*"], "factors": {"batch": "0.5", "8h": "0.1"}}}
 
 

@@ -13,13 +13,13 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from airflow_provider_openai_runs.exceptions import RunRequestError
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import BatchScenario
-from tests.operators import test_bulk_by_batch
-from tests.operators.test_bulk_by_batch import _batches, _results
+from tests.support import batch_operators
+from tests.support.batch_operators import batches, results
 from tests.support.scene import Scene
 from tests.support.unfit import Unfit, has_changed, input_of, is_gone, is_wrong
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
-bulk = test_bulk_by_batch.bulk
+bulk = batch_operators.bulk
 
 
 def _left_going(scene: Scene, bulk: Bulk, **given: Any) -> None:
@@ -41,13 +41,13 @@ def test_an_attempt_that_cannot_begin_leaves_the_batches_to_one_that_can(
     with pytest.raises(RunRequestError, match=f"{said}.*batch_.*stop --path") as raised:
         again.execute(context)
 
-    (batch,) = _batches(scene)
+    (batch,) = batches(scene)
     assert batch["status"] not in {"cancelling", "cancelled"}
     assert not isinstance(raised.value, AirflowFailException)
     path.write_bytes(written)
     scene.simulator.advance(700)
-    assert len(_results(scene.run(bulk(**given), scene.retry(context)))) == 2
-    assert len(_batches(scene)) == 1
+    assert len(results(scene.run(bulk(**given), scene.retry(context)))) == 2
+    assert len(batches(scene)) == 1
 
 
 def test_the_last_attempt_ends_the_batches_of_arguments_that_are_wrong_by_now(
@@ -58,7 +58,7 @@ def test_the_last_attempt_ends_the_batches_of_arguments_that_are_wrong_by_now(
     said = is_wrong(tmp_path, again)
     with pytest.raises(RunRequestError, match=f"{said}.*batch_.*stop --path"):
         again.execute(scene.retry(scene.kept, try_number=3))
-    (batch,) = _batches(scene)
+    (batch,) = batches(scene)
     assert batch["status"] in {"cancelling", "cancelled"}
 
 
@@ -78,5 +78,5 @@ def test_the_last_attempt_waits_for_the_batches_of_an_input_that_is_no_more(
     with pytest.raises(RunRequestError, match=f"{said}.*2 of 2 items succeeded"):
         bulk(**given).execute_complete(context, {"reason": "ended"})
     result = context["ti"].xcoms["return_value"]
-    assert (result["succeeded"], result["stopped"], len(_batches(scene))) == (2, "input", 1)
-    assert len(_results(result)) == 2
+    assert (result["succeeded"], result["stopped"], len(batches(scene))) == (2, "input", 1)
+    assert len(results(result)) == 2

@@ -13,12 +13,12 @@ from airflow_provider_openai_runs.exceptions import RunConnectionError, RunEnded
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import BatchScenario, Fault, Scenario
 from airflow_provider_openai_runs.simulator.batch import Batch
-from tests.operators import test_bulk_by_batch
-from tests.operators.test_bulk_by_batch import ROWS, _asked, _batches, _errors, _results, _xcom
+from tests.support import batch_operators
+from tests.support.batch_operators import ROWS, asked, batches, errors, results, xcom
 from tests.support.scene import FakeStore, Scene
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
-bulk = test_bulk_by_batch.bulk
+bulk = batch_operators.bulk
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +43,8 @@ def _show_late(monkeypatch: pytest.MonkeyPatch, *, polls: int, without: str, **c
 
 def test_a_file_of_responses_that_is_not_there_yet_is_waited_for(scene: Scene, bulk: Bulk) -> None:
     scene.simulator.fault(Fault(method="GET", path="/files/[^/]+/content$", kind="status", status=404))
-    assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
-    assert set(_asked(scene).values()) == {1}
+    assert len(results(scene.run(bulk(), scene.kept))) == ROWS
+    assert set(asked(scene).values()) == {1}
 
 
 @pytest.mark.parametrize("counts", [{}, {"total": 0, "completed": 0}], ids=["counted", "not counted"])
@@ -52,8 +52,8 @@ def test_a_batch_that_does_not_name_its_responses_yet_is_asked_again(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, counts: dict[str, int]
 ) -> None:
     _show_late(monkeypatch, polls=2, without="output_file_id", **counts)
-    assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
-    assert set(_asked(scene).values()) == {1}
+    assert len(results(scene.run(bulk(), scene.kept))) == ROWS
+    assert set(asked(scene).values()) == {1}
 
 
 def test_responses_that_are_gone_for_good_are_named_and_not_bought_again(
@@ -63,11 +63,11 @@ def test_responses_that_are_gone_for_good_are_named_and_not_bought_again(
     scene.simulator.fault(gone)
     with pytest.raises(RunEndedError, match="Not a single item succeeded"):
         scene.run(bulk(), scene.kept)
-    (batch,) = _batches(scene)
+    (batch,) = batches(scene)
     output = scene.get(f"/batches/{batch['id']}")["output_file_id"]
-    errors = _errors(_xcom(scene.kept))
-    assert len(errors) == ROWS
-    assert all(batch["id"] in error and output in error for error in errors.values())
+    found = errors(xcom(scene.kept))
+    assert len(found) == ROWS
+    assert all(batch["id"] in error and output in error for error in found.values())
 
 
 def test_what_failed_is_sent_again_where_only_the_file_of_errors_is_missing(
@@ -76,35 +76,35 @@ def test_what_failed_is_sent_again_where_only_the_file_of_errors_is_missing(
     error = {"code": "server_error", "message": "Oh."}
     scene.simulator.script(Scenario(when="Question 3$", ends="failed", error=error, times=1))
     _show_late(monkeypatch, polls=10, without="error_file_id")
-    assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
-    assert len(_batches(scene)) == 2
+    assert len(results(scene.run(bulk(), scene.kept))) == ROWS
+    assert len(batches(scene)) == 2
 
 
 def test_a_batch_of_an_earlier_dag_run_with_the_same_name_is_not_taken_for_a_lost_create(
     scene: Scene, bulk: Bulk
 ) -> None:
     scene.run(bulk(), scene.kept)
-    assert len(_batches(scene)) == 1
+    assert len(batches(scene)) == 1
     # The Dag run is deleted, with its state and its files, and made again.
     again = scene.context_of(FakeStore())
     scene.simulator.fault(Fault(method="POST", path="/batches$", kind="reset"))
     result = scene.run(bulk(output_path=f"{bulk().output_path}-again"), again)
-    assert len(_results(result)) == ROWS
-    assert len(_batches(scene)) == 2
+    assert len(results(result)) == ROWS
+    assert len(batches(scene)) == 2
 
 
 def test_rows_lose_no_try_for_the_sake_of_others_in_their_batch(scene: Scene, bulk: Bulk) -> None:
     error = {"code": "invalid_type", "message": "Not this one.", "line": 1}
     scene.simulator.script_batches(BatchScenario(error=error, times=4))
     result = scene.run(bulk(item_retries=0), scene.kept)
-    assert set(_results(result)) == set(range(4, ROWS))
-    assert all("Not this one" in error for error in _errors(result).values())
+    assert set(results(result)) == set(range(4, ROWS))
+    assert all("Not this one" in error for error in errors(result).values())
 
 
 def test_a_row_that_is_named_for_a_passing_reason_is_tried_again(scene: Scene, bulk: Bulk) -> None:
     error = {"code": "server_error", "message": "Oh.", "line": 1}
     scene.simulator.script_batches(BatchScenario(error=error))
-    assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
+    assert len(results(scene.run(bulk(), scene.kept))) == ROWS
 
 
 @pytest.mark.parametrize("code", ["server_error", "invalid_file_format"])
@@ -113,7 +113,7 @@ def test_a_batch_that_fails_as_a_whole_is_sent_again_where_its_reason_may_pass(
 ) -> None:
     scene.simulator.script_batches(BatchScenario(error={"code": code, "message": "Oh."}))
     if code == "server_error":
-        assert len(_results(scene.run(bulk(), scene.kept))) == ROWS
+        assert len(results(scene.run(bulk(), scene.kept))) == ROWS
         return
     with pytest.raises(RunEndedError, match="Not a single item succeeded"):
         scene.run(bulk(), scene.kept)
@@ -127,8 +127,8 @@ def test_items_that_meet_an_account_without_quota_are_left_for_a_retry(scene: Sc
     with pytest.raises(RunConnectionError, match="no quota"):
         scene.run(bulk(item_retries=0), scene.kept)
     result = scene.run(bulk(item_retries=0), scene.retry(scene.kept))
-    assert len(_results(result)) == ROWS
-    assert len(_batches(scene)) == 2
+    assert len(results(result)) == ROWS
+    assert len(batches(scene)) == 2
 
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "token_limit_exceeded"])
@@ -152,8 +152,8 @@ def test_what_a_batch_has_executed_before_it_failed_for_the_account_is_kept(
         with pytest.raises(RunConnectionError, match="no quota"):
             scene.run(bulk(), scene.kept)
     result = scene.run(bulk(), scene.retry(scene.kept))
-    assert len(_results(result)) == ROWS
-    assert set(_asked(scene).values()) == {1}
+    assert len(results(result)) == ROWS
+    assert set(asked(scene).values()) == {1}
 
 
 def test_a_batch_that_somebody_else_cancels_takes_a_try_of_its_items(scene: Scene, bulk: Bulk) -> None:
@@ -162,7 +162,7 @@ def test_a_batch_that_somebody_else_cancels_takes_a_try_of_its_items(scene: Scen
 
     def cancel_all() -> None:
         while not ends.wait(0.05):
-            for batch in _batches(scene):
+            for batch in batches(scene):
                 if batch["status"] in {"validating", "in_progress"}:
                     scene.post(f"/batches/{batch['id']}/cancel")
 
@@ -174,8 +174,8 @@ def test_a_batch_that_somebody_else_cancels_takes_a_try_of_its_items(scene: Scen
     finally:
         ends.set()
         person.join()
-    assert len(_batches(scene)) == 3
-    assert "its batch was cancelled" in _errors(_xcom(scene.kept))[0]
+    assert len(batches(scene)) == 3
+    assert "its batch was cancelled" in errors(xcom(scene.kept))[0]
 
 
 @pytest.mark.parametrize(
@@ -185,8 +185,8 @@ def test_what_the_operator_refuses_by_batch_is_refused_of_a_row(
     scene: Scene, bulk: Bulk, argument: dict[str, Any]
 ) -> None:
     result = scene.run(bulk(items=["a", {"input": "b", **argument}]), scene.kept)
-    assert set(_results(result)) == {0}
-    assert f"{next(iter(argument))} and processing='batch' exclude each other" in _errors(result)[1]
+    assert set(results(result)) == {0}
+    assert f"{next(iter(argument))} and processing='batch' exclude each other" in errors(result)[1]
 
 
 def test_rows_of_many_models_in_turn_still_share_batches(
@@ -194,6 +194,6 @@ def test_rows_of_many_models_in_turn_still_share_batches(
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.building._MOST_OPEN", 3)
     items = [{"input": f"Ask {row}", "model": f"model-{row % 4}"} for row in range(ROWS)]
-    assert len(_results(scene.run(bulk(items=items), scene.kept))) == ROWS
+    assert len(results(scene.run(bulk(items=items), scene.kept))) == ROWS
     sizes = [len(batch.items) for batch in scene.simulator._store.batches.values()]
     assert len(sizes) < ROWS / 2

@@ -21,17 +21,17 @@ from airflow_provider_openai_runs.exceptions import (
 )
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import Fault, Scenario
-from tests.operators import test_bulk
-from tests.operators.test_bulk import _quick, when_created
 from tests.operators.test_ceilings import set_prices
 from tests.operators.test_what_was_spent import billed, said
+from tests.support import bulk_operators
+from tests.support.bulk_operators import quick, when_created
 from tests.support.scene import Scene
 
 if TYPE_CHECKING:
     from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
-bulk = test_bulk.bulk
+bulk = bulk_operators.bulk
 FIVE = [f"Question {number}" for number in range(5)]
 #: Ten and twenty for a token, so that sums can be read.
 PRICES: dict[str, Any] = {"gpt-4o*": {"input": "10000000", "output": 20000000, "factors": {"8h": "0.5"}}}
@@ -73,7 +73,7 @@ def test_sums_are_the_servers_bill_over_retries_of_items_and_clears(scene: Scene
     _bad(scene, "Question 1", times=1, usage=(100, 10))
     _bad(scene, "Question 2", times=2)
     _bad(scene, "Other 3", times=3, usage=(7, 3))
-    _quick(scene, usage=(200, 20))
+    quick(scene, usage=(200, 20))
     found = scene.run(bounded(), scene.kept)
     assert found["usage"]["total_tokens"] == 5 * 220
     assert said(found) == billed(scene) == (5 * 220 + 110, 2)
@@ -96,7 +96,7 @@ def test_runs_that_a_clear_has_cancelled_are_known_to_tell_nothing(scene: Scene,
     scene.simulator.script(Scenario(queued=0, in_progress=600, times=2))
     scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
     _deferred(bounded(items=FIVE[:2], deferrable=True), scene.kept)
-    _quick(scene, usage=(200, 20))
+    quick(scene, usage=(200, 20))
     found = scene.run(bounded(), scene.clear(scene.kept))
 
     assert said(found) == billed(scene) == (5 * 220, 2)
@@ -105,7 +105,7 @@ def test_runs_that_a_clear_has_cancelled_are_known_to_tell_nothing(scene: Scene,
 
 def test_a_worker_that_dies_loses_no_sum(scene: Scene, bounded: Bulk) -> None:
     _bad(scene, "Question 0", times=1, usage=(100, 10))
-    _quick(scene, usage=(200, 20), in_progress=1)
+    quick(scene, usage=(200, 20), in_progress=1)
     task = bounded(max_active=2)
     killing = when_created(scene, 2, task.on_kill)
     with pytest.raises(OpenAIRunError, match="The task was killed"):
@@ -119,7 +119,7 @@ def test_a_worker_that_dies_loses_no_sum(scene: Scene, bounded: Bulk) -> None:
 def test_the_line_of_progress_says_what_was_spent(scene: Scene, bounded: Bulk) -> None:
     set_prices(scene, PRICES)
     _bad(scene, "Question 1", times=1, usage=(100, 10))
-    _quick(scene, usage=(200, 20))
+    quick(scene, usage=(200, 20))
     task = bounded()
     lines = scene.log_of(task)
     scene.run(task, scene.kept)
@@ -132,7 +132,7 @@ def test_the_line_of_progress_says_what_was_spent(scene: Scene, bounded: Bulk) -
 
 
 def test_a_ceiling_stops_the_creates_and_lets_what_is_active_finish(scene: Scene, bounded: Bulk) -> None:
-    _quick(scene, usage=(300, 100))
+    quick(scene, usage=(300, 100))
     context = scene.kept
     text, found = _reached(scene, bounded(max_total_tokens=1000), context)
 
@@ -150,7 +150,7 @@ def test_a_ceiling_stops_the_creates_and_lets_what_is_active_finish(scene: Scene
 
 
 def test_items_wait_for_what_others_leave_of_a_ceiling(scene: Scene, bounded: Bulk) -> None:
-    _quick(scene, usage=(10, 1))
+    quick(scene, usage=(10, 1))
     found = scene.run(bounded(max_total_tokens=800), scene.kept)
 
     # All of them at once may take more than 1,800.
@@ -184,7 +184,7 @@ def test_a_task_that_has_reached_its_ceiling_leaves_its_worker_until_the_rest_ha
 ) -> None:
     scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
     scene.simulator.script(Scenario(queued=0, in_progress=0, usage=(300, 100), times=1))
-    _quick(scene, in_progress=2.0, usage=(300, 100))
+    quick(scene, in_progress=2.0, usage=(300, 100))
     items = ["a", "b", "c" * 500, "d"]
     task = bounded(items=items, max_total_tokens=1000, deferrable=True)
     trigger = _deferred(task, scene.kept)
@@ -198,7 +198,7 @@ def test_a_task_that_has_reached_its_ceiling_leaves_its_worker_until_the_rest_ha
 @pytest.mark.parametrize("name", ["max_total_tokens", "max_cost"])
 def test_a_ceiling_needs_a_bound_of_each_item(scene: Scene, bulk: Bulk, name: str) -> None:
     set_prices(scene, PRICES)
-    _quick(scene)
+    quick(scene)
     with pytest.raises(RunRequestError, match=f"{name}: without max_output_tokens"):
         bulk(items=FIVE, **{name: 10_000_000})
 
@@ -216,7 +216,7 @@ def test_a_ceiling_needs_a_bound_of_each_item(scene: Scene, bulk: Bulk, name: st
 
 def test_a_ceiling_of_cost_is_kept_by_the_prices_of_each_items_model(scene: Scene, bounded: Bulk) -> None:
     set_prices(scene, {"gpt-4o*": {"input": "10", "output": "10"}, "gpt-4.1": {"input": 20, "output": 20}})
-    _quick(scene, usage=(300, 100))
+    quick(scene, usage=(300, 100))
     items = ["a", {"input": "b", "model": "gpt-4.1"}, {"input": "c", "model": "o9"}]
     found = scene.run(bounded(items=items, max_cost="0.03"), scene.kept)
     assert (found["succeeded"], found["failed"], found["cost"]) == (2, 1, "0.012")
@@ -241,7 +241,7 @@ def test_without_a_price_for_the_model_nothing_is_sent(scene: Scene, bounded: Bu
 def test_prices_that_are_lost_meanwhile_cost_no_run(scene: Scene, bounded: Bulk) -> None:
     set_prices(scene, PRICES)
     scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
-    _quick(scene, in_progress=1.5, usage=(200, 20))
+    quick(scene, in_progress=1.5, usage=(200, 20))
     task = bounded(max_cost="100000", max_active=2, deferrable=True)
     event = scene.fire(_deferred(task, scene.kept))
     set_prices(scene, "{")
@@ -258,7 +258,7 @@ def test_prices_that_are_lost_meanwhile_cost_no_run(scene: Scene, bounded: Bulk)
 def test_a_run_costs_what_it_was_asked_for_with_once_the_dag_was_edited(scene: Scene, bounded: Bulk) -> None:
     set_prices(scene, {**PRICES, "gpt-4.1": {"input": 40000000, "output": 40000000}})
     scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
-    _quick(scene, in_progress=1.5, usage=(200, 20))
+    quick(scene, in_progress=1.5, usage=(200, 20))
     event = scene.fire(_deferred(bounded(deferrable=True, processing="8h"), scene.kept))
     found = bounded(model="gpt-4.1").execute_complete(scene.kept, event)
 
@@ -270,7 +270,7 @@ def test_a_run_costs_what_it_was_asked_for_with_once_the_dag_was_edited(scene: S
 
 def test_a_window_is_asked_for_by_each_item_and_its_price_counts(scene: Scene, bounded: Bulk) -> None:
     set_prices(scene, PRICES)
-    _quick(scene, usage=(200, 20))
+    quick(scene, usage=(200, 20))
     items = ["a", "b", {"input": "c", "service_tier": "flex"}]
     found = scene.run(bounded(items=items, processing="8h"), scene.kept)
     sent = [
@@ -297,7 +297,7 @@ def test_a_window_that_cannot_be_waited_for_is_refused_when_the_dag_is_parsed(
 
 
 def test_who_pays_is_in_the_metadata_of_each_item(scene: Scene, bounded: Bulk) -> None:
-    _quick(scene)
+    quick(scene)
     many = {f"own{number}": "x" for number in range(14)}
     task = bounded(items=["a", {"input": "b", "metadata": many}], provider_metadata=True, max_active=1)
     scene.run(task, scene.kept)

@@ -18,11 +18,11 @@ from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunRequestEr
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import Scenario
 from airflow_provider_openai_runs.transport.shared_client import ClientOwner, SharedClient, shared
-from tests.operators import test_bulk
+from tests.support import bulk_operators
 from tests.support.scene import Scene
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
-bulk = test_bulk.bulk
+bulk = bulk_operators.bulk
 
 
 class Ticket(BaseModel):
@@ -115,7 +115,7 @@ def test_what_a_task_has_left_without_a_retry_is_ended_by_its_folder(
     def is_half_done() -> bool:
         return bool([*tmp_path.rglob("results/*.jsonl")]) and len(scene.simulator.active()) == 2
 
-    killer = test_bulk.when(is_half_done, task.on_kill)
+    killer = bulk_operators.when(is_half_done, task.on_kill)
     with pytest.raises(OpenAIRunError, match="stop --path"):
         task.execute(scene.kept)
     killer.join()
@@ -136,10 +136,10 @@ def test_what_a_task_has_left_without_a_retry_is_ended_by_its_folder(
 
 def test_an_item_that_the_task_has_ended_says_why(scene: Scene, bulk: Bulk) -> None:
     scene.simulator.script(Scenario(queued=0, in_progress=600, times=None))
-    test_bulk.left_going(scene, bulk(items=["a", "b"]))
+    bulk_operators.left_going(scene, bulk(items=["a", "b"]))
     context = scene.retry(scene.kept)
     with pytest.raises(OpenAIRunError):
-        scene.run(bulk(items=["a", "b"], completion_window=test_bulk.LONG_OVER), context)
+        scene.run(bulk(items=["a", "b"], completion_window=bulk_operators.LONG_OVER), context)
     for item in read_results(context["ti"].xcoms["return_value"], failed=True):
         assert "was cancelled by this task: completion_window is over" in item["error"]
 

@@ -20,8 +20,8 @@ from airflow_provider_openai_runs.exceptions import (
 )
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import Fault, Scenario
-from tests.operators import test_bulk
-from tests.operators.test_bulk import _quick, active, left_going
+from tests.support import bulk_operators
+from tests.support.bulk_operators import active, left_going, quick
 from tests.support.scene import Scene
 from tests.support.unfit import Unfit, has_changed, input_of, is_gone, is_wrong
 from tests.support.waiting import until
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
-bulk = test_bulk.bulk
+bulk = bulk_operators.bulk
 ITEMS = ["a", "b"]
 
 
@@ -52,7 +52,7 @@ def test_a_key_that_is_refused_while_a_trigger_waits_fails_the_task(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 1.0)
-    _quick(scene, in_progress=60)
+    quick(scene, in_progress=60)
     trigger = _deferred(scene, bulk(deferrable=True, items=ITEMS))
     scene.simulator.fault(Fault(method="GET", path=r"^/responses/", kind="status", status=401, times=None))
     event = scene.fire(trigger)
@@ -66,7 +66,7 @@ def test_a_key_that_is_refused_while_a_trigger_waits_fails_the_task(
 
 
 def _left_going(scene: Scene, bulk: Bulk, **arguments: Any) -> None:
-    _quick(scene, in_progress=600)
+    quick(scene, in_progress=600)
     left_going(scene, bulk(**{"items": ITEMS, **arguments}))
 
 
@@ -129,7 +129,7 @@ def test_the_last_attempt_waits_for_what_was_created_of_an_input_that_is_no_more
 def test_what_a_trigger_could_not_read_costs_no_try_since_the_journal_knows_it(
     scene: Scene, bulk: Bulk
 ) -> None:
-    _quick(scene, in_progress=60)
+    quick(scene, in_progress=60)
     _deferred(scene, bulk(deferrable=True, items=ITEMS))
     task = bulk(deferrable=True, items=ITEMS)
     log = scene.log_of(task)
@@ -177,7 +177,7 @@ def test_a_retry_of_a_task_whose_arguments_have_changed_names_them(scene: Scene,
 
 
 def test_a_task_that_is_killed_before_it_has_begun_creates_nothing(scene: Scene, bulk: Bulk) -> None:
-    _quick(scene)
+    quick(scene)
     task = bulk(items=ITEMS)
     task.on_kill()
     with pytest.raises(OpenAIRunError, match="killed"):
@@ -210,7 +210,7 @@ def _while_it_hands_over(monkeypatch: pytest.MonkeyPatch, then: Callable[[], obj
 def test_a_mark_while_a_worker_hands_over_ends_the_runs(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, hears: bool
 ) -> None:
-    _quick(scene, in_progress=600)
+    quick(scene, in_progress=600)
     task = bulk(deferrable=True, items=ITEMS)
 
     def mark() -> None:
@@ -228,7 +228,7 @@ def test_a_mark_while_a_worker_hands_over_ends_the_runs(
 def test_a_worker_that_goes_away_while_it_hands_over_leaves_the_runs_to_a_retry(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _quick(scene, in_progress=600)
+    quick(scene, in_progress=600)
     task = bulk(deferrable=True, items=ITEMS)
     _while_it_hands_over(monkeypatch, task.on_kill)
     with pytest.raises(OpenAIRunError, match="2 runs may be running"):
@@ -240,7 +240,7 @@ def test_a_worker_that_goes_away_while_it_hands_over_leaves_the_runs_to_a_retry(
 def test_the_time_limit_of_airflow_ends_the_runs_also_while_a_worker_hands_over(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _quick(scene, in_progress=600)
+    quick(scene, in_progress=600)
     task = bulk(deferrable=True, items=ITEMS)
 
     def time_out() -> None:
@@ -256,7 +256,7 @@ def test_the_time_limit_of_airflow_ends_the_runs_also_while_a_worker_hands_over(
 def test_storage_that_fails_while_a_worker_hands_over_leaves_the_runs_to_a_retry(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _quick(scene, in_progress=600)
+    quick(scene, in_progress=600)
 
     def fail() -> None:
         raise RunStorageError("The storage is full.")
@@ -269,7 +269,7 @@ def test_storage_that_fails_while_a_worker_hands_over_leaves_the_runs_to_a_retry
 
 @pytest.mark.usefixtures("defers_soon")
 def test_a_kill_after_the_hand_over_names_what_no_trigger_may_ever_wait_for(scene: Scene, bulk: Bulk) -> None:
-    _quick(scene, in_progress=600)
+    quick(scene, in_progress=600)
     task = bulk(deferrable=True, items=ITEMS)
     log = scene.log_of(task)
     _deferred(scene, task)
@@ -306,7 +306,7 @@ def test_a_retry_goes_on_where_the_first_attempt_began_whatever_output_path_is_n
 def test_a_clear_names_the_creates_of_before_whose_answers_are_lost(
     scene: Scene, bulk: Bulk, tmp_path: Path
 ) -> None:
-    _quick(scene, in_progress=0)
+    quick(scene, in_progress=0)
     scene.simulator.fault(Fault(method="POST", path=r"^/responses$", kind="lost", times=2))
     with pytest.raises(OpenAIRunError, match="Not a single item"):
         scene.run(bulk(items=ITEMS), scene.kept)
@@ -341,7 +341,7 @@ def test_a_task_whose_key_is_refused_says_how_to_end_what_goes_on(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 0.5)
-    _quick(scene, in_progress=600)
+    quick(scene, in_progress=600)
     scene.simulator.fault(Fault(method="GET", path=r"^/responses/", kind="status", status=401, times=None))
     with pytest.raises(RunConnectionError, match=r"refused the key.*Without a next attempt.*stop --path"):
         bulk(items=ITEMS).execute(scene.kept)

@@ -10,19 +10,19 @@ import pytest
 from airflow_provider_openai_runs.exceptions import RunConnectionError, RunTimeoutError
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import Fault
-from tests.operators import test_bulk
-from tests.operators.test_bulk import LONG_OVER, _quick, active, left_going
+from tests.support import bulk_operators
+from tests.support.bulk_operators import LONG_OVER, active, left_going, quick
 from tests.support.scene import Scene
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
-bulk = test_bulk.bulk
+bulk = bulk_operators.bulk
 
 
 @pytest.mark.parametrize("status", [401, 404, 405, 500])
 def test_a_task_whose_window_is_over_names_the_runs_that_the_server_does_not_end(
     scene: Scene, bulk: Bulk, status: int
 ) -> None:
-    _quick(scene, in_progress=6_000)
+    quick(scene, in_progress=6_000)
     left_going(scene, bulk(items=["a", "b"]))
     scene.simulator.fault(Fault(method="POST", path=r"/cancel$", status=status, times=None))
     context = scene.retry(scene.kept)
@@ -33,7 +33,7 @@ def test_a_task_whose_window_is_over_names_the_runs_that_the_server_does_not_end
 
 
 def test_an_outage_costs_what_was_under_way_and_no_more(scene: Scene, bulk: Bulk) -> None:
-    _quick(scene, in_progress=0)
+    quick(scene, in_progress=0)
     scene.simulator.fault(Fault(method="POST", path=r"^/responses$", status=502, times=6))
     result = scene.run(bulk(max_unrecorded=5), scene.kept)
     assert (result["succeeded"], result["lost"]) == (14, 6)
@@ -43,7 +43,7 @@ def test_an_outage_costs_what_was_under_way_and_no_more(scene: Scene, bulk: Bulk
 def test_what_the_server_refuses_for_a_moment_is_created_after_it(
     scene: Scene, bulk: Bulk, status: int
 ) -> None:
-    _quick(scene, in_progress=0)
+    quick(scene, in_progress=0)
     scene.simulator.fault(Fault(method="POST", path=r"^/responses$", status=status, times=4))
     task = bulk(items=["a", "b", "c"])
     log = scene.log_of(task)
