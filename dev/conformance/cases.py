@@ -271,7 +271,7 @@ def bulk(bench: Bench) -> None:
     _two_hundred(bench, "bulk")
 
 
-@case("200 prompts from one task, deferred", RESPONSE)
+@case("200 prompts, deferred", RESPONSE)
 def bulk_deferred(bench: Bench) -> None:
     """The same, where one trigger waits for all of them."""
     _two_hundred(bench, "bulk_deferred")
