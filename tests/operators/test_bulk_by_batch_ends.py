@@ -19,7 +19,7 @@ from tests.support.scene import Scene
 from tests.support.unfit import Unfit, has_changed, input_of, is_gone, is_wrong
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
-bulk = batch_operators.bulk
+bulk, small_files = batch_operators.bulk, batch_operators.small_files
 
 
 def _left_going(scene: Scene, bulk: Bulk, **given: Any) -> None:
@@ -80,3 +80,17 @@ def test_the_last_attempt_waits_for_the_batches_of_an_input_that_is_no_more(
     result = context["ti"].xcoms["return_value"]
     assert (result["succeeded"], result["stopped"], len(batches(scene))) == (2, "input", 1)
     assert len(results(result)) == 2
+
+
+def test_a_table_that_breaks_in_the_middle_costs_nothing_of_what_was_created_before(
+    scene: Scene, bulk: Bulk, small_files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.building._SLICE", 5)
+    lines = ["input", *(f"Question {number} {'x' * 2_000}" for number in range(30))]
+    (tmp_path / "in.csv").write_bytes("\n".join(lines).encode() + b"\n\xff broken\nnever read")
+    with pytest.raises(RunRequestError, match="The input cannot be read: The table cannot be read"):
+        bulk(input_path=str(tmp_path / "in.csv")).execute(scene.kept)
+    result = scene.kept["ti"].xcoms["return_value"]
+    assert (result["stopped"], result["active"]) == ("input", 0)
+    assert result["succeeded"] == len(results(result)) >= 8
+    assert {batch["status"] for batch in batches(scene)} == {"completed"}

@@ -230,6 +230,10 @@ class BatchWork:
             file = self.files.next()
         except ApiRequestFailed as failed:
             raise _upload_error(failed) from None
+        except RunRequestError as error:  # of the input, which no retry reads any better
+            self.log.error("Nothing more is created, and what is active is collected: %s", error)  # noqa: TRY400 # it is no bug
+            self.attempt.stop(StopReason.INPUT, time.time())
+            return
         self.attempt.on_built(file, rows_read=self.files.rows_read, held=self.files.held)
 
     def _commit(self, command: Commit) -> None:
