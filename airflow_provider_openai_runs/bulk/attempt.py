@@ -103,6 +103,8 @@ class BulkAttempt:
         self.stopped: StopReason | None = None
         #: When a create was answered last, or a run found ended, in Unix seconds.
         self.moved_at = now
+        #: For a line of the log.
+        self.failed_polls = polls.failed
         self._judge = judge
         self._token_of = token_of
         self._watch = Watch(

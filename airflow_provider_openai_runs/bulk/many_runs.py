@@ -51,6 +51,7 @@ class ManyRuns:
         self._count = len(runs)
         self._polls = Polls(per_second=polls_per_second, deadline=None, poll_interval=poll_interval)
         self._polls.add(runs, now=time.time())
+        self.failed_polls = self._polls.failed
         self._hook = OpenAIRunsHook(conn_id, existed=True)
         self._stack = AsyncExitStack()
         self._requests: BulkRequests | None = None

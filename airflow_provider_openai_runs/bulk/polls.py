@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Iterable
 
 from airflow_provider_openai_runs.bulk.events import NewRun
+from airflow_provider_openai_runs.bulk.failed_polls import FailedPolls
 from airflow_provider_openai_runs.runs.budgets import INTERVAL_BOUNDS, NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult
@@ -25,11 +26,13 @@ class Polls:
     :param per_second: how many may be sent in a second, on average.
     :param deadline: of all runs, in Unix seconds.
     :param poll_interval: seconds between two polls of a run, where they are fixed.
+    :ivar failed: for a line of the log.
     """
 
     def __init__(
         self, *, per_second: float, deadline: float | None, poll_interval: float | None = None
     ) -> None:
+        self.failed = FailedPolls()
         self._per_second = per_second
         self._deadline = deadline
         self._poll_interval = poll_interval
@@ -86,6 +89,7 @@ class Polls:
 
     def on_poll(self, row: int, brought: PollResult | RequestFailure, *, now: float) -> PollAgain | Done:
         """Decide what comes after a poll; a run whose wait is over is forgotten."""
+        self.failed.on_poll(brought)
         policy = self._policies[row]
         if isinstance(brought, RequestFailure):
             decision = policy.on_error(brought, now=now)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_provider_openai_runs.bulk.failed_polls import FailedPolls
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.runs.usage import Totals, as_text
 
@@ -24,9 +25,11 @@ class Counted(Protocol):
     An attempt whose progress is shown.
 
     :param items: as the journal tells them.
+    :param failed_polls: since the last line of the log.
     """
 
     items: Items
+    failed_polls: FailedPolls
 
     @property
     def rows_read(self) -> int:
@@ -78,7 +81,7 @@ class Progress:
         }
 
     def say(self) -> threading.Thread:
-        """Log a line and push the numbers, in a thread, since this may be an event loop; return that one."""
+        """Log how far it is, and push that in a thread, since this may be an event loop; return that one."""
         values = self.values()
         began_at, done_before = self._began
         done, seconds = self._done, time.monotonic() - began_at
@@ -96,6 +99,8 @@ class Progress:
             rate,
             left,
         )
+        if (failed := self._attempt.failed_polls.line()) is not None:
+            self._log.warning("%s", failed)
 
         def push() -> None:
             with suppress(Exception):  # it is only shown

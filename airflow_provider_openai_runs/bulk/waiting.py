@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from airflow_provider_openai_runs.bulk.events import NewRun
+from airflow_provider_openai_runs.bulk.failed_polls import FailedPolls
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 
 #: Runs that a line of the log names.
@@ -21,11 +22,13 @@ class ManyWaits(Protocol):
 
     :ivar ended: how many were found ended; ``failed`` of them badly.
     :ivar answered: those that were to be ended, and had ended with an answer.
+    :ivar failed_polls: since the last line of the log.
     """
 
     ended: int
     failed: int
     answered: list[NewRun]
+    failed_polls: FailedPolls
 
     def __len__(self) -> int: ...
 

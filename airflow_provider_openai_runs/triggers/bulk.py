@@ -16,11 +16,14 @@ from airflow_provider_openai_runs.runs.budgets import (
     BULK_TRIGGER_CANCEL_WAIT,
     BULK_TRIGGER_KILL_WAIT,
     EARLIEST_EVENT,
+    FIRST_REMINDER,
+    NEXT_REMINDER,
     PROGRESS_EVERY,
     STORAGE_PAUSE,
     TRIGGER_ASK_SECONDS,
 )
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.times import utc
 from airflow_provider_openai_runs.triggers import xcom
 
 if TYPE_CHECKING:
@@ -131,11 +134,11 @@ class BulkCompletionTrigger(BaseTrigger):
         wake_up = WakeUp(ends=self.ends, failures=self.failures, collect_within=self.collect_within)
         limits = [at for at in (self.deadline, self.attempt_deadline) if at is not None]
         async with await self._many(runs) as many:
-            pushing = asyncio.create_task(self._push_progress(many))
+            telling = asyncio.create_task(self._tell_progress(many, until=min(limits, default=None)))
             try:
                 reason = await many.wait(wake_up, until=min(limits, default=None))
             finally:
-                pushing.cancel()
+                telling.cancel()
             if reason == "time_is_over" and self.cancel_on_timeout:
                 left = await many.end_all(within=self._cancel_within)
                 self.log.info(
@@ -248,13 +251,20 @@ class BulkCompletionTrigger(BaseTrigger):
 
         return await asyncio.to_thread(make)
 
-    async def _push_progress(self, many: ManyWaits) -> None:
-        if self.task_instance is None:
-            return
+    async def _tell_progress(self, many: ManyWaits, *, until: float | None) -> None:
+        """Say how far it is: in XCom, and in the log rarely, or when polls fail."""
+        ends = f"until {utc(until)}" if until is not None else "without an end"
+        remind_at = time.time() + FIRST_REMINDER
         while True:
             await asyncio.sleep(PROGRESS_EVERY)
-            values = {**self.progress, **many.progress()}
+            if (failed := many.failed_polls.line()) is not None:
+                self.log.warning("%s", failed)
+            if time.time() >= remind_at:
+                remind_at = time.time() + NEXT_REMINDER
+                self.log.info("%d of %d %s have ended, waiting %s", many.ended, self.count, self._noun, ends)
+            if self.task_instance is None:
+                continue
             try:
-                await xcom.push(self.task_instance, {"progress": values})
+                await xcom.push(self.task_instance, {"progress": {**self.progress, **many.progress()}})
             except Exception as error:  # noqa: BLE001 # it is only shown
                 self.log.debug("Could not push the progress: %s", message_text(error))

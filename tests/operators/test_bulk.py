@@ -180,11 +180,21 @@ def test_an_answer_that_comes_with_its_create_is_kept(scene: Scene, bulk: Bulk) 
     assert scene.simulator.count("GET") == 0
 
 
+def test_runs_whose_polls_fail_are_waited_for_and_the_log_says_why(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.PROGRESS_EVERY", 0.1)
+    scene.simulator.fault(Fault(method="GET", path="/responses/", status=503, times=25))
+    log = scene.log_of(task := bulk())
+    assert sorted(results(scene.run(task, scene.kept))) == [*range(20)]
+    assert any("polls failed, going on" in line and "503" in line for line in log)
+
+
 def test_a_long_wait_is_handed_to_the_triggerer_and_a_worker_collects(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
-    quick(scene, in_progress=2)
+    quick(scene, in_progress=60)
     task = bulk(deferrable=True, items=["a", "b", "c"])
     with pytest.raises(TaskDeferred) as deferred:
         task.execute(scene.kept)
@@ -192,6 +202,7 @@ def test_a_long_wait_is_handed_to_the_triggerer_and_a_worker_collects(
     assert path == "airflow_provider_openai_runs.triggers.BulkCompletionTrigger"
     assert arguments["count"] == 3
     assert len(json.dumps(arguments)) < 2048
+    scene.simulator.advance(60)
     event = scene.fire(deferred.value.trigger)
     assert event["reason"] == "ended"
     result = bulk(deferrable=True, items=["a", "b", "c"]).execute_complete(scene.kept, event)

@@ -52,13 +52,14 @@ def test_a_retry_goes_on_with_every_run_and_creates_only_what_was_never_sent(
 
 
 def test_a_worker_that_goes_away_leaves_its_runs_to_the_retry(scene: Scene, bulk: Bulk) -> None:
-    quick(scene, in_progress=3)
+    quick(scene, in_progress=60)
     task = bulk(items=["a", "b"])
     killer = when_created(scene, 2, task.on_kill)
     with pytest.raises(OpenAIRunError, match="2 runs may be running"):
         task.execute(scene.kept)
     killer.join()
     assert scene.simulator.count("POST", r"/cancel$") == 0
+    scene.simulator.advance(60)
     result = scene.run(bulk(items=["a", "b"]), scene.retry(scene.kept))
     assert result["succeeded"] == 2
     assert scene.creates() == 2
@@ -108,13 +109,15 @@ def test_a_worker_whose_task_a_scheduler_has_reset_leaves_its_runs_to_the_next_a
 
 
 def test_a_clear_ends_the_runs_of_before_and_begins_anew(scene: Scene, bulk: Bulk) -> None:
-    quick(scene, in_progress=1)
+    quick(scene, in_progress=60)
     task = bulk(items=["a", "b"])
     killer = when_created(scene, 2, task.on_kill)
     with pytest.raises(OpenAIRunError):
         task.execute(scene.kept)
     killer.join()
+    clock = when_created(scene, 4, lambda: scene.simulator.advance(60))
     result = scene.run(bulk(items=["a", "b"]), scene.clear(scene.kept))
+    clock.join()
     assert result["succeeded"] == 2
     assert scene.simulator.count("POST", r"/cancel$") == 2
     assert asked(scene) == {"a": 2, "b": 2}

@@ -157,11 +157,26 @@ def _raise_killed(*_: Any, **__: Any) -> None:
     raise Killed
 
 
-def test_a_lost_create_is_found_by_its_token(scene: Scene, bulk: Bulk) -> None:
+def test_a_lost_create_is_found_by_its_token_and_the_log_says_that_it_is_searched_for(
+    scene: Scene, bulk: Bulk
+) -> None:
     scene.simulator.script_batches(BatchScenario(hidden_for=0.3))
     scene.simulator.fault(Fault(method="POST", path="/batches$", kind="lost"))
-    assert len(results(scene.run(bulk(), scene.kept))) == ROWS
-    assert len(batches(scene)) == 1
+    log = scene.log_of(task := bulk())
+    assert len(results(scene.run(task, scene.kept))) == ROWS
+    [batch] = batches(scene)
+    [line] = [line for line in log if "searched for" in line]
+    assert f"{ROWS} items wait for the batch with airflow_token {batch['metadata']['airflow_token']}" in line
+
+
+def test_batches_whose_polls_fail_are_waited_for_and_the_log_says_why(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.session._SAY_EVERY", 0.1)
+    scene.simulator.fault(Fault(method="GET", path="/batches/", status=403, times=3))
+    log = scene.log_of(task := bulk())
+    assert len(results(scene.run(task, scene.kept))) == ROWS
+    assert any("polls failed, going on" in line and "403" in line for line in log)
 
 
 def test_a_lost_create_is_a_lost_item_where_no_list_tells_unless_it_may_be_sent_again(
@@ -217,8 +232,11 @@ def test_a_full_queue_is_waited_for_and_a_batch_that_is_too_large_for_it_is_halv
     scene: Scene, bulk: Bulk
 ) -> None:
     scene.simulator.limit(Limits(enqueued_tokens=30))
-    result = scene.run(bulk(deferrable=True), scene.kept)
+    log = scene.log_of(task := bulk(deferrable=True))
+    result = scene.run(task, scene.kept)
     assert len(results(result)) == ROWS
+    assert any("is failed" in line and "Enqueued token limit" in line for line in log), log
+    assert any(f"its {ROWS} items may be sent again, after " in line for line in log)
     assert set(asked(scene).values()) == {1}
 
 

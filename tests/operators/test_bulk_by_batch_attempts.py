@@ -72,12 +72,13 @@ def test_a_mark_during_the_create_cancels_the_batch_that_no_list_shows_yet(
 
 
 def test_a_worker_that_goes_away_leaves_its_batches_to_the_retry(scene: Scene, bulk: Bulk) -> None:
-    scene.simulator.script_batches(BatchScenario(in_progress=3))
+    scene.simulator.script_batches(BatchScenario(in_progress=60))
     operator = bulk()
     thread = when_batched(scene, operator.on_kill)
     with pytest.raises(OpenAIRunError, match="The task was killed"):
         operator.execute(scene.kept)
     thread.join()
+    scene.simulator.advance(60)
     assert len(results(scene.run(bulk(), scene.retry(scene.kept)))) == ROWS
     assert [batch["status"] for batch in batches(scene)] == ["completed"]
 

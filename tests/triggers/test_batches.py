@@ -72,6 +72,25 @@ def test_a_worker_is_woken_when_all_batches_have_ended(scene: Scene, waiting: Wa
     assert (event["reason"], event["ended"], event["failed"]) == ("ended", 2, 0)
 
 
+def test_a_wait_whose_polls_fail_says_so(
+    scene: Scene, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.triggers.bulk.PROGRESS_EVERY", 0.2)
+    trigger = waiting(BatchScenario(in_progress=60))
+    scene.simulator.fault(Fault(method="GET", path="/batches/", status=503, times=5))
+    log = scene.log_of(trigger)
+
+    async def event() -> Any:
+        firing = asyncio.ensure_future(anext(trigger.run()))
+        while not any("polls failed" in line for line in log):  # noqa: ASYNC110 # another thread's
+            await asyncio.sleep(0.05)
+        scene.simulator.advance(60)
+        return (await firing).payload
+
+    assert asyncio.run(event())["reason"] == "ended"
+    assert any("503" in line for line in log)
+
+
 def test_a_worker_is_woken_by_the_first_end_where_more_is_to_be_created(
     scene: Scene, waiting: Waiting
 ) -> None:

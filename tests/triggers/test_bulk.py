@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_openai_runs.bulk.events import NewRun
 from airflow_provider_openai_runs.bulk.waiting import WakeUp, from_lines, to_lines
-from airflow_provider_openai_runs.simulator import Scenario
+from airflow_provider_openai_runs.simulator import Fault, Scenario
 from airflow_provider_openai_runs.triggers import BulkCompletionTrigger
 from tests.support.scene import Scene
 
@@ -34,6 +34,22 @@ def trigger(scene: Scene, tmp_path: Path) -> BulkCompletionTrigger:
     path = tmp_path / "waiting.jsonl"
     path.write_bytes(to_lines(runs))
     return BulkCompletionTrigger(path=str(path), conn_id="openai_default", count=COUNT)
+
+
+def test_a_wait_whose_polls_fail_says_so_once_for_all_runs_and_goes_on(
+    scene: Scene, trigger: BulkCompletionTrigger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.triggers.bulk.PROGRESS_EVERY", 0.5)
+    monkeypatch.setattr("airflow_provider_openai_runs.triggers.bulk.FIRST_REMINDER", 1.0)
+    scene.simulator.fault(Fault(method="GET", path="/responses/", status=503, times=COUNT))
+    log = scene.log_of(trigger)
+    trigger.deadline = time.time() + 3600
+    _waits_until(trigger, lambda: any("have ended" in line for line in log))
+    failed = [line for line in log if "polls failed, going on" in line]
+    assert 1 <= len(failed) <= 4
+    assert "503" in failed[0]
+    assert any(f"0 of {COUNT} runs have ended, waiting until " in line for line in log)
+    assert len(scene.simulator.active()) == COUNT
 
 
 def _waits_until(trigger: BulkCompletionTrigger, is_enough: Callable[[], bool]) -> None:

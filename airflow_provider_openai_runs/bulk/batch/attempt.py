@@ -36,6 +36,7 @@ from airflow_provider_openai_runs.bulk.events import (
     Event,
     Resubmitted,
 )
+from airflow_provider_openai_runs.bulk.failed_polls import FailedPolls
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.budgets import (
@@ -92,6 +93,8 @@ class BatchAttempt:
         self.items = items
         #: Why nothing more is created; None as long as it goes on.
         self.stopped: StopReason | None = None
+        #: For a line of the log; to search for a batch is one, too.
+        self.failed_polls = FailedPolls()
         #: How many rows the input has, as far as it is read, and whether that is all.
         self.rows_read, self.is_read_whole = 0, False
         #: Whether rows may be left that are in no batch.
@@ -168,6 +171,10 @@ class BatchAttempt:
             self._stopped_at = now if self.stopped is not reason else self._stopped_at
             self.stopped = reason
 
+    def searched_until(self, batch: SentBatch, now: float) -> float:
+        """Return from when on a batch that is not found counts as not created, in Unix seconds."""
+        return searched_until(batch, since=self._searched_since.get(batch.token, now))
+
     # -- outcomes ------------------------------------------------------------------------------------------
 
     def on_built(self, file: UploadedFile | None, *, rows_read: int, held: str | None = None) -> None:
@@ -224,13 +231,12 @@ class BatchAttempt:
 
     def on_found(self, batch: SentBatch, brought: Batch | RequestFailure | None, *, now: float) -> None:
         """Take note of what the list of batches says."""
+        self.failed_polls.on_poll(brought)
         if isinstance(brought, Batch):
             self._on_exists(batch, brought, now)
         elif isinstance(brought, RequestFailure) and brought.kind in _NO_LIST:
             self._on_lost(batch, brought)
-        elif brought is None and now >= searched_until(
-            batch, since=self._searched_since.get(batch.token, now)
-        ):
+        elif brought is None and now >= self.searched_until(batch, now):
             self._events.append(BatchRefused(token=batch.token))
         else:
             self._ask_at[batch.token] = now + SEARCH_PAUSE
@@ -239,6 +245,7 @@ class BatchAttempt:
 
     def on_polled(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:
         """Take note of how a batch is doing, also as its cancel was answered."""
+        self.failed_polls.on_poll(brought)
         if isinstance(brought, Batch):
             self._polls_denied_since = None
             self._missing_since.pop(batch.token, None)

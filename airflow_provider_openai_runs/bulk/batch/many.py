@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Self
 
 from airflow_provider_openai_runs.bulk.events import NewRun
+from airflow_provider_openai_runs.bulk.failed_polls import FailedPolls
 from airflow_provider_openai_runs.bulk.waiting import WakeUp
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import (
@@ -52,6 +53,7 @@ class ManyBatches:
         self.ended = 0
         self.failed = 0
         self.answered: list[NewRun] = []
+        self.failed_polls = FailedPolls()
         self._batches = {batch.id: batch for batch in found}
         self._count = len(found)
         self._interval = poll_interval
@@ -162,6 +164,7 @@ class ManyBatches:
         try:
             found = await self._client.send(replace(request, timeout=POLL_TIMEOUT))
         except ApiRequestFailed as failed:
+            self.failed_polls.on_poll(failed.failure)
             kind, now = failed.failure.kind, time.time()
             if kind in _DENIED:
                 self._denied_since = now if self._denied_since is None else self._denied_since
@@ -170,6 +173,7 @@ class ManyBatches:
             elif now >= self._missing_since.setdefault(batch.id, now) + BATCH_MISSING_SECONDS:
                 self._on_ended(batch, is_good=False)
             return False
+        self.failed_polls.on_poll(found)
         self._denied_since = None
         self._missing_since.pop(batch.id, None)
         self._found[batch.id] = found

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, assert_never
 
 from airflow_provider_openai_runs.bulk import waiting
@@ -28,9 +28,10 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
 from airflow_provider_openai_runs.bulk.batch.requests import BatchRequests, FlowRunner
 from airflow_provider_openai_runs.bulk.commands import StopReason
-from airflow_provider_openai_runs.bulk.events import BatchCreated, Event
+from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchRefused, Event
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
+from airflow_provider_openai_runs.bulk.item_errors import shown
 from airflow_provider_openai_runs.bulk.items import ItemState
 from airflow_provider_openai_runs.bulk.journal import Journal
 from airflow_provider_openai_runs.bulk.judging import RunJudge
@@ -46,6 +47,7 @@ from airflow_provider_openai_runs.runs.errors import (
     RunCallError,
     RunRequestError,
 )
+from airflow_provider_openai_runs.runs.times import utc
 from airflow_provider_openai_runs.wire.batches import Batch
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
@@ -69,6 +71,8 @@ class BatchWork:
     collector: Collector
     source: BulkInput
     log: Logger
+    #: Tokens of the batches that the log says are searched for.
+    _searched: set[str] = field(default_factory=set, init=False)
 
     @classmethod
     def of(
@@ -238,6 +242,10 @@ class BatchWork:
 
     def _commit(self, command: Commit) -> None:
         event = command.event
+        if isinstance(event, BatchRefused):
+            batch = self.attempt.items.batches.by_token(event.token)
+            after = "" if event.until is None else f", after {utc(event.until)}"
+            self.log.info("%s: its %d items may be sent again%s", batch.name, batch.count, after)
         self.journal.commit((event,))
         self.attempt.items.apply(event)
         self.attempt.on_committed(event, written_at=self.journal.written_at)
@@ -253,10 +261,28 @@ class BatchWork:
         self.attempt.on_sent(command.batch, brought, now=time.time())
 
     def _find(self, command: Find) -> None:
-        self.attempt.on_found(command.batch, self.requests.find(command.batch), now=time.time())
+        batch = command.batch
+        brought = self.requests.find(batch)
+        now = time.time()
+        left = self.attempt.searched_until(batch, now) - now
+        if brought is None and left > 0 and batch.token not in self._searched:
+            self._searched.add(batch.token)
+            self.log.warning(
+                "%d items wait for %s. Nobody knows whether it was created: it is searched for, for %.0f s"
+                " more, and then sent again",
+                batch.count,
+                batch.name,
+                left,
+            )
+        self.attempt.on_found(batch, brought, now=now)
 
     def _poll(self, command: Poll) -> None:
         brought = self.requests.poll(command.batch.id or "")
+        if isinstance(brought, Batch) and brought.errors:
+            first = shown(brought.errors[0].text)
+            self.log.warning(
+                "Batch %s is %s (%d errors): %s", brought.id, brought.status, len(brought.errors), first
+            )
         self.attempt.on_polled(command.batch, brought, now=time.time())
 
     def _cancel(self, command: Cancel) -> None:
