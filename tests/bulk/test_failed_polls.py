@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Polls that fail are told of in one line, however many there are."""
+"""Polls that fail are counted in one line, however many there are."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,15 +16,7 @@ from tests.support.scene import Scene
 bulk = bulk_operators.bulk
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_frozen() -> Iterator[None]:
-    """Begin as a process in which nobody has frozen anything; what was goes back, as it makes tests quick."""
-    was_frozen = gc.get_freeze_count() > 0
-    gc.unfreeze()
-    yield
-    gc.unfreeze()
-    if was_frozen:
-        gc.freeze()
+pytestmark = pytest.mark.usefixtures("nothing_is_frozen")
 
 
 def test_a_bulk_task_sets_aside_what_there_was_and_takes_it_back(scene: Scene, bulk: Any) -> None:
