@@ -17,7 +17,7 @@ from dev.chaos.rows import Row
 from dev.chaos.trial import ENDED, Trial
 from dev.chaos.verdict import SECONDS_TO_END, duplicates, failed_for_good, orphans, wrongly_cancelled
 
-SECONDS_OF_A_TRIAL = 600.0
+SECONDS_OF_A_TRIAL = 900.0
 SECONDS_TO_GET_UNDER_WAY = 180.0
 SECONDS_FOR_EACH = 4.0
 """Of many trials, since there are few workers."""
