@@ -91,6 +91,14 @@ class RequestFailure:
         """Whether another response is at work in the same conversation."""
         return self.code == "conversation_locked"
 
+    @property
+    def brief(self) -> str:
+        """What it is, without what the server said, which may quote a prompt or an answer."""
+        if not self.http_status:
+            return self.text.rstrip(".")
+        code = f" ({self.code})" if _CODE.fullmatch(self.code or "") else ""
+        return f"HTTP {self.http_status}{code}"
+
     def __str__(self) -> str:
         text = self.text.rstrip(".")  # it stands within a sentence
         if self.is_withheld and self.http_status:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -37,6 +40,7 @@ def run(
             result: T = stop.value
             return result
         if isinstance(step, Sleep):
+            _say_why(step)
             sleep(step.seconds)
             if step.refresh_connection:
                 refresh_connection()
@@ -68,6 +72,7 @@ async def arun(
             result: T = stop.value
             return result
         if isinstance(step, Sleep):
+            _say_why(step)
             await sleep(step.seconds)
             if step.refresh_connection:
                 refresh_connection()
@@ -77,3 +82,8 @@ async def arun(
             advance = partial(flow.send, await send(step))
         except ApiRequestFailed as failed:
             advance = partial(flow.throw, failed)
+
+
+def _say_why(pause: Sleep) -> None:
+    if pause.because is not None:
+        _log.warning("%s. It is sent again in %.0f s", pause.because, pause.seconds)

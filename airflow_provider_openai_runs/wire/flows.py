@@ -265,6 +265,6 @@ def _sent_until(request: ApiRequest[Any] | Sleep, ends: float) -> Flow[Any]:
             again = failure.may_be_sent_again if request.pays else failure.is_transient
             if not again or time.monotonic() + pause >= ends:
                 raise
-            yield Sleep(pause)
+            yield Sleep(pause, because=f"{request.method} {request.path} failed: {failure.brief}")
         else:
             return found

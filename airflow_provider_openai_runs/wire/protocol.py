@@ -98,10 +98,16 @@ class ApiRequest(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait before the next request of a flow; ``refresh_connection`` reads the connection anew before it."""
+    """
+    Wait before the next request of a flow.
+
+    :param refresh_connection: read the connection anew before that.
+    :param because: what failed, for the log; a pause that goes without saying has none.
+    """
 
     seconds: float
     refresh_connection: bool = False
+    because: str | None = None
 
 
 #: The answer to a call: text, true or false to an approval request, or a whole output item of a response.

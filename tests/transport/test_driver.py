@@ -11,12 +11,15 @@ import pytest
 
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.transport import driver
-from airflow_provider_openai_runs.wire import Flow
+from airflow_provider_openai_runs.wire import Flow, flows
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest, Sleep
 
 GOOD: ApiRequest[str] = ApiRequest(method="GET", path="/good", read=lambda _reply: "")
 BAD: ApiRequest[str] = ApiRequest(method="GET", path="/bad", read=lambda _reply: "")
+FAILURE = RequestFailure(
+    kind=FailureKind.OUTCOME_UNKNOWN, text="Why is the sky blue?", http_status=503, code="busy"
+)
 
 Drive = Callable[[Flow[Any], list[str]], Any]
 
@@ -28,8 +31,8 @@ def drive(request: pytest.FixtureRequest) -> Drive:
     def run(flow: Flow[Any], done: list[str]) -> Any:
         def send(request: ApiRequest[Any]) -> str:
             done.append(request.path)
-            if request is BAD:
-                raise ApiRequestFailed(RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text="No."))
+            if request.path == BAD.path:
+                raise ApiRequestFailed(FAILURE)
             return "answered"
 
         def sleep(seconds: float) -> None:
@@ -89,6 +92,19 @@ def test_a_failed_call_that_the_flow_leaves_alone_ends_it(drive: Drive) -> None:
 
     with pytest.raises(ApiRequestFailed):
         drive(flow(), [])
+
+
+def test_a_request_that_is_sent_again_is_named_in_the_log_without_what_the_server_said(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(driver._log, "warning", lambda text, *values: lines.append(text % values))
+    with pytest.raises(ApiRequestFailed):
+        drive(flows.with_retries(flows.single(BAD), budget=2.5), [])
+    assert lines == [
+        f"GET /bad failed: HTTP 503 (busy). It is sent again in {seconds} s"
+        for seconds in (1, 2)
+    ]
 
 
 def test_a_flow_that_needs_nothing_has_its_result(drive: Drive) -> None:
