@@ -19,7 +19,7 @@ from airflow_provider_openai_runs.bulk.progress import cost_of
 from airflow_provider_openai_runs.bulk.reading import VERSION, lines_of, results_of
 from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.storage import FAILED, MANIFEST, PARQUET, RESULTS, StorageFolder
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
 
@@ -100,6 +100,7 @@ def conclude(
     stopped: str | None = None,
     token_of: Callable[[int], str] | None = None,
     as_table: bool | None = None,
+    retry_left: bool = False,
 ) -> Manifest:
     """
     Write ``failed.jsonl``, the table and the manifest, which comes last: where it is, all is.
@@ -112,10 +113,12 @@ def conclude(
     :param stopped: why nothing more was created.
     :param token_of: of a row whose create may have been sent and has no answer.
     :param as_table: whether to write a Parquet file; None writes one where that is possible.
-    :raises RunStorageError: if the storage does not take it; to do it again writes the same.
+    :param retry_left: whether another attempt may read an input that its storage does not give now.
+    :raises RunStorageError: if the storage does not take it, or does not give the input while a retry is
+        left; to do it again writes the same.
     :raises RunRequestError: if a table is asked for, and there is no pyarrow.
     """
-    rows = _Rows(source, items)
+    rows = _Rows(source, items, retry_left=retry_left)
     counts = dict.fromkeys(FATES, 0)
     errors = _errors(folder, items)
     with tempfile.NamedTemporaryFile() as file:
@@ -176,9 +179,10 @@ class _Rows:
     :ivar error: why the input could not be read to its end. What was paid for is listed all the same.
     """
 
-    def __init__(self, source: BulkInput, items: Items) -> None:
+    def __init__(self, source: BulkInput, items: Items, *, retry_left: bool) -> None:
         self._source = source
         self._items = items
+        self._retry_left = retry_left
         self.error: str | None = None
 
     def __iter__(self) -> Iterator[Row]:
@@ -187,8 +191,11 @@ class _Rows:
             for row in self._source.source():
                 yield row
                 number = row.number
-        except RunRequestError as error:
+        except OpenAIRunError as error:
+            if error.retryable and self._retry_left:
+                raise
             self.error = message_text(error)
+            _log.warning("The input cannot be read once more, so its rows have no names: %s", self.error)
         known = max(self._items.end, self._source.head.rows or 0)
         yield from (Row(number=beyond) for beyond in range(number + 1, known))
 

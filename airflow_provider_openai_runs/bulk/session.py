@@ -105,7 +105,7 @@ class BulkSession(WorkerSession):
             attempt_deadline=attempt_deadline,
         )
         if end is DriveEnd.OVER:
-            return work.concluded(source, unpriced=self._prepared.unpriced)
+            return work.concluded(source, retry_left=self._retry_left, unpriced=self._prepared.unpriced)
         if end is DriveEnd.WAITS and self._loop is not None:
             waits = work.waits(settings, attempt_deadline=attempt_deadline, progress=self._loop.progress())
             if self._cause is None and self._is_given_up():  # nobody would take the runs over

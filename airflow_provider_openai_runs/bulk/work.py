@@ -142,12 +142,15 @@ class Work:
             progress=progress,
         )
 
-    def concluded(self, source: BulkInput, *, unpriced: OpenAIRunError | None = None) -> Concluded:
+    def concluded(
+        self, source: BulkInput, *, retry_left: bool = False, unpriced: OpenAIRunError | None = None
+    ) -> Concluded:
         """
         Write the manifest.
 
+        :param retry_left: whether another attempt may read an input that its storage does not give now.
         :param unpriced: why nobody knows what a run costs.
-        :raises RunStorageError: if the storage does not take it.
+        :raises RunStorageError: if the storage does not take it, or does not give the input.
         """
         items, head = self.attempt.items, self.head
         manifest = conclude(
@@ -158,6 +161,7 @@ class Work:
             seconds=time.time() - head.began_at,
             stopped=self.attempt.stopped,
             token_of=self._token_of,
+            retry_left=retry_left,
         )
         why = self.attempt.refusal
         return Concluded(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from airflow_provider_openai_runs.runs.request import RunRequest
 
 #: How often an input that storage does not give is opened again.
 _TRIES = 6
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -65,6 +67,7 @@ class RowReader:
                 self._iterator = None
                 if not error.retryable or not left:
                     raise
+                _log.warning("Reading the input again in %.0f s: %s", STORAGE_PAUSE, error)
                 self.sleep(STORAGE_PAUSE)
             else:
                 self._position += len(found)

@@ -10,13 +10,20 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_openai_runs.exceptions import RunRequestError
+from airflow_provider_openai_runs.exceptions import RunRequestError, RunStorageError
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import BatchScenario
 from tests.support import batch_operators
 from tests.support.batch_operators import batches, results
 from tests.support.scene import Scene
-from tests.support.unfit import Unfit, has_changed, input_of, is_gone, is_wrong
+from tests.support.unfit import (
+    Unfit,
+    has_changed,
+    input_of,
+    is_gone,
+    is_wrong,
+    table_on_storage_that_goes_away,
+)
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
 bulk, small_files = batch_operators.bulk, batch_operators.small_files
@@ -93,4 +100,24 @@ def test_a_table_that_breaks_in_the_middle_costs_nothing_of_what_was_created_bef
     result = scene.kept["ti"].xcoms["return_value"]
     assert (result["stopped"], result["active"]) == ("input", 0)
     assert result["succeeded"] == len(results(result)) >= 8
+    assert {batch["status"] for batch in batches(scene)} == {"completed"}
+
+
+def test_an_input_whose_storage_goes_away_is_left_to_a_retry_and_collected_without_one(
+    scene: Scene, bulk: Bulk, small_files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.building._SLICE", 3)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.building.MAX_ROWS", 3)
+    with monkeypatch.context() as away:
+        path = table_on_storage_that_goes_away(tmp_path, away)
+        with pytest.raises(RunStorageError, match="the storage is away"):
+            bulk(input_path=str(path)).execute(scene.kept)
+    context = scene.retry(scene.kept, try_number=3)
+    with monkeypatch.context() as away:
+        table_on_storage_that_goes_away(tmp_path, away)
+        with pytest.raises(RunRequestError, match=r"The input cannot be read: .*the storage is away"):
+            bulk(input_path=str(path)).execute(context)
+    result = context["ti"].xcoms["return_value"]
+    assert (result["stopped"], result["active"]) == ("input", 0)
+    assert result["succeeded"] == len(results(result)) >= 3
     assert {batch["status"] for batch in batches(scene)} == {"completed"}

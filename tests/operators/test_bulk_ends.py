@@ -23,7 +23,14 @@ from airflow_provider_openai_runs.simulator import Fault, Scenario
 from tests.support import bulk_operators
 from tests.support.bulk_operators import active, left_going, quick
 from tests.support.scene import Scene
-from tests.support.unfit import Unfit, has_changed, input_of, is_gone, is_wrong
+from tests.support.unfit import (
+    Unfit,
+    has_changed,
+    input_of,
+    is_gone,
+    is_wrong,
+    table_on_storage_that_goes_away,
+)
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -346,3 +353,15 @@ def test_a_task_whose_key_is_refused_says_how_to_end_what_goes_on(
     with pytest.raises(RunConnectionError, match=r"refused the key.*Without a next attempt.*stop --path"):
         bulk(items=ITEMS).execute(scene.kept)
     assert len(active(scene)) == 2
+
+
+def test_an_input_whose_storage_goes_away_is_collected_where_no_retry_is_left(
+    scene: Scene, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = table_on_storage_that_goes_away(tmp_path, monkeypatch)
+    context = scene.retry(scene.kept, try_number=3)
+    with pytest.raises(RunRequestError, match=r"The input cannot be read: .*the storage is away"):
+        bulk(items=None, input_path=str(path), max_unrecorded=3).execute(context)
+    result = context["ti"].xcoms["return_value"]
+    assert (result["stopped"], result["active"]) == ("input", 0)
+    assert result["succeeded"] == scene.creates() >= 3

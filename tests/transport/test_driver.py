@@ -102,8 +102,7 @@ def test_a_request_that_is_sent_again_is_named_in_the_log_without_what_the_serve
     with pytest.raises(ApiRequestFailed):
         drive(flows.with_retries(flows.single(BAD), budget=2.5), [])
     assert lines == [
-        f"GET /bad failed: HTTP 503 (busy). It is sent again in {seconds} s"
-        for seconds in (1, 2)
+        f"GET /bad failed: HTTP 503 (busy). It is sent again in {seconds} s" for seconds in (1, 2)
     ]
 
 

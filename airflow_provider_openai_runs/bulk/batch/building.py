@@ -20,6 +20,7 @@ from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.sent_batches import ranges_of
 from airflow_provider_openai_runs.bulk.worker_io import RowReader
 from airflow_provider_openai_runs.runs.ceiling import Amount
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 
 #: What a batch may have at most.
 MAX_ROWS = 50_000
@@ -69,6 +70,7 @@ class BatchFiles:
     :param upload: returns the id of a file, by its path and its name.
     :ivar rows_read: how many rows the input has, as far as it is read.
     :ivar held: why the pass has ended before a row that may not be paid for now.
+    :ivar input_error: why the input could not be read.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class BatchFiles:
     ) -> None:
         self.rows_read = 0
         self.held: str | None = None
+        self.input_error: OpenAIRunError | None = None
         self._reader = reader
         self._items = items
         self._recorder = recorder
@@ -151,7 +154,11 @@ class BatchFiles:
         """Yield the rows that are in no batch; one that cannot be sent gets its final word."""
         is_last, from_start = False, True
         while not is_last:
-            rows, is_last = self._reader.read(_SLICE, from_start=from_start)
+            try:
+                rows, is_last = self._reader.read(_SLICE, from_start=from_start)
+            except OpenAIRunError as error:
+                self.input_error = error
+                raise
             from_start = False
             for row in rows:
                 self.rows_read = max(self.rows_read, row.number + 1)

@@ -140,6 +140,7 @@ class BatchSession(WorkerSession):
             allowance=allowance,
             source=source,
             is_retry=self._ti.try_number > 1,
+            retry_left=self._retry_left,
             log=self._log,
             sleep=self._sleep,
         )

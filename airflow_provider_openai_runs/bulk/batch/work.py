@@ -70,6 +70,7 @@ class BatchWork:
     recorder: Recorder
     collector: Collector
     source: BulkInput
+    retry_left: bool
     log: Logger
     #: Tokens of the batches that the log says are searched for.
     _searched: set[str] = field(default_factory=set, init=False)
@@ -87,6 +88,7 @@ class BatchWork:
         allowance: Allowance,
         source: BulkInput,
         is_retry: bool,
+        retry_left: bool,
         log: Logger,
         sleep: Callable[[float], None],
     ) -> BatchWork:
@@ -113,6 +115,7 @@ class BatchWork:
             folder=folder,
             head=head,
             source=source,
+            retry_left=retry_left,
             requests=requests,
             recorder=recorder,
             files=BatchFiles(
@@ -211,7 +214,7 @@ class BatchWork:
         Write the manifest.
 
         :param unpriced: why nobody knows what a request costs.
-        :raises RunStorageError: if the storage does not take it.
+        :raises RunStorageError: if the storage does not take it, or does not give the input.
         """
         manifest = conclude(
             self.folder,
@@ -220,6 +223,7 @@ class BatchWork:
             before=self.head.before,
             seconds=time.time() - self.head.began_at,
             stopped=self.attempt.stopped,
+            retry_left=self.retry_left,
         )
         why = self.attempt.refusal
         return Concluded(
@@ -234,7 +238,9 @@ class BatchWork:
             file = self.files.next()
         except ApiRequestFailed as failed:
             raise _upload_error(failed) from None
-        except RunRequestError as error:  # of the input, which no retry reads any better
+        except OpenAIRunError as error:
+            if error is not self.files.input_error or (error.retryable and self.retry_left):
+                raise
             self.log.error("Nothing more is created, and what is active is collected: %s", error)  # noqa: TRY400 # it is no bug
             self.attempt.stop(StopReason.INPUT, time.time())
             return
