@@ -317,6 +317,7 @@ def _attempt(
         allowance=Allowance(ceiling=Ceiling(tokens=ceiling)),
         source=source,
         is_retry=number > 0,
+        retry_left=True,
         log=LOG,
         sleep=world.sleep,
     )

@@ -165,7 +165,7 @@ def test_a_lost_create_is_found_by_its_token_and_the_log_says_that_it_is_searche
     log = scene.log_of(task := bulk())
     assert len(results(scene.run(task, scene.kept))) == ROWS
     [batch] = batches(scene)
-    [line] = [line for line in log if "searched for" in line]
+    [line] = [line for line in log if "searching for it" in line]
     assert f"{ROWS} items wait for the batch with airflow_token {batch['metadata']['airflow_token']}" in line
 
 

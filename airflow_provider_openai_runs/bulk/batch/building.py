@@ -98,8 +98,7 @@ class BatchFiles:
         """
         Return the next file; None if a pass has come to the end of the input, or of what may be paid for.
 
-        :raises OpenAIRunError: if the input cannot be read.
-        :raises ApiRequestFailed: if the file cannot be uploaded.
+        :raises OpenAIRunError: if the input cannot be read, or the file not be uploaded.
         """
         self._reserved = self._items.reserved_in_all
         while True:
@@ -156,8 +155,8 @@ class BatchFiles:
         while not is_last:
             try:
                 rows, is_last = self._reader.read(_SLICE, from_start=from_start)
-            except OpenAIRunError as error:
-                self.input_error = error
+            except OpenAIRunError as unread:
+                self.input_error = unread
                 raise
             from_start = False
             for row in rows:

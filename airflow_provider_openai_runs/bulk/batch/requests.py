@@ -15,6 +15,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     BATCH_LIST_BUDGET,
     POLL_TIMEOUT,
 )
+from airflow_provider_openai_runs.runs.errors import RunCallError, RunRequestError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.wire import Flow, batches, flows
 from airflow_provider_openai_runs.wire.batches import Batch
@@ -53,13 +54,20 @@ class BatchRequests:
         Return the id of a file of requests, which an earlier attempt may have uploaded.
 
         :param since: Unix seconds; it was not uploaded before.
-        :raises ApiRequestFailed: if it cannot be uploaded.
+        :raises RunCallError: if it cannot be uploaded now.
+        :raises RunRequestError: if the server refuses it.
         """
         try:
             found = self._retried(batches.find_file(name, since=since), BATCH_LIST_BUDGET)
         except ApiRequestFailed:
             found = None  # a server without a list: another one costs nothing
-        return found or self._retried(flows.single(batches.upload(path, name)), BATCH_FILE_BUDGET)
+        try:
+            return found or self._retried(flows.single(batches.upload(path, name)), BATCH_FILE_BUDGET)
+        except ApiRequestFailed as failed:
+            text = f"A file of requests could not be uploaded: {failed.failure}. Nothing of it was created."
+            if failed.failure.is_transient:
+                raise RunCallError(text, retryable=True) from None
+            raise RunRequestError(text) from None
 
     def create(self, batch: SentBatch, *, leave_by: float) -> Batch | RequestFailure:
         """

@@ -44,12 +44,9 @@ from airflow_provider_openai_runs.bulk.worker_io import RowReader
 from airflow_provider_openai_runs.runs.errors import (
     CeilingReachedError,
     OpenAIRunError,
-    RunCallError,
-    RunRequestError,
 )
 from airflow_provider_openai_runs.runs.times import utc
 from airflow_provider_openai_runs.wire.batches import Batch
-from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -236,8 +233,6 @@ class BatchWork:
     def _build(self) -> None:
         try:
             file = self.files.next()
-        except ApiRequestFailed as failed:
-            raise _upload_error(failed) from None
         except OpenAIRunError as error:
             if error is not self.files.input_error or (error.retryable and self.retry_left):
                 raise
@@ -273,13 +268,8 @@ class BatchWork:
         left = self.attempt.searched_until(batch, now) - now
         if brought is None and left > 0 and batch.token not in self._searched:
             self._searched.add(batch.token)
-            self.log.warning(
-                "%d items wait for %s. Nobody knows whether it was created: it is searched for, for %.0f s"
-                " more, and then sent again",
-                batch.count,
-                batch.name,
-                left,
-            )
+            text = "%d items wait for %s, which may not exist: searching for it, for %.0f s, then sent again"
+            self.log.warning(text, batch.count, batch.name, left)
         self.attempt.on_found(batch, brought, now=now)
 
     def _poll(self, command: Poll) -> None:
@@ -307,9 +297,3 @@ class BatchWork:
         self.log.error("%d items fail: %s", sum(1 for _ in command.batch), command.error)
         self.collector.give_up(command)
         self.attempt.on_collected(command.batch)
-
-
-def _upload_error(failed: ApiRequestFailed) -> Exception:
-    failure = failed.failure
-    text = f"A file of requests could not be uploaded: {failure}. Nothing of it was created."
-    return RunCallError(text, retryable=True) if failure.is_transient else RunRequestError(text)
