@@ -13,7 +13,7 @@ AIRFLOWS := 3.1 3.2 3.3
 SDK ?=
 VENV ?= .venv$(if $(filter-out 3.3,$(AIRFLOW)),-airflow-$(AIRFLOW))$(if $(SDK),-sdk-$(SDK))
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 5
 # What an interpreter compiles, and pytest rewrites, it keeps: a quarter of the time of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -55,7 +55,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(CREATED)
 
 PYTEST := $(RUN) pytest --numprocesses $(WORKERS) --dist worksteal
 
-test: $(STAMP) ## Run the tests in WORKERS processes (3); ARGS="tests/runs -x" goes to pytest, EXAMPLES=1000 tries more
+test: $(STAMP) ## Run the tests in WORKERS processes (5); ARGS="tests/runs -x" goes to pytest, EXAMPLES=1000 tries more
 	@$(PYTEST) $(ARGS)
 
 lint: $(STAMP) ## Check style and format (ruff), imports between folders (import-linter), words, spelling, workflows
