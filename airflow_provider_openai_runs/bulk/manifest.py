@@ -195,7 +195,7 @@ class _Rows:
             if error.retryable and self._retry_left:
                 raise
             self.error = message_text(error)
-            _log.warning("The input cannot be read once more, so its rows have no names: %s", self.error)
+            _log.warning("failed.jsonl lacks what was asked for, the input cannot be read: %s", self.error)
         known = max(self._items.end, self._source.head.rows or 0)
         yield from (Row(number=beyond) for beyond in range(number + 1, known))
 
