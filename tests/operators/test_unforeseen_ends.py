@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -55,7 +56,7 @@ def start() -> Iterator[Callable[..., Future[Any]]]:
 
 
 @contextmanager
-def execution_timeout(once: Callable[[], object]) -> Iterator[None]:
+def execution_timeout(once: Callable[[], object], *, after: float = 0) -> Iterator[None]:
     """Raise as Airflow does, with a signal of its own on the main thread, when something is the case."""
 
     def over(*_: object) -> None:
@@ -63,6 +64,7 @@ def execution_timeout(once: Callable[[], object]) -> Iterator[None]:
 
     def interrupt() -> None:
         until(once)
+        time.sleep(after)
         os.kill(os.getpid(), signal.SIGALRM)
 
     before = signal.signal(signal.SIGALRM, over)
@@ -83,7 +85,8 @@ def timeout_in_the_create(scene: Scene) -> AbstractContextManager[None]:
 
 def timeout_in_the_wait(scene: Scene) -> AbstractContextManager[None]:
     """Let execution_timeout be over after the run has been recorded."""
-    return execution_timeout(lambda: "ref" in (scene.store.record or {}))
+    # In a callback of a weak reference Python drops what a handler raises, so not before the task sleeps.
+    return execution_timeout(lambda: "ref" in (scene.store.record or {}), after=0.3)
 
 
 # -- exceptions that nobody has foreseen -------------------------------------------------------------------
