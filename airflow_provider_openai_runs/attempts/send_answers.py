@@ -27,6 +27,8 @@ from airflow_provider_openai_runs.wire import wire_of
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
+_NOT_TAKEN = "The answer to the calls of %s was not accepted (%s); it is sent again in %.0f s"
+
 
 @dataclass(kw_only=True)
 class AnswerSender:
@@ -87,6 +89,7 @@ class AnswerSender:
                 if asked_to_wait and not self._still_waits(run):
                     break
                 return next_step
+            self.log.warning(_NOT_TAKEN, run.ref, reply, next_step.seconds)
             api.sleep(next_step.seconds)
             tries += 1
         record = self.creator.store.current()
@@ -156,5 +159,7 @@ class AnswerSender:
                     len(lost),
                     self.resubmits,
                 )
+            else:
+                self.log.warning(_NOT_TAKEN, answers.run.ref, made.failure, next_step.seconds)
             self.creator.api.sleep(next_step.seconds)
             tries += 1

@@ -208,7 +208,8 @@ def _after_a_failed_create(
     if failure.may_be_sent_again and now + pause < situation.gives_up_at:
         # Whoever dies in the pause has created nothing, and a retry must not take it for a lost create.
         step = Create(after=pause, thread_id=intent.thread_id, token=intent.token, lost=intent.lost)
-        return Decision(step=step, record=failed.before, write=True)
+        warning = f"The create was not accepted ({failure}); it is sent again in {pause:.0f} s"
+        return Decision(step=step, record=failed.before, write=True, warning=warning)
     if failed.active_run is not None:
         return Decision(step=IdentifyRun(ref=failed.active_run, refused=failed), record=intent)
     return _not_created(failed, policy, gives_up_at=situation.gives_up_at, now=now)

@@ -134,6 +134,19 @@ def test_a_thread_that_is_busy_with_our_own_run_gives_it_back(scene: Scene, run_
     assert (found["id"], found["status"]) == (first["id"], "completed")
 
 
+def test_a_create_that_is_to_come_back_later_is_sent_again_and_the_log_says_so(
+    scene: Scene, create: Make
+) -> None:
+    path = r"^/(responses|threads/[^/]+/runs)$"
+    scene.simulator.script(Scenario(queued=0, in_progress=0.1))
+    scene.simulator.fault(Fault(method="POST", path=path, status=429))
+    log = scene.log_of(operator := create())
+    assert operator.execute(scene.context)["status"] == "completed"
+    [line] = [line for line in log if "sent again" in line]
+    assert "The create was not accepted (HTTP 429" in line
+    assert line.endswith("it is sent again in 1 s")
+
+
 def test_an_account_without_quota_fails_at_once(scene: Scene, create: Make) -> None:
     path = r"^/(responses|threads/[^/]+/runs)$"
     scene.simulator.fault(Fault(method="POST", path=path, status=429, code="insufficient_quota"))

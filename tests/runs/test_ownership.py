@@ -396,7 +396,10 @@ def after(
 def test_a_create_that_was_not_accepted_is_sent_again_after_its_intent_is_taken_back() -> None:
     found = after(refused(FailureKind.RETRY_LATER, retry_after=7.0))
     assert found == Decision(
-        step=Create(after=7.0, thread_id="thread_1", token="hash/abc"), record=KNOWN, write=True
+        step=Create(after=7.0, thread_id="thread_1", token="hash/abc"),
+        record=KNOWN,
+        write=True,
+        warning="The create was not accepted (no luck); it is sent again in 7 s",
     )
 
 
