@@ -184,7 +184,7 @@ def test_runs_whose_polls_fail_are_waited_for_and_the_log_says_why(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.PROGRESS_EVERY", 0.1)
-    scene.simulator.fault(Fault(method="GET", path="/responses/", status=503, times=25))
+    scene.simulator.fault(Fault(method="GET", path="/responses/", status=503, times=4))
     log = scene.log_of(task := bulk())
     assert sorted(results(scene.run(task, scene.kept))) == [*range(20)]
     assert any("polls failed, going on" in line and "503" in line for line in log)

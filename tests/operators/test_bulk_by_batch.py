@@ -173,10 +173,10 @@ def test_batches_whose_polls_fail_are_waited_for_and_the_log_says_why(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.session._SAY_EVERY", 0.1)
-    scene.simulator.fault(Fault(method="GET", path="/batches/", status=403, times=3))
+    scene.simulator.fault(Fault(method="GET", path="/batches/", status=503, times=2))
     log = scene.log_of(task := bulk())
     assert len(results(scene.run(task, scene.kept))) == ROWS
-    assert any("polls failed, going on" in line and "403" in line for line in log)
+    assert any("polls failed, going on" in line and "503" in line for line in log)
 
 
 def test_a_lost_create_is_a_lost_item_where_no_list_tells_unless_it_may_be_sent_again(

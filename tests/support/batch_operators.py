@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from airflow_provider_openai_runs.bulk import read_results
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
+from airflow_provider_openai_runs.simulator import BatchScenario
 from tests.support.scene import Scene
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
@@ -30,9 +32,13 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     monkeypatch.setattr(f"{lost}.SEARCH_SECONDS", 0.3)
     monkeypatch.setattr(f"{attempt}.SEARCH_PAUSE", 0.1)
     monkeypatch.setattr(f"{attempt}.REFUSED_PAUSE", 0.3)
+    for module in ("attempt", "cancels", "many"):
+        monkeypatch.setattr(f"airflow_provider_openai_runs.bulk.batch.{module}.BATCH_POLL_BOUNDS", (0.3, 60.0))
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.REFUSED_PAUSE", 0.3)
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.FULL_QUEUE_PAUSE", 0.5)
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.preparing.SEND_WITHIN", 0.3)
+    unplanned = partial(BatchScenario, validating=0.1, in_progress=0.1, finalizing=0.1, cancelling=0.1)
+    monkeypatch.setattr("airflow_provider_openai_runs.simulator.batches.BatchScenario", unplanned)
 
     def make(**arguments: Any) -> BulkCreateResponsesOperator:
         given = {
@@ -41,7 +47,7 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
             "processing": "batch",
             "items": [f"Question {number}" for number in range(ROWS)],
             "output_path": str(tmp_path / "out"),
-            "poll_interval": 0.1,
+            "poll_interval": 0.05,
             "deferrable": False,
         }
         if "input_path" in arguments:
