@@ -97,6 +97,7 @@ def nothing_is_frozen() -> Iterator[None]:
 def pytest_collection_finish() -> None:
     _keep_what_there_is()
     gc.enable()
+    gc.set_threshold(10_000)  # a fiftieth of all time went into looking for what is hardly ever there
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -108,7 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
         processes.mark()
     if not config.getoption("numprocesses", None):  # else the workers collect
-        _draw_so_many_examples(int(os.environ.get("EXAMPLES", "50")))
+        _draw_so_many_examples(int(os.environ.get("EXAMPLES", "30")))
 
 
 def _draw_so_many_examples(number: int) -> None:

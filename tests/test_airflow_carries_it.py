@@ -106,7 +106,7 @@ def framed(message: Any) -> None:
 def stored(value: Any) -> Any:
     """Write a value as a database's JSON column does: PostgreSQL takes neither NUL nor a lone surrogate."""
     written = json.dumps(value, allow_nan=False)
-    assert "\\u0000" not in written
+    assert "\\u0000" not in written.replace("\\\\", "")  # a backslash before these five letters is a text
     assert json.dumps(json.loads(written), ensure_ascii=False).encode()
     return json.loads(written)
 

@@ -8,10 +8,11 @@ before anything is sent.
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from inspect import Parameter, signature
 from typing import Any, Literal
 
 from airflow import sdk
@@ -50,13 +51,14 @@ def check_names(operator: type[Any], unknown: Mapping[str, Any]) -> None:
 
 
 def _arguments_of(operator: type[Any]) -> set[str]:
-    known = set()
-    for base in operator.__mro__:
-        if (init := vars(base).get("__init__")) is not None:
-            for name, parameter in inspect.signature(init).parameters.items():
-                if parameter.kind in {parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
-                    known.add(name)
-    return known - {"self"}
+    inits = [vars(base)["__init__"] for base in operator.__mro__ if "__init__" in vars(base)]
+    return {name for init in inits for name in _parameters_of(init)} - {"self"}
+
+
+@lru_cache(maxsize=256)  # a Dag of a thousand tasks has a few operators
+def _parameters_of(init: Callable[..., Any]) -> list[str]:
+    by_name = {Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD}
+    return [name for name, one in signature(init).parameters.items() if one.kind in by_name]
 
 
 def check_create(operator: Any, *, unanswered: Unanswered) -> None:

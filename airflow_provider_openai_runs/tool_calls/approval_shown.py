@@ -38,16 +38,17 @@ class ShownCall:
     One call as a person sees it.
 
     :param arguments: what the model wrote, read; None if that is no JSON object.
-    :param text: the arguments for the page, secrets masked, control and bidi characters as escapes.
-    :param is_json: whether the text is JSON.
+    :param masked: the same with secrets masked; None if it could be read in more than one way.
+    :param text: the arguments for the page, secrets masked, control and bidi characters as escapes, which are
+        not all JSON's: it cannot be read again.
     :param editable: the arguments for the form; None where they cannot be edited.
     :param notes: what the page is to say about them.
     """
 
     call: ToolCall
     arguments: dict[str, Any] | None
+    masked: dict[str, Any] | None
     text: str
-    is_json: bool
     editable: dict[str, Any] | None
     notes: Sequence[str]
 
@@ -57,7 +58,7 @@ class ShownCall:
         arguments = arguments_of(call)
         is_one_way = arguments is not None and is_exact(call.arguments)
         whole: Any = arguments if is_one_way else call.arguments
-        masked = redact(whole)
+        masked: Any = redact(whole)
         written = json.dumps(masked, indent=2, ensure_ascii=False) if is_one_way else str(masked)
         editable = _for_the_form(masked) if is_one_way and call.type == FUNCTION else None
         notes = []
@@ -83,8 +84,8 @@ class ShownCall:
         return cls(
             call=call,
             arguments=arguments,
+            masked=masked if is_one_way else None,
             text=shown_text(written),
-            is_json=is_one_way,
             editable=editable,
             notes=notes,
         )

@@ -8,7 +8,6 @@ that they cannot close, and what cannot be seen (such as marks that turn the dir
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -112,7 +111,7 @@ def _section(place: int, shown: ShownCall, *, limit: int) -> str:
         rest = "the rest cannot be seen here" if shown.editable is None else "the form below holds all"
         notes.append(f"Only the first {limit:,} of {len(text):,} characters are shown; {rest}.")
         text = text[:limit]
-    block = _block(text, "json" if shown.is_json else "text")
+    block = _block(text, "text" if shown.masked is None else "json")
     length = f" ({len(name):,} characters)" if len(name) > MAX_NAME else ""
     server = f" of the MCP server {_code(shown.call.server)}" if shown.call.server else ""
     return "\n\n".join([f"### {place}. {_code(name)}{length}{server}", block, *notes])
@@ -131,9 +130,9 @@ def _block(text: str, language: str) -> str:
 
 
 def _arguments_of(shown: ShownCall) -> dict[str, Any]:
-    """Return plain arguments as the page shows them, secrets masked."""
-    found = json.loads(shown.text) if shown.is_json else {}
-    plain = {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
+    """Return plain arguments, secrets masked."""
+    found = (shown.masked or {}).items()
+    plain = {name: value for name, value in found if isinstance(value, (str, int, float))}
     return {one_line(name): message_text(value, limit=MAX_VALUE) for name, value in plain.items()}
 
 

@@ -14,7 +14,7 @@ from airflow_provider_openai_runs.runs.status import RunStatus
 from tests.support.bulk_task import ManyItems, refused
 
 ROWS = 60
-WINDOW = 1_800.0
+WINDOW = 900.0
 #: Creates of one row that bring no run, however often it is refused.
 MOST_REFUSALS = 20
 

@@ -168,9 +168,9 @@ def test_a_single_call_needs_no_choice_beside_the_pages_own(
     assert set(pages.page.params) == {"arguments_1", "comment"}
 
 
-WORDS = st.text(st.sampled_from("`~#\n\r\t []()!<>*_\\|\"'ab\u2028\u202e\0"), max_size=40) | st.text(
-    max_size=40
-)
+#: Two of the last three hide in ordinary text: a space that breaks no line, and a part of a flag.
+CHARACTERS = "`~#\n\r\t []()!<>*_\\|\"'ab\u2028\u202e\0\xa0\xad\U000e0067"
+WORDS = st.text(st.sampled_from(CHARACTERS), max_size=40) | st.text(max_size=40)
 
 
 @given(name=WORDS, text=WORDS, as_json=st.booleans())
@@ -648,6 +648,27 @@ def test_the_page_says_what_it_leaves_out_and_which_server_is_asked(
         "Only the first 4,000 of 9,013 characters are shown; the rest cannot be seen here." in pages.page.body
     )
     assert "`roll` of the MCP server `dice`" in pages.page.body
+
+
+@given(name=WORDS, value=WORDS)
+@example(name="price", value="5\xa0€")
+@example(name="flag", value="\U0001f3f4\U000e0067\U000e0062\U000e007f")
+def test_the_title_names_whatever_a_single_call_is_asked_with(name: str, value: str) -> None:
+    call = ToolCall(id="c", name="refund", arguments=json.dumps({name: value}))
+    ti = SimpleNamespace(dag_id="shop", task_id="ask")
+    title = approval_text.subject(None, ti=ti, calls=[ShownCall.of(call)], deadline=None)
+
+    assert title.startswith("refund of task ask: ")
+    assert title.isprintable()
+
+
+def test_a_page_opens_for_a_call_with_a_space_that_breaks_no_line(
+    page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    page_of(ToolCall(id="c", name="refund", arguments='{"price": "5\xa0€"}')).show()
+
+    assert pages.page.subject == "refund of task ask: price 5 €"
+    assert r"5\xa0€" in pages.page.body
 
 
 @given(text=WORDS, as_json=st.booleans())

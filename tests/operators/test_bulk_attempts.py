@@ -124,6 +124,8 @@ def test_a_clear_ends_the_runs_of_before_and_begins_anew(scene: Scene, bulk: Bul
 
 
 def test_an_attempt_that_was_replaced_ends_what_the_next_one_cannot_know(scene: Scene, bulk: Bulk) -> None:
+    # Both creates are answered before the commit that fails, also on a slow machine.
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.dispatcher.COMMIT_EVERY", 0.5)
     quick(scene, in_progress=60)
     scene.store.fail("set", scene.gone, skip=1)
     with pytest.raises(OpenAIRunError, match="later attempt"):

@@ -142,7 +142,7 @@ def test_a_run_needs_action_when_a_call_waits_for_its_answer(values: dict[str, A
 def test_every_json_becomes_json_that_a_database_takes(value: Any) -> None:
     text = json.dumps(plain(value), allow_nan=False, ensure_ascii=False)
     text.encode()
-    assert "\\u0000" not in text
+    assert "\\u0000" not in text.replace("\\\\", "")
 
 
 def test_ordinary_json_is_not_changed() -> None:

@@ -32,8 +32,8 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     monkeypatch.setattr(f"{lost}.SEARCH_SECONDS", 0.3)
     monkeypatch.setattr(f"{attempt}.SEARCH_PAUSE", 0.1)
     monkeypatch.setattr(f"{attempt}.REFUSED_PAUSE", 0.3)
-    for module in ("attempt", "cancels", "many"):
-        monkeypatch.setattr(f"airflow_provider_openai_runs.bulk.batch.{module}.BATCH_POLL_BOUNDS", (0.3, 60.0))
+    for module in (attempt, "airflow_provider_openai_runs.bulk.batch.cancels"):
+        monkeypatch.setattr(f"{module}.BATCH_POLL_BOUNDS", (0.3, 60.0))
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.REFUSED_PAUSE", 0.3)
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.FULL_QUEUE_PAUSE", 0.5)
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.preparing.SEND_WITHIN", 0.3)

@@ -30,7 +30,7 @@ from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.status import RunStatus
 
 START = 1_700_000_000.0
-TICK = 0.25
+TICK = 0.5
 
 #: What a create of a row is answered with, by the seconds since the start; None is a run.
 Answer = Callable[[int, float], RequestFailure | None]
