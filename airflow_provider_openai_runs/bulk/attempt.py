@@ -53,7 +53,6 @@ from airflow_provider_openai_runs.runs.status import RunStatus
 
 _BYTES_A_TOKEN = 4
 #: Of a poll: it is not the item's fault, and every other would fail the same way.
-_OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: After these a run is not asked for again.
 _FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
 #: Reasons that a graver one replaces.
@@ -425,7 +424,7 @@ class BulkAttempt:
         """Decide about a run that is not polled any more: time is over, it is gone, or the key is refused."""
         if done.outcome is WaitOutcome.WINDOW_OVER:
             self.stop(StopReason.WINDOW_OVER)
-        elif done.failure is not None and done.failure.kind not in _OF_THE_ACCOUNT:
+        elif done.failure is not None and not done.failure.is_of_account:
             self._give_up(row, done.failure, now)
         else:
             self.stop(StopReason.DENIED)

@@ -25,6 +25,8 @@ class StopReason(StrEnum):
     CEILING = "ceiling"
     #: It cannot be read to its end.
     INPUT = "input"
+    #: The server has not taken a file of requests.
+    UPLOAD = "upload"
     #: For minutes the server has refused the key, or the account has no quota.
     DENIED = "denied"
     #: The user, or Airflow.

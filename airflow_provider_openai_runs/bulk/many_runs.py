@@ -14,7 +14,7 @@ from airflow_provider_openai_runs.bulk.polls import Polls
 from airflow_provider_openai_runs.bulk.requests import BulkRequests
 from airflow_provider_openai_runs.bulk.waiting import WakeUp
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.polling import Done
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.transport.shared_client import shared
@@ -130,8 +130,7 @@ class ManyRuns:
         if not isinstance(decision, Done):
             return
         if isinstance(found, RequestFailure):
-            account = {FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA}
-            self._is_denied = self._is_denied or found.kind in account
+            self._is_denied = self._is_denied or found.is_of_account
         is_good = not isinstance(found, RequestFailure) and found.status in _GOOD
         self._on_ended(run, is_good=is_good)
 

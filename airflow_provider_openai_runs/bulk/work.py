@@ -30,7 +30,7 @@ class Concluded:
     """
     Every item has its fate, or nothing more is to be created.
 
-    :param refusal: why nothing more may be paid for.
+    :param refusal: why nothing more may be paid for, or could be sent.
     :param denied: how the server refused the last create, where the connection is to blame.
     """
 

@@ -265,9 +265,12 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
             text = f"{refusal}. Nothing more was created: {said}. {where} {next_step}"
             return step.refusal.saying(text, retryable=not reached)
         case StopReason.INPUT:
-            why = step.manifest.input_error or "The log says why."
-            text = f"The input cannot be read: {why} Nothing more was created: {said}. {where}"
+            unread = step.manifest.input_error or step.refusal or "The log says why."
+            text = f"The input cannot be read: {unread} Nothing more was created: {said}. {where}"
             return RunRequestError(text, retryable=False)
+        case StopReason.UPLOAD if step.refusal is not None:
+            text = f"{step.refusal} Nothing more was created: {said}. {where} {again}"
+            return step.refusal.saying(text, retryable=False)
         case StopReason.DENIED:
             last = "" if step.denied is None else f" The last create was refused: {step.denied}."
             text = (

@@ -76,6 +76,11 @@ class RequestFailure:
         return self.kind in {FailureKind.NOT_SENT, FailureKind.RETRY_LATER}
 
     @property
+    def is_of_account(self) -> bool:
+        """Whether the key is refused, or the account has no quota: no fault of the request."""
+        return self.kind in {FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA}
+
+    @property
     def not_accepted(self) -> bool:
         """Whether the server certainly did not act on it."""
         return self.kind not in {FailureKind.OUTCOME_UNKNOWN, FailureKind.TOO_LARGE}

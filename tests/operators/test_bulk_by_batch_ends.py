@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_openai_runs.exceptions import RunRequestError, RunStorageError
+from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunRequestError, RunStorageError
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
-from airflow_provider_openai_runs.simulator import BatchScenario
+from airflow_provider_openai_runs.simulator import BatchScenario, Fault
 from tests.support import batch_operators
-from tests.support.batch_operators import batches, results
+from tests.support.batch_operators import asked, batches, results
 from tests.support.scene import Scene
 from tests.support.unfit import (
     Unfit,
@@ -121,3 +121,36 @@ def test_an_input_whose_storage_goes_away_is_left_to_a_retry_and_collected_witho
     assert (result["stopped"], result["active"]) == ("input", 0)
     assert result["succeeded"] == len(results(result)) >= 3
     assert {batch["status"] for batch in batches(scene)} == {"completed"}
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize(("status", "try_number"), [(413, 1), (401, 3)])
+def test_a_file_that_the_server_does_not_take_leaves_what_is_active_to_be_collected(
+    scene: Scene, bulk: Bulk, status: int, try_number: int
+) -> None:
+    fault = Fault(method="POST", path="/files$", kind="status", status=status, skip=1, times=None)
+    scene.simulator.fault(fault)
+    context = scene.context_of(scene.store, try_number=try_number)
+    with pytest.raises(
+        OpenAIRunError, match=rf"could not be uploaded: HTTP {status}.*8 of 20 items"
+    ) as raised:
+        scene.run(bulk(deferrable=True), context)
+
+    assert raised.value.retryable is False
+    result = context["ti"].xcoms["return_value"]
+    assert (result["stopped"], result["active"], result["not_created"]) == ("upload", 0, 12)
+    assert len(results(result)) == 8
+    assert [batch["status"] for batch in batches(scene)] == ["completed"]
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_key_that_is_refused_for_an_upload_leaves_the_batches_to_a_retry(scene: Scene, bulk: Bulk) -> None:
+    fault = Fault(method="POST", path="/files$", kind="status", status=401, skip=1, times=1)
+    scene.simulator.fault(fault)
+    with pytest.raises(OpenAIRunError, match="could not be uploaded: HTTP 401") as raised:
+        bulk().execute(scene.kept)
+
+    assert raised.value.retryable
+    assert len(results(scene.run(bulk(), scene.retry(scene.kept)))) == 20
+    assert [batch["status"] for batch in batches(scene)] == ["completed"] * 3
+    assert set(asked(scene).values()) == {1}

@@ -52,12 +52,11 @@ from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_o
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.wire.batches import QUEUE_IS_FULL, Batch
 
-_OF_THE_ACCOUNT = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 #: With these a server says that it has no list of batches.
 _NO_LIST = frozenset({FailureKind.NOT_FOUND, FailureKind.REJECTED})
 _MAY_PASS = frozenset({FailureKind.NOT_SENT, FailureKind.RETRY_LATER, FailureKind.NOT_ACCEPTED})
 #: What is active goes on after these.
-_GOES_ON = frozenset({StopReason.DENIED, StopReason.CEILING, StopReason.INPUT})
+_GOES_ON = frozenset({StopReason.DENIED, StopReason.CEILING, StopReason.INPUT, StopReason.UPLOAD})
 _CUT_OFF = {
     StopReason.WINDOW_OVER: "expired: completion_window was over before it was executed",
     StopReason.TOO_MANY_FAILED: "its batch was cancelled: more items than max_failed have failed",
@@ -218,10 +217,10 @@ class BatchAttempt:
         elif brought.kind is FailureKind.OUTCOME_UNKNOWN:
             self._searched_since[batch.token] = now
             self._ask_at[batch.token] = now + SEARCH_PAUSE
-        elif brought.kind in _MAY_PASS or brought.kind in _OF_THE_ACCOUNT:
+        elif brought.kind in _MAY_PASS or brought.is_of_account:
             until = now + max(REFUSED_PAUSE, brought.retry_after or 0.0)
             self._events.append(BatchRefused(token=batch.token, until=until))
-            if brought.kind in _OF_THE_ACCOUNT:
+            if brought.is_of_account:
                 self._creates_denied_since = self._since(self._creates_denied_since, now)
         else:
             error = f"Its batch was refused: {brought}"
@@ -240,7 +239,7 @@ class BatchAttempt:
             self._events.append(BatchRefused(token=batch.token))
         else:
             self._ask_at[batch.token] = now + SEARCH_PAUSE
-            if isinstance(brought, RequestFailure) and brought.kind in _OF_THE_ACCOUNT:
+            if isinstance(brought, RequestFailure) and brought.is_of_account:
                 self._polls_denied_since = self._since(self._polls_denied_since, now)
 
     def on_polled(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:
@@ -271,7 +270,7 @@ class BatchAttempt:
                 "It may be going and billing."
             )
             self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.LOST, error=error)
-        if brought.kind in _OF_THE_ACCOUNT:
+        if brought.is_of_account:
             self._polls_denied_since = self._since(self._polls_denied_since, now)
 
     def on_cancelled(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:

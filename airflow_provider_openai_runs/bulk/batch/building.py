@@ -13,6 +13,7 @@ from typing import IO, Any
 from airflow_provider_openai_runs.bulk.batch.commands import UploadedFile
 from airflow_provider_openai_runs.bulk.batch.lines import refusal_of, to_line
 from airflow_provider_openai_runs.bulk.batch.recorder import Recorder
+from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import Asked
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
 from airflow_provider_openai_runs.bulk.parts import Outcome
@@ -70,7 +71,7 @@ class BatchFiles:
     :param upload: returns the id of a file, by its path and its name.
     :ivar rows_read: how many rows the input has, as far as it is read.
     :ivar held: why the pass has ended before a row that may not be paid for now.
-    :ivar input_error: why the input could not be read.
+    :ivar failed_as: what has failed, if that is the input or an upload.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class BatchFiles:
     ) -> None:
         self.rows_read = 0
         self.held: str | None = None
-        self.input_error: OpenAIRunError | None = None
+        self.failed_as: StopReason | None = None
         self._reader = reader
         self._items = items
         self._recorder = recorder
@@ -155,8 +156,8 @@ class BatchFiles:
         while not is_last:
             try:
                 rows, is_last = self._reader.read(_SLICE, from_start=from_start)
-            except OpenAIRunError as unread:
-                self.input_error = unread
+            except OpenAIRunError:
+                self.failed_as = StopReason.INPUT
                 raise
             from_start = False
             for row in rows:
@@ -174,7 +175,11 @@ class BatchFiles:
 
     def _uploaded(self, file: _File) -> UploadedFile:
         file.file.flush()
-        file_id = self._upload(Path(file.file.name), file.name)
+        try:
+            file_id = self._upload(Path(file.file.name), file.name)
+        except OpenAIRunError:
+            self.failed_as = StopReason.UPLOAD
+            raise
         file.file.close()
         return UploadedFile(
             id=file_id,

@@ -28,7 +28,6 @@ from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 _TICK = 0.2
-_DENIED = frozenset({FailureKind.ACCESS_DENIED, FailureKind.NO_QUOTA})
 
 
 class ManyBatches:
@@ -165,10 +164,10 @@ class ManyBatches:
             found = await self._client.send(replace(request, timeout=POLL_TIMEOUT))
         except ApiRequestFailed as failed:
             self.failed_polls.on_poll(failed.failure)
-            kind, now = failed.failure.kind, time.time()
-            if kind in _DENIED:
+            failure, now = failed.failure, time.time()
+            if failure.is_of_account:
                 self._denied_since = now if self._denied_since is None else self._denied_since
-            if kind is not FailureKind.NOT_FOUND:
+            if failure.kind is not FailureKind.NOT_FOUND:
                 self._missing_since.pop(batch.id, None)
             elif now >= self._missing_since.setdefault(batch.id, now) + BATCH_MISSING_SECONDS:
                 self._on_ended(batch, is_good=False)

@@ -54,7 +54,7 @@ class BatchRequests:
         Return the id of a file of requests, which an earlier attempt may have uploaded.
 
         :param since: Unix seconds; it was not uploaded before.
-        :raises RunCallError: if it cannot be uploaded now.
+        :raises RunCallError: if it cannot be uploaded now, or not with this key and this quota.
         :raises RunRequestError: if the server refuses it.
         """
         try:
@@ -64,8 +64,8 @@ class BatchRequests:
         try:
             return found or self._retried(flows.single(batches.upload(path, name)), BATCH_FILE_BUDGET)
         except ApiRequestFailed as failed:
-            text = f"A file of requests could not be uploaded: {failed.failure}. Nothing of it was created."
-            if failed.failure.is_transient:
+            text = f"A file of requests could not be uploaded: {failed.failure}."
+            if failed.failure.is_transient or failed.failure.is_of_account:
                 raise RunCallError(text, retryable=True) from None
             raise RunRequestError(text) from None
 

@@ -41,10 +41,7 @@ from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import RESULTS, WAITING, StorageFolder
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.bulk.worker_io import RowReader
-from airflow_provider_openai_runs.runs.errors import (
-    CeilingReachedError,
-    OpenAIRunError,
-)
+from airflow_provider_openai_runs.runs.errors import CeilingReachedError, OpenAIRunError
 from airflow_provider_openai_runs.runs.times import utc
 from airflow_provider_openai_runs.wire.batches import Batch
 
@@ -71,6 +68,8 @@ class BatchWork:
     log: Logger
     #: Tokens of the batches that the log says are searched for.
     _searched: set[str] = field(default_factory=set, init=False)
+    #: Why no further file of requests was built.
+    _refusal: OpenAIRunError | None = field(default=None, init=False)
 
     @classmethod
     def of(
@@ -222,22 +221,24 @@ class BatchWork:
             stopped=self.attempt.stopped,
             retry_left=self.retry_left,
         )
-        why = self.attempt.refusal
+        ceiling = self.attempt.refusal
         return Concluded(
             manifest=manifest,
             folder=self.folder,
             stopped=self.attempt.stopped,
-            refusal=unpriced if why is None else CeilingReachedError(why),
+            refusal=self._refusal or (unpriced if ceiling is None else CeilingReachedError(ceiling)),
         )
 
     def _build(self) -> None:
         try:
             file = self.files.next()
         except OpenAIRunError as error:
-            if error is not self.files.input_error or (error.retryable and self.retry_left):
+            reason = self.files.failed_as
+            if reason is None or (error.retryable and self.retry_left):
                 raise
             self.log.error("Nothing more is created, and what is active is collected: %s", error)  # noqa: TRY400 # it is no bug
-            self.attempt.stop(StopReason.INPUT, time.time())
+            self._refusal = error
+            self.attempt.stop(reason, time.time())
             return
         self.attempt.on_built(file, rows_read=self.files.rows_read, held=self.files.held)
 
