@@ -157,7 +157,7 @@ def test_no_more_are_active_than_allowed(scene: Scene, bulk: Bulk) -> None:
 def test_a_server_that_asks_to_come_back_later_is_asked_later(scene: Scene, bulk: Bulk) -> None:
     quick(scene)
     scene.simulator.fault(
-        Fault(method="POST", path=r"^/responses$", kind="status", status=429, times=3, retry_after=1)
+        Fault(method="POST", path=r"^/responses$", kind="status", status=429, times=2, retry_after=1)
     )
     result = scene.run(bulk(items=["a", "b", "c", "d"]), scene.kept)
     assert result["succeeded"] == 4

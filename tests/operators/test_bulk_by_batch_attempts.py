@@ -96,8 +96,8 @@ def test_the_execution_timeout_ends_the_batches_and_a_retry_collects_what_they_d
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.operators.by_batch.LEAST_WINDOW", 0)
-    scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.2))
-    operator = bulk(execution_timeout=timedelta(seconds=5), item_retries=0)
+    scene.simulator.script_batches(BatchScenario(in_progress=30, cancelling=0.2))
+    operator = bulk(execution_timeout=timedelta(seconds=3), item_retries=0)
     with pytest.raises(AirflowTaskTimeout):
         operator.execute(scene.context_of(scene.store, max_tries=1))
     result = scene.run(bulk(item_retries=0), scene.retry(scene.context_of(scene.store, max_tries=1)))

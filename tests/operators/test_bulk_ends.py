@@ -58,7 +58,7 @@ def _deferred(scene: Scene, task: BulkCreateResponsesOperator) -> BulkCompletion
 def test_a_key_that_is_refused_while_a_trigger_waits_fails_the_task(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 1.0)
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.PERMANENT_FAILURE_BUDGET", 0.3)
     quick(scene, in_progress=60)
     trigger = _deferred(scene, bulk(deferrable=True, items=ITEMS))
     scene.simulator.fault(Fault(method="GET", path=r"^/responses/", kind="status", status=401, times=None))

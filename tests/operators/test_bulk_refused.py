@@ -44,7 +44,7 @@ def test_what_the_server_refuses_for_a_moment_is_created_after_it(
     scene: Scene, bulk: Bulk, status: int
 ) -> None:
     quick(scene, in_progress=0)
-    scene.simulator.fault(Fault(method="POST", path=r"^/responses$", status=status, times=4))
+    scene.simulator.fault(Fault(method="POST", path=r"^/responses$", status=status, times=3))
     task = bulk(items=["a", "b", "c"])
     log = scene.log_of(task)
     assert scene.run(task, scene.kept)["succeeded"] == 3

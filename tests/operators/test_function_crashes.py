@@ -124,7 +124,7 @@ def test_a_worker_that_is_evicted_while_a_function_runs_leaves_the_run_to_the_re
 def test_a_kill_while_the_next_response_is_created_ends_that_one_too(
     scene: Scene, respond: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    scene.simulator.script(calls("Oslo", in_progress=3))
+    scene.simulator.script(calls("Oslo", in_progress=2))
     scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="slow", delay=0.8, skip=1))
     operator = respond(functions=[weather])
     working = start(operator.execute, scene.context_of(None, state="failed"))

@@ -27,13 +27,15 @@ LONG_OVER = 0.1
 
 @pytest.fixture
 def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
-    """Make a bulk operator; it commits and polls often, so that tests are quick."""
+    """Make a bulk operator; it commits, polls and tries again often, so that tests are quick."""
     _ = scene.store  # skips below Airflow 3.3
     module = "airflow_provider_openai_runs.bulk"
     monkeypatch.setattr(f"{module}.dispatcher.COMMIT_EVERY", 0.05)
     monkeypatch.setattr(f"{module}.parts.MAX_SECONDS", 0.05)
     monkeypatch.setattr(f"{module}.wanted_rows.PASS_EVERY", 0.05)
     monkeypatch.setattr(f"{module}.preparing.SEND_WITHIN", 0.5)  # nobody sends any more
+    monkeypatch.setattr(f"{module}.one_at_a_time.PAUSE_AFTER_FAILURE", 0.3)
+    monkeypatch.setattr(f"{module}.rate_limit._PAUSES", (0.2, 60.0))
 
     def make(**arguments: Any) -> BulkCreateResponsesOperator:
         given = {
