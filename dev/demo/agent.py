@@ -31,7 +31,8 @@ SCRIPT = {
     "function_calls": [
         [{"name": "find_orders", "arguments": {"customer": "ada@example.com"}}],
         [{"name": "look_up_order", "arguments": {"order_id": 1001}}],
-        [{"name": "refund", "arguments": {"order_id": 1001, "cents": 1200, "reason": "broken"}}],
+        # Models write spaces that break no line, which an approval page has to spell out.
+        [{"name": "refund", "arguments": {"order_id": 1001, "cents": 1200, "reason": "broken, 12\u00a0€"}}],
     ],
     "text": "The cup of order 1001 arrived broken; its 12.00 euros are refunded.",
 }
