@@ -28,9 +28,9 @@ from airflow_provider_openai_runs.runs.ceiling import Amount, Ceiling, prompt_bo
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.support.scene import Make, Scene
 
-GOOD = Scenario(queued=0, in_progress=0.02, usage=(40, 20))
-FAILED = Scenario(queued=0, in_progress=0.02, ends="failed", usage=(40, 20))
-SILENT = Scenario(queued=0, in_progress=0.02, ends="failed")
+GOOD = Scenario(queued=0, in_progress=0.06, usage=(40, 20))
+FAILED = Scenario(queued=0, in_progress=0.06, ends="failed", usage=(40, 20))
+SILENT = Scenario(queued=0, in_progress=0.06, ends="failed")
 CALLED: list[str] = []
 REF = {"kind": "response", "id": "resp_1", "conn_id": "openai_default"}
 THREAD_RUN = {"kind": "thread_run", "id": "run_1", "thread_id": "thread_1", "conn_id": "openai_default"}
@@ -135,7 +135,7 @@ def test_an_answer_to_calls_that_may_pass_the_ceiling_is_not_sent_and_no_functio
 ) -> None:
     call = FunctionCall(name="weather", arguments={"city": "Oslo"})
     scene.simulator.script(
-        Scenario(queued=0, in_progress=0.02, function_calls=[(call,)] * 9, usage=(200, 50), times=None)
+        Scenario(queued=0, in_progress=0.06, function_calls=[(call,)] * 9, usage=(200, 50), times=None)
     )
     operator = bounded(functions=[weather], max_total_tokens=1500, deferrable=deferrable)
     with pytest.raises(CeilingReachedError, match=r"max_total_tokens=1500: .*Nothing was sent for it"):
@@ -151,7 +151,7 @@ def test_an_answer_to_calls_that_may_pass_the_ceiling_is_not_sent_and_no_functio
 def test_an_answer_that_is_sent_again_takes_nothing_twice(scene: Scene, run_on: Make) -> None:
     call = FunctionCall(name="weather", arguments={"city": "Oslo"})
     scene.simulator.script(
-        Scenario(queued=0, in_progress=0.02, function_calls=[(call,)], usage=(200, 50), times=None)
+        Scenario(queued=0, in_progress=0.06, function_calls=[(call,)], usage=(200, 50), times=None)
     )
     operator = run_on(
         functions=[weather], max_total_tokens=2000, max_completion_tokens=300, timeouts={"create": 5}
@@ -256,7 +256,7 @@ def test_a_run_that_waits_for_an_answer_outlives_a_price_that_is_lost_meanwhile(
 ) -> None:
     call = FunctionCall(name="weather", arguments={"city": "Oslo"})
     scene.simulator.script(
-        Scenario(queued=0, in_progress=0.02, function_calls=[(call,)], usage=(200, 50), times=None)
+        Scenario(queued=0, in_progress=0.1, function_calls=[(call,)], usage=(200, 50), times=None)
     )
     good = {"gpt-4o*": {"input": 1, "output": 1}}
     operator = bounded(model="gpt-4o", functions=[weather], max_cost="0.01", deferrable=True)

@@ -276,7 +276,7 @@ def test_a_conversation_is_gone_on_with_also_while_it_is_locked(scene: Scene) ->
         Scenario(
             function_calls=[(FunctionCall(name="weather", arguments={"city": "Oslo"}),)],
             queued=0.01,
-            in_progress=0.02,
+            in_progress=0.06,
             times=None,
         )
     )

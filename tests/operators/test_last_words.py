@@ -21,7 +21,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.usefixtures("kill_seconds")
 
 LONG = Scenario(queued=0.02, in_progress=500)
-QUICK = Scenario(queued=0.01, in_progress=0.02)
+QUICK = Scenario(queued=0.01, in_progress=0.06)
 #: The run itself, and what is read of it besides.
 READS = r"^/(responses|threads)/"
 

@@ -119,7 +119,7 @@ def test_lost_answers_to_calls_count_as_well(scene: Scene, respond: Make) -> Non
         return f"Rain in {city}"
 
     call = FunctionCall(name="weather", arguments={"city": "Oslo"})
-    scene.simulator.script(Scenario(in_progress=0.02, function_calls=((call,),)))
+    scene.simulator.script(Scenario(in_progress=0.06, function_calls=((call,),)))
     scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="lost", skip=1, times=None))
     operator = respond(functions=[weather], on_lost_create="resubmit", max_resubmits=2)
     with pytest.raises(LostCreateError, match="p to 3 runs"):

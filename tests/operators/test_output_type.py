@@ -37,7 +37,7 @@ FITS = '{"city": "Oslo", "degrees": -3}'
 
 
 def quick(text: str) -> Scenario:
-    return Scenario(text=text, queued=0.01, in_progress=0.02)
+    return Scenario(text=text, queued=0.01, in_progress=0.06)
 
 
 @pytest.mark.parametrize("output_type", [Weather, SCHEMA], ids=["pydantic", "JSON Schema"])

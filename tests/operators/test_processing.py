@@ -13,7 +13,7 @@ from airflow_provider_openai_runs.operators import CreateResponseOperator
 from airflow_provider_openai_runs.simulator import FunctionCall, Scenario
 from tests.support.scene import Make, Scene
 
-QUICK = Scenario(queued=0, in_progress=0.02)
+QUICK = Scenario(queued=0, in_progress=0.06)
 HOURS = 3600.0
 
 
@@ -32,8 +32,8 @@ def test_all_creates_of_a_task_carry_the_window_and_the_same_continuation(
 ) -> None:
     call = FunctionCall(name="weather", arguments={"city": "Oslo"})
     scene.simulator.script(
-        Scenario(queued=0, in_progress=0.02, ends="failed"),
-        Scenario(queued=0, in_progress=0.02, function_calls=[(call,)] * 2, times=None),
+        Scenario(queued=0, in_progress=0.06, ends="failed"),
+        Scenario(queued=0, in_progress=0.06, function_calls=[(call,)] * 2, times=None),
     )
     operator = respond(processing="2h", functions=[weather], completion_window=2.5 * HOURS)
     with pytest.raises(RunFailedError):
@@ -180,7 +180,7 @@ def test_a_name_that_the_user_gives_stays(scene: Scene, create: Make) -> None:
 
 def test_the_answers_to_calls_are_named_too(scene: Scene, respond: Make) -> None:
     call = FunctionCall(name="weather", arguments={"city": "Oslo"})
-    scene.simulator.script(Scenario(queued=0, in_progress=0.02, function_calls=[(call,)], times=None))
+    scene.simulator.script(Scenario(queued=0, in_progress=0.06, function_calls=[(call,)], times=None))
     scene.run(respond(functions=[weather], provider_metadata=True), scene.kept)
 
     assert [body["metadata"]["airflow_task_id"] for body in sent(scene)] == ["ask", "ask"]

@@ -24,7 +24,7 @@ from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.support.scene import Make, Scene
 
-AT_ONCE = Scenario(text="Because of Ann.", queued=0.01, in_progress=0.02, times=None, reasoning_tokens=2)
+AT_ONCE = Scenario(text="Because of Ann.", queued=0.01, in_progress=0.06, times=None, reasoning_tokens=2)
 #: One that is not over by the time that its create is answered, however slow the machine is.
 SLOWER: dict[str, Any] = {"queued": 0.3, "in_progress": 0.7}
 PROMPT = "Why is Ann's sky blue?"

@@ -13,9 +13,9 @@ from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
 from tests.support.scene import Make, Scene
 
 LONG = Scenario(queued=0.02, in_progress=500, usage=(1000, 1))
-FAILED = Scenario(queued=0, in_progress=0.02, ends="failed", usage=(100, 10))
-SILENT = Scenario(queued=0, in_progress=0.02, ends="failed")
-GOOD = Scenario(queued=0, in_progress=0.02, usage=(200, 20))
+FAILED = Scenario(queued=0, in_progress=0.06, ends="failed", usage=(100, 10))
+SILENT = Scenario(queued=0, in_progress=0.06, ends="failed")
+GOOD = Scenario(queued=0, in_progress=0.06, usage=(200, 20))
 BOTH = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
 
@@ -97,7 +97,7 @@ def test_a_run_that_was_cancelled_at_the_deadline_is_known_to_tell_nothing(
 def test_each_round_counts_once(scene: Scene, create: Make, rounds: int, *, deferrable: bool) -> None:
     call = FunctionCall(name="weather", arguments={"city": "Oslo"})
     scene.simulator.script(
-        Scenario(queued=0, in_progress=0.02, function_calls=[(call,)] * rounds, usage=(50, 5), times=None)
+        Scenario(queued=0, in_progress=0.06, function_calls=[(call,)] * rounds, usage=(50, 5), times=None)
     )
     found = scene.run(create(functions=[weather], deferrable=deferrable), scene.kept)
 

@@ -23,7 +23,7 @@ from tests.support.scene import CREATES, Make, Scene
 from tests.support.waiting import until
 from tests.support.weather import CALLS, fails, weather
 
-QUICK = Scenario(queued=0.01, in_progress=0.02)
+QUICK = Scenario(queued=0.01, in_progress=0.06)
 
 
 @pytest.fixture
