@@ -251,9 +251,11 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
     again = "A second task that reads failed.jsonl as its input_path runs the others."
     if counts["active"]:
         again += f" Those that are active go on and bill. {where_left(step.folder.uri)}"
+    if step.refusal is not None and step.stopped in {StopReason.WINDOW_OVER, StopReason.TOO_MANY_FAILED}:
+        why += f" Before, nothing more could be created: {step.refusal}"
     match step.stopped:
         case StopReason.WINDOW_OVER:
-            text = f"completion_window={operator.completion_window} was over: {said}. {where} {again}"
+            text = f"completion_window={operator.completion_window} was over: {said}.{why} {where} {again}"
             return RunTimeoutError(text, retryable=False)
         case StopReason.TOO_MANY_FAILED:
             text = f"More items failed than max_failed={operator.max_failed}: {said}.{why} {where} {again}"
@@ -269,7 +271,7 @@ def _error(operator: Any, step: Concluded, result: Mapping[str, Any]) -> OpenAIR
             text = f"The input cannot be read: {unread} Nothing more was created: {said}. {where}"
             return RunRequestError(text, retryable=False)
         case StopReason.UPLOAD if step.refusal is not None:
-            text = f"{step.refusal} Nothing more was created: {said}. {where} {again}"
+            text = f"{step.refusal} Nothing more was created: {said}. {where} Once it is taken: {again}"
             return step.refusal.saying(text, retryable=False)
         case StopReason.DENIED:
             last = "" if step.denied is None else f" The last create was refused: {step.denied}."

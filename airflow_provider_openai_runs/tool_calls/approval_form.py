@@ -79,10 +79,37 @@ def _restored(given: Any, shown: Any, original: Any) -> Any:
             key: _restored(value, shown[key], original[key]) if key in shown and key in original else value
             for key, value in given.items()
         }
-    lists = [part for part in (given, shown, original) if isinstance(part, list)]
-    if len(lists) == 3 and len({len(part) for part in lists}) == 1:  # noqa: PLR2004 # all of them
-        return [_restored(*parts) for parts in zip(*lists, strict=True)]
+    if isinstance(given, list) and isinstance(shown, list) and isinstance(original, list):
+        return _restored_list(given, shown, original)
     return original if _is_same(given, shown) else given
+
+
+def _restored_list(given: list[Any], shown: list[Any], original: list[Any]) -> list[Any]:
+    """Know a row by its place, or by what it is: rows may have been removed, added or moved."""
+    left = dict(enumerate(zip(shown, original, strict=False)))
+    found: dict[int, Any] = {}
+    has_as_many = len(given) == len(shown)
+    for at, value in enumerate(given if has_as_many else ()):
+        if _is_alike(value, shown[at]):
+            found[at] = _restored(value, *left.pop(at))
+    for at, value in enumerate(given):
+        alike = [] if at in found else [place for place in left if _is_alike(value, left[place][0])]
+        # Where rows look the same and are not, nobody knows which one was kept.
+        if alike and all(left[place][1] == left[alike[0]][1] for place in alike):
+            found[at] = _restored(value, *left.pop(alike[0]))
+    for at, value in enumerate(given):
+        if at not in found:
+            found[at] = _restored(value, *left[at]) if has_as_many and at in left else value
+    return [found[at] for at in range(len(given))]
+
+
+def _is_alike(given: Any, shown: Any) -> bool:
+    """Whether a part of the form is as it was shown, at every depth."""
+    if isinstance(given, dict) and isinstance(shown, dict):
+        return set(given) == set(shown) and all(_is_alike(given[key], shown[key]) for key in given)
+    if isinstance(given, list) and isinstance(shown, list):
+        return len(given) == len(shown) and all(map(_is_alike, given, shown))
+    return _is_same(given, shown)
 
 
 def _is_same(given: Any, shown: Any) -> bool:

@@ -26,6 +26,7 @@ from airflow_provider_openai_runs.runs.tools import describe_calls
 from airflow_provider_openai_runs.tool_calls import approval_text
 from airflow_provider_openai_runs.tool_calls.approval import ApprovalDecision, digest
 from airflow_provider_openai_runs.tool_calls.approval_form import changed, entered
+from airflow_provider_openai_runs.tool_calls.approval_masks import has_mask
 from airflow_provider_openai_runs.tool_calls.approval_note import ApprovalNote
 from airflow_provider_openai_runs.tool_calls.approval_shown import ShownCall
 
@@ -256,6 +257,11 @@ class ApprovalPage:
                 approved=False, comment="the arguments entered in their place are no JSON object"
             )
         arguments = changed(given[name], shown.editable, shown.arguments)
+        if has_mask(arguments, shown.arguments):
+            return ApprovalDecision(
+                approved=False,
+                comment="the arguments entered in their place hold *** where a secret was",
+            )
         return ApprovalDecision(approved=True, comment=comment, arguments=arguments)
 
 

@@ -15,12 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.providers.common.compat.sdk import redact
-
 from airflow_provider_openai_runs.runs.model import ToolCall
 from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.tool_calls.approval import FUNCTION, MCP_APPROVAL
 from airflow_provider_openai_runs.tool_calls.approval_form import arguments_of, is_exact
+from airflow_provider_openai_runs.tool_calls.approval_masks import (
+    masked_arguments,
+    masked_line,
+    masked_text,
+)
 
 #: Longer arguments are shown, cut, but cannot be edited.
 _MAX_EDITABLE = 64 * 1024
@@ -28,7 +31,8 @@ _MAX_EDITABLE = 64 * 1024
 _EXACT_IN_A_BROWSER = 2**53
 #: Characters that count as printable and take no room: fillers, joiners, and what chooses a glyph.
 _TAKES_NO_ROOM = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
 )
 
 
@@ -57,10 +61,16 @@ class ShownCall:
         """Read a call."""
         arguments = arguments_of(call)
         is_one_way = arguments is not None and is_exact(call.arguments)
-        whole: Any = arguments if is_one_way else call.arguments
-        masked: Any = redact(whole)
-        written = json.dumps(masked, indent=2, ensure_ascii=False) if is_one_way else str(masked)
-        editable = _for_the_form(masked) if is_one_way and call.type == FUNCTION else None
+        masked = None if arguments is None or not is_one_way else masked_arguments(arguments)
+        if masked is None:
+            text = masked_text(call.arguments)
+            hides, fits_a_form = text != call.arguments, False
+        else:
+            written = json.dumps(masked, indent=2, ensure_ascii=False)
+            text = masked_line(written)
+            # A name, or a number, that is a secret cannot stand in a form.
+            hides, fits_a_form = text != written or masked != arguments, text == written
+        editable = _for_the_form(masked) if fits_a_form and call.type == FUNCTION else None
         notes = []
         if call.type == MCP_APPROVAL:
             notes.append("The server itself makes this call, of an MCP tool; it cannot be changed here.")
@@ -77,15 +87,15 @@ class ShownCall:
             notes.append("The arguments are too long to be changed here.")
         elif editable is None:
             notes.append("The arguments cannot be changed here.")
-        if masked != whole:
+        if hides:
             notes.append(
                 "Airflow masks secrets: *** stands for a value that the call has and that is not shown."
             )
         return cls(
             call=call,
             arguments=arguments,
-            masked=masked if is_one_way else None,
-            text=shown_text(written),
+            masked=masked,
+            text=shown_text(text),
             editable=editable,
             notes=notes,
         )

@@ -9,14 +9,14 @@ that they cannot close, and what cannot be seen (such as marks that turn the dir
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.times import utc
+from airflow_provider_openai_runs.tool_calls.approval_masks import masked_line
 from airflow_provider_openai_runs.tool_calls.approval_shown import ShownCall, shown_text
 
 #: Characters of arguments that a page shows; its calls share them, for MySQL takes 64 KiB of text.
@@ -58,7 +58,7 @@ def subject(template: str | None, *, ti: Any, calls: Sequence[ShownCall], deadli
         text = one if len(calls) == 1 else f"{len(calls)} calls of task {ti.task_id}: {names}"
     else:
         text = _filled(template, values)
-    return shown_text(message_text(text, limit=MAX_SUBJECT))
+    return shown_text(message_text(masked_line(text), limit=MAX_SUBJECT))
 
 
 def body(
@@ -118,7 +118,7 @@ def _section(place: int, shown: ShownCall, *, limit: int) -> str:
 
 
 def _words(text: str) -> str:
-    shown = shown_text(str(redact(text.strip())))
+    shown = shown_text(masked_line(text.strip()))
     if len(shown) > MAX_WORDS:
         shown = f"… {shown[-MAX_WORDS:]}"
     return f"It wrote before it asked:\n\n{_block(shown, 'text')}"
@@ -130,10 +130,14 @@ def _block(text: str, language: str) -> str:
 
 
 def _arguments_of(shown: ShownCall) -> dict[str, Any]:
-    """Return plain arguments, secrets masked."""
-    found = (shown.masked or {}).items()
-    plain = {name: value for name, value in found if isinstance(value, (str, int, float))}
-    return {one_line(name): message_text(value, limit=MAX_VALUE) for name, value in plain.items()}
+    """Return plain arguments, secrets masked; not one whose name looks like another's."""
+    found = [(one_line(name), value) for name, value in (shown.masked or {}).items()]
+    names = Counter(name for name, _ in found)
+    return {
+        name: message_text(value, limit=MAX_VALUE)
+        for name, value in found
+        if names[name] == 1 and isinstance(value, (str, int, float))
+    }
 
 
 def _filled(template: str, values: Mapping[str, Any]) -> str:

@@ -650,6 +650,28 @@ def test_the_page_says_what_it_leaves_out_and_which_server_is_asked(
     assert "`roll` of the MCP server `dice`" in pages.page.body
 
 
+def test_a_title_leaves_out_arguments_whose_names_seem_the_same(
+    page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    arguments = '{"amount": 1000000, "amount\xa0": 5, "to": "ann"}'
+    page_of(ToolCall(id="c", name="refund", arguments=arguments)).show()
+
+    assert pages.page.subject == "refund of task ask: to ann"
+
+
+def test_a_row_of_which_nobody_knows_whose_secret_it_holds_is_not_sent(
+    page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    call = ToolCall(id="c", name="join", arguments='{"all": [{"password": "one1"}, {"password": "two2"}]}')
+    page_of(call).show()
+    edited = decided(page_of(call), pages.answered(arguments_1={"all": [{"password": "***"}]}))
+
+    assert edited["c"].approved is False
+    assert "***" in (edited["c"].comment or "")
+    typed = decided(page_of(call), pages.answered(arguments_1={"all": [{"password": "three"}]}))
+    assert typed["c"].arguments == {"all": [{"password": "three"}]}
+
+
 @given(name=WORDS, value=WORDS)
 @example(name="price", value="5\xa0€")
 @example(name="flag", value="\U0001f3f4\U000e0067\U000e0062\U000e007f")

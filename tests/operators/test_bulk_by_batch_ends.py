@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunRequestError, RunStorageError
+from airflow_provider_openai_runs.exceptions import (
+    OpenAIRunError,
+    RunCallError,
+    RunConnectionError,
+    RunRequestError,
+    RunStorageError,
+    RunTimeoutError,
+)
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import BatchScenario, Fault
 from tests.support import batch_operators
 from tests.support.batch_operators import asked, batches, results
+from tests.support.bulk_operators import when
 from tests.support.scene import Scene
 from tests.support.unfit import (
     Unfit,
@@ -147,10 +155,58 @@ def test_a_file_that_the_server_does_not_take_leaves_what_is_active_to_be_collec
 def test_a_key_that_is_refused_for_an_upload_leaves_the_batches_to_a_retry(scene: Scene, bulk: Bulk) -> None:
     fault = Fault(method="POST", path="/files$", kind="status", status=401, skip=1, times=1)
     scene.simulator.fault(fault)
-    with pytest.raises(OpenAIRunError, match="could not be uploaded: HTTP 401") as raised:
+    with pytest.raises(RunConnectionError, match="could not be uploaded: HTTP 401") as raised:
         bulk().execute(scene.kept)
 
     assert raised.value.retryable
     assert len(results(scene.run(bulk(), scene.retry(scene.kept)))) == 20
     assert [batch["status"] for batch in batches(scene)] == ["completed"] * 3
     assert set(asked(scene).values()) == {1}
+
+
+def test_an_upload_that_is_to_come_back_later_says_when(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.requests.BATCH_FILE_BUDGET", 1.0)
+    scene.simulator.fault(
+        Fault(method="POST", path="/files$", kind="status", status=429, retry_after=1200, times=None)
+    )
+    with pytest.raises(RunCallError, match="could not be uploaded: HTTP 429") as raised:
+        bulk().execute(scene.kept)
+
+    assert (raised.value.retryable, raised.value.retry_after) == (True, 1200)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_the_end_of_the_window_names_the_file_that_was_not_taken(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.operators.by_batch.LEAST_WINDOW", 0)
+    scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.1))
+    scene.simulator.fault(Fault(method="POST", path="/files$", kind="status", status=413, skip=1, times=None))
+    with pytest.raises(
+        RunTimeoutError, match=r"completion_window=2 was over: .*could not be uploaded: HTTP 413"
+    ):
+        bulk(completion_window=2).execute(scene.kept)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_kill_while_a_file_is_sent_again_is_not_taken_for_a_file_that_is_not_taken(
+    scene: Scene, bulk: Bulk
+) -> None:
+    scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.1))
+    scene.simulator.fault(Fault(method="POST", path="/files$", kind="status", status=500, skip=1, times=None))
+    task, context = bulk(), scene.context_of(scene.store, try_number=3)
+    lines = scene.log_of(task)
+
+    def kill() -> None:
+        context["ti"].state = "failed"
+        task.on_kill()
+
+    killer = when(lambda: scene.simulator.count("POST", "/files$") >= 3, kill)
+    with pytest.raises(OpenAIRunError, match="The task was killed"):
+        task.execute(context)
+    killer.join()
+
+    assert not [line for line in lines if "Nothing more is created" in line]
+    assert {batch["status"] for batch in batches(scene)} <= {"cancelling", "cancelled"}

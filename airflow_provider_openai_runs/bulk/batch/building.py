@@ -21,13 +21,20 @@ from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.sent_batches import ranges_of
 from airflow_provider_openai_runs.bulk.worker_io import RowReader
 from airflow_provider_openai_runs.runs.ceiling import Amount
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.errors import (
+    RunCallError,
+    RunConnectionError,
+    RunRequestError,
+    RunStorageError,
+)
 
 #: What a batch may have at most.
 MAX_ROWS = 50_000
 MAX_BYTES = 200_000_000
 #: Rows that are read at a time.
 _SLICE = 500
+#: Of input or server; the end of an attempt, a kill, is none of them.
+_FAILURES = (RunCallError, RunConnectionError, RunRequestError, RunStorageError)
 #: Files for different models that are written at the same time: a batch has one model.
 _MOST_OPEN = 20
 
@@ -156,7 +163,7 @@ class BatchFiles:
         while not is_last:
             try:
                 rows, is_last = self._reader.read(_SLICE, from_start=from_start)
-            except OpenAIRunError:
+            except _FAILURES:
                 self.failed_as = StopReason.INPUT
                 raise
             from_start = False
@@ -177,7 +184,7 @@ class BatchFiles:
         file.file.flush()
         try:
             file_id = self._upload(Path(file.file.name), file.name)
-        except OpenAIRunError:
+        except _FAILURES:
             self.failed_as = StopReason.UPLOAD
             raise
         file.file.close()

@@ -15,8 +15,8 @@ from airflow_provider_openai_runs.runs.budgets import (
     BATCH_LIST_BUDGET,
     POLL_TIMEOUT,
 )
-from airflow_provider_openai_runs.runs.errors import RunCallError, RunRequestError
-from airflow_provider_openai_runs.runs.failure import RequestFailure
+from airflow_provider_openai_runs.runs.errors import RunCallError, RunConnectionError, RunRequestError
+from airflow_provider_openai_runs.runs.failure import RequestFailure, bounded_retry_after
 from airflow_provider_openai_runs.wire import Flow, batches, flows
 from airflow_provider_openai_runs.wire.batches import Batch
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
@@ -54,7 +54,8 @@ class BatchRequests:
         Return the id of a file of requests, which an earlier attempt may have uploaded.
 
         :param since: Unix seconds; it was not uploaded before.
-        :raises RunCallError: if it cannot be uploaded now, or not with this key and this quota.
+        :raises RunCallError: if it cannot be uploaded now.
+        :raises RunConnectionError: if the key is refused, or the account has no quota.
         :raises RunRequestError: if the server refuses it.
         """
         try:
@@ -64,9 +65,12 @@ class BatchRequests:
         try:
             return found or self._retried(flows.single(batches.upload(path, name)), BATCH_FILE_BUDGET)
         except ApiRequestFailed as failed:
-            text = f"A file of requests could not be uploaded: {failed.failure}."
-            if failed.failure.is_transient or failed.failure.is_of_account:
-                raise RunCallError(text, retryable=True) from None
+            failure, text = failed.failure, f"A file of requests could not be uploaded: {failed.failure}."
+            if failure.is_of_account:
+                raise RunConnectionError(text, retryable=True) from None
+            if failure.is_transient:
+                after = bounded_retry_after(failure.retry_after)
+                raise RunCallError(text, retryable=True, retry_after=after) from None
             raise RunRequestError(text) from None
 
     def create(self, batch: SentBatch, *, leave_by: float) -> Batch | RequestFailure:
