@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_openai_runs.bulk.allowance import Allowance
 from airflow_provider_openai_runs.bulk.attempt import BulkAttempt
@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
 
+class PricesOf(Protocol):
+    """Reads the prices of a connection."""
+
+    def __call__(self, conn_id: str, *, existed: bool) -> Prices:
+        """Return them, or raise an OpenAIRunError; ``existed``: something was created with the connection."""
+
+
 @dataclass(kw_only=True)
 class Preparation:
     """
@@ -53,7 +60,7 @@ class Preparation:
     ti: Any
     store: StateStore
     log: Logger
-    prices_of: Callable[[str], Prices]
+    prices_of: PricesOf
     sleep: Callable[[float], None]
     started_at: float
     unpriced: OpenAIRunError | None = field(default=None, init=False)
@@ -239,7 +246,9 @@ class Preparation:
             now=time.time(),
             found=found,
             # What ends in a hurry is not asked for its price.
-            allowance=Allowance(conn_id=head.conn_id) if leaves_intents else self.allowance(head.conn_id),
+            allowance=Allowance(conn_id=head.conn_id)
+            if leaves_intents
+            else self.allowance(head.conn_id, items),
             leaves_intents=leaves_intents,
             cancels_at_deadline=settings.cancel_on_timeout,
             known_rows=head.input.rows,
@@ -247,12 +256,16 @@ class Preparation:
         )
         return attempt
 
-    def allowance(self, conn_id: str) -> Allowance:
-        """Return what may be spent; without a price that is needed ``unpriced`` says why."""
+    def allowance(self, conn_id: str, items: Items) -> Allowance:
+        """
+        Return what may be spent; without a price that is needed ``unpriced`` says why.
+
+        :param items: for which something was created, their connection has existed.
+        """
         ceiling, model = self.settings.ceiling, self.settings.model
         self.unpriced = None
         try:
-            prices = self.prices_of(conn_id)
+            prices = self.prices_of(conn_id, existed=bool(items.end))
             if ceiling.cost is not None and model is not None and prices.of(model) is None:
                 raise no_price(conn_id, model)
         except OpenAIRunError as error:

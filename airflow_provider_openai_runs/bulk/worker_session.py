@@ -145,8 +145,8 @@ class WorkerSession(ABC):
             state = UNKNOWN
         return ending_of(Cause.KILLED, state, retry_left=True, adoptable=True) is Ending.CANCEL
 
-    def _prices_of(self, conn_id: str) -> Prices:
-        return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=True).prices)
+    def _prices_of(self, conn_id: str, *, existed: bool) -> Prices:
+        return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=existed).prices)
 
     def _sleep(self, seconds: float) -> None:
         ends = time.monotonic() + seconds

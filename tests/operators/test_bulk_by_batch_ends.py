@@ -210,3 +210,16 @@ def test_a_kill_while_a_file_is_sent_again_is_not_taken_for_a_file_that_is_not_t
 
     assert not [line for line in lines if "Nothing more is created" in line]
     assert {batch["status"] for batch in batches(scene)} <= {"cancelling", "cancelled"}
+
+
+# -- a connection that there is not --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processing", ["batch", None])
+def test_a_first_attempt_without_its_connection_says_what_to_do(
+    scene: Scene, bulk: Bulk, processing: str | None
+) -> None:
+    with pytest.raises(RunConnectionError, match=r"no connection 'nowhere'.*Create it"):
+        bulk(processing=processing, conn_id="nowhere").execute(scene.kept)
+
+    assert scene.creates() == len(batches(scene)) == 0

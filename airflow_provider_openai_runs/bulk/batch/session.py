@@ -125,7 +125,7 @@ class BatchSession(WorkerSession):
             cancels=settings.cancel_on_timeout,
             found=found,
         )
-        allowance = replace(prepared.allowance(head.conn_id), processing=BATCH)
+        allowance = replace(prepared.allowance(head.conn_id, items), processing=BATCH)
         if not prepared.may_create(items):
             attempt.stop(StopReason.CEILING, time.time())
         if source.error is not None:
