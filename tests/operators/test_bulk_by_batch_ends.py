@@ -185,9 +185,9 @@ def test_the_end_of_the_window_names_the_file_that_was_not_taken(
     scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.1))
     scene.simulator.fault(Fault(method="POST", path="/files$", kind="status", status=413, skip=1, times=None))
     with pytest.raises(
-        RunTimeoutError, match=r"completion_window=2 was over: .*could not be uploaded: HTTP 413"
+        RunTimeoutError, match=r"completion_window=4 was over: .*could not be uploaded: HTTP 413"
     ):
-        bulk(completion_window=2).execute(scene.kept)
+        bulk(completion_window=4).execute(scene.kept)
 
 
 @pytest.mark.usefixtures("small_files")
