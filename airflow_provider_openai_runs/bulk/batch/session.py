@@ -87,10 +87,11 @@ class BatchSession(WorkerSession):
         self._is_killed = True
         if ending is not None and self._killing is None:
             context = contextvars.copy_context()
-            self._killing = threading.Thread(
+            killing = threading.Thread(
                 target=context.run, args=(ending.end, Cause.KILLED), name="openai-batch-end", daemon=True
             )
-            self._killing.start()
+            killing.start()
+            self._killing = killing  # who sees it may join it
 
     # -- its way -------------------------------------------------------------------------------------------
 
