@@ -52,7 +52,6 @@ from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 
 _BYTES_A_TOKEN = 4
-#: Of a poll: it is not the item's fault, and every other would fail the same way.
 #: After these a run is not asked for again.
 _FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
 #: Reasons that a graver one replaces.

@@ -86,30 +86,46 @@ def _restored(given: Any, shown: Any, original: Any) -> Any:
 
 def _restored_list(given: list[Any], shown: list[Any], original: list[Any]) -> list[Any]:
     """Know a row by its place, or by what it is: rows may have been removed, added or moved."""
-    left = dict(enumerate(zip(shown, original, strict=False)))
-    found: dict[int, Any] = {}
     has_as_many = len(given) == len(shown)
-    for at, value in enumerate(given if has_as_many else ()):
-        if _is_alike(value, shown[at]):
-            found[at] = _restored(value, *left.pop(at))
-    for at, value in enumerate(given):
-        alike = [] if at in found else [place for place in left if _is_alike(value, left[place][0])]
-        # Where rows look the same and are not, nobody knows which one was kept.
-        if alike and all(left[place][1] == left[alike[0]][1] for place in alike):
-            found[at] = _restored(value, *left.pop(alike[0]))
+    keys = [_key(part) for part in shown]
+    wanted = [_key(part) for part in given]
+    found = {at: original[at] for at, key in enumerate(wanted) if has_as_many and key == keys[at]}
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        if place not in found:
+            places.setdefault(key, []).append(place)
+    # Where rows look the same and are not, nobody knows which one was kept.
+    known = {
+        key: like for key, like in places.items() if all(original[one] == original[like[0]] for one in like)
+    }
+    moved: set[int] = set()
+    for at, key in enumerate(wanted):
+        if at not in found and known.get(key):
+            moved.add(place := known[key].pop())
+            found[at] = original[place]
     for at, value in enumerate(given):
         if at not in found:
-            found[at] = _restored(value, *left[at]) if has_as_many and at in left else value
+            stays = has_as_many and at not in moved
+            found[at] = _restored(value, shown[at], original[at]) if stays else value
     return [found[at] for at in range(len(given))]
 
 
-def _is_alike(given: Any, shown: Any) -> bool:
-    """Whether a part of the form is as it was shown, at every depth."""
-    if isinstance(given, dict) and isinstance(shown, dict):
-        return set(given) == set(shown) and all(_is_alike(given[key], shown[key]) for key in given)
-    if isinstance(given, list) and isinstance(shown, list):
-        return len(given) == len(shown) and all(map(_is_alike, given, shown))
-    return _is_same(given, shown)
+def _key(part: Any) -> str:
+    """Return the same for parts that are the same, at every depth, to a browser that has only floats."""
+    return json.dumps(_in_a_browser(part), sort_keys=True)
+
+
+def _in_a_browser(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _in_a_browser(value) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_in_a_browser(value) for value in part]
+    if type(part) is not int:
+        return part
+    try:
+        return float(part)
+    except OverflowError:
+        return part
 
 
 def _is_same(given: Any, shown: Any) -> bool:

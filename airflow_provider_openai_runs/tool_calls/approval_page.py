@@ -257,7 +257,7 @@ class ApprovalPage:
                 approved=False, comment="the arguments entered in their place are no JSON object"
             )
         arguments = changed(given[name], shown.editable, shown.arguments)
-        if has_mask(arguments, shown.arguments):
+        if shown.masked != shown.arguments and has_mask(arguments, shown.arguments):
             return ApprovalDecision(
                 approved=False,
                 comment="the arguments entered in their place hold *** where a secret was",

@@ -131,7 +131,7 @@ def _block(text: str, language: str) -> str:
 
 def _arguments_of(shown: ShownCall) -> dict[str, Any]:
     """Return plain arguments, secrets masked; not one whose name looks like another's."""
-    found = [(one_line(name), value) for name, value in (shown.masked or {}).items()]
+    found = [(one_line(masked_line(name)), value) for name, value in (shown.masked or {}).items()]
     names = Counter(name for name, _ in found)
     return {
         name: message_text(value, limit=MAX_VALUE)

@@ -672,6 +672,15 @@ def test_a_row_of_which_nobody_knows_whose_secret_it_holds_is_not_sent(
     assert typed["c"].arguments == {"all": [{"password": "three"}]}
 
 
+def test_three_stars_that_a_person_writes_where_nothing_is_masked_are_a_text(
+    page_of: Callable[..., ApprovalPage], pages: Any
+) -> None:
+    page_of(MAIL).show()
+    edited = decided(page_of(MAIL), pages.answered(arguments_1={"to": ["***urgent***"]}))
+
+    assert edited[MAIL.id] == ApprovalDecision(approved=True, arguments={"to": ["***urgent***"]})
+
+
 @given(name=WORDS, value=WORDS)
 @example(name="price", value="5\xa0€")
 @example(name="flag", value="\U0001f3f4\U000e0067\U000e0062\U000e007f")

@@ -91,3 +91,21 @@ def test_rows_that_a_person_removes_or_moves_keep_their_secrets(kept: list[int])
     wanted = {name: [values[place] for place in kept] for name, values in rows.items()}
 
     assert (changed(given, shown.editable, shown.arguments) or rows) == wanted
+
+
+@pytest.mark.parametrize(
+    "values", [["1"] * 20_000, [*range(9_000)], [str(number) for number in range(5_000)]]
+)
+def test_a_row_that_is_removed_from_a_long_list_is_found_at_once(values: list[Any]) -> None:
+    assert changed({"ids": values[1:]}, {"ids": values}, {"ids": values}) == {"ids": values[1:]}
+
+
+def test_a_row_that_is_edited_where_another_was_moved_takes_no_secret_of_it() -> None:
+    shown = shown_of(json.dumps({"rows": USERS}))
+    assert shown.editable is not None
+    ann, bob, _ = shown.editable["rows"]
+    given = {"rows": [{**bob, "user": "new"}, ann, bob]}
+
+    assert changed(given, shown.editable, shown.arguments) == {
+        "rows": [{"user": "new", "password": "***"}, USERS[0], USERS[1]]
+    }
