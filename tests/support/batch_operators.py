@@ -31,13 +31,14 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     monkeypatch.setattr(f"{lost}.BATCH_CREATE_SECONDS", 0.3)
     monkeypatch.setattr(f"{lost}.SEARCH_SECONDS", 0.3)
     monkeypatch.setattr(f"{attempt}.SEARCH_PAUSE", 0.1)
-    monkeypatch.setattr(f"{attempt}.REFUSED_PAUSE", 0.3)
+    monkeypatch.setattr(f"{attempt}.REFUSED_PAUSE", 0.1)
     for module in (attempt, "airflow_provider_openai_runs.bulk.batch.cancels"):
-        monkeypatch.setattr(f"{module}.BATCH_POLL_BOUNDS", (0.3, 60.0))
-    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.REFUSED_PAUSE", 0.3)
-    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.FULL_QUEUE_PAUSE", 0.5)
-    monkeypatch.setattr("airflow_provider_openai_runs.bulk.preparing.SEND_WITHIN", 0.3)
-    unplanned = partial(BatchScenario, validating=0.1, in_progress=0.1, finalizing=0.1, cancelling=0.1)
+        monkeypatch.setattr(f"{module}.BATCH_POLL_BOUNDS", (0.1, 60.0))
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.REFUSED_PAUSE", 0.1)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.queue.FULL_QUEUE_PAUSE", 0.2)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.many._TICK", 0.05)
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.preparing.SEND_WITHIN", 0.1)
+    unplanned = partial(BatchScenario, validating=0.05, in_progress=0.05, finalizing=0.05, cancelling=0.1)
     monkeypatch.setattr("airflow_provider_openai_runs.simulator.batches.BatchScenario", unplanned)
 
     def make(**arguments: Any) -> BulkCreateResponsesOperator:

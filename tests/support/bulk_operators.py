@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.bulk import read_results
+from airflow_provider_openai_runs.bulk.driver import BulkDriver
 from airflow_provider_openai_runs.exceptions import (
     OpenAIRunError,
 )
@@ -33,9 +34,11 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     monkeypatch.setattr(f"{module}.dispatcher.COMMIT_EVERY", 0.05)
     monkeypatch.setattr(f"{module}.parts.MAX_SECONDS", 0.05)
     monkeypatch.setattr(f"{module}.wanted_rows.PASS_EVERY", 0.05)
-    monkeypatch.setattr(f"{module}.preparing.SEND_WITHIN", 0.5)  # nobody sends any more
-    monkeypatch.setattr(f"{module}.one_at_a_time.PAUSE_AFTER_FAILURE", 0.3)
-    monkeypatch.setattr(f"{module}.rate_limit._PAUSES", (0.2, 60.0))
+    monkeypatch.setattr(f"{module}.preparing.SEND_WITHIN", 0.1)  # nobody sends any more
+    monkeypatch.setattr(f"{module}.one_at_a_time.PAUSE_AFTER_FAILURE", 0.1)
+    monkeypatch.setattr(f"{module}.many_runs._TICK", 0.05)
+    monkeypatch.setattr(f"{module}.rate_limit._PAUSES", (0.1, 60.0))
+    monkeypatch.setitem(BulkDriver.__init__.__kwdefaults__, "tick", 0.01)  # type: ignore[arg-type]
 
     def make(**arguments: Any) -> BulkCreateResponsesOperator:
         given = {
