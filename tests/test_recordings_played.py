@@ -29,7 +29,7 @@ WAITING: dict[str, Any] = {
     "task_id": "ask",
     "conn_id": "scripted",
     "completion_window": 60,
-    "poll_interval": 0.01,
+    "poll_interval": 0.04,
 }
 THREAD_RUNS = (
     "our thread run",

@@ -27,7 +27,7 @@ WAITING: dict[str, Any] = {
     "task_id": "ask",
     "conn_id": "scripted",
     "completion_window": 20,
-    "poll_interval": 0.02,
+    "poll_interval": 0.05,
 }
 MIB = 1024 * 1024
 

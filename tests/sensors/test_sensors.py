@@ -44,7 +44,7 @@ def sense(scene: Scene, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Start a run as somebody else would, and make a sensor for it."""
 
     def make(scenario: Scenario = QUICK, **arguments: Any) -> Any:
-        given = {"task_id": "wait", "poke_interval": 0.02, "timeout": 20, "deferrable": False, **arguments}
+        given = {"task_id": "wait", "poke_interval": 0.05, "timeout": 20, "deferrable": False, **arguments}
         scene.simulator.script(scenario)
         if request.param == "response":
             found = scene.post("/responses", model="m", input="Why?", background=True)

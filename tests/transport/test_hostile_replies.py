@@ -255,7 +255,7 @@ def test_a_wait_goes_on_after_any_answer(
         "task_id": "ask",
         "conn_id": "scripted",
         "completion_window": 60,
-        "poll_interval": 0.01,
+        "poll_interval": 0.04,
     }
     operator = (
         CreateResponseOperator(**waiting, deferrable=deferrable, model="m", input="Why?")
