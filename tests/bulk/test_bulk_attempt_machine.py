@@ -332,4 +332,6 @@ def _judged(row: int, custom_id: str | None, run: Run) -> Verdict:
 
 
 TestBulkAttempt = BulkAttemptMachine.TestCase
-TestBulkAttempt.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestBulkAttempt.settings = settings(
+    max_examples=2 * settings().max_examples, stateful_step_count=40, deadline=None
+)

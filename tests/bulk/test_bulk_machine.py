@@ -258,4 +258,4 @@ class BulkMachine(RuleBasedStateMachine):
 
 
 TestBulk = BulkMachine.TestCase
-TestBulk.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestBulk.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=40, deadline=None)

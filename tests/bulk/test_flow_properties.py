@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.bulk.dispatcher import Limits
@@ -29,7 +29,6 @@ _KINDS = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     poison=st.dictionaries(st.integers(0, ROWS - 1), st.sampled_from(_KINDS[2:]), max_size=4),
     outages=st.lists(

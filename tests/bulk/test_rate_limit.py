@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.bulk.rate_limit import RateLimit, duration
@@ -27,7 +27,6 @@ def test_without_limits_all_is_admitted() -> None:
     assert RateLimit().admit(NOW) >= 10_000
 
 
-@settings(max_examples=30, deadline=None)
 @given(per_minute=st.integers(1, 5_000), seconds=st.integers(10, 120))
 def test_a_minute_never_has_more_requests_than_allowed_but_for_a_small_burst(
     per_minute: int, seconds: int
@@ -40,7 +39,6 @@ def test_a_minute_never_has_more_requests_than_allowed_but_for_a_small_burst(
     assert sent >= min(least * (seconds - 1) / 60, 500 * seconds) - 1
 
 
-@settings(max_examples=30, deadline=None)
 @given(per_minute=st.integers(1_000, 100_000), tokens=st.integers(1, 5_000))
 def test_a_minute_never_has_more_tokens_than_allowed_but_for_one_item(per_minute: int, tokens: int) -> None:
     limit = RateLimit(tokens_per_minute=per_minute)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -160,7 +161,7 @@ def test_a_wrong_table_fails_before_anything_is_paid_and_names_the_entry(
 def test_a_table_that_goes_wrong_after_the_create_loses_only_the_cost(
     scene: Scene, create: Make, prices: Any
 ) -> None:
-    scene.simulator.script(GOOD)
+    scene.simulator.script(replace(GOOD, in_progress=0.5))
     operator = create(deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(scene.kept)

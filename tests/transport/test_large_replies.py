@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.exceptions import RunCallError
@@ -185,7 +185,7 @@ def test_a_read_holds_little_of_a_large_picture(
 TEXTS = st.text(max_size=40) | st.integers(0, 200).map(lambda size: "Az9+/" * size)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2 * settings().max_examples)
 @given(
     data=st.lists(
         TEXTS | st.integers() | st.dictionaries(st.text(max_size=9), TEXTS, max_size=3), max_size=5
