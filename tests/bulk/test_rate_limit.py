@@ -33,7 +33,7 @@ def test_a_minute_never_has_more_requests_than_allowed_but_for_a_small_burst(
 ) -> None:
     sent = _sent_within(RateLimit(requests_per_minute=per_minute), seconds)
     at_once = max(1, per_minute / 30)
-    # A bucket of one is full until the next look at it, which is up to a tenth of a second later.
+    # A bucket of one is full until it is asked again, which is up to a tenth of a second later.
     least = per_minute if at_once > 1 else 60 / (60 / per_minute + 0.1)
     assert sent <= per_minute * seconds / 60 + at_once
     assert sent >= min(least * (seconds - 1) / 60, 500 * seconds) - 1
