@@ -48,7 +48,12 @@ _PLAIN_ANSWER = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG
 _RETRY_LATER = frozenset({424, 429})
 #: Not accepted, if the API itself says so.
 _BUSY = frozenset({409, 503})
-_SENTENCES = ("message", "detail", "error")
+_SENTENCES = (
+    *("message", "detail", "error_description", "description", "error"),
+    *("msg", "faultstring", "title", "fault", "reason"),
+)
+#: Where the sentence stands deeper than this, it is somebody's data.
+_DEEPEST_SENTENCE = 4
 _ACCESS_DENIED = frozenset({401, 403})
 #: The second is what gateways say when a client seems to have hung up.
 _REQUEST_TIMEOUTS = frozenset({408, 499})
@@ -275,13 +280,24 @@ def _is_of_the_api(error: openai.APIStatusError) -> bool:
 def _message(error: openai.APIStatusError) -> str:
     """Return the server's own sentence; compatible servers write it under other names."""
     body = error.body
-    if isinstance(body, dict):
-        for key in _SENTENCES:
-            if isinstance(body.get(key), str) and body[key]:
-                return str(body[key])
-        if complaints := "; ".join(_complaints(body.get("detail"))):
-            return complaints
-    return (page_of(body) if isinstance(body, str) else None) or error.message
+    if isinstance(body, str):
+        return page_of(body) or body.strip() or error.message
+    if isinstance(body, dict) and (complaints := "; ".join(_complaints(body.get("detail")))):
+        return complaints
+    return _sentence(body) or error.message
+
+
+def _sentence(said: object, depth: int = 0) -> str | None:
+    """Return the first sentence under a name that means one, or under one that holds an object with one."""
+    if isinstance(said, list):
+        said = next(iter(said), None)
+    if isinstance(said, str) and said.strip() and depth:
+        return said
+    if not isinstance(said, dict) or depth > _DEEPEST_SENTENCE:
+        return None
+    by_name = {str(name).lower(): value for name, value in said.items()}
+    held = (by_name.get(name) for name in (*_SENTENCES, "errors"))
+    return next((found for value in held if (found := _sentence(value, depth + 1)) is not None), None)
 
 
 def _complaints(detail: object) -> Iterator[str]:

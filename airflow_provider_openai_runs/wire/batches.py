@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Flow, Receiver, Upload
 
 T = TypeVar("T")
@@ -54,7 +56,7 @@ class Batch:
     A batch as a server shows it.
 
     :param status: the raw status.
-    :param counts: ``total``, ``completed`` and ``failed`` of its requests.
+    :param counts: ``total``, ``completed`` and ``failed`` of its requests, as far as the server counts.
     """
 
     id: str
@@ -118,22 +120,22 @@ def create(file_id: str, *, token: str, metadata: Mapping[str, str]) -> ApiReque
 
 def find(token: str, *, file_id: str, since: float) -> Flow[Batch | None]:
     """
-    Return the batch that has this token.
+    Return the batch that has this token, or from a server without metadata the one of this file.
 
-    :param file_id: of its requests.
+    :param file_id: of its requests; no other batch of any task has them.
     :param since: Unix seconds; it was not created before.
     """
 
     def is_it(item: Mapping[str, Any]) -> bool:
+        named = reading.text_pairs(item.get("metadata")).get(TOKEN_KEY)
+        its_file = reading.optional_id(item.get("input_file_id"))
+        if its_file is not None:
+            return its_file == file_id and named in (None, token)
         created_at = reading.unix_time(item.get("created_at"))
-        return (
-            reading.text_pairs(item.get("metadata")).get(TOKEN_KEY) == token
-            and reading.optional_id(item.get("input_file_id")) in (None, file_id)
-            and (created_at is None or created_at >= since - _CLOCKS_DIFFER)
-        )
+        return named == token and (created_at is None or created_at >= since - _CLOCKS_DIFFER)
 
     found = yield from _first("/batches", {}, is_it, since=since)
-    return None if found is None else _batch_of(found)
+    return None if found is None else _batch_of(reading.with_status(found))
 
 
 def retrieve(batch_id: str) -> ApiRequest[Batch]:
@@ -166,10 +168,13 @@ def _first(
             return found
         if not items or _is_past(items, since - _CLOCKS_DIFFER) or reply.data.get("has_more") is False:
             return None
-        if after == {"after": items[-1].get("id")}:
-            return None  # a server that knows no pages
+        if after == {"after": items[-1].get("id")}:  # a server that knows no pages
+            if reply.data.get("has_more"):
+                break
+            return None
         after = {"after": items[-1].get("id")}
-    raise ValueError(f"The list of {path} has no end.")
+    failure = RequestFailure(kind=FailureKind.REJECTED, text=f"The list of {path} has no end")
+    raise ApiRequestFailed(failure)
 
 
 def _is_past(items: Sequence[Mapping[str, Any]], since: float) -> bool:
@@ -194,7 +199,11 @@ def _batch_of(data: Mapping[str, Any]) -> Batch:
     return Batch(
         id=reading.run_id(data),
         status=reading.raw_status(data),
-        counts={name: reading.as_int(counts.get(name)) or 0 for name in ("total", "completed", "failed")},
+        counts={
+            name: number
+            for name in ("total", "completed", "failed")
+            if (number := reading.as_int(counts.get(name))) is not None
+        },
         input_file_id=reading.optional_id(data.get("input_file_id")),
         output_file_id=reading.optional_id(data.get("output_file_id")),
         error_file_id=reading.optional_id(data.get("error_file_id")),

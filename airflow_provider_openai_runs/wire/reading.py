@@ -12,7 +12,8 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from datetime import UTC
+from contextlib import suppress
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -32,8 +33,7 @@ _MAX_ERROR_DEPTH = 4
 _SAME_STATUS = {status.value: status.value for status in RunStatus} | {
     "canceled": "cancelled",
     "error": "failed",
-    "succeeded": "completed",
-    "success": "completed",
+    **dict.fromkeys(("succeeded", "success", "complete", "done", "finished"), "completed"),
 }
 
 
@@ -67,10 +67,22 @@ def json_text(value: object) -> str:
 
 
 def unix_time(value: object) -> int | None:
-    """Return whole Unix seconds from an integer, a float or milliseconds."""
+    """Return whole Unix seconds from a number, also of milliseconds, or from one or ISO 8601 in text."""
+    if isinstance(value, str):
+        value = _seconds_in(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _MAX_TIME:
         return None
     return int(value / 1000 if value > _MILLISECONDS else value)
+
+
+def _seconds_in(written: str) -> float | None:
+    with suppress(ValueError):
+        return float(written)
+    try:
+        found = datetime.fromisoformat(written)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def as_int(value: object) -> int | None:
@@ -99,8 +111,17 @@ def optional_object(value: object) -> dict[str, Any] | None:
 
 
 def error_object(value: object) -> dict[str, Any] | None:
-    """Return what a server says of an error; each text of it is message text."""
+    """Return what a server says of an error, some of them in a sentence; each text of it is message text."""
+    if isinstance(value, str) and value:
+        return {"message": message_text(value)}
+    if isinstance(value, list):
+        value = next(iter(objects_of(value)), None)
     return None if (found := optional_object(value)) is None else dict(_as_messages(found))
+
+
+def incomplete_details(value: object) -> dict[str, Any] | None:
+    """Return why an answer is not whole; some servers write the reason in place of the object."""
+    return error_object({"reason": value} if isinstance(value, str) and value else value)
 
 
 def _as_messages(value: Any, depth: int = 0) -> Any:

@@ -160,7 +160,7 @@ def _answered(items: list[dict[str, Any]]) -> Iterator[str]:
 
 def _is_message(item: Mapping[str, Any]) -> bool:
     """Whether it is a message of the model; some servers also write those that it was asked with."""
-    return item.get("type", "message") == "message" and item.get("role") in {None, "assistant"}
+    return item.get("type", "message") == "message" and item.get("role") in (None, "assistant")
 
 
 def _call(kind: str, item: Mapping[str, Any]) -> ToolCall:

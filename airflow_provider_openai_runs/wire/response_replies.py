@@ -83,7 +83,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         file_ids=ids_with(_file_ids(data), files),
         files=files,
         last_error=reading.error_object(data.get("error")),
-        incomplete_details=reading.error_object(data.get("incomplete_details")),
+        incomplete_details=reading.incomplete_details(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
         tool_calls=tuple(pending_calls(data, offered, if_unknown=forgot)) if status in _CALLS_COUNT else (),
         output_text=answer.text,

@@ -71,12 +71,17 @@ def own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any
     answers = [message for message in messages if message.get("role") == "assistant"]
     if ours := [message for message in answers if reading.identifier(message.get("run_id")) == run.ref.id]:
         return ours
-    # Some servers do not write down whose answer it is: then it is what came after the run was created.
+    # Some servers do not write down whose answer it is: then it is what came after the run was created, and
+    # where they do not tell when that was, what came after the last question.
+    questions = [place for place, message in enumerate(messages) if message.get("role") == "user"]
+    after = 0 if run.created_at or not questions else questions[-1]
     since = run.created_at or 0
     return [
         message
-        for message in answers
-        if not message.get("run_id") and (reading.unix_time(message.get("created_at")) or since) >= since
+        for message in messages[after:]
+        if message in answers
+        and not message.get("run_id")
+        and (reading.unix_time(message.get("created_at")) or since) >= since
     ]
 
 

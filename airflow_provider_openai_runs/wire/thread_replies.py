@@ -60,7 +60,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef) -> Run:
         service_tier=reading.name(data.get("service_tier")),
         file_ids=tuple(_file_ids(data)),
         last_error=reading.error_object(data.get("last_error")),
-        incomplete_details=reading.error_object(data.get("incomplete_details")),
+        incomplete_details=reading.incomplete_details(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
         tool_calls=tuple(_tool_calls(data)) if status is RunStatus.REQUIRES_ACTION else (),
     )

@@ -21,7 +21,7 @@ from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.files import files_of_step, ids_with
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow, Receiver
 from airflow_provider_openai_runs.wire.thread_answer import own_messages, read_answer
-from airflow_provider_openai_runs.wire.thread_pages import HEADERS, pages
+from airflow_provider_openai_runs.wire.thread_pages import HEADERS, oldest_first, pages, read_list
 from airflow_provider_openai_runs.wire.thread_replies import (
     read_created,
     read_poll,
@@ -31,6 +31,8 @@ from airflow_provider_openai_runs.wire.thread_replies import (
 
 #: Clocks differ, and created_at has whole seconds.
 _CLOCK_SLACK = 120.0
+#: The same where nothing but its time tells a run apart from ours: some servers write their local time.
+_CLOCKS_DIFFER = 15 * 3600.0
 #: Statuses by which a server says that it has no such route.
 _ROUTE_IS_MISSING = frozenset({405, 410, 501})
 #: What a server says about a thing it does not know, as against a route it does not have.
@@ -121,18 +123,21 @@ class ThreadRunsWire:
         if thread_id is None:
             # Every intent names its thread; whose name is lost may have a run on any.
             return SearchResult(ref=None, conclusive=False)
-        runs = yield from pages(_runs(thread_id), {"order": "desc"})
-        nameless = False
+        listing = yield from read_list(_runs(thread_id), {"order": "desc"})
+        may_be_ours = False
         ours: dict[str, int] = {}
-        for run in runs:
-            metadata = reading.text_pairs(run.get("metadata"))
-            run_id, found = reading.optional_id(run.get("id")), metadata.get(TOKEN_KEY, "")
+        tokens = [reading.text_pairs(run.get("metadata")).get(TOKEN_KEY, "") for run in listing.items]
+        for run, found in zip(listing.items, tokens, strict=True):
+            run_id = reading.optional_id(run.get("id"))
             created = reading.unix_time(run.get("created_at"))
-            recent = created is None or created >= since - _CLOCK_SLACK
             # A whole token is never used twice; its first part comes again in a Dag run of the same name.
+            recent = created is None or created >= since - _CLOCK_SLACK
             if run_id and (found == token or (found.startswith(token) and recent)):
                 ours[run_id] = created or 0
-            nameless |= recent and not (metadata and run_id)
+            # Only a token, whose ever it is, shows that this server gives metadata back.
+            is_somebody_elses = not found.startswith(token) if found else any(tokens)
+            is_older = created is not None and created < since - _CLOCKS_DIFFER
+            may_be_ours |= not (run_id and is_somebody_elses) and not is_older
         if ours:
             # The newest, and the first of them that are equally new: not every server heeds ``order``.
             ref = RunRef(
@@ -142,8 +147,7 @@ class ThreadRunsWire:
                 conn_id=conn_id,
             )
             return SearchResult(ref=ref, conclusive=True)
-        # A server that does not echo metadata cannot prove that a run is not ours.
-        return SearchResult(ref=None, conclusive=not nameless)
+        return SearchResult(ref=None, conclusive=listing.is_whole and not may_be_ours)
 
     def answer(
         self, run: Run, outputs: Mapping[str, Answer], request: RunRequest | None, *, token: str | None
@@ -213,7 +217,8 @@ def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list
 
 def _messages(ref: RunRef) -> Flow[list[dict[str, Any]]]:
     thread = quote(ref.thread_id or "", safe="")
-    return (yield from pages(f"/threads/{thread}/messages", {"run_id": ref.id, "order": "asc"}))
+    query = {"run_id": ref.id, "order": "asc"}
+    return oldest_first((yield from pages(f"/threads/{thread}/messages", query)))
 
 
 def _steps(ref: RunRef, include: Sequence[str]) -> Flow[list[dict[str, Any]]]:

@@ -19,7 +19,10 @@ from airflow_provider_openai_runs.exceptions import (
 )
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook, openai_runs
 from airflow_provider_openai_runs.simulator import Fault, Simulator
+from airflow_provider_openai_runs.transport.failures import failing, status_error
 from airflow_provider_openai_runs.wire import flows
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
+from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 REF = {"kind": "response", "id": "resp_unknown"}
 KEY = "sk-proj-0123456789abcdef"
@@ -198,3 +201,37 @@ def test_https_on_a_port_without_tls_fails_at_once(
     assert isinstance(error, AirflowFailException)
     assert "does not speak TLS" in str(error)
     assert openai_runs_simulator.requests == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "The reason.",
+        '"The reason."',
+        {"error": "The reason."},
+        {"error": {"message": {"text": 1, "message": "The reason."}}},
+        {"error": {"error": {"message": "The reason."}}},
+        {"errors": [{"message": "The reason."}]},
+        {"errors": ["The reason."]},
+        {"detail": {"msg": "The reason."}},
+        [{"error": {"message": "The reason."}}],
+        {"Message": "The reason."},
+        {"fault": {"faultstring": "The reason.", "detail": {"errorcode": "x"}}},
+        {"error": {"message": "", "detail": "The reason."}},
+    ],
+    ids=str,
+)
+def test_the_servers_own_sentence_is_found_wherever_it_writes_it(body: object) -> None:
+    request: ApiRequest[Any] = ApiRequest(method="GET", path="/responses/x", read=lambda reply: reply)
+    content = (body if isinstance(body, str) else json.dumps(body)).encode()
+    with pytest.raises(ApiRequestFailed) as failed, failing(request, str):
+        raise status_error(request, status=400, headers={}, content=content)
+    assert str(failed.value.failure) == "HTTP 400: The reason"
+
+
+@pytest.mark.parametrize("body", ["", "{}", "null", "[]", "7", json.dumps({"error": {"a": {"b": "c"}}})])
+def test_an_error_without_a_sentence_has_its_status(body: str) -> None:
+    request: ApiRequest[Any] = ApiRequest(method="GET", path="/responses/x", read=lambda reply: reply)
+    with pytest.raises(ApiRequestFailed) as failed, failing(request, str):
+        raise status_error(request, status=400, headers={}, content=body.encode())
+    assert "HTTP 400" in str(failed.value.failure)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_openai_runs.bulk.batch.lines import from_line
 from airflow_provider_openai_runs.exceptions import RunConnectionError, RunEndedError
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import BatchScenario, Fault, Scenario
@@ -54,6 +55,68 @@ def test_a_batch_that_does_not_name_its_responses_yet_is_asked_again(
     _show_late(monkeypatch, polls=2, without="output_file_id", **counts)
     assert len(results(scene.run(bulk(), scene.kept))) == ROWS
     assert set(asked(scene).values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("status", "counts"),
+    [
+        ("completed", {"total": ROWS, "completed": 0, "failed": 0}),
+        ("completed", {"total": ROWS, "completed": 3, "failed": 0}),
+        ("completed", None),
+        ("expired", None),
+        ("cancelled", {"total": ROWS}),
+    ],
+    ids=str,
+)
+def test_files_that_come_after_the_end_are_waited_for_whatever_the_counts_leave_open(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, status: str, counts: dict[str, int] | None
+) -> None:
+    render, left = Batch.render, iter(range(2))
+
+    def late(self: Batch, now: float) -> dict[str, Any]:
+        shown = render(self, now)
+        if shown["status"] != "completed":
+            return shown
+        shown = {**shown, "status": status, "request_counts": counts}
+        return shown if next(left, None) is None else {**shown, "output_file_id": None}
+
+    monkeypatch.setattr(Batch, "render", late)
+    assert len(results(scene.run(bulk(), scene.kept))) == ROWS
+    assert set(asked(scene).values()) == {1}
+
+
+def test_a_word_of_a_full_queue_counts_for_a_batch_that_has_ended_and_not_for_one_that_goes_on(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render = Batch.render
+    full = {"data": [{"code": "token_limit_exceeded", "message": "It is tried again."}]}
+
+    def waits(self: Batch, now: float) -> dict[str, Any]:
+        shown = render(self, now)
+        return {**shown, "errors": full} if shown["status"] == "validating" else shown
+
+    monkeypatch.setattr(Batch, "render", waits)
+    scene.simulator.script_batches(BatchScenario(validating=0.5, in_progress=0.1))
+    assert len(results(scene.run(bulk(), scene.kept))) == ROWS
+    assert len(batches(scene)) == 1
+
+
+@pytest.mark.parametrize("status", [404, 400, 405, 422])
+@pytest.mark.parametrize("policy", ["fail", "resubmit"])
+def test_a_list_that_is_refused_once_is_asked_for_again(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, policy: str, status: int
+) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.attempt.BATCH_MISSING_SECONDS", 30.0)
+    scene.simulator.fault(
+        Fault(method="POST", path="/batches$", kind="lost"),
+        Fault(method="GET", path="/batches$", kind="status", status=status),
+    )
+    assert len(results(scene.run(bulk(on_lost_create=policy), scene.kept))) == ROWS
+    assert set(asked(scene).values()) == {1}
+
+
+def test_a_line_whose_row_has_thousands_of_digits_is_of_no_row() -> None:
+    assert from_line(b'{"custom_id": "row-%s", "response": null}' % (b"9" * 5000)) is None
 
 
 def test_responses_that_are_gone_for_good_are_named_and_not_bought_again(

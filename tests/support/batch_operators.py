@@ -31,6 +31,7 @@ def bulk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bulk:
     monkeypatch.setattr(f"{lost}.BATCH_CREATE_SECONDS", 0.3)
     monkeypatch.setattr(f"{lost}.SEARCH_SECONDS", 0.3)
     monkeypatch.setattr(f"{attempt}.SEARCH_PAUSE", 0.1)
+    monkeypatch.setattr(f"{attempt}.BATCH_MISSING_SECONDS", 0.3)
     monkeypatch.setattr(f"{attempt}.REFUSED_PAUSE", 0.1)
     for module in (attempt, "airflow_provider_openai_runs.bulk.batch.cancels"):
         monkeypatch.setattr(f"{module}.BATCH_POLL_BOUNDS", (0.1, 60.0))

@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_openai_runs.wire import Flow, batches
 from airflow_provider_openai_runs.wire.batches import Batch
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest
 
 T = TypeVar("T")
@@ -73,7 +74,12 @@ THE_BATCH = {
         ({"created_at": NOW - 300}, True),
         ({"metadata": {"airflow_token": "abc/batch.1"}}, False),
         ({"input_file_id": "file-2"}, False),
-        ({"created_at": NOW - 3600}, False),
+        ({"created_at": NOW - 3600}, True),
+        ({"created_at": NOW - 3600, "input_file_id": None}, False),
+        ({"metadata": None}, True),
+        ({"metadata": {"source": "gateway"}}, True),
+        ({"metadata": None, "input_file_id": None}, False),
+        ({"status": None}, True),
     ],
 )
 def test_a_batch_is_ours_by_its_token_its_file_and_its_age(
@@ -89,3 +95,12 @@ def test_a_file_of_requests_lives_as_long_as_openai_and_azure_both_allow() -> No
     assert body is not None
     lives = body["expires_after"]["seconds"]
     assert 1_209_600 <= lives <= 2_592_000
+
+
+def test_a_list_that_says_it_goes_on_and_begins_anew_does_not_prove_that_a_batch_is_not_there(
+    drive: Callable[..., tuple[Any, list[Any]]],
+) -> None:
+    other = THE_BATCH | {"input_file_id": "file-2", "created_at": NOW}
+    flow = batches.find("abc/batch.0", file_id="file-1", since=NOW)
+    with pytest.raises(ApiRequestFailed, match="no end"):
+        drive(flow, [{"data": [other], "has_more": True}] * 3)

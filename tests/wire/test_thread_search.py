@@ -76,8 +76,45 @@ def test_a_server_that_does_not_echo_metadata_proves_nothing(search: Search, cre
 
 
 def test_nameless_runs_from_long_before_prove_nothing_against_us(search: Search) -> None:
-    old = {"id": "run_1", "metadata": {}, "created_at": SINCE - 3600}
+    old = {"id": "run_1", "metadata": {}, "created_at": SINCE - 16 * 3600}
     assert found_id(search("hash/abc", page(old))) is None
+
+
+@pytest.mark.parametrize("behind", [600, 2 * 3600, 14 * 3600])
+@pytest.mark.parametrize("metadata", [None, {}, {"source": "gateway"}])
+def test_neither_a_clock_nor_metadata_of_the_servers_own_make_a_run_somebody_elses(
+    search: Search, metadata: object, behind: int
+) -> None:
+    one = {"id": "run_1", "metadata": metadata, "created_at": SINCE - behind}
+    assert search("hash/abc", page(one)) == SearchResult(ref=None, conclusive=False)
+
+
+def test_a_server_that_gives_any_token_back_would_have_given_back_ours(search: Search) -> None:
+    others = {"id": "run_1", "metadata": {"source": "an app"}, "created_at": SINCE}
+    assert found_id(search("hash/abc", page(others, run("run_2", "other/abc", age=-9 * 86_400)))) is None
+
+
+MANY = [run(f"run_{number}", "other/abc") for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        {},
+        {"data": None},
+        {"data": {"run_1": {}}},
+        {"runs": []},
+        {"items": []},
+        {"data": MANY},
+        {"data": MANY[:3], "next_cursor": "abc"},
+        {"data": MANY, "has_more": True},
+    ],
+    ids=lambda listed: ", ".join(listed) or "nothing",
+)
+def test_a_list_that_may_not_be_whole_proves_nothing(search: Search, listed: dict[str, Any]) -> None:
+    """The last of them does not heed ``after``: it has the same twenty again."""
+    assert search("hash/abc", listed, listed) == SearchResult(ref=None, conclusive=False)
+    assert found_id(search("hash/abc", {"data": MANY[:19]})) is None
 
 
 @pytest.mark.parametrize("run_id", [None, "", [], {}])

@@ -344,3 +344,38 @@ def test_a_run_without_a_message_of_its_own_is_empty(drive: Drive) -> None:
     assert answered(drive).is_empty
     assert answered(drive, []).is_empty
     assert not answered(drive, [{"type": "image_file", "image_file": {"file_id": "file_1"}}]).is_empty
+
+
+def written(role: str, text: str, **more: Any) -> dict[str, Any]:
+    return {"id": f"msg_{text}", "role": role, "content": text, **more}
+
+
+@pytest.mark.parametrize("times", [(None, None), ("yesterday", "today")], ids=["no times", "odd times"])
+def test_an_answer_of_the_past_is_not_that_of_a_run_whose_beginning_nobody_knows(
+    drive: Drive, times: tuple[object, object]
+) -> None:
+    old, new = times
+    listed = page(
+        written("assistant", "old", created_at=old),
+        written("user", "question", created_at=new),
+        written("assistant", "new", created_at=new),
+    )
+    run, _ = drive(WIRE.complete(run_of(), steps=False), [listed])
+    assert run.output_text == "new"
+
+
+def test_messages_newest_first_are_read_oldest_first(drive: Drive) -> None:
+    listed = page(
+        written("assistant", "second", created_at=20, run_id=REF.id),
+        written("assistant", "first", created_at=10, run_id=REF.id),
+    )
+    run, _ = drive(WIRE.complete(run_of(), steps=False), [listed])
+    assert (run.output_text, run.final_text) == ("first\nsecond", "second")
+
+
+def test_two_parts_of_an_answer_under_one_id_are_both_read(drive: Drive) -> None:
+    one, two = (
+        {"id": "msg_1", "role": "assistant", "run_id": REF.id, "content": text} for text in ("one", "two")
+    )
+    run, _ = drive(WIRE.complete(run_of(), steps=False), [page(one, two, one)])
+    assert run.output_text == "one\ntwo"

@@ -45,8 +45,10 @@ from airflow_provider_openai_runs.runs.budgets import (
     DEFERS_AFTER,
     PERMANENT_FAILURE_BUDGET,
     REFUSED_PAUSE,
+    RETRY_AFTER_BOUNDS,
     SEARCH_PAUSE,
     SEND_WITHIN,
+    SERVER_HINT_BOUNDS,
 )
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
@@ -218,7 +220,7 @@ class BatchAttempt:
             self._searched_since[batch.token] = now
             self._ask_at[batch.token] = now + SEARCH_PAUSE
         elif brought.kind in _MAY_PASS or brought.is_of_account:
-            until = now + max(REFUSED_PAUSE, brought.retry_after or 0.0)
+            until = now + max(REFUSED_PAUSE, min(brought.retry_after or 0.0, RETRY_AFTER_BOUNDS[1]))
             self._events.append(BatchRefused(token=batch.token, until=until))
             if brought.is_of_account:
                 self._creates_denied_since = self._since(self._creates_denied_since, now)
@@ -234,7 +236,10 @@ class BatchAttempt:
         if isinstance(brought, Batch):
             self._on_exists(batch, brought, now)
         elif isinstance(brought, RequestFailure) and brought.kind in _NO_LIST:
-            self._on_lost(batch, brought)
+            if now >= self._missing_since.setdefault(batch.token, now) + BATCH_MISSING_SECONDS:
+                self._on_lost(batch, brought)
+            else:
+                self._ask_at[batch.token] = now + SEARCH_PAUSE
         elif brought is None and now >= self.searched_until(batch, now):
             self._events.append(BatchRefused(token=batch.token))
         else:
@@ -251,7 +256,8 @@ class BatchAttempt:
             self._cancels_sent.on_seen(batch.token, brought.status, asked_at=self._stopped_at)
             self._ask_at[batch.token] = now + self._interval(batch, now)
             has_executed = brought.output_file_id is not None or brought.counts.get("completed")
-            codes = set() if has_executed else {error.code for error in brought.errors}
+            is_over = brought.has_ended and not has_executed
+            codes = {error.code for error in brought.errors} if is_over else set()
             if QUEUE_IS_FULL in codes:
                 text = " ".join(error.text for error in brought.errors)
                 self._events.append(refused_by_queue(batch, self.items, text, now=now))
@@ -261,7 +267,8 @@ class BatchAttempt:
             else:
                 self._seen[batch.token] = brought
             return
-        self._ask_at[batch.token] = now + max(BATCH_POLL_BOUNDS[0], brought.retry_after or 0.0)
+        asks_for = min(brought.retry_after or 0.0, SERVER_HINT_BOUNDS[1])
+        self._ask_at[batch.token] = now + max(BATCH_POLL_BOUNDS[0], asks_for)
         if brought.kind is not FailureKind.NOT_FOUND:
             self._missing_since.pop(batch.token, None)
         elif now >= self._missing_since.setdefault(batch.token, now) + BATCH_MISSING_SECONDS:

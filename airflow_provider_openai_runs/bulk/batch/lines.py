@@ -25,6 +25,8 @@ _OF_RESPONSES = frozenset({"output", "status"})
 _GOOD = range(200, 300)
 _BAD_DAYS = frozenset({408, 409, 425, 429})
 _SERVER_ERROR = 500
+#: Of the number of a row.
+_MOST_DIGITS = 20
 #: Codes of requests that were never executed.
 _NOT_EXECUTED = {
     "batch_expired": "expired: its batch was over before it was executed",
@@ -82,7 +84,7 @@ def from_line(line: bytes) -> Line | None:
         return None
     custom_id = reading.identifier(value.get("custom_id"))
     number = custom_id.removeprefix(_PREFIX)
-    if number == custom_id or not (number.isascii() and number.isdecimal()):
+    if number == custom_id or not (number.isascii() and number.isdecimal() and len(number) < _MOST_DIGITS):
         return None
     row, response = int(number), reading.object_of(value.get("response"))
     body = _body_of(response)

@@ -34,18 +34,24 @@ class Reading:
     @property
     def is_short(self) -> bool:
         """Whether the batch has executed more than its files tell."""
-        return self.is_gone or len(self.read) < self._counted("completed", "failed")
+        return self.is_gone or len(self.read) < self._executed
 
     @property
     def lacks_responses(self) -> bool:
         """Whether what is missing may be responses, which are paid for."""
-        return self.is_gone or len(self.answered) < self._counted("completed")
+        completed = self.seen.counts.get("completed", 0)
+        does_not_count = not completed and not self.seen.counts.get("failed")
+        if self.seen.status == "completed" and does_not_count:
+            completed = len(self.rows)
+        return self.is_gone or len(self.answered) < completed
 
-    def _counted(self, *names: str) -> int:
+    @property
+    def _executed(self) -> int:
+        """How many rows have been executed; all of them may have, where the server does not say."""
         counts = self.seen.counts
-        if self.seen.status == "completed" and not any(counts.values()):
-            return len(self.rows)  # of a server that does not count
-        return sum(counts.get(name, 0) for name in names)
+        if self.seen.status == "completed" or not {"completed", "failed"} & counts.keys():
+            return len(self.rows)
+        return counts.get("completed", 0) + counts.get("failed", 0)
 
     @property
     def missing(self) -> str:
