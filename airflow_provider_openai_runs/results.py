@@ -78,10 +78,24 @@ def named(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in OWN_KEYS if values.get(name) is not None}
 
 
-def push_named(ti: Any, values: Mapping[str, Any]) -> None:
-    """Push what the next task reads by its name; Airflow pushes the whole dict when it is returned."""
+def push_named(ti: Any, values: Mapping[str, Any], *, log: Logger) -> None:
+    """
+    Push what the next task reads by its name; Airflow pushes the whole dict when it is returned.
+
+    :raises AirflowRuntimeError: if Airflow does not take one, and a retry, which costs nothing, may push it.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError  # noqa: PLC0415 # 3.1 warns where it is imported
+
     for name, value in named(values).items():
-        ti.xcom_push(key=name, value=value)
+        try:
+            ti.xcom_push(key=name, value=value)
+        except AirflowRuntimeError as error:
+            if ti.try_number <= ti.max_tries:
+                log.warning("Airflow does not take the XCom %r. A retry pushes it, and pays nothing", name)
+                raise
+            # Without a retry left, the task would fail with all of it.
+            text = "Airflow does not take the XCom %r; it is in the result (return_value) as well: %s"
+            log.warning(text, name, message_text(error))
 
 
 def push(context: Any, values: Mapping[str, Any], *, multiple_outputs: bool) -> None:

@@ -34,8 +34,10 @@ from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome, WaitLimits
 from airflow_provider_openai_runs.runs.record import Record
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.times import utc
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
+from airflow_provider_openai_runs.wire import wire_of
 from airflow_provider_openai_runs.wire.wait import WaitResult, wait
 
 if TYPE_CHECKING:
@@ -129,8 +131,16 @@ class Attempt:
         if isinstance(event, dict) and "chosen_options" in event:
             self._log.warning("An approval page of the past was answered; polling the run again")
             return self.execute(started_at=time.time())
-        result = WaitResult.from_json(event)
-        return self._go_on(self._resumed(event), result)
+        try:
+            result, acquired = WaitResult.from_json(event), self._resumed(event)
+            wire_of(result.ref.kind)
+        except (OpenAIRunError, ValueError, TypeError) as error:
+            if self._recorded_run(self._store.current()) is None:
+                raise
+            text = "The event of the trigger cannot be read: %s. The run on record is polled again"
+            self._log.warning(text, message_text(error))
+            return self.execute(started_at=time.time())
+        return self._go_on(acquired, result)
 
     def complete_approval(self, event: Any, stored: Mapping[str, Any]) -> AttemptStep:
         """Answer the model's calls as a person decided, and wait again."""

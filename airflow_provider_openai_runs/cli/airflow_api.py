@@ -141,6 +141,20 @@ class AirflowApi:
         """Read a task instance again."""
         return TaskInstance.from_json(self._get(f"{task.path}{_index(task)}"))
 
+    def check_dag(self, dag_id: str) -> None:
+        """
+        Make sure that there is such a Dag.
+
+        :raises AirflowApiError: if Airflow does not know it.
+        """
+        try:
+            self._get(f"/dags/{quote(dag_id, safe='')}")
+        except AirflowApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            text = f"Airflow at {self.url} knows no Dag {dag_id!r}, and none of its tasks of late."
+            raise AirflowApiError(text, status=_NOT_FOUND) from None
+
     def tasks_without(self, dag_id: str, argument: str) -> set[str]:
         """Return the ids of a Dag's tasks that have no templated argument of this name."""
         try:

@@ -123,6 +123,8 @@ class Finder:
         found = {task.key: task for task in self._api.task_instances(updated_at_gte=since)}
         found |= {task.key: task for task in self._live()}
         tasks = [task for task in found.values() if dag_id in {None, task.dag_id}]
+        if dag_id is not None and not tasks:
+            self._api.check_dag(dag_id)
         dags = sorted({task.dag_id for task in tasks})
         # What creates runs has this argument, whatever its class is called (the rendered ones are kept of the
         # newest task instances only). A task that its Dag does not have any more may have been one of ours.

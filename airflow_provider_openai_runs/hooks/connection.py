@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Types of connections whose secret may be meant for OpenAI though they name no address.
+_OWN_TYPES = frozenset({"openai", "", None})
+
 
 class ConnectionHook(OpenAIHook):
     """
@@ -159,6 +162,12 @@ class ConnectionHook(OpenAIHook):
     def _client_kwargs(self, conn: Connection, extras: dict[str, Any]) -> dict[str, Any]:
         """Build the client's keyword arguments, with the key of ``api_key_provider`` where one is named."""
         settings = super()._client_kwargs(conn, extras)
+        if conn.conn_type not in _OWN_TYPES and not settings.get("base_url"):
+            raise RunConnectionError(
+                f"Connection {self.conn_id!r} is of type {message_text(conn.conn_type)!r} and names no Host: "
+                "its secret would be sent to OpenAI. Nothing was sent. Use a connection of type 'openai'.",
+                retryable=False,
+            )
         if isinstance(settings.get("api_key"), str):
             # A key read from a file ends with a line break, which no header may hold.
             settings["api_key"] = settings["api_key"].strip() or None

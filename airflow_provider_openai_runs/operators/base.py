@@ -154,9 +154,9 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         self.conn_id = conn_id
         self.completion_window = completion_window
         self.poll_interval = poll_interval
-        self.deferrable = deferrable
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
+        self.deferrable = checks.flag("deferrable", deferrable)
+        self.cancel_on_kill = checks.flag("cancel_on_kill", cancel_on_kill)
+        self.cancel_on_timeout = checks.flag("cancel_on_timeout", cancel_on_timeout)
         self.on_incomplete = on_incomplete
         self.on_lost_create = on_lost_create
         self.max_resubmits = checks.count("max_resubmits", max_resubmits)
@@ -175,12 +175,12 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
         self.on_approval_timeout = on_approval_timeout
         self.on_second_approval = on_second_approval
         self.output_type = output_type
-        self.end_from_trigger = end_from_trigger
+        self.end_from_trigger = checks.flag("end_from_trigger", end_from_trigger)
         self.output_path = output_path
         self.text_in_xcom = text_in_xcom
         self.max_total_tokens = max_total_tokens
         self.max_cost = max_cost
-        self.provider_metadata = provider_metadata
+        self.provider_metadata = checks.flag("provider_metadata", provider_metadata)
         #: The page that shows the run to a person; the link reads it.
         self.run_url = ""
         self._known_run: RunRef | None = None

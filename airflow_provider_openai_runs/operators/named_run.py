@@ -61,7 +61,7 @@ class NamedRun:
         values = results.to_xcom(run, log=self.log, text_limit=text_limit)
         # With multiple_outputs Airflow pushes every key of the result.
         if self.do_xcom_push and not self.multiple_outputs:
-            results.push_named(context["ti"], values)
+            results.push_named(context["ti"], values, log=self.log)
         return values
 
     def included(self) -> list[str]:

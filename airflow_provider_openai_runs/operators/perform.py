@@ -32,7 +32,7 @@ def perform(operator: BaseOperator, step: AttemptStep, settings: CreateSettings,
         case Finished():
             # With multiple_outputs Airflow pushes every key of the result.
             if settings.push_xcom and not settings.multiple_outputs:
-                results.push_named(context["ti"], step.result)
+                results.push_named(context["ti"], step.result, log=operator.log)
             return step.result
         case Defer():
             _defer(operator, step, settings)

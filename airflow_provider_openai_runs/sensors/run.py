@@ -74,7 +74,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         self.ref = ref
         self.conn_id = conn_id
         self.target_statuses = target_statuses
-        self.deferrable = deferrable
+        self.deferrable = checks.flag("deferrable", deferrable)
         self.include_steps = include_steps
         self.include = include
         self._waiting: PollPolicy | None = None

@@ -23,9 +23,9 @@ from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_o
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
-from airflow_provider_openai_runs.transport.bodies import page_of
 from airflow_provider_openai_runs.transport.limits import TooLargeError
 from airflow_provider_openai_runs.transport.secrets import Redact
+from airflow_provider_openai_runs.transport.sentences import sentence_in, sentence_of
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
@@ -48,12 +48,6 @@ _PLAIN_ANSWER = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG
 _RETRY_LATER = frozenset({424, 429})
 #: Not accepted, if the API itself says so.
 _BUSY = frozenset({409, 503})
-_SENTENCES = (
-    *("message", "detail", "error_description", "description", "error"),
-    *("msg", "faultstring", "title", "fault", "reason"),
-)
-#: Where the sentence stands deeper than this, it is somebody's data.
-_DEEPEST_SENTENCE = 4
 _ACCESS_DENIED = frozenset({401, 403})
 #: The second is what gateways say when a client seems to have hung up.
 _REQUEST_TIMEOUTS = frozenset({408, 499})
@@ -208,7 +202,7 @@ def error_in_answer(
 ) -> ApiRequestFailed:
     """Return the failure of a request that was answered with success, and with nothing but an error in it."""
     codes = (error.get("code"), error.get("type"))
-    text = next((error[key] for key in _SENTENCES if isinstance(error.get(key), str) and error[key]), None)
+    text = sentence_in(error)
     kind = {
         CodeMeaning.ACCOUNT: FailureKind.NO_QUOTA,
         CodeMeaning.PERMANENT: FailureKind.REJECTED,
@@ -225,7 +219,7 @@ def error_in_answer(
 
 
 def _rejected(error: openai.APIStatusError, redact: Redact) -> RequestFailure:
-    text = _message(error)
+    text = sentence_of(error)
     return RequestFailure(
         kind=_kind_of(error, text),
         text=message_text(text, redact=redact),
@@ -275,35 +269,3 @@ def _is_of_the_api(error: openai.APIStatusError) -> bool:
     return isinstance(inner.get("message"), str) and any(
         isinstance(inner.get(name), str) and not inner[name].isdecimal() for name in ("type", "code")
     )
-
-
-def _message(error: openai.APIStatusError) -> str:
-    """Return the server's own sentence; compatible servers write it under other names."""
-    body = error.body
-    if isinstance(body, str):
-        return page_of(body) or body.strip() or error.message
-    if isinstance(body, dict) and (complaints := "; ".join(_complaints(body.get("detail")))):
-        return complaints
-    return _sentence(body) or error.message
-
-
-def _sentence(said: object, depth: int = 0) -> str | None:
-    """Return the first sentence under a name that means one, or under one that holds an object with one."""
-    if isinstance(said, list):
-        said = next(iter(said), None)
-    if isinstance(said, str) and said.strip() and depth:
-        return said
-    if not isinstance(said, dict) or depth > _DEEPEST_SENTENCE:
-        return None
-    by_name = {str(name).lower(): value for name, value in said.items()}
-    held = (by_name.get(name) for name in (*_SENTENCES, "errors"))
-    return next((found for value in held if (found := _sentence(value, depth + 1)) is not None), None)
-
-
-def _complaints(detail: object) -> Iterator[str]:
-    """Read FastAPI's list of wrong fields; what stood in them is left out, it may be a prompt."""
-    for item in reading.objects_of(detail):
-        where = item.get("loc")
-        place = ".".join(map(str, where)) if isinstance(where, list) else "body"
-        if isinstance(item.get("msg"), str):
-            yield f"{place}: {item['msg']}"

@@ -183,3 +183,16 @@ def test_a_user_and_a_password_get_a_token(
     assert command_line.main(["list", "--airflow-url", airflow.server.url, "--user", "ada"]) == 0
     assert {"username": "ada", "password": "secret"} in airflow.server.bodies()
     assert "Nothing is running" in capsys.readouterr().out
+
+
+def test_a_dag_that_airflow_does_not_know_is_no_dag_without_runs(
+    terminal: Terminal, airflow: FakeAirflow, scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    airflow.add("ask", "running", record=record(response(scene)))
+    asked = ["--dag", "nigthly", "--airflow-url", airflow.server.url, "--token", "t"]
+    for command in (["list"], ["stop"], ["stop", "--yes"]):
+        assert command_line.main([*command, *asked]) == command_line.CANNOT_ASK
+        assert "knows no Dag 'nigthly'" in capsys.readouterr().err
+
+    airflow.tasks.clear()
+    assert terminal("list", "--dag", "nightly")[0] == 0

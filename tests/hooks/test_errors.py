@@ -119,6 +119,31 @@ def test_a_connection_that_does_not_exist_is_named_with_what_to_do(
     assert isinstance(error, AirflowFailException)
 
 
+@pytest.mark.parametrize("conn_type", ["aws", "http", "postgres"])
+def test_the_secret_of_another_kind_of_connection_is_not_sent_to_openai(
+    read: Callable[..., OpenAIRunError],
+    monkeypatch: pytest.MonkeyPatch,
+    openai_runs_simulator: Simulator,
+    conn_type: str,
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", openai_runs_simulator.base_url)
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps({"conn_type": conn_type, "password": KEY}))
+    error = read("other")
+
+    assert isinstance(error, RunConnectionError)
+    assert f"is of type '{conn_type}' and names no Host" in str(error)
+    assert not error.retryable
+    assert openai_runs_simulator.requests == []
+
+
+def test_whoever_names_the_address_may_use_any_kind_of_connection(
+    read: Callable[..., OpenAIRunError], monkeypatch: pytest.MonkeyPatch, openai_runs_simulator: Simulator
+) -> None:
+    connection = {"conn_type": "http", "password": KEY, "host": openai_runs_simulator.base_url}
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(connection))
+    assert isinstance(read("other"), RunNotFoundError)
+
+
 @pytest.mark.parametrize(
     "connection",
     [

@@ -85,7 +85,7 @@ def test_files_that_come_after_the_end_are_waited_for_whatever_the_counts_leave_
     assert set(asked(scene).values()) == {1}
 
 
-def test_a_word_of_a_full_queue_counts_for_a_batch_that_has_ended_and_not_for_one_that_goes_on(
+def test_a_full_queue_is_what_a_batch_says_that_has_ended_and_not_one_that_goes_on(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     render = Batch.render

@@ -200,3 +200,13 @@ def test_a_status_that_is_nearly_one_is_refused(statuses: Any, words: str) -> No
 def test_a_status_that_only_a_server_knows_is_a_warning() -> None:
     with pytest.warns(UserWarning, match="'paused' is no status of the API"):
         ThreadRunSensor(task_id="wait", run_id="thread_1:run_1", target_statuses=["paused"])
+
+
+@pytest.mark.parametrize(
+    "name", ["deferrable", "cancel_on_kill", "cancel_on_timeout", "end_from_trigger", "provider_metadata"]
+)
+def test_a_flag_that_is_a_text_is_read_or_refused_and_never_simply_true(name: str) -> None:
+    assert getattr(ask(**{name: "False"}), name) is False
+    assert getattr(ask(**{name: "true"}), name) is True
+    with pytest.raises(RunRequestError, match=f"{name}='no': must be true or false"):
+        ask(**{name: "no"})

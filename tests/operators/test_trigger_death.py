@@ -103,6 +103,33 @@ def test_a_trigger_that_died_before_anything_was_recorded_is_airflows_own_failur
         respond().resume_execution("__fail__", FAILURE, scene.context)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome": "ended_2"},
+        {"outcome": None},
+        {"outcome": ["ended"]},
+        {"fate": "paused"},
+        {"ref": None},
+        {"ref": {"kind": "conversation", "id": "x"}},
+    ],
+    ids=str,
+)
+def test_an_event_of_another_version_loses_no_run(scene: Scene, create: Make, change: dict[str, Any]) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=0.5))
+    operator = create(deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(scene.kept)
+    event = scene.fire(deferred.value.trigger)
+    worker = create(deferrable=True)
+    lines = scene.log_of(worker)
+    found = worker.execute_complete(scene.kept, {**event, **change})
+
+    assert found["status"] == "completed"
+    assert scene.creates() == 1
+    assert [line for line in lines if line.startswith("The event of the trigger cannot be read")]
+
+
 def test_a_foreign_event_is_refused(scene: Scene, respond: Make) -> None:
     with pytest.raises(ValueError, match="no event of RunCompletionTrigger"):
         respond().execute_complete(scene.context, {"status": "success"})

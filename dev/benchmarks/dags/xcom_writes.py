@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
+from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task
 
@@ -28,12 +30,13 @@ with DAG("xcom_writes", schedule=None):
     def push() -> None:
         """Push so many times; write the seconds of each to the file that the environment names."""
         ti = get_current_context()["ti"]
+        log: Any = logging.getLogger(__name__)
         with open(os.environ["XCOM_WRITES_TO"], "a", encoding="utf-8") as file:  # noqa: PTH123
             for number in range(int(os.environ["XCOM_WRITES"])):
                 began = time.perf_counter()
                 ti.xcom_push(key=f"whole_{number}", value=RESULT)
                 whole = time.perf_counter()
-                results.push_named(ti, RESULT)
+                results.push_named(ti, RESULT, log=log)
                 took = {"whole": whole - began, "own": time.perf_counter() - whole}
                 file.write(json.dumps({**took, "writes": len(results.named(RESULT))}) + "\n")
 
