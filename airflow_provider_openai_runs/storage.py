@@ -56,6 +56,8 @@ class OutputStore:
     def _opened(self) -> tuple[ObjectStoragePath, Any]:
         if "://" not in self._path and not self._path.startswith("/"):
             raise self._refused("it must be a URI such as s3://my_aws@bucket/folder, or an absolute path")
+        if self._path.startswith("file://") and not self._path.startswith("file:///"):
+            raise self._refused("its path must be absolute, as in file:///folder: workers have other folders")
         from airflow.providers.common.compat.sdk import (  # noqa: PLC0415 # with the next one
             AirflowNotFoundException,
             BaseHook,

@@ -15,6 +15,8 @@ _INVISIBLE = "\u200b\u2060\ufeff"
 _TEXTS = frozenset({"input_text", "text", "output_text"})
 #: Roles whose messages say how to answer, or what was answered before.
 _NOT_ASKING = frozenset({"system", "developer", "assistant"})
+#: Keys that the result of a task of this package has, and no prompt.
+_WHOLE_RESULT = frozenset({"ref", "output_text", "usage"})
 _BLANK = (
     "is blank, and the model would be paid for answering nothing; if it comes from a template, that has "
     "rendered to nothing, or to None"
@@ -22,9 +24,11 @@ _BLANK = (
 
 
 def is_blank(text: object) -> bool:
-    """Whether a value asks nothing: None, the word None that a template makes of it, or white space."""
-    if text is None or (isinstance(text, (list, Mapping)) and not text):
+    """Whether a value asks nothing: None, the word None of a template, white space, a list of only such."""
+    if text is None or (isinstance(text, Mapping) and not text):
         return True
+    if isinstance(text, list):
+        return all(map(is_blank, text))
     return isinstance(text, str) and text.strip().strip(_INVISIBLE).strip() in {"", "None"}
 
 
@@ -36,6 +40,11 @@ def checked_input(value: Any) -> str | list[Any]:
     """
     if is_blank(value):
         raise checks.invalid("input", value, _BLANK)
+    if isinstance(value, Mapping) and value.keys() >= _WHOLE_RESULT:
+        raise RunRequestError(
+            "input is the whole result of a run, its usage and its ref among it: give the text that is "
+            "meant, task.output['output_text']. Nothing was sent."
+        )
     if not isinstance(value, list) or not any(isinstance(item, Mapping) for item in value):
         return checks.as_text(value)
     items = checked_messages("input", value)

@@ -14,12 +14,14 @@ from airflow_provider_openai_runs.exceptions import RunConnectionError, RunEnded
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import BatchScenario, Fault, Scenario
 from airflow_provider_openai_runs.simulator.batch import Batch
+from airflow_provider_openai_runs.wire.response_replies import read_created
 from tests.support import batch_operators
 from tests.support.batch_operators import ROWS, asked, batches, errors, results, xcom
 from tests.support.scene import FakeStore, Scene
 
 Bulk = Callable[..., BulkCreateResponsesOperator]
 bulk = batch_operators.bulk
+small_files = batch_operators.small_files
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +133,34 @@ def test_responses_that_are_gone_for_good_are_named_and_not_bought_again(
     found = errors(xcom(scene.kept))
     assert len(found) == ROWS
     assert all(batch["id"] in error and output in error for error in found.values())
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_file_that_the_server_refuses_to_give_keeps_no_other_batch_from_being_read(
+    scene: Scene, bulk: Bulk
+) -> None:
+    refused = Fault(method="GET", path="/files/[^/]+/content$", kind="status", status=400, times=3)
+    scene.simulator.fault(refused)
+    result = scene.run(bulk(max_failed=None), scene.kept)
+    lost = errors(result)
+    assert len(lost) == 8
+    assert len(results(result)) == ROWS - 8
+    assert all("it is not sent again" in error for error in lost.values())
+    assert set(asked(scene).values()) == {1}
+
+
+def test_a_response_that_cannot_be_read_is_the_error_of_its_row_alone(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(data: Any, **given: Any) -> Any:
+        if "Question 3" in str(data):
+            raise TypeError("unhashable type: 'list'")
+        return read_created(data, **given)
+
+    monkeypatch.setattr("airflow_provider_openai_runs.bulk.batch.collecting.read_created", read)
+    result = scene.run(bulk(items=["Question 2", "Question 3", "Question 4"]), scene.kept)
+    assert sorted(results(result)) == [0, 2]
+    assert "cannot be read" in errors(result)[1]
 
 
 def test_what_failed_is_sent_again_where_only_the_file_of_errors_is_missing(

@@ -340,3 +340,12 @@ def test_arguments_that_cannot_be_meant_are_refused_when_the_dag_is_parsed(
     needed = of_kind[kind]
     with pytest.raises(RunRequestError, match=message):
         kind(task_id="ask", **{"completion_window": 60, **needed, **arguments})
+
+
+@pytest.mark.parametrize("path", ["file://answers", "file://~/answers", "file://localhost/answers"])
+def test_a_relative_path_is_refused_in_whatever_form_before_anything_is_sent(
+    scene: Scene, create: Make, path: str
+) -> None:
+    with pytest.raises(RunRequestError, match=r"must be absolute, as in file:///folder.*Nothing was sent"):
+        scene.run(create(output_path=path))
+    assert scene.creates() == 0

@@ -126,7 +126,7 @@ def test_messages_of_a_thread_stay_text(scene: Scene, run_on: Make) -> None:
     assert sent(scene)["additional_messages"] == [{"role": "user", "content": '{"a": 1}'}]
 
 
-@pytest.mark.parametrize("value", [None, "", [], "None"])
+@pytest.mark.parametrize("value", [None, "", [], "None", [None], ["", " "], [[]], [["None"], None]], ids=str)
 def test_a_template_that_renders_to_nothing_is_not_paid_for(
     scene: Scene, respond: Make, value: object
 ) -> None:
@@ -134,6 +134,14 @@ def test_a_template_that_renders_to_nothing_is_not_paid_for(
     with pytest.raises(RunRequestError, match=r"input=.*(is blank|is required).*Nothing was sent"):
         operator.execute(scene.context)
     assert scene.simulator.count("POST", CREATES) == 0
+
+
+def test_the_whole_result_of_a_run_is_no_prompt(scene: Scene, respond: Make) -> None:
+    result = respond().execute(scene.context)
+    creates = scene.simulator.count("POST", CREATES)
+    with pytest.raises(RunRequestError, match=r"task\.output\['output_text'\]\. Nothing was sent"):
+        rendered(respond(input="{{ result }}"), result=result).execute(scene.context)
+    assert scene.simulator.count("POST", CREATES) == creates
 
 
 @pytest.mark.parametrize("where", ["argument", "text", "extra_body"])

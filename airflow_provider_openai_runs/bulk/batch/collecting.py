@@ -139,19 +139,19 @@ class Collector:
         """
         Yield the lines of a file.
 
-        :raises FileNotFoundError: if the server does not have it.
+        :raises FileNotFoundError: if the server does not have it, or refuses to give it.
         """
         with FileSpool(limit=MAX_FILE_BYTES) as spool:
             try:
                 self.requests.download(file_id, spool)
             except ApiRequestFailed as failed:
-                if failed.failure.kind is not FailureKind.NOT_FOUND:
+                if failed.failure.kind not in {FailureKind.NOT_FOUND, FailureKind.REJECTED}:
                     raise RunCallError(
                         f"File {file_id} of a batch could not be read: {failed.failure}. What is in it is "
                         "paid for; a retry reads it.",
                         retryable=True,
                     ) from None
-                self.log.warning("The server does not have file %s: %s", file_id, failed.failure)
+                self.log.warning("The server does not give file %s: %s", file_id, failed.failure)
                 raise FileNotFoundError(file_id) from None
             with spool.path.open("rb") as file:
                 while written := file.readline(MAX_LINE_BYTES):
@@ -185,10 +185,10 @@ class Collector:
     def _judged(self, line: Line, label: str | None) -> Verdict:
         try:
             run = read_created(line.response or {}, request=_ASKED, conn_id=self.conn_id)
-        except ValueError as error:
-            return _failed(
-                line.row, label, f"Its response cannot be read: {message_text(error)}", retryable=False
-            )
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            # One line that nobody has foreseen must not keep the others from being read.
+            said = f"Its response cannot be read: {message_text(error)}"
+            return _failed(line.row, label, said, retryable=False)
         cost = self.allowance.cost_of(run, self.items.asked.get(line.row))
         return self.judge(line.row, label, replace(run, cost=cost))
 
