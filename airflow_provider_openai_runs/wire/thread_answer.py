@@ -79,7 +79,7 @@ def own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any
     return [
         message
         for message in messages[after:]
-        if message in answers
+        if message.get("role") == "assistant"
         and not message.get("run_id")
         and (reading.unix_time(message.get("created_at")) or since) >= since
     ]

@@ -17,8 +17,6 @@ _PAGE_SIZE = 100
 #: A list that never ends is a broken server.
 _MAX_PAGES = 100
 _QUERY_REFUSED = frozenset({400, 422})
-
-
 #: As many items, in a list that does not say whether there are more, may be cut: 20 are a usual page.
 _LEAST_PAGE = 20
 

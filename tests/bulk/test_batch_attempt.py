@@ -15,12 +15,14 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
     Command,
     Commit,
     Done,
+    Find,
     GiveUp,
     Poll,
     Send,
     UploadedFile,
     Wait,
 )
+from airflow_provider_openai_runs.bulk.batch.reading import Reading
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import BatchCreated, BatchIntended, BatchRefused, PartWritten
 from airflow_provider_openai_runs.bulk.items import Items, ItemState
@@ -187,3 +189,36 @@ def test_a_worker_is_kept_for_a_pause_that_is_not_worth_a_deferral() -> None:
     last, _, now = _drive(_attempt(items), lambda _: _batch("batch_0", "in_progress"), until=Build)
     assert isinstance(last, Build)
     assert now >= NOW + REFUSED_PAUSE
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "is_short"),
+    [
+        ("failed", {}, False),
+        ("expired", {}, True),
+        ("expired", {"completed": 0, "failed": 0}, False),
+        ("cancelled", {"total": 10}, True),
+        ("completed", {"completed": 0, "failed": 0}, True),
+        ("completed", {"completed": 4, "failed": 6}, True),
+    ],
+)
+def test_files_without_a_line_are_short_of_what_a_batch_may_have_executed(
+    status: str, counts: dict[str, int], *, is_short: bool
+) -> None:
+    seen = Batch(id="batch_0", status=status, counts=counts)
+    rows = frozenset(range(10))
+    assert Reading(seen=seen, rows=rows, waiting=set(rows), cut_off=None).is_short == is_short
+
+
+def test_a_list_that_fails_now_and_then_is_not_one_that_there_is_not() -> None:
+    batch = SentBatch(token="t/0", file_id="file-0", rows=((0, 9),), at=NOW)
+    items = Items()
+    items.apply(BatchIntended(batch=batch))
+    attempt = _attempt(items)
+    for minute in (0, 3, 9):
+        attempt.on_found(batch, MISSING, now=NOW + 60 * minute)
+        attempt.on_found(batch, None, now=NOW + 60 * minute + 1)
+    assert isinstance(attempt.next(NOW + 600), Find)
+    attempt.on_found(batch, MISSING, now=NOW + 600)
+    attempt.on_found(batch, MISSING, now=NOW + 601 + BATCH_MISSING_SECONDS)
+    assert isinstance(attempt.next(NOW + 1200), GiveUp)

@@ -233,9 +233,12 @@ class BatchAttempt:
     def on_found(self, batch: SentBatch, brought: Batch | RequestFailure | None, *, now: float) -> None:
         """Take note of what the list of batches says."""
         self.failed_polls.on_poll(brought)
+        has_no_list = isinstance(brought, RequestFailure) and brought.kind in _NO_LIST
+        if not has_no_list:
+            self._missing_since.pop(batch.token, None)
         if isinstance(brought, Batch):
             self._on_exists(batch, brought, now)
-        elif isinstance(brought, RequestFailure) and brought.kind in _NO_LIST:
+        elif isinstance(brought, RequestFailure) and has_no_list:
             if now >= self._missing_since.setdefault(batch.token, now) + BATCH_MISSING_SECONDS:
                 self._on_lost(batch, brought)
             else:

@@ -48,8 +48,9 @@ class Reading:
     @property
     def _executed(self) -> int:
         """How many rows have been executed; all of them may have, where the server does not say."""
-        counts = self.seen.counts
-        if self.seen.status == "completed" or not {"completed", "failed"} & counts.keys():
+        counts, status = self.seen.counts, self.seen.status
+        # One that has failed was not begun.
+        if status == "completed" or (status != "failed" and not {"completed", "failed"} & counts.keys()):
             return len(self.rows)
         return counts.get("completed", 0) + counts.get("failed", 0)
 
