@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import io
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ _UPLOAD = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 1}
 _PART = ".part"
 #: Bytes that are read at once.
 _READ_AHEAD = 1024 * 1024
+#: A path that is relative to wherever its worker runs; before an @ stands a connection.
+_RELATIVE_FILE = re.compile(r"file://(?!/)(?![^/@]*@/)")
 
 
 class OutputStore:
@@ -56,7 +59,7 @@ class OutputStore:
     def _opened(self) -> tuple[ObjectStoragePath, Any]:
         if "://" not in self._path and not self._path.startswith("/"):
             raise self._refused("it must be a URI such as s3://my_aws@bucket/folder, or an absolute path")
-        if self._path.startswith("file://") and not self._path.startswith("file:///"):
+        if _RELATIVE_FILE.match(self._path):
             raise self._refused("its path must be absolute, as in file:///folder: workers have other folders")
         from airflow.providers.common.compat.sdk import (  # noqa: PLC0415 # with the next one
             AirflowNotFoundException,

@@ -342,7 +342,9 @@ def test_arguments_that_cannot_be_meant_are_refused_when_the_dag_is_parsed(
         kind(task_id="ask", **{"completion_window": 60, **needed, **arguments})
 
 
-@pytest.mark.parametrize("path", ["file://answers", "file://~/answers", "file://localhost/answers"])
+@pytest.mark.parametrize(
+    "path", ["file://answers", "file://~/a@/b", "file://localhost/answers", "file://my@rel"]
+)
 def test_a_relative_path_is_refused_in_whatever_form_before_anything_is_sent(
     scene: Scene, create: Make, path: str
 ) -> None:
