@@ -8,6 +8,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowRuntimeError
+
 from airflow_provider_openai_runs.runs.cut import cut_steps
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.text import message_text
@@ -84,8 +86,6 @@ def push_named(ti: Any, values: Mapping[str, Any], *, log: Logger) -> None:
 
     :raises AirflowRuntimeError: if Airflow does not take one, and a retry, which costs nothing, may push it.
     """
-    from airflow.sdk.exceptions import AirflowRuntimeError  # noqa: PLC0415 # 3.1 warns where it is imported
-
     for name, value in named(values).items():
         try:
             ti.xcom_push(key=name, value=value)

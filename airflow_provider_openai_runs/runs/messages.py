@@ -25,11 +25,20 @@ _BLANK = (
 
 def is_blank(text: object) -> bool:
     """Whether a value asks nothing: None, the word None of a template, white space, a list of only such."""
-    if text is None or (isinstance(text, Mapping) and not text):
-        return True
-    if isinstance(text, list):
-        return all(map(is_blank, text))
-    return isinstance(text, str) and text.strip().strip(_INVISIBLE).strip() in {"", "None"}
+    parts = [text]
+    while parts:  # a list may be deeper than calls can be
+        part = parts.pop()
+        if isinstance(part, list):
+            parts.extend(part)
+        elif not _shows_nothing(part):
+            return False
+    return True
+
+
+def _shows_nothing(part: object) -> bool:
+    if isinstance(part, str):
+        return part.strip().strip(_INVISIBLE).strip() in {"", "None"}
+    return part is None or (isinstance(part, Mapping) and not part)
 
 
 def checked_input(value: Any) -> str | list[Any]:

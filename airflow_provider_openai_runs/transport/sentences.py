@@ -21,7 +21,7 @@ _DEEPEST_SENTENCE = 4
 
 
 def sentence_of(error: openai.APIStatusError) -> str:
-    """Return the server's own sentence; compatible servers write it under other names."""
+    """Return the sentence in an error's body, or else what the SDK says of its status."""
     body = error.body
     if isinstance(body, str):
         return page_of(body) or body.strip() or error.message

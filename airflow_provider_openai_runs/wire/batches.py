@@ -120,22 +120,26 @@ def create(file_id: str, *, token: str, metadata: Mapping[str, str]) -> ApiReque
 
 def find(token: str, *, file_id: str, since: float) -> Flow[Batch | None]:
     """
-    Return the batch that has this token, or from a server without metadata the one of this file.
+    Return the batch that has this token.
 
-    :param file_id: of its requests; no other batch of any task has them.
+    :param file_id: of its requests; other batches may have been made of the same file.
     :param since: Unix seconds; it was not created before.
+    :raises ApiRequestFailed: if the list cannot tell: it has no end, or a batch of this file and no token.
     """
 
-    def is_it(item: Mapping[str, Any]) -> bool:
-        named = reading.text_pairs(item.get("metadata")).get(TOKEN_KEY)
+    def may_be_it(item: Mapping[str, Any]) -> bool:
         its_file = reading.optional_id(item.get("input_file_id"))
         if its_file is not None:
-            return its_file == file_id and named in (None, token)
+            return its_file == file_id and _token_of(item) in (None, token)
         created_at = reading.unix_time(item.get("created_at"))
-        return named == token and (created_at is None or created_at >= since - _CLOCKS_DIFFER)
+        return _token_of(item) == token and (created_at is None or created_at >= since - _CLOCKS_DIFFER)
 
-    found = yield from _first("/batches", {}, is_it, since=since)
-    return None if found is None else _batch_of(reading.with_status(found))
+    found = yield from _first("/batches", {}, may_be_it, since=since)
+    if found is None:
+        return None
+    if _token_of(found) is None:
+        raise _undecided(f"The list of batches has one of file {file_id} without its metadata")
+    return _batch_of(reading.with_status(found))
 
 
 def retrieve(batch_id: str) -> ApiRequest[Batch]:
@@ -173,8 +177,15 @@ def _first(
                 break
             return None
         after = {"after": items[-1].get("id")}
-    failure = RequestFailure(kind=FailureKind.REJECTED, text=f"The list of {path} has no end")
-    raise ApiRequestFailed(failure)
+    raise _undecided(f"The list of {path} has no end")
+
+
+def _token_of(item: Mapping[str, Any]) -> str | None:
+    return reading.text_pairs(item.get("metadata")).get(TOKEN_KEY)
+
+
+def _undecided(why: str) -> ApiRequestFailed:
+    return ApiRequestFailed(RequestFailure(kind=FailureKind.REJECTED, text=why))
 
 
 def _is_past(items: Sequence[Mapping[str, Any]], since: float) -> bool:

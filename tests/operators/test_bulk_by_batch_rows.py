@@ -117,6 +117,18 @@ def test_a_list_that_is_refused_once_is_asked_for_again(
     assert set(asked(scene).values()) == {1}
 
 
+def test_a_lost_create_is_no_second_batch_where_the_list_shows_no_metadata(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render = Batch.render
+    monkeypatch.setattr(Batch, "render", lambda self, now: {**render(self, now), "metadata": None})
+    scene.simulator.fault(Fault(method="POST", path="/batches$", kind="lost"))
+    with pytest.raises(RunEndedError, match="without its metadata"):
+        scene.run(bulk(), scene.kept)
+    assert len(batches(scene)) == 1
+    assert all("It may be going and billing" in error for error in errors(xcom(scene.kept)).values())
+
+
 def test_a_line_whose_row_has_thousands_of_digits_is_of_no_row() -> None:
     assert from_line(b'{"custom_id": "row-%s", "response": null}' % (b"9" * 5000)) is None
 

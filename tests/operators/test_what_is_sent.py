@@ -14,6 +14,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_openai_runs.exceptions import RunRequestError
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.messages import is_blank
 from airflow_provider_openai_runs.simulator import Scenario
 from tests.support.scene import CREATES, Make, Scene
 
@@ -134,6 +135,14 @@ def test_a_template_that_renders_to_nothing_is_not_paid_for(
     with pytest.raises(RunRequestError, match=r"input=.*(is blank|is required).*Nothing was sent"):
         operator.execute(scene.context)
     assert scene.simulator.count("POST", CREATES) == 0
+
+
+def test_a_list_of_blanks_deeper_than_any_call_is_blank() -> None:
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep, None]
+    assert is_blank(deep)
+    assert not is_blank([deep, 0])
 
 
 def test_the_whole_result_of_a_run_is_no_prompt(scene: Scene, respond: Make) -> None:

@@ -76,8 +76,6 @@ THE_BATCH = {
         ({"input_file_id": "file-2"}, False),
         ({"created_at": NOW - 3600}, True),
         ({"created_at": NOW - 3600, "input_file_id": None}, False),
-        ({"metadata": None}, True),
-        ({"metadata": {"source": "gateway"}}, True),
         ({"metadata": None, "input_file_id": None}, False),
         ({"status": None}, True),
     ],
@@ -104,3 +102,12 @@ def test_a_list_that_says_it_goes_on_and_begins_anew_does_not_prove_that_a_batch
     flow = batches.find("abc/batch.0", file_id="file-1", since=NOW)
     with pytest.raises(ApiRequestFailed, match="no end"):
         drive(flow, [{"data": [other], "has_more": True}] * 3)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"source": "gateway"}], ids=str)
+def test_a_batch_of_our_file_without_our_metadata_may_be_ours_or_that_of_the_same_requests(
+    drive: Callable[..., tuple[Any, list[Any]]], metadata: object
+) -> None:
+    flow = batches.find("abc/batch.0", file_id="file-1", since=NOW)
+    with pytest.raises(ApiRequestFailed, match="one of file file-1 without its metadata"):
+        drive(flow, [{"data": [THE_BATCH | {"metadata": metadata}], "has_more": False}])

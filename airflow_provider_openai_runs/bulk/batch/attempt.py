@@ -233,22 +233,18 @@ class BatchAttempt:
     def on_found(self, batch: SentBatch, brought: Batch | RequestFailure | None, *, now: float) -> None:
         """Take note of what the list of batches says."""
         self.failed_polls.on_poll(brought)
-        has_no_list = isinstance(brought, RequestFailure) and brought.kind in _NO_LIST
-        if not has_no_list:
-            self._missing_since.pop(batch.token, None)
-        if isinstance(brought, Batch):
-            self._on_exists(batch, brought, now)
-        elif isinstance(brought, RequestFailure) and has_no_list:
+        self._ask_at[batch.token] = now + SEARCH_PAUSE
+        if isinstance(brought, RequestFailure) and brought.kind in _NO_LIST:
             if now >= self._missing_since.setdefault(batch.token, now) + BATCH_MISSING_SECONDS:
                 self._on_lost(batch, brought)
-            else:
-                self._ask_at[batch.token] = now + SEARCH_PAUSE
+            return
+        self._missing_since.pop(batch.token, None)
+        if isinstance(brought, Batch):
+            self._on_exists(batch, brought, now)
         elif brought is None and now >= self.searched_until(batch, now):
             self._events.append(BatchRefused(token=batch.token))
-        else:
-            self._ask_at[batch.token] = now + SEARCH_PAUSE
-            if isinstance(brought, RequestFailure) and brought.is_of_account:
-                self._polls_denied_since = self._since(self._polls_denied_since, now)
+        elif isinstance(brought, RequestFailure) and brought.is_of_account:
+            self._polls_denied_since = self._since(self._polls_denied_since, now)
 
     def on_polled(self, batch: SentBatch, brought: Batch | RequestFailure, *, now: float) -> None:
         """Take note of how a batch is doing, also as its cancel was answered."""
@@ -389,7 +385,7 @@ class BatchAttempt:
             self._on_left(batch.token)
             return
         error = (
-            f"Nobody knows whether {batch.name} was created, since the server does not list batches: "
+            f"Nobody knows whether {batch.name} was created, since the server's list does not tell: "
             f"{failure}. It may be going and billing."
         )
         self._lost[batch.token] = GiveUp(batch=batch, state=ItemState.LOST, error=error)
