@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_openai_runs.bulk.batch.ending import BatchEnding
+from airflow_provider_openai_runs.bulk.batch.endings import Endings
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.driver import DriveEnd
 from airflow_provider_openai_runs.bulk.journal import Head
@@ -19,7 +19,6 @@ from airflow_provider_openai_runs.bulk.rows import Row
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits, Work, where_left
 from airflow_provider_openai_runs.bulk.worker_loop import WorkerLoop
 from airflow_provider_openai_runs.bulk.worker_session import WorkerSession
-from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT
 from airflow_provider_openai_runs.runs.end_of_attempt import Cause
 from airflow_provider_openai_runs.runs.errors import (
@@ -125,17 +124,7 @@ class BulkSession(WorkerSession):
             return Totals()
         attempt = work.attempt
         if attempt.items.batches.active:
-            ending = BatchEnding(
-                hook=OpenAIRunsHook(work.head.conn_id, existed=True),
-                conn_id=work.head.conn_id,
-                items=attempt.items,
-                before=work.head.before,
-                ask=self._ask,
-                cancels=self._settings.cancels,
-                retry_left=True,
-                folder=work.folder.uri,
-                log=self._log,
-            )
+            ending = self._endings.of(attempt.items, work.head, work.folder)
             ending.end_earlier(self._settings, sleep=self._sleep)
             return ending.spent
         if attempt.active or work.lost:
@@ -152,6 +141,16 @@ class BulkSession(WorkerSession):
             self._log.error("%s", work.left())
         self._work = None
         return work.head.before + attempt.items.spent
+
+    @property
+    def _endings(self) -> Endings:
+        return Endings(
+            settings=self._settings,
+            prepared=self._prepared,
+            ask=self._ask,
+            retry_left=self._retry_left,
+            log=self._log,
+        )
 
     def _drive(
         self,
@@ -209,7 +208,8 @@ class BulkSession(WorkerSession):
             loop.join(CANCEL_WAIT + 1)
         if loop is None or (loop.is_done and loop.cause is None):
             try:
-                self._end_or_leave(may_retry=may_retry)
+                if left := self._end_or_leave(may_retry=may_retry):
+                    return left
             except Exception as again:  # noqa: BLE001 # what is raised is the first one
                 self._log.warning("Nothing could be ended: %s", message_text(again))
                 with suppress(OpenAIRunError):
@@ -222,8 +222,12 @@ class BulkSession(WorkerSession):
             return ""
         return f"What earlier attempts have created may be running and billing. {where_left(uri)}"
 
-    def _end_or_leave(self, *, may_retry: bool) -> None:
-        """Decide about what is active where no loop has, also if it is only of earlier attempts."""
+    def _end_or_leave(self, *, may_retry: bool) -> str:
+        """
+        Decide about what is active where no loop has, also if it is only of earlier attempts.
+
+        :return: what is said of batches, which only a task has that has begun with them.
+        """
         if self._work is None:
             stored = self._prepared.stored()
             self._work = None if stored is None else self._prepared.work_of(stored, as_it_is=True)
@@ -233,5 +237,10 @@ class BulkSession(WorkerSession):
                 self._work.journal, self._work.head, items=self._work.attempt.items
             )
             self._work = replace(self._work, attempt=attempt)
+        if self._work is not None and self._work.attempt.items.batches.active:
+            ending = self._endings.of(self._work.attempt.items, self._work.head, self._work.folder)
+            ending.end(self._cause or Cause.FAILED, may_retry=may_retry)
+            return ending.left()
         if self._work is not None and self._work.attempt.active:
             self._drive(self._work, may_retry=may_retry)
+        return ""

@@ -128,6 +128,8 @@ class Tariff:
         """Return what the tokens of a run cost; None if it tells none, or nobody knows their price."""
         if run.usage is None or not run.usage.is_known:
             return None
+        if not (run.usage.prompt_tokens or run.usage.completion_tokens):
+            return None  # a total alone: the two have prices of their own
         price = self.prices.of(self.model) or self.prices.of(run.model)
         if price is None:
             return None

@@ -84,7 +84,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
 def is_id(text: str) -> bool:
     """Whether text can be an id: a URL, a log line and a column can carry it, and it is not too long."""
-    fits = 0 < len(text) <= MAX_ID and text not in {".", ".."}
+    fits = 0 < len(text) <= MAX_ID and text not in {".", ".."} and "\ufffd" not in text
     return fits and text == visible(encodable(text)) and text == " ".join(text.split())
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeGuard
 
 #: No run has used as many; a server that says so says nothing, and Airflow would not carry the sum.
-_MAX_TOKENS = 2**53
+MAX_TOKENS = 2**53
 _MOST_COST = Decimal("1e18")
 
 
@@ -34,7 +34,7 @@ class Usage:
     def is_known(self) -> bool:
         """Whether the server tells anything: some write zeros for a run that they cancelled."""
         counts = [count for count in self._counts().values() if count is not None]
-        return self.total_tokens > 0 and all(0 <= count <= _MAX_TOKENS for count in counts)
+        return self.total_tokens > 0 and all(0 <= count <= MAX_TOKENS for count in counts)
 
     def to_json(self) -> dict[str, int]:
         """Return the form that is stored; what says nothing is left out."""

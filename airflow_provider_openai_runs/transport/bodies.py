@@ -11,6 +11,7 @@ import html
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from airflow_provider_openai_runs.transport import limits
@@ -37,7 +38,7 @@ def json_object(content: bytes, *, head_is_enough: bool = False) -> dict[str, An
             return head
         raise ValueError(f"its body has more than {limits.MAX_BODY} bytes")
     try:
-        data = _loads(content)
+        data = loads(content)
     except ValueError as error:
         text = content.decode(errors="replace")
         if _STREAM.match(text):
@@ -69,13 +70,26 @@ def error_in(data: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(data) if "error" in (data.get("object"), data.get("type")) else None
 
 
-def _loads(content: bytes) -> Any:
+def loads(content: bytes) -> Any:
+    """
+    Read JSON, also with what it must not have within a text: a byte that is no UTF-8, a control character.
+
+    Such an answer is paid for all the same; the byte becomes U+FFFD.
+
+    :raises ValueError: if it is none.
+    """
     try:
         return json.loads(content)
-    except json.JSONDecodeError:
-        raise
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        with suppress(ValueError):
+            return json.loads(content.decode("utf-8-sig", errors="replace"), strict=False, parse_int=_whole)
+        raise error from None
     except ValueError:  # an integer of thousands of digits
-        return json.loads(content, parse_int=lambda text: int(text) if len(text) <= _MAX_DIGITS else text)
+        return json.loads(content, parse_int=_whole)
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if len(text) <= _MAX_DIGITS else text
 
 
 def _no_json(text: str, error: ValueError) -> str:

@@ -7,7 +7,7 @@ A batch is found again by the token in its metadata. A file has no metadata, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
-from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Flow, Receiver, Upload
+from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Flow, Receiver, Sleep, Upload
 
 T = TypeVar("T")
 
@@ -30,6 +30,8 @@ _WINDOW = "24h"
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 #: Seconds for which an input file is kept: the least that Azure takes; OpenAI takes less, and up to 30 days.
 _FILE_LIVES = 14 * 86_400
+#: Seconds between uploads that are answered with a 404.
+_UPLOAD_PAUSES = (1.0, 5.0)
 _PAGE = 100
 #: Pages that are read at most, newest first.
 _MOST_PAGES = 100
@@ -91,16 +93,38 @@ def upload(path: Path, name: str) -> ApiRequest[str]:
     )
 
 
-def find_file(name: str, *, since: float) -> Flow[str | None]:
+def uploaded(path: Path, name: str) -> Flow[str]:
+    """
+    Upload a file of requests, and return its id.
+
+    A gateway's 404 passes: it is believed when it is said again and again.
+    """
+    file_id: str
+    for pause in _UPLOAD_PAUSES:
+        try:
+            file_id = yield upload(path, name)
+        except ApiRequestFailed as failed:
+            if failed.failure.kind is not FailureKind.NOT_FOUND:
+                raise
+            yield Sleep(pause, because=f"POST /files failed: {failed.failure.brief}")
+        else:
+            return file_id
+    file_id = yield upload(path, name)
+    return file_id
+
+
+def find_file(name: str, *, since: float, but: Container[str] = ()) -> Flow[str | None]:
     """
     Return the id of the newest file of requests with this name that can be used.
 
     :param since: Unix seconds; it was not uploaded before.
+    :param but: ids of files that the server lists, and makes no batch of.
     """
 
     def is_it(item: Mapping[str, Any]) -> bool:
         is_usable = item.get("status") in (None, "uploaded", "processed")
-        return item.get("filename") == name and is_usable and bool(reading.identifier(item.get("id")))
+        file_id = reading.optional_id(item.get("id"))
+        return item.get("filename") == name and is_usable and file_id is not None and file_id not in but
 
     query = {"purpose": "batch", "order": "desc"}
     found = yield from _first("/files", query, is_it, since=since)

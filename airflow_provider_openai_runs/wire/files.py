@@ -48,7 +48,7 @@ def files_of_step(details: Mapping[str, Any]) -> Iterator[RunFile]:
 
 
 def _files_of_content(message: Mapping[str, Any]) -> Iterator[RunFile]:
-    for number, part in enumerate(reading.objects_of(message.get("content"))):
+    for number, part in enumerate(reading.items_of(message.get("content"))):
         yield from _named(reading.object_of(part.get("image_file")))
         if part.get("type") == "output_image":
             yield from _inline(part.get("image_url"), message, f"_{number}")

@@ -20,7 +20,7 @@ from typing import Any
 from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, is_id, message_text
-from airflow_provider_openai_runs.runs.usage import Usage
+from airflow_provider_openai_runs.runs.usage import MAX_TOKENS, Usage
 
 #: A Unix time above this is in milliseconds (as seconds it would lie beyond the year 5000).
 _MILLISECONDS = 1e11
@@ -105,6 +105,11 @@ def objects_of(value: object) -> list[dict[str, Any]]:
     return [dict(item) for item in value if isinstance(item, (dict, Mapping))]
 
 
+def items_of(value: object) -> list[dict[str, Any]]:
+    """Return the JSON objects of a list, of which some servers write one as itself."""
+    return objects_of([value] if isinstance(value, Mapping) else value)
+
+
 def optional_object(value: object) -> dict[str, Any] | None:
     """Return a non-empty JSON object, else None."""
     return dict(value) if value and isinstance(value, (dict, Mapping)) else None
@@ -164,7 +169,7 @@ def whole_id(found: str) -> str:
 def raw_status(data: Mapping[str, Any]) -> str:
     """Return the raw status; an answer without one is unreadable."""
     found = data.get("status")
-    if not isinstance(found, str) or not found:
+    if not isinstance(found, str) or not found or "\ufffd" in found:
         raise ValueError(f"the answer has no status, only {sorted(map(str, data))[:8]}")
     if (same := _SAME_STATUS.get(found)) is not None:  # nearly always, and ten thousand waits poll for it
         return same
@@ -178,22 +183,25 @@ def with_status(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def usage(value: object) -> Usage | None:
-    """Return token counts under either API's names; None where the server sends none."""
+    """Return token counts under either API's names; None where the server sends none that can be one."""
     data = object_of(value)
-    prompt = _first_int(data, "prompt_tokens", "input_tokens")
-    completion = _first_int(data, "completion_tokens", "output_tokens")
-    total = as_int(data.get("total_tokens"))
+    prompt = _first_count(data, "prompt_tokens", "input_tokens")
+    completion = _first_count(data, "completion_tokens", "output_tokens")
+    total = _count(data.get("total_tokens"))
     if prompt is None and completion is None and total is None:
         return None
+    if total is not None and (prompt is None) is not (completion is None):
+        prompt = max(0, total - (completion or 0)) if prompt is None else prompt
+        completion = max(0, total - prompt) if completion is None else completion
     of_prompt = _details(data, "input_tokens_details", "prompt_tokens_details", "prompt_token_details")
     of_completion = _details(data, "output_tokens_details", "completion_tokens_details")
     return Usage(
         prompt_tokens=prompt or 0,
         completion_tokens=completion or 0,
         total_tokens=(prompt or 0) + (completion or 0) if total is None else total,
-        cached_tokens=as_int(of_prompt.get("cached_tokens")),
-        cache_write_tokens=as_int(of_prompt.get("cache_write_tokens")),
-        reasoning_tokens=as_int(of_completion.get("reasoning_tokens")),
+        cached_tokens=_count(of_prompt.get("cached_tokens")),
+        cache_write_tokens=_count(of_prompt.get("cache_write_tokens")),
+        reasoning_tokens=_count(of_completion.get("reasoning_tokens")),
     )
 
 
@@ -202,8 +210,13 @@ def _details(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return next((found for name in names if (found := object_of(data.get(name)))), {})
 
 
-def _first_int(data: Mapping[str, Any], *names: str) -> int | None:
-    return next((found for name in names if (found := as_int(data.get(name))) is not None), None)
+def _first_count(data: Mapping[str, Any], *names: str) -> int | None:
+    return next((found for name in names if (found := _count(data.get(name))) is not None), None)
+
+
+def _count(value: object) -> int | None:
+    found = as_int(value)
+    return found if found is not None and 0 <= found <= MAX_TOKENS else None
 
 
 def poll_after(headers: Mapping[str, str]) -> float | None:

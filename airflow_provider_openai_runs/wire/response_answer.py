@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.citations import Citation
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.annotations import annotations_of
 from airflow_provider_openai_runs.wire.citations import Piece, citations_of
+from airflow_provider_openai_runs.wire.message_texts import Said, refusals_of, texts_of
 
 #: What a model says before it acts (``phase`` of a message) is no part of its answer.
 _PREAMBLE = "commentary"
@@ -52,13 +52,14 @@ class ResponseAnswer:
 
 def read_answer(data: Mapping[str, Any]) -> ResponseAnswer:
     """Read the answer of a response."""
-    items = reading.objects_of(data.get("output"))
+    items = reading.items_of(data.get("output"))
     messages = [item for item in _once(items) if item.get("phase") != _PREAMBLE]
     said = [parts for message in messages if (parts := list(_texts(message.get("content"))))]
     texts = ["".join(text for text, _ in parts) for parts in said]
     # What the SDK computes is sent by some gateways as a field of its own.
-    text = "".join(texts) if texts else reading.text(data.get("output_text"))
-    refusals = [words for message in messages for words in _refusals(message.get("content"))]
+    named = reading.text(data.get("output_text")) or reading.text(data.get("output"))
+    text = "".join(texts) if texts else named
+    refusals = [words for message in messages for words in refusals_of(message.get("content"))]
     refusal = "".join(refusals) or None
     produced = any(reading.identifier(item.get("type", "message")) not in _NO_PRODUCT for item in items)
     return ResponseAnswer(
@@ -97,27 +98,12 @@ def _text(message: Mapping[str, Any]) -> str:
     return "".join(text for text, _ in _texts(message.get("content")))
 
 
-def _texts(content: object) -> Iterator[tuple[str, tuple[dict[str, Any], ...]]]:
-    """
-    Read the text of a message, and the annotations of each part.
-
-    Some servers call the parts ``text``, or write no parts at all.
-    """
-    if isinstance(content, str):
-        yield content, ()
-    for part in reading.objects_of(content):
-        if part.get("type") in ("output_text", "text") and isinstance(part.get("text"), str):
-            yield part["text"], tuple(annotations_of(part))
+def _texts(content: object) -> Iterator[Said]:
+    return (piece for part in texts_of(content) for piece in part)
 
 
-def _pieces(parts: Iterable[tuple[str, tuple[dict[str, Any], ...]]]) -> Iterator[Piece]:
+def _pieces(parts: Iterable[Said]) -> Iterator[Piece]:
     start = 0
     for text, cited in parts:
         yield Piece(text=text, annotations=cited, start=start)
         start += len(text)
-
-
-def _refusals(content: object) -> Iterator[str]:
-    for part in reading.objects_of(content):
-        if part.get("type") == "refusal":
-            yield reading.text(part.get("refusal")) or reading.text(part.get("text")) or "no reason given"

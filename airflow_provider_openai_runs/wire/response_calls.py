@@ -85,7 +85,7 @@ def _tools_of(data: Mapping[str, Any], offered: Iterable[Mapping[str, Any]] | No
 
 def _open_calls(data: Mapping[str, Any], tools: _Tools) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Give type and item of each call that neither has an answer nor says that the server made it."""
-    items = reading.objects_of(data.get("output"))
+    items = reading.items_of(data.get("output"))
     kinds = [reading.identifier(item.get("type")) for item in items]
     if _OFFERED_BY.keys().isdisjoint(kinds):
         return

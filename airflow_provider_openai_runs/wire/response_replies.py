@@ -62,7 +62,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         ref = replace(ref, thread_id=conversation)
     ended_at = reading.unix_time(data.get("completed_at"))
     previous = reading.text(data.get("previous_response_id"))
-    items = reading.objects_of(data.get("output"))
+    items = reading.items_of(data.get("output"))
     answer = read_answer(data)
     files = each_once(files_of_items(items))
     offered = reading.objects_of(request.body.get("tools")) if request is not None else []
@@ -124,7 +124,8 @@ def _raw_status_of(data: Mapping[str, Any]) -> str:
 
 def _has_answered(data: Mapping[str, Any]) -> bool:
     """Whether there is output of a gateway without statuses."""
-    return data.get("status") is None and bool(reading.objects_of(data.get("output")))
+    output = data.get("output")
+    return data.get("status") is None and bool(reading.items_of(output) or reading.text(output))
 
 
 def _file_ids(data: Mapping[str, Any]) -> Iterator[str]:

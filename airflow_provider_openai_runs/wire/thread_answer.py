@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,9 @@ from airflow_provider_openai_runs.runs.citations import Citation
 from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.annotations import annotations_of
 from airflow_provider_openai_runs.wire.citations import Piece, citations_of
 from airflow_provider_openai_runs.wire.files import files_of_message
+from airflow_provider_openai_runs.wire.message_texts import refusals_of, texts_of
 
 #: Between two parts of a message, and between two messages.
 _JOINT = "\n"
@@ -47,7 +46,9 @@ def read_answer(run: Run, listed: list[dict[str, Any]]) -> ThreadAnswer:
     start = 0
     for message in messages:
         of_message: list[str] = []
-        for part in _texts_of(message.get("content")):
+        for part in texts_of(message.get("content")):
+            if not any(said for said, _ in part):
+                continue
             for said, cited in part:
                 pieces.append(Piece(text=said, annotations=cited, start=start))
                 start += len(said)
@@ -58,8 +59,7 @@ def read_answer(run: Run, listed: list[dict[str, Any]]) -> ThreadAnswer:
     return ThreadAnswer(
         text=_JOINT.join(texts) if texts else None,
         final_text=final_text,
-        refusal=_JOINT.join(words for item in messages for words in _refusals_of(item.get("content")))
-        or None,
+        refusal=_JOINT.join(words for item in messages for words in refusals_of(item.get("content"))) or None,
         citations=tuple(citations_of(pieces)),
         files=tuple(file for message in messages for file in files_of_message(message)),
         has_content=any(message.get("content") for message in messages),
@@ -83,28 +83,3 @@ def own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any
         and not message.get("run_id")
         and (reading.unix_time(message.get("created_at")) or since) >= since
     ]
-
-
-def _texts_of(content: object) -> Iterator[list[tuple[str, tuple[dict[str, Any], ...]]]]:
-    """
-    Read the parts of a message that are text, each with its annotations.
-
-    Some servers send plain text, or a list of several, in place of ``text.value``.
-    """
-    for part in content if isinstance(content, list) else [content]:
-        inner = part.get("text") if isinstance(part, Mapping) else part
-        pieces = inner if isinstance(inner, list) else [inner]
-        found = [
-            (text, tuple(annotations_of(piece)))
-            for piece in pieces
-            if isinstance(text := piece.get("value") if isinstance(piece, Mapping) else piece, str)
-        ]
-        if any(text for text, _ in found):
-            yield found
-
-
-def _refusals_of(content: object) -> Iterator[str]:
-    """Read the words with which a message declines."""
-    for part in reading.objects_of(content):
-        if part.get("type") == "refusal":
-            yield reading.text(part.get("refusal")) or "no reason given"

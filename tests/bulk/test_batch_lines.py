@@ -46,3 +46,12 @@ def test_an_error_says_whether_another_try_may_help_and_whether_it_may_be_billed
 )
 def test_a_line_of_no_row_is_none(line: bytes) -> None:
     assert from_line(line) is None
+
+
+@pytest.mark.parametrize("odd", [b"\xff", b"\x01", b"\n", b"\t"])
+def test_a_line_with_a_byte_that_json_forbids_is_read_all_the_same(odd: bytes) -> None:
+    body = b'{"id": "resp_1", "status": "completed", "output": "Be' + odd + b'cause."}'
+    line = from_line(b'{"custom_id": "row-3", "response": {"status_code": 200, "body": ' + body + b"}}")
+    assert line is not None
+    assert line.response is not None
+    assert (line.row, line.response["status"]) == (3, "completed")

@@ -110,9 +110,31 @@ def test_a_task_goes_on_as_it_began_or_not_at_all(scene: Scene, bulk: Bulk) -> N
     scene.simulator.script_batches(BatchScenario(in_progress=60))
     with pytest.raises(TaskDeferred):
         bulk(deferrable=True).execute(scene.kept)
-    with pytest.raises(RunRequestError, match=r"clear .* 1 batches may be going and billing: batch_"):
+    with pytest.raises(RunRequestError, match=r"clear .* Not collected: batch_"):
         scene.run(bulk(processing=None, poll_interval=0.05), scene.retry(scene.kept))
     assert scene.creates() == 0
+
+
+def test_the_last_attempt_ends_batches_that_it_does_not_go_on_with(scene: Scene, bulk: Bulk) -> None:
+    scene.simulator.script_batches(BatchScenario(in_progress=60, cancelling=0.2))
+    context = scene.context_of(scene.store, max_tries=1)
+    with pytest.raises(TaskDeferred):
+        bulk(deferrable=True).execute(context)
+    with pytest.raises(RunRequestError, match="asked to end"):
+        scene.run(bulk(processing=None, poll_interval=0.05), scene.retry(context))
+    assert [batch["status"] for batch in batches(scene)] in (["cancelling"], ["cancelled"])
+
+
+def test_the_last_attempt_ends_single_runs_that_it_does_not_go_on_with(scene: Scene, bulk: Bulk) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
+    scene.simulator.script(Scenario(queued=0, in_progress=600, times=3))
+    context = scene.context_of(scene.store, max_tries=1)
+    task = bulk(processing=None, items=["A", "B", "C"], poll_interval=None, deferrable=True)
+    with pytest.raises(TaskDeferred):
+        task.execute(context)
+    with pytest.raises(RunRequestError, match="runs of its own"):
+        scene.run(bulk(), scene.retry(context))
+    assert {run["status"] for run in scene.simulator.runs()} == {"cancelled"}
 
 
 def test_a_clear_ends_batches_whatever_the_task_does_now(scene: Scene, bulk: Bulk) -> None:

@@ -244,6 +244,18 @@ def test_any_bytes_are_read_or_asked_for_again(hostile: Hostile, hook: Any, body
     assert hook.retrieve(REFS[0]).ref.kind == "response"
 
 
+@pytest.mark.parametrize(
+    ("odd", "read"), [(b"\xff", "\ufffd"), (b"\xe2\x82", "\ufffd"), (b"\x01", "\x01"), (b"\n", "\n")]
+)
+def test_an_answer_with_a_byte_that_json_forbids_is_read_all_the_same(
+    hostile: Hostile, hook: Any, odd: bytes, read: str
+) -> None:
+    body = b'{"id": "resp_1", "status": "completed", "output_text": "Be' + odd + b'cause."}'
+    hostile.plan("GET", lambda: reply(body))
+    assert hook.retrieve(REFS[0]).output_text == f"Be{read}cause."
+    assert len(hostile.asked) == 1
+
+
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 @pytest.mark.parametrize("name", ["huge", "bomb", "wrong types", "unavailable, endless"])
 @pytest.mark.parametrize("kind", ["response", "thread run"])

@@ -80,6 +80,10 @@ def test_arguments_that_are_an_abyss_are_still_text() -> None:
         ({"input_tokens": 1, "output_tokens": 2}, (1, 2, 3)),
         ({"prompt_tokens": None, "input_tokens": 1, "output_tokens": 2.0}, (1, 2, 3)),
         ({"total_tokens": 9}, (0, 0, 9)),
+        ({"total_tokens": 9, "input_tokens": 4}, (4, 5, 9)),
+        ({"total_tokens": 9, "input_tokens": -1, "output_tokens": 2}, (7, 2, 9)),
+        ({"prompt_tokens": 4, "completion_tokens": 2**70, "total_tokens": 6}, (4, 2, 6)),
+        ({"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": -1}, (4, 2, 6)),
     ],
 )
 def test_usage_is_read_under_the_names_of_either_api(value: object, found: tuple[int, int, int]) -> None:
@@ -110,6 +114,7 @@ def test_usage_is_read_under_the_names_of_either_api(value: object, found: tuple
         ({"prompt_tokens_details": {"cached_tokens": 5.0}}, (5, None, None)),
         ({"input_tokens_details": None, "output_tokens_details": []}, (None, None, None)),
         ({"input_tokens_details": {"cached_tokens": "5"}}, (None, None, None)),
+        ({"input_tokens_details": {"cached_tokens": -5, "cache_write_tokens": 2**64}}, (None, None, None)),
         ({}, (None, None, None)),
     ],
 )
@@ -121,7 +126,10 @@ def test_what_tokens_were_cached_or_thought_is_read_and_not_guessed(
     assert (usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens) == found
 
 
-@pytest.mark.parametrize("value", [None, {}, [], "12", {"prompt_tokens": "1"}, {"cost": 5}])
+@pytest.mark.parametrize(
+    "value",
+    [None, {}, [], "12", {"prompt_tokens": "1"}, {"cost": 5}, {"total_tokens": -1}, {"total_tokens": 2**64}],
+)
 def test_usage_that_is_missing_is_not_zero(value: object) -> None:
     assert reading.usage(value) is None
 

@@ -263,12 +263,28 @@ def test_nobody_can_say_whether_a_lost_response_exists(drive: Drive) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [[{"type": "text", "text": "Hi"}], [{"type": "output_text", "text": "Hi"}], "Hi"],
-    ids=["text", "output_text", "no parts"],
+    [
+        [{"type": "text", "text": "Hi"}],
+        [{"type": "output_text", "text": "Hi"}],
+        "Hi",
+        ["H", "i"],
+        {"type": "output_text", "text": "Hi"},
+        [{"text": "Hi"}],
+        [{"type": "text", "text": {"value": "Hi", "annotations": []}}],
+        [{"type": "output_text", "text": ["H", {"value": "i"}]}],
+        [{"type": "output_text", "value": "Hi"}],
+        [{"type": "reasoning_text", "text": "Hm."}, {"type": "refusal", "text": "No."}, {"text": "Hi"}],
+    ],
 )
 def test_the_text_of_a_message_has_several_shapes(content: object) -> None:
     item = {"type": "message", "id": "msg_1", "content": content}
     assert run_of(status="completed", output=[item]).output_text == "Hi"
+    assert run_of(status="completed", output=item).output_text == "Hi"
+
+
+def test_output_that_is_plain_text_is_the_answer() -> None:
+    run = run_of(status="completed", output="Hi")
+    assert (run.output_text, run.final_text, run.is_empty) == ("Hi", "Hi", False)
 
 
 def test_what_a_model_thinks_is_not_what_it_says() -> None:

@@ -177,6 +177,10 @@ def test_files_come_from_the_run_or_else_from_its_tools(data: dict[str, Any], fi
         [{"type": "text", "text": ["Hel", "lo", None]}],
         [{"type": "text", "text": [{"value": "Hel"}, {"value": "lo"}]}],
         [{"type": "image_file"}, {"type": "text", "text": {"value": "Hello"}}],
+        {"type": "text", "text": {"value": "Hello"}},
+        {"value": "Hello"},
+        [{"type": "output_text", "text": "Hello"}],
+        [{"type": "reasoning", "text": "Hm."}, "Hello"],
     ],
 )
 def test_the_text_of_a_message_is_found_in_every_shape(content: Any, drive: Drive) -> None:

@@ -75,7 +75,7 @@ class BatchEnding:
 
     def end(self, cause: Cause, *, may_retry: bool = True) -> None:
         """End the batches after a mark or a clear, and where no retry goes on with them; say what is left."""
-        if not self._active:
+        if not self.has_active:
             return
         retry_left = may_retry and self.retry_left
         if self.cancels[cause]:

@@ -14,6 +14,7 @@ from airflow_provider_openai_runs.runs.processing import REFUSED_BY_BATCH, batch
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.transport.bodies import loads
 from airflow_provider_openai_runs.wire import reading, wire_of
 from airflow_provider_openai_runs.wire.batches import ENDPOINT
 
@@ -79,7 +80,7 @@ def to_line(row: int, body: Mapping[str, Any]) -> bytes:
 def from_line(line: bytes) -> Line | None:
     """Read what is said of a row; None if it is of no row."""
     try:
-        value = reading.object_of(json.loads(line))
+        value = reading.object_of(loads(line))
     except (ValueError, RecursionError):
         return None
     custom_id = reading.identifier(value.get("custom_id"))
@@ -115,5 +116,5 @@ def _body_of(response: Mapping[str, Any]) -> Mapping[str, Any]:
     body = response.get("body")
     if isinstance(body, str):  # OGX writes it as JSON in JSON
         with suppress(ValueError, RecursionError):
-            body = json.loads(body)
+            body = loads(body.encode(errors="replace"))
     return reading.object_of(body)

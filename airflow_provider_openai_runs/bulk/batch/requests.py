@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -49,21 +49,22 @@ class BatchRequests:
     metadata: Mapping[str, str] = field(default_factory=dict)
     create_within: float = BATCH_CREATE_SECONDS
 
-    def uploaded(self, path: Path, name: str, *, since: float) -> str:
+    def uploaded(self, path: Path, name: str, *, since: float, but: Container[str] = ()) -> str:
         """
         Return the id of a file of requests, which an earlier attempt may have uploaded.
 
         :param since: Unix seconds; it was not uploaded before.
+        :param but: ids of files that cannot be used.
         :raises RunCallError: if it cannot be uploaded now.
         :raises RunConnectionError: if the key is refused, or the account has no quota.
         :raises RunRequestError: if the server refuses it.
         """
         try:
-            found = self._retried(batches.find_file(name, since=since), BATCH_LIST_BUDGET)
+            found = self._retried(batches.find_file(name, since=since, but=but), BATCH_LIST_BUDGET)
         except ApiRequestFailed:
             found = None  # a server without a list: another one costs nothing
         try:
-            return found or self._retried(flows.single(batches.upload(path, name)), BATCH_FILE_BUDGET)
+            return found or self._retried(batches.uploaded(path, name), BATCH_FILE_BUDGET)
         except ApiRequestFailed as failed:
             failure, text = failed.failure, f"A file of requests could not be uploaded: {failed.failure}."
             if failure.is_of_account:

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
@@ -160,7 +159,7 @@ class BatchSession(WorkerSession):
             self._log.error("%s", self._ending.left())
         return work.concluded(unpriced=prepared.unpriced)
 
-    @cached_property
+    @property
     def _endings(self) -> Endings:
         return Endings(
             settings=self._settings,

@@ -120,7 +120,9 @@ class BatchWork:
                 ),
                 items=items,
                 recorder=recorder,
-                upload=lambda path, name: requests.uploaded(path, name, since=head.began_at),
+                upload=lambda path, name: requests.uploaded(
+                    path, name, since=head.began_at, but=attempt.unusable_files
+                ),
             ),
             collector=Collector(
                 requests=requests,
