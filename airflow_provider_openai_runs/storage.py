@@ -69,9 +69,11 @@ class OutputStore:
 
         try:
             root = ObjectStoragePath(self._path)
-            if root.conn_id:
+            # Below Airflow 3.2 it is an option of the storage.
+            conn_id = getattr(root, "conn_id", None) or root.storage_options.get("conn_id")
+            if conn_id:
                 # Some providers go on without a connection that is missing, as whoever the machine is.
-                BaseHook.get_connection(root.conn_id)
+                BaseHook.get_connection(conn_id)
             opened = root, root.fs
         except (AirflowNotFoundException, ImportError, ValueError) as error:
             raise self._refused(f"it cannot be opened: {_text(error)}") from None
