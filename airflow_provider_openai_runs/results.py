@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow_provider_openai_runs.runs.cut import cut_steps
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.tool_secrets import without_secrets
 from airflow_provider_openai_runs.runs.usage import as_text
 from airflow_provider_openai_runs.runs.withheld import without_text
 
@@ -28,14 +29,17 @@ IN_XCOM = "XCom 'return_value' of this task holds what is known of it."
 _MARK = ', "steps_truncated": true'
 #: Things left out that the log names.
 _SHOWN = 5
-#: Members of an MCP tool that carry its credentials.
-_SECRET_MEMBERS = ("authorization", "headers")
 
 
 def whole(run: Run) -> dict[str, Any]:
     """Return the run as plain JSON under the contract's names, of whatever size."""
     if run.tools:
-        run = replace(run, tools=tuple(without_secrets(tool) for tool in run.tools))
+        run = replace(run, tools=tuple(map(without_secrets, run.tools)))
+    if run.steps:
+        # An item may list tools that were added on the way.
+        run = replace(
+            run, steps=tuple(replace(step, details=without_secrets(step.details)) for step in run.steps)
+        )
     return run.to_xcom()
 
 
@@ -59,20 +63,6 @@ def to_xcom(run: Run, *, log: Logger, text_limit: int | None) -> dict[str, Any]:
             f"; {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else "",
         )
     return values
-
-
-def without_secrets(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tool without the credentials of its MCP server."""
-    return {name: "***" if name in _SECRET_MEMBERS and value else value for name, value in tool.items()}
-
-
-def secrets_of(tools: object) -> Iterator[str]:
-    """Return the credentials in the tools of a task, whatever else is in there."""
-    for tool in tools if isinstance(tools, (list, tuple)) else ():
-        for name in _SECRET_MEMBERS if isinstance(tool, Mapping) else ():
-            value = tool.get(name)
-            values = value.values() if isinstance(value, Mapping) else (value,)
-            yield from (item for item in values if isinstance(item, str) and item)
 
 
 def named(values: Mapping[str, Any]) -> dict[str, Any]:

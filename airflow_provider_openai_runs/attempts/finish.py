@@ -24,6 +24,7 @@ from airflow_provider_openai_runs.runs.error_of_run import (
     about_run,
     error_of_answer,
     error_of_run,
+    error_of_type,
     error_of_wait,
 )
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError, RunTimeoutError
@@ -37,7 +38,7 @@ from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from airflow_provider_openai_runs.runs.withheld import is_too_long
-from airflow_provider_openai_runs.typed.output import OutputType
+from airflow_provider_openai_runs.typed.output import OutputType, OutputTypeFault
 from airflow_provider_openai_runs.wire import flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.wait import WaitResult
@@ -146,6 +147,10 @@ class RunFinisher:
             except ValueError as unfit:
                 self._update_record(ended=True, refused=True)
                 error = error_of_answer(run, str(unfit), withholds=self.settings.withholds)
+                raise self._pushed(error, run) from None
+            except OutputTypeFault as fault:
+                self._update_record(ended=True, ended_by_us=False)
+                error = error_of_type(run, str(fault), withholds=self.settings.withholds)
                 raise self._pushed(error, run) from None
         # An earlier attempt may have meant to end it, and has come too late: a retry finishes from it.
         self._update_record(ended=True, ended_by_us=False)

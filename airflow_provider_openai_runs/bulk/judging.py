@@ -12,11 +12,11 @@ from airflow_provider_openai_runs.bulk.commands import StopReason, Verdict
 from airflow_provider_openai_runs.bulk.items import ItemState
 from airflow_provider_openai_runs.bulk.parts import Outcome
 from airflow_provider_openai_runs.runs.error_of_run import error_of_answer, error_of_run
-from airflow_provider_openai_runs.runs.errors import RunCancelledError
+from airflow_provider_openai_runs.runs.errors import RunCancelledError, RunOutputError
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.policies import OnIncomplete
 from airflow_provider_openai_runs.runs.status import RunStatus
-from airflow_provider_openai_runs.typed.output import OutputType
+from airflow_provider_openai_runs.typed.output import OutputType, OutputTypeFault
 
 #: Why active runs are cancelled, as their items say it.
 _ENDED_FOR: dict[StopReason | None, str] = {
@@ -65,6 +65,9 @@ class RunJudge:
                 output["output"] = self._type.parse(run.final_text)
             except ValueError as unfit:
                 error = error_of_answer(run, str(unfit))
+            except OutputTypeFault as fault:
+                text = f"output_type itself failed over the answer of {run.ref}: {fault}."
+                error = RunOutputError(f"{text} It is not bought again.", retryable=False)
         if run.status is RunStatus.CANCELLED and (stopped := self.stopped()) in _ENDED_FOR:
             error = RunCancelledError(f"{run.ref.subject} {CANCELLED_BY_TASK}: {_ENDED_FOR[stopped]}.")
         outcome = Outcome(

@@ -17,8 +17,8 @@ from airflow.providers.common.compat.sdk import mask_secret
 from jinja2 import Undefined
 from jinja2.nativetypes import NativeEnvironment
 
-from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.operators.hidden import hide
+from airflow_provider_openai_runs.runs.tool_secrets import secrets_of
 
 #: Fields whose value, or whose values inside, are text.
 TEXT_FIELDS = frozenset(
@@ -100,7 +100,7 @@ class RenderedAsText:
         # Airflow stores the rendered fields right after this, also those of a mapped task.
         more = getattr(self, "extra_body", None)
         for tools in (getattr(self, "tools", None), more.get("tools") if isinstance(more, Mapping) else None):
-            for secret in results.secrets_of(tools):
+            for secret in secrets_of(tools):
                 mask_secret(secret)
         if getattr(self, "text_in_xcom", None) == 0:
             hide(self, fields)

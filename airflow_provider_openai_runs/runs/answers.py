@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from airflow_provider_openai_runs.runs.acquisition import NotCreated
-from airflow_provider_openai_runs.runs.budgets import ANSWER_PAUSE
+from airflow_provider_openai_runs.runs.budgets import ANSWER_PAUSE, NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, pause_before_retry
 from airflow_provider_openai_runs.runs.lost_create import (
@@ -16,6 +16,8 @@ from airflow_provider_openai_runs.runs.lost_create import (
     pause_before_resubmit,
 )
 
+#: Codes by which servers say that they do not know a response, whatever the HTTP status.
+_UNKNOWN_RESPONSE = frozenset({"previous_response_not_found", "response_not_found"})
 #: The answer itself is wrong, or there is nobody to take it; a key may be fixed.
 _REJECTIONS = frozenset({FailureKind.REJECTED, FailureKind.NOT_FOUND})
 
@@ -93,11 +95,17 @@ def after_failed_continuation(
         return NotSent(error=lost_create_error(intent, resubmits, retryable=again), reason="later")
     pause = pause_before_retry(failure, tries) if failure.may_be_sent_again else ANSWER_PAUSE
     has_time = now + pause < gives_up_at
-    # Nothing was created: a retry goes on where this attempt was.
-    is_passing = failure.conversation_locked or failure.may_be_sent_again
+    # Nothing was created, and the outputs are in hand: a retry would have to call the functions again.
+    is_passing = failure.conversation_locked or failure.is_transient or _is_not_shown_yet(failure, tries)
     if is_passing and has_time:
         return SendAgain(seconds=pause, forget=True)
     return NotSent(error=failed.error, reason=_late_or_later(now, until), forget=True)
+
+
+def _is_not_shown_yet(failure: RequestFailure, tries: int) -> bool:
+    """Whether a replica of the server may not know yet the response that asks for the calls."""
+    is_unknown = failure.kind is FailureKind.NOT_FOUND or failure.code in _UNKNOWN_RESPONSE
+    return is_unknown and tries * ANSWER_PAUSE < NOT_FOUND_GRACE
 
 
 def _late_or_later(now: float, until: float | None) -> Literal["late", "later"]:

@@ -143,6 +143,20 @@ def error_of_answer(run: Run, unfit: str, *, withholds: bool = False) -> RunOutp
     return RunOutputError(f"{subject}: {unfit}. A retry starts a new run.")
 
 
+def error_of_type(run: Run, fault: str, *, withholds: bool = False) -> RunOutputError:
+    """
+    Return the error for an answer of which the type cannot say whether it fits.
+
+    :param fault: what has failed in the type.
+    """
+    if withholds:
+        fault = "the reason may quote it, and text_in_xcom=0 withholds that"
+    return RunOutputError(
+        f"{run.ref.subject} has answered, and output_type itself failed over the answer: {fault}. A retry "
+        "reads the same answer once more, and pays nothing."
+    )
+
+
 def _was_cut(run: Run) -> bool:
     """Whether a ceiling ended the answer; some servers say completed all the same."""
     used = run.usage.completion_tokens if run.usage else 0

@@ -20,8 +20,8 @@ class FailureKind(StrEnum):
 
     #: The request never reached the server.
     NOT_SENT = "not_sent"
-    #: The server asked to come back later (429, 424; 409 and 503 in the API's own form): it did not act on
-    #: the request.
+    #: The server asked to come back later (429, 424, 425; 409 and 503 in the API's own form): it did not act
+    #: on the request.
     RETRY_LATER = "retry_later"
     #: It says that it did not act on the request, for a reason that may pass: a retry of the task may help.
     NOT_ACCEPTED = "not_accepted"

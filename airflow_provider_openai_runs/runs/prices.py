@@ -45,11 +45,19 @@ class Price:
     factors: Mapping[str, Decimal] = field(default_factory=dict)
 
     def cost(self, usage: Usage, *, processing: str | None = None) -> Decimal:
-        """Return what these tokens cost; those of the prompt that were cached have prices of their own."""
+        """
+        Return what these tokens cost; those of the prompt that were cached have prices of their own.
+
+        What a total has beside prompt and completion costs as much as the completion: no bill is taken for
+        smaller than it is.
+        """
         cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
         plain = max(0, usage.prompt_tokens - cached - written)
         sums = plain * self.input + cached * self.cached_input + written * self.cache_write
-        return (sums + usage.completion_tokens * self.output) * self.factor(processing) / _MILLION
+        # Some servers count what a model has thought in the total alone.
+        other = max(0, usage.total_tokens - (plain + cached + written) - usage.completion_tokens)
+        answered = (usage.completion_tokens + other) * self.output
+        return (sums + answered) * self.factor(processing) / _MILLION
 
     def at_most(self, *, prompt: int, completion: int, processing: str | None = None) -> Decimal:
         """Return what so many tokens cost at most, however they are cached."""
@@ -128,8 +136,6 @@ class Tariff:
         """Return what the tokens of a run cost; None if it tells none, or nobody knows their price."""
         if run.usage is None or not run.usage.is_known:
             return None
-        if not (run.usage.prompt_tokens or run.usage.completion_tokens):
-            return None  # a total alone: the two have prices of their own
         price = self.prices.of(self.model) or self.prices.of(run.model)
         if price is None:
             return None

@@ -19,7 +19,9 @@ _VALUE = rf"{_WORDS}[^\s\"',}}&]{{{SHORTEST_SECRET},}}"
 #: The first group is the label in front of a secret; it stays.
 _KEYS = re.compile(
     r"(?i)(?<![a-z0-9])(?:sk-[\w\-*]{4,}"
-    r"|((?:api[-_ ]?key(?: provided)?|authorization|password|secret|token)[\"']?\s*[:=]\s*[\"']?)"
+    r"|(?:gh[pousr]_|github_pat_|xox[abeprs]-|glpat-|AKIA|ASIA)[\w\-]{10,}"
+    r"|((?:(?:api|account|access|shared)[-_ ]?key(?: provided)?|authorization|password|pwd|secret|token)"
+    r"[\"']?\s*[:=]\s*[\"']?)"
     rf"(?:(?:bearer|basic)\s+)?{_VALUE}"
     rf"|bearer\s+{_VALUE}"
     r"|eyJ[\w\-]{10,}\.[\w\-]+\.[\w\-]*"

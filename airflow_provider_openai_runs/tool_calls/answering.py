@@ -20,6 +20,7 @@ from airflow_provider_openai_runs.runs.tools import describe_calls
 from airflow_provider_openai_runs.runs.withheld import without_text
 from airflow_provider_openai_runs.tool_calls.approval import FUNCTION, MCP_APPROVAL, ApprovalDecision
 from airflow_provider_openai_runs.tool_calls.function_caller import CallAnswer, FunctionCaller, OutOfTimeError
+from airflow_provider_openai_runs.typed.text import clean
 from airflow_provider_openai_runs.wire import Answer, wire_of
 
 _NOBODY_ASKED = "The call was not made: it needs a person's approval, and none was asked for."
@@ -166,9 +167,14 @@ class ToolCallAnswerer:
         given: Mapping[str, Answer],
         rounds: Rounds,
     ) -> Answers | GivesUp:
-        """Make the calls; an error counts until a call goes well."""
+        """
+        Make the calls; an error counts until a call goes well.
+
+        The run is not ended by errors of which the model has read none, nor in a round in which a call went
+        well: a retry would make that call again.
+        """
         outputs: dict[str, Answer] = {}
-        errors = list(rounds.errors)
+        errors, went_well = list(rounds.errors), False
         for call in run.tool_calls:
             decision = decided.get(call)
             if call.id in given:
@@ -183,9 +189,10 @@ class ToolCallAnswerer:
                 except OutOfTimeError:
                     return GivesUp(run=run, error=out_of_time(run, limit, f"the function {call.name!r}"))
                 outputs[call.id] = made.text
-                errors = [*errors, f"{made.name} ({call.id}): {made.error}"] if made.error else []
-                if len(errors) >= self.max_tool_errors:
-                    return GivesUp(run=run, error=_too_many_errors(run, errors))
+                went_well = went_well or made.error is None
+                errors = [*errors, f"{made.name} ({clean(call.id)}): {made.error}"] if made.error else []
+                if self._are_too_many(errors, rounds, went_well=went_well):
+                    return GivesUp(run=run, error=_too_many_errors(run, errors, retryable=not went_well))
         if late := self._late(run, limit):
             return GivesUp(run=run, error=late)
         in_place = wire_of(run.ref.kind).answers_in_place
@@ -196,6 +203,11 @@ class ToolCallAnswerer:
             until=limit.ends_at if limit else None,
             limit=limit.text if limit else "",
         )
+
+    def _are_too_many(self, errors: Sequence[str], rounds: Rounds, *, went_well: bool) -> bool:
+        if self.max_tool_errors == 1:
+            return bool(errors)
+        return len(errors) >= self.max_tool_errors and bool(rounds.errors) and not went_well
 
     def _call(self, call: ToolCall, limit: Limit | None, decision: ApprovalDecision | None) -> CallAnswer:
         assert self.functions is not None  # noqa: S101 # for mypy: _is_answerable has seen to it
@@ -269,7 +281,8 @@ def out_of_time(run: Run, limit: Limit | None, what: str) -> OpenAIRunError:
     )
 
 
-def _too_many_errors(run: Run, errors: Sequence[str]) -> OpenAIRunError:
-    return ToolCallsFailedError(
-        f"The last {len(errors)} calls of {run.ref} went wrong (max_tool_errors): " + "; ".join(errors) + "."
-    )
+def _too_many_errors(run: Run, errors: Sequence[str], *, retryable: bool) -> OpenAIRunError:
+    count = "call" if len(errors) == 1 else f"{len(errors)} calls"
+    text = f"The last {count} of {run.ref} went wrong (max_tool_errors): {'; '.join(errors)}."
+    again = "" if retryable else " It is not tried again: other calls of the round went well."
+    return ToolCallsFailedError(text + again, retryable=retryable)

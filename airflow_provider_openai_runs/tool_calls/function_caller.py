@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
+from airflow.providers.common.compat.sdk import TaskDeferred
+from pydantic_core import from_json, to_json
 
 from airflow_provider_openai_runs.runs.model import ToolCall
-from airflow_provider_openai_runs.runs.plain import plain
+from airflow_provider_openai_runs.runs.plain import MAX_DEPTH, plain
 from airflow_provider_openai_runs.runs.text import text_of
 from airflow_provider_openai_runs.tool_calls.function_tool import BadArgumentsError, FunctionTool
 from airflow_provider_openai_runs.tool_calls.worker_thread import Job, Worker
@@ -21,6 +24,8 @@ from airflow_provider_openai_runs.typed.text import clean
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
+#: What a function raises that is meant for the task, and not for the model.
+_FOR_THE_TASK = (SystemExit, KeyboardInterrupt)
 #: A result above this many bytes is not sent; the API itself refuses much more.
 MAX_OUTPUT_BYTES = 512_000
 #: Seconds between two checks of the time and calls of ``check`` while a function runs.
@@ -93,14 +98,14 @@ class FunctionCaller:
         """
         began = time.monotonic()
         text, error = self._run(call, until, call.arguments if arguments is None else arguments)
-        name = call.name
+        name = clean(call.name)
         if self._withholds:
             # The model may have written any name, too.
-            name = name if name in self._tools else "an unknown function"
+            name = name if call.name in self._tools else "an unknown function"
             error = error and "text_in_xcom=0 withholds why"
         took = time.monotonic() - began
         outcome = f"answered after {took:.1f} s" if error is None else f"failed after {took:.1f} s: {error}"
-        self._log.info("Call %s of %s %s", clean(call.id), clean(name), outcome)
+        self._log.info("Call %s of %s %s", clean(call.id), name, outcome)
         return CallAnswer(call_id=call.id, name=name, text=text, error=error)
 
     def _run(
@@ -109,7 +114,7 @@ class FunctionCaller:
         tool = self._tools.get(call.name)
         if tool is None:
             there_are = ", ".join(self._tools) or "none"
-            return _failed(f"There is no function {call.name!r}. There are: {there_are}.")
+            return _failed(f"There is no function {clean(call.name)!r}. There are: {there_are}.")
 
         def run() -> str:
             result = tool(tool.arguments_of(arguments), context=self._context, call_id=call.id)
@@ -119,17 +124,20 @@ class FunctionCaller:
         self._wait(job, call, until)
         if job.error is None:
             return _within_limit(call.name, job.result)
-        if isinstance(job.error, (BadArgumentsError, _UnwritableError)):
+        if isinstance(job.error, BadArgumentsError):
             return _failed(str(job.error))
-        if isinstance(job.error, Exception):
-            self._log.warning(
-                "Call %s: %s raised an error; the model receives its last line",
-                clean(call.id),
-                call.name,
-                exc_info=None if self._withholds else job.error,
-            )
-            return _failed(f"{type(job.error).__name__}: {text_of(job.error)}")
-        raise job.error  # SystemExit and its like are meant for the task, not for the model
+        if isinstance(job.error, _FOR_THE_TASK):
+            raise job.error
+        self._log.warning(
+            "Call %s: %s raised an error; the model receives its last line",
+            clean(call.id),
+            call.name,
+            exc_info=None if self._withholds else job.error,
+        )
+        if isinstance(job.error, TaskDeferred):
+            # Airflow would resume this task with an event that is another operator's.
+            return _failed(f"{call.name} tried to defer, which a function cannot: it has to wait itself")
+        return _failed(f"{type(job.error).__name__}: {text_of(job.error)}")
 
     def _wait(self, job: Job, call: ToolCall, until: float | None) -> None:
         self._check()
@@ -146,24 +154,37 @@ class FunctionCaller:
             raise
 
 
-class _UnwritableError(Exception):
-    """A result cannot be written as JSON."""
-
-
 def _written(result: Any) -> str:
+    """Return a result as the model reads it: the function has done its work, so this is no error of it."""
     if isinstance(result, str):
-        return str(plain(result))
+        return str(plain(str(result.value) if isinstance(result, Enum) else result))
     try:
         return str(plain(to_json(result, fallback=_fallback, inf_nan_mode="null").decode()))
-    except Exception as error:
-        raise _UnwritableError(
-            f"The result, of type {type(result).__name__}, cannot be written as JSON: {text_of(error)}"
-        ) from error
+    except Exception:  # noqa: BLE001 # bytes or text that are no UTF-8, too deep, or of a class that fails
+        return json.dumps(plain(_as_text(result), reserves_keys=False))
 
 
 def _fallback(value: Any) -> Any:
     """Write rows of a database (``sqlite3.Row``) as objects, and the rest as text."""
     return dict(value) if hasattr(value, "keys") and hasattr(value, "__getitem__") else str(value)
+
+
+def _as_text(value: Any, depth: int = 0) -> Any:
+    """Return a value with text in place of what JSON does not know, to the depth that ``plain`` shows."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode(errors="replace")
+    if depth > MAX_DEPTH:
+        return "…"
+    if isinstance(value, Mapping):
+        return {text_of(key): _as_text(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_as_text(item, depth + 1) for item in value]
+    try:
+        return from_json(to_json(value, fallback=_fallback, inf_nan_mode="null"))
+    except Exception:  # noqa: BLE001 # see above
+        return text_of(value)
 
 
 def _within_limit(name: str, text: str) -> tuple[str, str | None]:

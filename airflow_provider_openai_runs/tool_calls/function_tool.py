@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import Parameter
 from typing import Annotated, Any
 
@@ -79,10 +79,10 @@ class FunctionTool:
         return {name: getattr(found, key) for key, name in self._fields.items()}
 
     def __call__(self, arguments: Mapping[str, Any], *, context: Any, call_id: str) -> Any:
-        """Call the function with arguments that ``arguments_of`` has read; a coroutine is awaited."""
+        """Call the function with arguments that ``arguments_of`` has read; what can be awaited is."""
         own = {"context": context, "call_id": call_id}
         result = self._function(**arguments, **{name: own[name] for name in self._own})
-        return asyncio.run(result) if inspect.iscoroutine(result) else result
+        return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
 
     def _model_of(self, parameters: Mapping[str, Parameter]) -> type[BaseModel]:
         fields: dict[str, Any] = {}
@@ -90,8 +90,13 @@ class FunctionTool:
             found = parameters[name]
             default = ... if found.default is Parameter.empty else found.default
             fields[key] = (Annotated[found.annotation, Field(alias=name)], default)
-        return create_model(self.name, __config__=ConfigDict(extra="forbid"), **fields)
+        config = ConfigDict(extra="forbid", allow_inf_nan=False)
+        return create_model(self.name, __config__=config, **fields)
 
     def _message(self, what: str) -> str:
         takes = ", ".join(self._fields.values()) or "no arguments"
         return clean(f"Bad arguments: {what}. {self.name} takes {takes}.")
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result

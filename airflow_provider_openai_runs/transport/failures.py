@@ -45,7 +45,7 @@ _NO_TLS = (
 #: What OpenSSL calls an answer in plain text; a handshake that breaks off may pass, this does not.
 _PLAIN_ANSWER = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 #: Not accepted, whoever wrote it: too many requests, and something that the request depends on has failed.
-_RETRY_LATER = frozenset({424, 429})
+_RETRY_LATER = frozenset({424, 425, 429})
 #: Not accepted, if the API itself says so.
 _BUSY = frozenset({409, 503})
 _ACCESS_DENIED = frozenset({401, 403})

@@ -7,7 +7,8 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import jsonschema
@@ -22,13 +23,24 @@ from airflow_provider_openai_runs.typed.schemas import problems
 from airflow_provider_openai_runs.typed.text import clean
 from airflow_provider_openai_runs.wire import wire_of
 
-_FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n[ \t]*```", re.DOTALL | re.IGNORECASE)
+#: As Markdown has it, and as models write it on one line.
+_FENCES = tuple(
+    re.compile(pattern, re.DOTALL | re.IGNORECASE)
+    for pattern in (
+        r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n[ \t]*```",
+        r"```(?:json[c5l]?\b)?\s*([{\[\"].*?)```",
+    )
+)
+#: What some servers leave of a model's own marks at the end of a message.
+_END_MARK = re.compile(r"(?:\s*<\|?[\w ]{1,30}\|>|\s*</s>)+\s*\Z")
 #: The end of the reasoning that some servers leave in the message; its beginning may stand in the prompt.
 _REASONED = re.compile(
     r"</(?:think|thinking|thought|reasoning)\s*>|\[/THINK\]|<\|channel\|>\s*final\b[^{]*?<\|message\|>",
     re.IGNORECASE,
 )
 _MAX_NAME = 64
+#: What code raises over data that it did not foresee.
+_OVER_THE_ANSWER = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class OutputType:
@@ -62,6 +74,7 @@ class OutputType:
         Return the answer as plain JSON; one that stands in a Markdown fence is taken out of it.
 
         :raises ValueError: with a short reason, when the text is not of this type.
+        :raises OutputTypeFault: if the type cannot say whether it is.
         """
         written = _json_text(text or "")
         try:
@@ -74,20 +87,36 @@ class OutputType:
             raise
         except json.JSONDecodeError as error:
             raise ValueError(f"Invalid JSON: {error}") from None
-        except Exception as error:  # noqa: BLE001 # also what a model's validator raises, and a reference that leads nowhere
+        except _OVER_THE_ANSWER as error:
             raise ValueError(clean(f"{type(error).__name__}: {error}")) from None
+        except Exception as error:  # noqa: BLE001 # such as of a service that a model's validator asks
+            raise OutputTypeFault(clean(f"{type(error).__name__}: {error}")) from None
 
     def _validated(self, value: Any) -> Any:
         # A registry of its own, since without one jsonschema fetches what a "$ref" names from the network.
-        validator = jsonschema.Draft202012Validator(self._schema, registry=referencing.Registry())
+        validator = _Validator(self._schema, registry=referencing.Registry())
         worst = jsonschema.exceptions.best_match(validator.iter_errors(value))
         if worst is not None:
             raise _DoesNotFitError(clean(f"{worst.message} (at {worst.json_path})"))
         return value
 
 
+class OutputTypeFault(Exception):  # noqa: N818 # of the user's type, and no error of the answer
+    """The type itself has failed: the answer may be right, and another one would fare no better."""
+
+
 class _DoesNotFitError(ValueError):
     """A JSON value does not fit the schema."""
+
+
+def _multiple_of(_: Any, factor: Any, value: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
+    """Check ``multipleOf`` in decimals, as JSON is written: in binary, 19.99 is no multiple of 0.01."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and (Fraction(repr(value)) / Fraction(repr(factor))).denominator != 1:
+        yield jsonschema.ValidationError(f"{value!r} is not a multiple of {factor!r}")
+
+
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"multipleOf": _multiple_of})
 
 
 def _loads(text: str) -> Any:
@@ -109,11 +138,12 @@ def _finite(text: str) -> float:
 def _written_back(found: BaseModel, given: Any) -> Any:
     """Return JSON that the model reads as the same again: by names, by aliases, or what it has read."""
     by_name = found.model_dump(mode="json")
-    for candidate in (by_name, found.model_dump(mode="json", by_alias=True), given):
+    for candidate in (by_name, found.model_dump(mode="json", by_alias=True)):
         with contextlib.suppress(Exception):  # also what a model's validator raises
-            if type(found).model_validate(candidate) == found:
+            # Not by the model's own equality: a private attribute may be another one each time.
+            if type(found).model_validate(candidate).model_dump(mode="json") == by_name:
                 return candidate
-    return by_name
+    return given
 
 
 def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -129,11 +159,14 @@ def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def _json_text(text: str) -> str:
     """Return the JSON in a text: all of it, what follows the model's reasoning, what stands in a fence."""
-    text = text.removeprefix("\ufeff")
+    text = _END_MARK.sub("", text.removeprefix("\ufeff"))
     if not text.strip():
         raise ValueError("The answer is empty")
     rest = [text, *(text[found.end() :] for found in _REASONED.finditer(text))]
-    fenced = [found.group(1) for written in reversed(rest) if (found := _FENCED.search(written))]
+    # Of several the last one counts: what stands before is a draft.
+    fenced: list[str] = [
+        found for fence in _FENCES for written in reversed(rest) for found in reversed(fence.findall(written))
+    ]
     return next(filter(_is_json, [*map(_once, rest), *fenced]), [*rest, *fenced[:1]][-1])
 
 

@@ -225,8 +225,8 @@ def with_retries(flow: Flow[T], *, budget: float) -> Flow[T]:
     Run a flow within a budget in seconds, and send again what may be sent again.
 
     That is every request after a transient failure, but of one that pays only what the server certainly did
-    not accept (connect errors, 429, 424, 409 and 503 in the API's own form): a time-out or a 500 may have
-    started the run.
+    not accept (connect errors, 429, 424, 425, 409 and 503 in the API's own form): a time-out or a 500 may
+    have started the run.
     """
     return (yield from _with_each(flow, partial(_sent_until, ends=time.monotonic() + budget)))
 

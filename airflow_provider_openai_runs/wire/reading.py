@@ -211,7 +211,8 @@ def _details(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _first_count(data: Mapping[str, Any], *names: str) -> int | None:
-    return next((found for name in names if (found := _count(data.get(name))) is not None), None)
+    """Return what one of the names says; a gateway may write both, and a zero under the other API's."""
+    return max((found for name in names if (found := _count(data.get(name))) is not None), default=None)
 
 
 def _count(value: object) -> int | None:

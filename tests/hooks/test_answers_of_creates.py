@@ -45,6 +45,7 @@ def create(server: ScriptedServer, status: int, body: bytes | Any, *headers: str
     [
         (429, b"slow down", [], FailureKind.RETRY_LATER),
         (424, OWN, [], FailureKind.RETRY_LATER),
+        (425, OWN, [], FailureKind.RETRY_LATER),
         (409, OWN, [], FailureKind.RETRY_LATER),
         (503, OWN, [], FailureKind.RETRY_LATER),
         (503, b"busy", ["Retry-After: 3"], FailureKind.RETRY_LATER),

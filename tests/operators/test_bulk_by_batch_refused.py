@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from tests.support.scene import Scene
 Bulk = Callable[..., BulkCreateResponsesOperator]
 bulk = batch_operators.bulk
 small_files = batch_operators.small_files
-CREATE = {"method": "POST", "path": "/batches$", "kind": "status"}
+REFUSED = Fault(method="POST", path="/batches$", kind="status", status=400, times=None)
 GONE = {"code": "file_not_found", "message": "No such File object."}
 
 
@@ -32,7 +33,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_create_that_is_refused_for_a_moment_costs_no_item(
     scene: Scene, bulk: Bulk, status: int, times: int
 ) -> None:
-    scene.simulator.fault(Fault(**CREATE, status=status, times=times))
+    scene.simulator.fault(replace(REFUSED, status=status, times=times))
     assert len(results(scene.run(bulk(), scene.kept))) == ROWS
     assert set(asked(scene).values()) == {1}
     assert len(batches(scene)) == 1
@@ -40,7 +41,7 @@ def test_a_create_that_is_refused_for_a_moment_costs_no_item(
 
 @pytest.mark.usefixtures("small_files")
 def test_creates_that_are_refused_again_and_again_fail_their_items(scene: Scene, bulk: Bulk) -> None:
-    scene.simulator.fault(Fault(**CREATE, status=400, times=None))
+    scene.simulator.fault(REFUSED)
     with pytest.raises(RunEndedError, match="Not a single item succeeded"):
         scene.run(bulk(max_failed=None), scene.kept)
     found = errors(xcom(scene.kept))
@@ -51,7 +52,7 @@ def test_creates_that_are_refused_again_and_again_fail_their_items(scene: Scene,
 
 
 def test_a_create_that_is_wrong_in_any_case_is_not_sent_again(scene: Scene, bulk: Bulk) -> None:
-    scene.simulator.fault(Fault(**CREATE, status=400, code="invalid_value", times=None))
+    scene.simulator.fault(replace(REFUSED, code="invalid_value"))
     with pytest.raises(RunEndedError, match="Not a single item succeeded"):
         scene.run(bulk(), scene.kept)
     assert scene.simulator.count("POST", "/batches") == 1

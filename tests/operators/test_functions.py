@@ -253,7 +253,7 @@ def test_the_error_of_a_refused_answer_names_the_run_and_that_of_a_refused_creat
 def test_a_retry_after_the_function_ran_runs_it_again_and_answers_the_same_run(
     scene: Scene, create: Make
 ) -> None:
-    class WorkerLost(BaseException):
+    class WorkerLost(SystemExit):
         pass
 
     def dies(city: str) -> str:

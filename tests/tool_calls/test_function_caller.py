@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import gc
 import json
@@ -13,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
+from enum import Enum
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import mask_secret
+from airflow.providers.common.compat.sdk import TaskDeferred, mask_secret
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -29,6 +31,7 @@ from airflow_provider_openai_runs.tool_calls.function_caller import (
     FunctionCaller,
     OutOfTimeError,
 )
+from airflow_provider_openai_runs.typed.text import clean
 
 region = contextvars.ContextVar("region", default="nowhere")
 
@@ -40,6 +43,10 @@ class Row(BaseModel):
 @dataclass
 class Point:
     x: int
+
+
+class Color(str, Enum):  # noqa: UP042 # unlike StrEnum, it shows itself as Color.RED
+    RED = "red"
 
 
 class TaskKilledError(BaseException):
@@ -105,6 +112,13 @@ def _raising(error: BaseException) -> Callable[[], Any]:
         raise error
 
     return give
+
+
+def _deferring() -> TaskDeferred:
+    from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # noqa: PLC0415
+
+    moment = datetime(2027, 1, 1, tzinfo=UTC)
+    return TaskDeferred(trigger=DateTimeTrigger(moment=moment), method_name="execute_complete")
 
 
 def double(number: int) -> int:
@@ -235,7 +249,8 @@ def test_arguments_that_a_person_has_edited_count(caller: Callable[..., Function
             "The result of give has 512001 bytes; at most 512000",
         ),
         (_returning("é" * (MAX_OUTPUT_BYTES // 2 + 1)), _call("give"), "The result of give has 512002 bytes"),
-        (_returning(b"\xff"), _call("give"), "The result, of type bytes, cannot be written as JSON"),
+        (_raising(asyncio.CancelledError("cut off")), _call("give"), "CancelledError: cut off"),
+        (_raising(_deferring()), _call("give"), "give tried to defer, which a function cannot"),
     ],
 )
 def test_what_goes_wrong_is_sent_to_the_model_in_one_short_line(
@@ -260,13 +275,62 @@ def test_a_result_of_the_largest_size_is_sent(caller: Callable[..., FunctionCall
     assert answer.error is None
 
 
-def test_a_result_that_contains_itself_is_described_to_the_model(
-    caller: Callable[..., FunctionCaller],
-) -> None:
+class Mute:
+    def __str__(self) -> str:
+        raise RuntimeError("it does not say")
+
+
+def _circle() -> list[Any]:
     circle: list[Any] = []
     circle.append(circle)
-    answer = caller(_returning(circle)).answer(_call("give"))
-    assert "cannot be written as JSON" in (answer.error or "")
+    return circle
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (b"\xff", '"\\ufffd"'),
+        ({"t": "\ud800", 5: b"\xffa"}, '{"t": "\\ufffd", "5": "\\ufffda"}'),
+        ([Mute(), date(2026, 1, 2)], '["<Mute>", "2026-01-02"]'),
+        (Color.RED, "red"),
+        ([Color.RED], '["red"]'),
+        (_circle(), "[[[["),
+    ],
+)
+def test_a_function_that_has_done_its_work_has_not_failed_for_its_result(
+    caller: Callable[..., FunctionCaller], result: Any, text: str
+) -> None:
+    """A model that read of an error would have the work done once more."""
+    answer = caller(_returning(result)).answer(_call("give"))
+    assert answer.error is None
+    assert answer.text.startswith(text)
+
+
+def test_whatever_can_be_awaited_is(caller: Callable[..., FunctionCaller]) -> None:
+    class Later:
+        def __await__(self) -> Any:
+            return asyncio.sleep(0, "there").__await__()
+
+    def give() -> Any:
+        return Later()
+
+    assert caller(give).answer(_call("give")).text == "there"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_of_json_is_no_argument(caller: Callable[..., FunctionCaller], number: str) -> None:
+    def pay(amount: float) -> float:
+        return amount
+
+    answer = caller(pay).answer(_call("pay", f'{{"amount": {number}}}'))
+    assert (answer.error or "").startswith("Bad arguments")
+
+
+def test_a_name_that_the_model_has_made_up_is_message_text(caller: Callable[..., FunctionCaller]) -> None:
+    answer = caller(double).answer(_call("x" * 10_000 + "\napi_key=sk-abcdefghijkl"))
+    assert len(answer.name) <= 500
+    assert "\n" not in answer.name
+    assert "sk-abc" not in f"{answer.name} {answer.error} {answer.text}"
 
 
 def test_what_airflow_masks_is_masked_for_the_model_even_where_the_text_is_cut(
@@ -307,7 +371,7 @@ def test_no_call_of_a_model_ends_the_task(name: str, arguments: str) -> None:
     found = FunctionCaller([double], context={}, log=logger)
     for call in (_call(name, arguments), _call("double", arguments)):
         answer = found.answer(call)
-        assert (answer.call_id, answer.name) == ("call_1", call.name)
+        assert (answer.call_id, answer.name) == ("call_1", clean(call.name))
 
 
 def test_a_function_that_exits_ends_the_task(caller: Callable[..., FunctionCaller]) -> None:
