@@ -22,6 +22,9 @@ NOT_GOOD = 1
 #: The question cannot be asked: wrong arguments, no Airflow.
 CANNOT_ASK = 2
 
+#: A century.
+_MOST_DAYS = 36_525
+
 _EPILOG = """
 Airflow is asked through its REST API, with the rights of the token's user. Its address is --airflow-url, or
 AIRFLOW__API__BASE_URL, or what airflow.cfg says. Give --token (or AIRFLOW_CLI_TOKEN), or --user and
@@ -190,11 +193,12 @@ def _parser() -> argparse.ArgumentParser:
                 "--model",
                 action="append",
                 default=[],
+                type=_name,
                 help="is it there, and until when; may be repeated (default: those of the newest tasks)",
             )
             continue
         sub.add_argument(
-            "--days", type=float, default=7, help="of tasks that changed so lately (default: %(default)s)"
+            "--days", type=_days, default=7, help="of tasks that changed so lately (default: %(default)s)"
         )
         sub.add_argument("--dag", metavar="DAG_ID", help="of this Dag only")
         if command is stop:
@@ -207,6 +211,35 @@ def _parser() -> argparse.ArgumentParser:
         else:
             sub.set_defaults(ids=[])
     return parser
+
+
+def _days(text: str) -> float:
+    """Read a number of days that a date can be so long ago."""
+    found = float(text)
+    if not 0 < found <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text} is no number of days from 0 to {_MOST_DAYS}")
+    return found
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name is empty")
+    return text
+
+
+def _check_what(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse to stop nothing, or what two arguments name in different ways."""
+    ways = [bool(options.ids), bool(options.path), options.all or bool(options.dag)]
+    if not any(ways):
+        parser.error("stop what? Give ids, --dag DAG_ID, --all, or --path FOLDER")
+    if "" in options.ids:
+        parser.error("an id is empty")
+    if options.path and sum(ways) > 1:
+        parser.error(
+            "--path names all that a bulk task has left: give neither ids nor --all nor --dag with it"
+        )
+    if options.ids and options.all:
+        parser.error("give ids, or --all, and not both")
 
 
 def run() -> int:
@@ -224,8 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.command is stop and not (options.ids or options.dag or options.all or options.path):
-        parser.error("stop what? Give ids, --dag DAG_ID, --all, or --path FOLDER")
+    if options.command is stop:
+        _check_what(parser, options)
     from airflow_provider_openai_runs.cli.airflow_api import AirflowApiError  # noqa: PLC0415
     from airflow_provider_openai_runs.runs.errors import OpenAIRunError  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -120,7 +120,7 @@ class ConnectionHook(OpenAIHook):
         """Read the connection and its extra anew."""
         with airflow_errors(), _connection_errors(self.conn_id, existed=self.existed):
             connection = self.get_connection(self.conn_id)
-            return connection, connection.extra_dejson
+            return connection, _extra(connection.extra_dejson)
 
     @property
     def prices(self) -> Prices:
@@ -147,7 +147,7 @@ class ConnectionHook(OpenAIHook):
                     raise
                 # Within dag.test(), Airflow (3.3) finds what is in its database by a synchronous read only.
                 connection = await sync_to_async(self.get_connection, thread_sensitive=False)(self.conn_id)
-            return connection, await get_async_extra_dejson(connection)
+            return connection, _extra(await get_async_extra_dejson(connection))
 
     def build_async_client(
         self, connection: Connection, extras: dict[str, Any], http_client: httpx2.AsyncClient
@@ -244,6 +244,20 @@ class ConnectionHook(OpenAIHook):
         return message_text(f"{parts.scheme}://{host}{parts.path}").rstrip("/")
 
 
+def _extra(value: object) -> dict[str, Any]:
+    """
+    Require the extra of a connection to be what its fields are read from.
+
+    :raises ValueError: if it is not.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"its Extra must be a JSON object, not a {type(value).__name__}")  # noqa: TRY004 # no bug
+    settings = value.get("openai_client_kwargs")
+    if settings and not isinstance(settings, Mapping):
+        raise ValueError("openai_client_kwargs in its Extra must be a JSON object")
+    return dict(value)
+
+
 @contextmanager
 def _connection_errors(conn_id: str, *, existed: bool = False) -> Iterator[None]:
     """Say which connection is missing or unusable, instead of a class name of the SDK."""
@@ -253,6 +267,8 @@ def _connection_errors(conn_id: str, *, existed: bool = False) -> Iterator[None]
         raise
     except openai.OpenAIError as error:
         text = message_text(error)
+        if "api_key" in text:
+            text = f"it has no key, which belongs into its Password ({text})"
         raise RunConnectionError(f"Connection {conn_id!r} makes no usable client: {text}") from None
     except (ValueError, TypeError) as error:
         raise RunConnectionError(f"Connection {conn_id!r} is not usable: {message_text(error)}") from None

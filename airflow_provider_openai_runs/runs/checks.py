@@ -33,7 +33,8 @@ _UNITS = {"s": ("seconds", 1), "m": ("minutes", 60), "h": ("hours", 3600), "d": 
 
 def invalid(name: str, value: object, rule: str) -> RunRequestError:
     """Build the error for one argument."""
-    return RunRequestError(f"{shown(name, value)}: {rule}. Nothing was sent.")
+    end = "" if rule.endswith("?") else "."
+    return RunRequestError(f"{shown(name, value)}: {rule}{end} Nothing was sent.")
 
 
 def shown(name: str, value: object) -> str:

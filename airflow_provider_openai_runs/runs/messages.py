@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.named_ids import check_is_no_result
 
 #: What ``str.strip`` leaves of a text that shows nothing: zero-width characters.
 _INVISIBLE = "\u200b\u2060\ufeff"
@@ -15,8 +16,11 @@ _INVISIBLE = "\u200b\u2060\ufeff"
 _TEXTS = frozenset({"input_text", "text", "output_text"})
 #: Roles whose messages say how to answer, or what was answered before.
 _NOT_ASKING = frozenset({"system", "developer", "assistant"})
-#: Keys that the result of a task of this package has, and no prompt.
-_WHOLE_RESULT = frozenset({"ref", "output_text", "usage"})
+_MANY = (
+    "is a list with plain text in it, and not of input items such as {'role': 'user', 'content': ...}. "
+    "For one run each, write "
+    ".expand(input=...), or BulkCreateResponsesOperator(items=...); for one prompt, join them to one text"
+)
 _BLANK = (
     "is blank, and the model would be paid for answering nothing; if it comes from a template, that has "
     "rendered to nothing, or to None"
@@ -45,16 +49,17 @@ def checked_input(value: Any) -> str | list[Any]:
     """
     Require a prompt, or a list of input items, that asks something.
 
-    A number or a list of plain values is the text that a template was before Airflow rendered it natively.
+    A number, or other data without input items, is the text that a template was before Airflow rendered it
+    natively.
     """
     if is_blank(value):
         raise checks.invalid("input", value, _BLANK)
-    if isinstance(value, Mapping) and value.keys() >= _WHOLE_RESULT:
-        raise RunRequestError(
-            "input is the whole result of a run, its usage and its ref among it: give the text that is "
-            "meant, task.output['output_text']. Nothing was sent."
-        )
-    if not isinstance(value, list) or not any(isinstance(item, Mapping) for item in value):
+    check_is_no_result("input", value, meant="output_text")
+    if isinstance(value, Mapping) and {"role", "content"} <= value.keys():
+        raise checks.invalid("input", value, "is one message, and must be a list of them: write input=[...]")
+    if isinstance(value, (list, tuple)) and any(isinstance(item, str) for item in value):
+        raise checks.invalid("input", value, _MANY)
+    if not isinstance(value, (list, tuple)) or not any(isinstance(item, Mapping) for item in value):
         return checks.as_text(value)
     items = checked_messages("input", value)
     asking = [

@@ -12,9 +12,10 @@ from typing import Any
 from airflow_provider_openai_runs.runs.citations import Citation
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.files import RunFile
+from airflow_provider_openai_runs.runs.named_ids import check_is_no_result, named_id
 from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus, noun_of
-from airflow_provider_openai_runs.runs.text import is_id, message_text
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals, Usage, as_text
 
 #: What a run's ``thread_id`` is the id of, where a sentence about the run names it.
@@ -45,16 +46,21 @@ class RunRef:
         if isinstance(value, RunRef):
             return value
         if not isinstance(value, dict):
-            raise RunRequestError(f"A run's ref must be a dict with 'kind' and 'id', not {_shown(value)}.")
+            rule = "must be a dict with 'kind' and 'id'"
+            if isinstance(value, str):
+                rule += "; a template makes text of it, so give task.output['ref'] in place of one"
+            raise RunRequestError(f"ref={_shown(value)}: {rule}. Nothing was sent.")
+        check_is_no_result("ref", value, meant="ref")
         kind, run_id, thread_id = value.get("kind"), value.get("id"), value.get("thread_id")
         if not isinstance(kind, str) or not kind:
-            raise RunRequestError(f"ref['kind'] must say which API the run belongs to, not {_shown(kind)}.")
-        if not isinstance(run_id, str) or not is_id(run_id):
-            raise RunRequestError(f"ref['id'] must be the id of a run, not {_shown(run_id)}.")
+            raise RunRequestError(
+                f"ref['kind'] must say which API the run belongs to, not {_shown(kind)}. Nothing was sent."
+            )
+        run_id = named_id("ref['id']", run_id)
         if kind == RunKind.THREAD_RUN and not thread_id:
-            raise RunRequestError(f"ref of thread run {run_id!r} lacks 'thread_id'.")
-        if thread_id and not is_id(str(thread_id)):
-            raise RunRequestError(f"ref['thread_id'] must be the id of a thread, not {_shown(thread_id)}.")
+            raise RunRequestError(f"ref of thread run {run_id!r} lacks 'thread_id'. Nothing was sent.")
+        if thread_id:
+            named_id("ref['thread_id']", str(thread_id), of="thread")
         return cls(
             kind=kind,
             id=run_id,
@@ -106,7 +112,8 @@ class RunRef:
             found = cls.from_json(ref)
             return found if conn_id is None else dataclasses.replace(found, conn_id=conn_id)
         if response_id is not None:
-            return cls.from_json({"kind": RunKind.RESPONSE, "id": response_id, "conn_id": conn_id})
+            run_id = named_id("response_id", response_id)
+            return cls.from_json({"kind": RunKind.RESPONSE, "id": run_id, "conn_id": conn_id})
         if thread_id is None and isinstance(run_id, str) and ":" in run_id:
             thread_id, _, run_id = run_id.partition(":")
         if not thread_id:
@@ -114,9 +121,11 @@ class RunRef:
                 f"run_id={run_id!r} needs the run's thread: give thread_id=..., or both in one as "
                 "run_id='thread_abc:run_xyz'. Nothing was sent."
             )
-        return cls.from_json(
-            {"kind": RunKind.THREAD_RUN, "id": run_id, "thread_id": thread_id, "conn_id": conn_id}
-        )
+        names = {
+            "id": named_id("run_id", run_id),
+            "thread_id": named_id("thread_id", thread_id, of="thread"),
+        }
+        return cls.from_json({"kind": RunKind.THREAD_RUN, **names, "conn_id": conn_id})
 
     @property
     def subject(self) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -28,7 +29,9 @@ def check_approval(approve: object) -> None:
     """
     if approve is None or approve is False:
         return
-    if approve is not True and not callable(approve):
+    if callable(approve):
+        _check_callable(approve)
+    elif approve is not True:
         names = checks.sequence("approve", approve)
         if not names:
             raise checks.invalid("approve", approve, "names no call, so nobody would be asked; leave it out")
@@ -42,6 +45,20 @@ def check_approval(approve: object) -> None:
             "on_tool_calls='return', Airflow's ApprovalOperator and SubmitToolOutputsOperator as three "
             "tasks. Nothing was sent."
         ) from None
+
+
+def _check_callable(approve: Callable[..., Any]) -> None:
+    if inspect.iscoroutinefunction(approve):
+        raise checks.invalid("approve", approve, "is asynchronous, and its answer would not be awaited")
+    try:
+        signature = inspect.signature(approve)
+    except (TypeError, ValueError):  # of what is not written in Python nobody knows
+        return
+    try:
+        signature.bind("name", {})
+    except TypeError as error:
+        rule = f"is called with two arguments, the name of the call and a dict of its arguments ({error})"
+        raise checks.invalid("approve", approve, rule) from None
 
 
 def check_approved_calls(

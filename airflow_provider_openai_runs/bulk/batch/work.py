@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from airflow_provider_openai_runs.bulk import waiting
@@ -120,9 +121,7 @@ class BatchWork:
                 ),
                 items=items,
                 recorder=recorder,
-                upload=lambda path, name: requests.uploaded(
-                    path, name, since=head.began_at, but=attempt.unusable_files
-                ),
+                upload=partial(requests.uploaded, since=head.began_at, but=attempt.unusable_files),
             ),
             collector=Collector(
                 requests=requests,
