@@ -38,9 +38,9 @@ def skip_unless_a_person_can_be_asked() -> None:
 
 
 def skip_unless_there_is_a_store() -> None:
-    import airflow.sdk
+    from tests.support.airflow_versions import HAS_STORE
 
-    if not hasattr(airflow.sdk, "NEVER_EXPIRE"):
+    if not HAS_STORE:
         pytest.skip("Airflow has a task state store from 3.3 on")
 
 

@@ -39,7 +39,10 @@ def test_no_text_is_in_the_database_or_in_a_log(
     capfd: pytest.CaptureFixture[str],
     dags_folder: Callable[[Path], None],
 ) -> None:
-    from airflow.dag_processing.dagbag import DagBag
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
     (tmp_path / "prompt.txt").write_text(PROMPT)
     monkeypatch.setenv("PROMPTS_OUTSIDE_OF_AIRFLOW", str(tmp_path / "prompt.txt"))

@@ -23,7 +23,10 @@ from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.usage import Usage
+from tests.support.airflow_versions import needs_store
 from tests.support.scene import FakeStore
+
+pytestmark = needs_store
 
 MAX = 50
 PRICES = Prices.from_json({"m": {"input": "2", "cached_input": "1", "output": "5"}})

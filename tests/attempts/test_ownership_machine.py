@@ -34,6 +34,9 @@ from airflow_provider_openai_runs.runs.spending import Spending
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
 from tests.attempts.toy_api import CrashError, Luck, ToyApi, ToyRun, ToyStore, World, as_run
+from tests.support.airflow_versions import needs_store
+
+pytestmark = needs_store
 
 ENDS = [RunStatus.COMPLETED, RunStatus.INCOMPLETE, *(status for status in RunStatus if status.is_terminal)]
 #: The server's slowest answer to a create takes nearly all of its budget.

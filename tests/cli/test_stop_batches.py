@@ -28,6 +28,9 @@ from airflow_provider_openai_runs.simulator import BatchScenario, Fault, Simulat
 from airflow_provider_openai_runs.storage import OutputStore
 from airflow_provider_openai_runs.wire.batches import Batch
 from tests.cli.conftest import FakeAirflow, Terminal
+from tests.support.airflow_versions import needs_store
+
+pytestmark = needs_store
 
 LOG: Any = logging.getLogger(__name__)
 ROWS = 4

@@ -28,6 +28,9 @@ from airflow_provider_openai_runs.simulator import Fault, Scenario, Simulator
 from airflow_provider_openai_runs.storage import OutputStore
 from tests.cli.conftest import FakeAirflow, Terminal
 from tests.cli.test_stop import cancels
+from tests.support.airflow_versions import needs_store
+
+pytestmark = needs_store
 
 LOG: Any = logging.getLogger(__name__)
 FIRST, SECOND = "019ac000-0000-7000-8000-000000000001", "019ac111-0000-7000-8000-000000000002"

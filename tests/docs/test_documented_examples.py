@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CODE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+#: What a task state store is needed for.
+NEEDS_STORE = re.compile(r"BulkCreateResponsesOperator\(|\bmax_(?:cost|total_tokens)=")
 DEFINES_A_DAG = re.compile(r"^(with DAG\(|@dag)", re.MULTILINE)
 
 
@@ -49,6 +51,11 @@ def test_a_python_example_builds_its_dag(text: str, tmp_path: Path) -> None:
 
         if not hasattr(airflow.sdk, "RetryPolicy"):
             pytest.skip("Airflow has retry policies from 3.3 on")
+    if NEEDS_STORE.search(text):
+        from tests.support.airflow_versions import HAS_STORE
+
+        if not HAS_STORE:
+            pytest.skip("Airflow has a task state store from 3.3 on")
     if " approve=" in text:
         import airflow.sdk.exceptions
 

@@ -22,6 +22,7 @@ from airflow_provider_openai_runs.tool_calls.approval import ApprovalDecision, c
 from airflow_provider_openai_runs.tool_calls.approval_checks import check_approval
 from airflow_provider_openai_runs.tool_calls.approval_page import ApprovalPage, OtherPage
 from tests.support import approval_pages
+from tests.support.airflow_versions import needs_store
 from tests.support.approval_pages import BROKEN, MAIL, MCP, PERSON, REFUND, decided
 from tests.support.scene import Scene
 
@@ -50,6 +51,7 @@ def test_a_person_is_asked_about_the_calls_that_approve_names_and_about_those_a_
     assert calls_to_approve([REFUND, MAIL, BROKEN, MCP], approve) == asked
 
 
+@needs_store
 @pytest.mark.parametrize("approve", [None, False, True, ["refund"], lambda _name, _arguments: True])
 def test_each_form_of_approve_is_accepted(scene: Scene, approve: Any) -> None:
     check_approval(approve)

@@ -26,7 +26,10 @@ from airflow_provider_openai_runs.operators import (
 )
 from airflow_provider_openai_runs.runs.ceiling import Amount, Ceiling, prompt_bound
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from tests.support.airflow_versions import needs_store
 from tests.support.scene import Make, Scene
+
+pytestmark = needs_store
 
 GOOD = Scenario(queued=0, in_progress=0.06, usage=(40, 20))
 FAILED = Scenario(queued=0, in_progress=0.06, ends="failed", usage=(40, 20))

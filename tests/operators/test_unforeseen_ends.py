@@ -24,6 +24,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_openai_runs.attempts import end_run
 from airflow_provider_openai_runs.exceptions import OpenAIRunError
 from airflow_provider_openai_runs.simulator import Fault, FunctionCall, Scenario
+from tests.support.airflow_versions import needs_store
 from tests.support.scene import CREATES, FakeTaskInstance, Make, Scene
 from tests.support.waiting import until
 
@@ -262,6 +263,7 @@ def test_airflow_is_asked_again_until_it_can_say(
 # -- execution_timeout -------------------------------------------------------------------------------------
 
 
+@needs_store
 @pytest.mark.parametrize("state", ["up_for_retry", "queued", "deferred"])
 def test_execution_timeout_of_a_replaced_worker_leaves_its_successors_run(
     scene: Scene, create: Make, state: str
@@ -288,6 +290,7 @@ def test_execution_timeout_of_a_worker_whose_successor_runs_leaves_the_run(
     assert len(scene.simulator.active()) == 1
 
 
+@needs_store
 def test_execution_timeout_goes_by_cancel_on_timeout(scene: Scene, create: Make) -> None:
     scene.simulator.script(LONG)
     operator = create(poll_interval=25, cancel_on_timeout=False)
@@ -300,6 +303,7 @@ def test_execution_timeout_goes_by_cancel_on_timeout(scene: Scene, create: Make)
     assert any("left running and billing" in line and "cancel_on_timeout=False" in line for line in lines)
 
 
+@needs_store
 def test_a_retry_after_execution_timeout_creates_a_run_of_its_own(scene: Scene, create: Make) -> None:
     scene.simulator.script(LONG)
     operator = create(poll_interval=25)
@@ -315,6 +319,7 @@ def test_a_retry_after_execution_timeout_creates_a_run_of_its_own(scene: Scene, 
 # -- a create under way ------------------------------------------------------------------------------------
 
 
+@needs_store
 def test_execution_timeout_in_the_middle_of_a_create_ends_the_run_when_its_answer_comes(
     scene: Scene, create: Make
 ) -> None:
@@ -331,6 +336,7 @@ def test_execution_timeout_in_the_middle_of_a_create_ends_the_run_when_its_answe
     assert scene.run(create(), scene.retry(scene.kept))["status"] == "completed"
 
 
+@needs_store
 @pytest.mark.usefixtures("quick")
 def test_a_create_that_is_not_answered_is_named_by_its_token(scene: Scene, respond: Make) -> None:
     scene.simulator.script(LONG)

@@ -19,6 +19,7 @@ from tests.operators.test_unforeseen_ends import (
     timeout_in_the_create,
     with_broken_push,
 )
+from tests.support.airflow_versions import needs_store
 from tests.support.scene import CREATES, Make, Scene
 from tests.support.waiting import until
 from tests.support.weather import CALLS, fails, weather
@@ -50,6 +51,7 @@ def test_a_success_that_an_attempt_had_wanted_to_end_is_not_paid_for_again(
     assert scene.creates() == 1
 
 
+@needs_store
 @pytest.mark.parametrize("is_late", [False, True], ids=["cancelled", "the cancel came too late"])
 def test_a_run_without_a_wait_that_was_ended_by_its_own_task_is_no_result(
     scene: Scene, create: Make, *, is_late: bool
@@ -68,6 +70,7 @@ def test_a_run_without_a_wait_that_was_ended_by_its_own_task_is_no_result(
 # -- a create that is answered while the attempt ends --------------------------------------------------------
 
 
+@needs_store
 def test_a_run_that_is_left_on_purpose_is_on_record_when_its_create_is_answered_too_late(
     scene: Scene, create: Make
 ) -> None:

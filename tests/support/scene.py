@@ -120,9 +120,9 @@ class FakeStore:
 
 
 def _has_store() -> bool:
-    import airflow.sdk
+    from tests.support.airflow_versions import HAS_STORE
 
-    return hasattr(airflow.sdk, "NEVER_EXPIRE")
+    return HAS_STORE
 
 
 @dataclass(kw_only=True)
