@@ -106,8 +106,8 @@ class _AskedByFunction(DecoratedOperator, BaseCreateOperator):
         for name in (name for name in returned if name not in may):
             raise RunRequestError(
                 f"{function.__name__}() returned {name!r}, which is no argument of the request"
-                f"{checks.did_you_mean(str(name), may)}. How to wait and to read is said to the decorator. "
-                "Nothing was sent."
+                f"{checks.did_you_mean(str(name), may) or '.'} How to wait and to read is said to the "
+                "decorator. Nothing was sent."
             )
         return {**dict.fromkeys(self._asks_in), **returned}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.named_ids import check_is_no_result
 from airflow_provider_openai_runs.runs.processing import check_window
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.response_request import response_request
@@ -48,9 +49,11 @@ class ItemRequest:
             name = min(continuing)
             raise RunRequestError(f"{name} is refused: items of one conversation would wait for each other.")
         if unknown := sorted(set(values) - self.names):
-            meant = checks.did_you_mean(unknown[0], self.names)
+            check_is_no_result("the item", dict(values), meant="output_text")
+            meant = checks.did_you_mean(unknown[0], self.names) or "."
             raise RunRequestError(
-                f"{unknown[0]!r} is no argument of a response{meant}. request= makes arguments of a row."
+                f"{unknown[0]!r} is no argument of a response{meant} To make arguments of a row, give "
+                "request=."
             )
         request = response_request(**{**self.arguments, **values})
         if self.continuation_id is not None:

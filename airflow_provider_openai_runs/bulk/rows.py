@@ -8,6 +8,7 @@ with an error, so that the others go on; a file that cannot be read is an error.
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -124,7 +125,8 @@ def with_request(rows: Iterable[Row], request: Callable[[Mapping[str, Any]], Any
             continue
         try:
             label = {} if row.custom_id is None else {"custom_id": row.custom_id}
-            made = request({**row.values, **label})
+            # A copy: what it changes would be there in the next pass over the input, and in failed.jsonl.
+            made = request({**copy.deepcopy(dict(row.values)), **label})
         except Exception as error:  # noqa: BLE001 # whatever a user's function raises
             kind = type(error).__name__
             yield replace(row, values=None, error=f"request() raised {kind}: {message_text(error)}")
@@ -216,7 +218,8 @@ def _of_csv(file: IO[bytes]) -> Iterator[Row]:
     # As spreadsheets write it: with a byte order mark.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     csv.field_size_limit(MAX_ROW_BYTES)
-    table = csv.DictReader(text)
+    # Strict: a quote that nobody closes would take all other rows into one.
+    table = csv.DictReader(text, strict=True)
     try:
         for number, columns in enumerate(table):
             if None in columns:
@@ -241,11 +244,26 @@ def _of_parquet(file: IO[bytes]) -> Iterator[Row]:
         # Read piece by piece: a row group may have a million rows.
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_PARQUET_PIECE)
         for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
-            for columns in batch.to_pylist():
-                yield _of_object(number, columns)
+            for row in _of_batch(number, batch):
+                yield row
                 number += 1
     except ArrowInvalid as error:
         raise RunRequestError(f"The file is no Parquet: {message_text(error)}. Nothing was sent.") from None
+
+
+def _of_batch(first: int, batch: Any) -> Iterator[Row]:
+    """Read rows of Arrow's; a value that Python has no form for is the error of its row alone."""
+    try:
+        columns = batch.to_pylist()
+    except (ValueError, ArithmeticError) as error:
+        if batch.num_rows == 1:
+            yield Row(number=first, error=f"The row has a value that cannot be read: {message_text(error)}")
+            return
+        for place in range(batch.num_rows):
+            yield from _of_batch(first + place, batch.slice(place, 1))
+        return
+    for number, values in enumerate(columns, first):
+        yield _of_object(number, values)
 
 
 def parquet_module() -> Any:

@@ -94,6 +94,7 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
             input_path=input_path,
             output_path=output_path,
             completion_window=completion_window,
+            request=request,
             **kwargs,
         )
         #: Whether the items are executed by the Batch API.

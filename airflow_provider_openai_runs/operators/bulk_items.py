@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_openai_runs.operators.parse_checks import is_open
+from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 
 _ANSWERS = "nobody here answers the calls of thousands of runs; use CreateResponseOperator for those."
@@ -22,6 +26,10 @@ _REFUSED: dict[str, tuple[Any, str]] = {
     "thread_id": (None, "thread runs in bulk are not possible for now; use responses."),
     "thread": (None, "thread runs in bulk are not possible for now; use responses."),
 }
+
+
+#: Endings of the files that an input may be in.
+FORMS = (".jsonl", ".ndjson", ".csv", ".parquet")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,7 +49,13 @@ class Counted:
 
 
 def check_bulk(
-    *, items: object, input_path: object, output_path: object, completion_window: object, **more: Any
+    *,
+    items: object,
+    input_path: object,
+    output_path: object,
+    completion_window: object,
+    request: object = None,
+    **more: Any,
 ) -> None:
     """
     Refuse what a bulk task cannot do, with the reason.
@@ -61,6 +75,9 @@ def check_bulk(
             raise RunRequestError(f"{name} is refused in bulk: {reason} Nothing was sent.")
     if (items is None) == (input_path is None):
         raise RunRequestError("Give one of items and input_path. Nothing was sent.")
+    _check_input(items, input_path)
+    if request is not None:
+        _check_request(request)
     if output_path is None:
         raise RunRequestError(
             "output_path is required: results, and the journal by which a retry pays nothing twice, are "
@@ -71,6 +88,28 @@ def check_bulk(
             "completion_window=None is refused in bulk: to keep within max_active, the task has to wait for "
             "the runs. Nothing was sent."
         )
+
+
+def _check_input(items: object, input_path: object) -> None:
+    """Refuse what can be told before it is rendered."""
+    if isinstance(input_path, str) and not is_open(input_path) and not input_path.lower().endswith(FORMS):
+        raise checks.invalid("input_path", input_path, "must end in .jsonl, .csv or .parquet")
+    if isinstance(items, (str, bytes, Mapping)) and not is_open(items):
+        raise checks.invalid("items", items, "must be a list of texts, or of dicts of arguments")
+
+
+def _check_request(request: object) -> None:
+    if not callable(request) or inspect.iscoroutinefunction(request):
+        raise checks.invalid("request", request, "must be a function from a row's values to arguments")
+    try:
+        signature = inspect.signature(request)
+    except (TypeError, ValueError):  # of what is not written in Python nobody knows
+        return
+    try:
+        signature.bind({})
+    except TypeError as error:
+        rule = f"is called with one argument, a dict of the row's values ({error})"
+        raise checks.invalid("request", request, rule) from None
 
 
 def max_failed_of(value: object) -> float | None:

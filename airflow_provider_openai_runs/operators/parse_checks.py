@@ -132,8 +132,10 @@ def check_targets(operator: Any) -> None:
     if statuses is None:
         return
     known = [status.value for status in RunStatus if status is not RunStatus.UNKNOWN]
+    if not checks.sequence("target_statuses", statuses):
+        raise checks.invalid("target_statuses", statuses, "names no status, so nothing would be waited for")
     for status in checks.sequence("target_statuses", statuses):
-        if _is_open(status) or checks.text("target_statuses", status) in known:
+        if is_open(status) or checks.text("target_statuses", status) in known:
             continue
         rule = f"{status!r} is no status of the API{checks.did_you_mean(status, known)}"
         if checks.near(status, known):
@@ -150,7 +152,7 @@ def _check_answered(operator: Any, *, is_refused: bool) -> None:
     if answers or never_called or operator.completion_window is None:
         return
     named = names_of(tools) | names_of(more.get("tools"))
-    names = sorted(name for name in named if not _is_open(name))
+    names = sorted(name for name in named if not is_open(name))
     if not names:
         return
     then = "fails the task" if is_refused else "ends the run and fails the task"
@@ -191,16 +193,16 @@ def check_ceilings_of(operator: Any, *, is_bounded: bool = False) -> None:
 def literal(operator: Any, name: str) -> Any:
     """Return the value of an argument; None if Airflow renders it later."""
     value = getattr(operator, name)
-    return None if name in operator.template_fields and _is_open(value) else value
+    return None if name in operator.template_fields and is_open(value) else value
 
 
-def _is_open(value: object) -> bool:
+def is_open(value: object) -> bool:
     """Tell whether Airflow makes something else of a value in a template field, as a whole or within."""
     if isinstance(value, str):
         return any(mark in value for mark in _TEMPLATE_MARKS)
     if callable(value) or (hasattr(value, "resolve") and not isinstance(value, os.PathLike)):
         return True
-    return any(map(_is_open, _items(value)))
+    return any(map(is_open, _items(value)))
 
 
 def _items(value: object) -> Iterator[object]:

@@ -17,7 +17,7 @@ _TEXTS = frozenset({"input_text", "text", "output_text"})
 #: Roles whose messages say how to answer, or what was answered before.
 _NOT_ASKING = frozenset({"system", "developer", "assistant"})
 _MANY = (
-    "is a list with plain text in it, and not of input items such as {'role': 'user', 'content': ...}. "
+    "is a list of texts, and not of input items such as {'role': 'user', 'content': ...}. "
     "For one run each, write "
     ".expand(input=...), or BulkCreateResponsesOperator(items=...); for one prompt, join them to one text"
 )
@@ -57,7 +57,7 @@ def checked_input(value: Any) -> str | list[Any]:
     check_is_no_result("input", value, meant="output_text")
     if isinstance(value, Mapping) and {"role", "content"} <= value.keys():
         raise checks.invalid("input", value, "is one message, and must be a list of them: write input=[...]")
-    if isinstance(value, (list, tuple)) and any(isinstance(item, str) for item in value):
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
         raise checks.invalid("input", value, _MANY)
     if not isinstance(value, (list, tuple)) or not any(isinstance(item, Mapping) for item in value):
         return checks.as_text(value)

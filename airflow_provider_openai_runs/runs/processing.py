@@ -42,6 +42,9 @@ def background_options(processing: object) -> dict[str, str] | None:
     """
     if processing is None:
         return None
+    if processing == "batch":
+        rule = "is a way of BulkCreateResponsesOperator only: one run has no batch"
+        raise checks.invalid("processing", processing, rule)
     checks.choice("processing", processing, get_args(Processing))
     return {"completion_window": str(processing)} if processing in WINDOWS else None
 

@@ -11,6 +11,7 @@ from airflow_provider_openai_runs.runs.arguments import Arguments
 from airflow_provider_openai_runs.runs.as_json import as_json
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.messages import check_is_template
+from airflow_provider_openai_runs.runs.named_ids import check_is_no_result
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 
@@ -55,6 +56,8 @@ def continuation_request(
         text = checks.mapping("text", as_json("text", arguments.get("text") or {}))
         check_no_format(text)
         arguments["text"] = {**text, "format": dict(output_format)}
+    check_is_no_result("previous_response_id", arguments.get("previous_response_id"), meant="id")
+    check_is_no_result("conversation", conversation, meant="thread_id")
     if conversation is not None and not isinstance(conversation, Mapping):
         conversation = checks.text("conversation", conversation)
     checked = Arguments(given={**arguments, "conversation": conversation})

@@ -31,8 +31,9 @@ _MAX_ERROR_DEPTH = 4
 #: The API's own statuses in whatever case, and others of the same meaning: taken for unknown, a run that has
 #: ended would be waited for until the end of its window.
 _SAME_STATUS = {status.value: status.value for status in RunStatus} | {
-    "canceled": "cancelled",
+    **dict.fromkeys(("canceled", "aborted"), "cancelled"),
     "error": "failed",
+    **dict.fromkeys(("timeout", "timed_out"), "expired"),
     **dict.fromkeys(("succeeded", "success", "complete", "done", "finished"), "completed"),
 }
 

@@ -68,9 +68,10 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef) -> Run:
 
 def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
     action = reading.object_of(data.get("required_action"))
-    submit = reading.object_of(action.get("submit_tool_outputs"))
+    # Azure asks for the approval of an MCP server's calls under a name of its own.
+    submit = reading.object_of(action.get("submit_tool_outputs") or action.get("submit_tool_approval"))
     for call in reading.objects_of(submit.get("tool_calls")):
-        function = reading.object_of(call.get("function"))
+        function = reading.object_of(call.get("function")) or call
         yield ToolCall(
             id=reading.identifier(call.get("id")),
             name=reading.identifier(function.get("name")),
