@@ -91,7 +91,7 @@ def check_bulk(
 
 
 def _check_input(items: object, input_path: object) -> None:
-    """Refuse what can be told before it is rendered."""
+    """Refuse what is wrong however templates are rendered."""
     if isinstance(input_path, str) and not is_open(input_path) and not input_path.lower().endswith(FORMS):
         raise checks.invalid("input_path", input_path, "must end in .jsonl, .csv or .parquet")
     if isinstance(items, (str, bytes, Mapping)) and not is_open(items):

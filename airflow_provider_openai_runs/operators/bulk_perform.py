@@ -116,6 +116,8 @@ def go_on(
     if isinstance(step, Waits):
         _defer(operator, step)
     result = _result(step)
+    if not step.manifest.rows and step.stopped is None:
+        operator.log.warning("The input has no rows: nothing was sent, and the task succeeds")
     error = _error(operator, step, result)
     if error is not None:
         if error.retryable and result["active"]:

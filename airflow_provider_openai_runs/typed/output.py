@@ -140,9 +140,10 @@ def _written_back(found: BaseModel, given: Any) -> Any:
     by_name = found.model_dump(mode="json")
     for candidate in (by_name, found.model_dump(mode="json", by_alias=True)):
         with contextlib.suppress(Exception):  # also what a model's validator raises
+            shown = plain(candidate)
             # Not by the model's own equality: a private attribute may be another one each time.
-            if type(found).model_validate(candidate).model_dump(mode="json") == by_name:
-                return candidate
+            if type(found).model_validate(shown).model_dump(mode="json") == by_name:
+                return shown
     return given
 
 

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,40 @@ def test_a_table_as_a_spreadsheet_writes_it_is_read() -> None:
 def test_a_table_in_another_encoding_is_an_error_that_says_so() -> None:
     with pytest.raises(RunRequestError, match=r"after line .*It must be CSV in UTF-8"):
         _read("in.csv", b"text\n" + b"ok\n" * 5_000 + "caf\xe9\n".encode("latin-1"))
+
+
+def test_a_quote_that_nobody_closes_takes_no_rows_with_it() -> None:
+    rows = of_file("a.csv", io.BytesIO(b'input\nfirst\n"second\nthird\nfourth\n'))
+    assert next(rows).values == {"input": "first"}
+    with pytest.raises(RunRequestError, match="The table cannot be read after line"):
+        next(rows)
+
+
+def test_a_value_that_python_has_no_form_for_is_the_error_of_its_row(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    day = 86_400_000_000
+    column = pa.array([0, 10_000 * 366 * day, day], type=pa.timestamp("us"))
+    pq.write_table(pa.table({"input": ["a", "b", "c"], "at": column}), tmp_path / "in.parquet")
+    with (tmp_path / "in.parquet").open("rb") as file:
+        rows = list(of_file("in.parquet", file))
+    assert [row.number for row in rows] == [0, 1, 2]
+    assert [row.error is None for row in rows] == [True, False, True]
+    assert "cannot be read" in (rows[1].error or "")
+    assert rows[2].values is not None
+    assert rows[2].values["input"] == "c"
+
+
+def test_what_the_users_function_changes_is_a_copy() -> None:
+    items = [{"input": "a", "tags": ["x"]}]
+
+    def request(values: dict[str, Any]) -> str:
+        values["tags"].append("y")
+        return str(values["tags"])
+
+    for _ in range(2):
+        (row,) = with_request(of_items(items), request)  # type: ignore[arg-type]
+        assert row.values == {"input": "['x', 'y']"}
 
 
 def test_an_unknown_form_is_an_error_that_names_the_known_ones() -> None:

@@ -179,6 +179,27 @@ def test_an_id_that_is_not_running_is_an_error(terminal: Terminal, airflow: Fake
     assert "resp_nobody is not among the runs that go on" in text
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["stop", "resp_1", "--all"],
+        ["stop", "resp_1", "--path", "/srv/out"],
+        ["stop", "--path", "/srv/out", "--all"],
+        ["stop", ""],
+        *(["list", "--days", days] for days in ("nan", "inf", "-1", "0", "1e9", "x")),
+        ["doctor", "--model", ""],
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_sentence(
+    terminal: Terminal, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        terminal(*arguments)
+
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
 def test_something_has_to_be_named(terminal: Terminal) -> None:
     with pytest.raises(SystemExit) as ended:
         terminal("stop", "--yes")

@@ -28,6 +28,34 @@ REF = {"kind": "response", "id": "resp_unknown"}
 KEY = "sk-proj-0123456789abcdef"
 
 
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("[1]", "its Extra must be a JSON object"),
+        ('{"openai_client_kwargs": "x"}', "openai_client_kwargs in its Extra must be a JSON object"),
+        ('{"openai_client_kwargs": [1]}', "openai_client_kwargs in its Extra must be a JSON object"),
+    ],
+)
+def test_an_extra_that_is_no_object_is_named(
+    read: Callable[..., OpenAIRunError], monkeypatch: pytest.MonkeyPatch, extra: str, words: str
+) -> None:
+    connection = {"conn_type": "openai", "password": KEY, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps(connection))
+    found = read("odd")
+    assert isinstance(found, RunConnectionError)
+    assert words in str(found)
+    assert not found.retryable
+
+
+def test_a_connection_without_a_key_says_where_it_belongs(
+    read: Callable[..., OpenAIRunError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps({"conn_type": "openai", "login": KEY}))
+    found = read("odd")
+    assert "it has no key, which belongs into its Password" in str(found)
+
+
 @pytest.fixture(params=["sync", "async"])
 def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenAIRunError]:
     """Read a run through a connection, and return the error that comes of it."""

@@ -57,6 +57,24 @@ def test_each_form_of_approve_is_accepted(scene: Scene, approve: Any) -> None:
     check_approval(approve)
 
 
+async def _later(_name: str, _arguments: Any) -> bool:
+    return False
+
+
+@needs_store
+@pytest.mark.parametrize(
+    ("approve", "why"),
+    [
+        (lambda _name: True, "two arguments"),
+        (lambda *, _name, _arguments: True, "two arguments"),
+        (_later, "asynchronous"),
+    ],
+)
+def test_a_callable_that_cannot_be_asked_is_refused_when_the_dag_is_parsed(approve: Any, why: str) -> None:
+    with pytest.raises(RunRequestError, match=why):
+        check_approval(approve)
+
+
 @pytest.mark.parametrize("approve", ["refund", 1, {"refund": True}, [""], [7], []])
 def test_a_wrong_approve_is_refused_when_the_dag_is_parsed(scene: Scene, approve: Any) -> None:
     with pytest.raises(RunRequestError, match="approve"):

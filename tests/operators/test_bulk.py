@@ -288,6 +288,11 @@ def test_another_input_is_refused_before_anything_is_paid_for(scene: Scene, bulk
         ({"item_retries": 256}, "item_retries"),
         ({"on_lost_create": "resubmit", "max_resubmits": 256}, "max_resubmits"),
         ({"requests_per_minute": 0}, "requests_per_minute"),
+        ({"request": "f"}, "request='f'"),
+        ({"request": lambda: "x"}, "one argument"),
+        ({"items": "one text"}, "items='one text'"),
+        ({"items": {"input": "x"}}, "must be a list"),
+        ({"items": None, "input_path": "/in.txt"}, "must end in .jsonl"),
     ],
 )
 def test_what_a_bulk_task_cannot_do_is_refused_when_its_dag_is_parsed(
@@ -295,6 +300,12 @@ def test_what_a_bulk_task_cannot_do_is_refused_when_its_dag_is_parsed(
 ) -> None:
     with pytest.raises(RunRequestError, match=named):
         bulk(**arguments)
+
+
+def test_an_input_without_rows_is_said_and_no_failure(scene: Scene, bulk: Bulk) -> None:
+    lines = scene.log_of(operator := bulk(items=[]))
+    assert scene.run(operator, scene.kept)["rows"] == 0
+    assert any("The input has no rows" in line for line in lines)
 
 
 def test_airflow_shows_how_many_items_there_are_and_none_of_them(bulk: Bulk) -> None:

@@ -63,7 +63,7 @@ def test_an_upload_that_is_not_found_for_a_moment_is_sent_again(scene: Scene, bu
     assert len(results(scene.run(bulk(), scene.kept))) == ROWS
 
 
-def test_a_server_without_files_is_told_from_a_bad_moment(scene: Scene, bulk: Bulk) -> None:
+def test_a_server_without_files_is_no_bad_moment(scene: Scene, bulk: Bulk) -> None:
     scene.simulator.fault(Fault(method="POST", path="/files$", kind="status", status=404, times=None))
     with pytest.raises(RunRequestError, match="could not be uploaded: HTTP 404"):
         scene.run(bulk(), scene.kept)

@@ -133,6 +133,21 @@ def test_a_line_whose_row_has_thousands_of_digits_is_of_no_row() -> None:
     assert from_line(b'{"custom_id": "row-%s", "response": null}' % (b"9" * 5000)) is None
 
 
+def test_a_line_with_an_error_hides_no_response_of_the_same_row(
+    scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Batch.lines
+
+    def both(self: Batch, kind: Any, now: float) -> Any:
+        for line in lines(self, kind, now):
+            yield {**line, "response": None, "error": {"code": "server_error", "message": "Again."}}
+            yield line
+
+    monkeypatch.setattr(Batch, "lines", both)
+    assert len(results(scene.run(bulk(item_retries=0), scene.kept))) == ROWS
+    assert set(asked(scene).values()) == {1}
+
+
 def test_responses_that_are_gone_for_good_are_named_and_not_bought_again(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

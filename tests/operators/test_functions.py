@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_openai_runs.exceptions import (
     LostCreateError,
@@ -174,6 +174,57 @@ def test_three_errors_in_a_row_end_the_run_with_all_of_them_in_the_message(
         "Bonn",
     ]
     assert scene.simulator.active() == []
+
+
+def test_errors_of_which_the_model_has_read_none_do_not_end_the_run(scene: Scene, create: Make) -> None:
+    """A retry would make the call that went well once more, under another id."""
+    bad = [call(name="broken", city=city) for city in ("Oslo", "Rome", "Lima")]
+    scene.simulator.script(calls([call(city="Cork"), *bad]))
+    found = scene.run(create(functions=[weather, broken]))
+
+    assert found["status"] == "completed"
+    assert [("Cork", 1), *((city, "broken") for city in ("Oslo", "Rome", "Lima"))] == CALLED
+    assert len(describe_calls(scene.simulator)) == 4
+
+
+def test_errors_go_on_counting_from_one_round_to_the_next(scene: Scene, create: Make) -> None:
+    bad = [call(name="broken", city=city) for city in ("Oslo", "Rome", "Lima")]
+    scene.simulator.script(calls(bad, bad[0], call(city="Cork")))
+    with pytest.raises(ToolCallsFailedError, match="The last 4 calls"):
+        scene.run(create(functions=[weather, broken]))
+    assert len(CALLED) == 4
+
+
+def test_the_first_error_ends_a_run_that_may_have_none(scene: Scene, create: Make) -> None:
+    round_one = [call(city="Cork"), call(name="broken", city="Oslo"), call(city="Bonn")]
+    scene.simulator.script(calls(round_one))
+    with pytest.raises(ToolCallsFailedError, match=r"The last call .* not tried again") as caught:
+        scene.run(create(functions=[weather, broken], max_tool_errors=1))
+    assert isinstance(caught.value, AirflowFailException)
+    assert [city for city, _ in CALLED] == ["Cork", "Oslo"]
+    assert scene.simulator.active() == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(method="POST", path="^/responses$", status=404, skip=1, times=2),
+        Fault(method="POST", path="^/responses$", status=409, skip=1),
+        Fault(method="POST", path="^/responses$", status=425, skip=1),
+        Fault(method="POST", path="^/responses$", status=400, code="previous_response_not_found", skip=1),
+    ],
+    ids=["404", "409", "425", "not found yet"],
+)
+def test_an_answer_that_is_not_taken_for_a_moment_runs_no_function_again(
+    scene: Scene, respond: Make, fault: Fault
+) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.runs.answers.ANSWER_PAUSE", 0.05)
+    scene.simulator.script(calls(call(city="Oslo")))
+    scene.simulator.fault(fault)
+    found = scene.run(respond(functions=[weather]))
+
+    assert found["status"] == "completed"
+    assert CALLED == [("Oslo", 1)]
 
 
 def test_a_function_that_is_slower_than_expires_at_fails_early_and_ends_the_run(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from airflow_provider_openai_runs.exceptions import RunOutputError, RunRequestError
 from airflow_provider_openai_runs.simulator import Scenario
@@ -74,6 +74,29 @@ def test_an_answer_that_does_not_fit_fails_with_its_text_kept_and_a_retry_starts
     assert scene.kept["ti"].xcoms["return_value"]["output_text"] == text
     assert found["output"] == {"city": "Oslo", "degrees": -3}
     assert scene.creates() == 2
+
+
+def test_an_answer_over_which_the_type_fails_is_not_bought_again(scene: Scene, create: Make) -> None:
+    down = [True]
+
+    class Asking(BaseModel):
+        city: str
+
+        @field_validator("city")
+        @classmethod
+        def known(cls, value: str) -> str:
+            if down:
+                raise ConnectionError("the catalog is down")
+            return value
+
+    scene.simulator.script(quick('{"city": "Oslo"}'))
+    with pytest.raises(RunOutputError, match=r"ConnectionError: the catalog is down.*pays nothing"):
+        scene.run(create(output_type=Asking), scene.kept)
+    down.clear()
+    found = scene.run(create(output_type=Asking), scene.retry(scene.kept))
+
+    assert found["output"] == {"city": "Oslo"}
+    assert scene.creates() == 1
 
 
 def test_a_type_and_a_format_at_once_are_refused_when_the_dag_is_parsed(

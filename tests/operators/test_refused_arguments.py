@@ -24,6 +24,14 @@ OF_RUN: dict[str, Any] = {"task_id": "ask", "thread_id": "thread_1", "assistant_
 PROMPT: Any = "Why?"
 OF_RESPONSE: dict[str, Any] = {"task_id": "ask", "model": "gpt-4o-mini", "input": "Why?"}
 
+#: As the task of another operator returns it.
+RESULT: Any = {
+    "ref": {"kind": "response", "id": "resp_1"},
+    "id": "resp_1",
+    "output_text": "Blue.",
+    "usage": None,
+}
+
 BOTH: list[tuple[dict[str, Any], list[str]]] = [
     ({"temperature": 3}, ["temperature=3", "between 0 and 2"]),
     ({"temperature": "{{ high }}"}, ["temperature='{{ high }}'", "must be a number"]),
@@ -82,6 +90,12 @@ OF_RESPONSE_ONLY: list[tuple[dict[str, Any], list[str]]] = [
     ({"input": " \n"}, ["input=' \\n'", "is blank"]),
     ({"input": "None"}, ["input='None'", "is blank", "template"]),
     ({"input": []}, ["input=[]", "is blank"]),
+    ({"input": ["Why?", "How?"]}, ["input=['Why?', 'How?']", "is a list of texts", ".expand(input=...)"]),
+    ({"input": ("Why?",)}, ["input=", "Why?", "is a list of texts"]),
+    ({"input": {"role": "user", "content": "Why?"}}, ["is one message", "input=[...]"]),
+    ({"conversation": RESULT}, ["conversation is the whole result", "task.output['thread_id']"]),
+    ({"previous_response_id": RESULT}, ["previous_response_id is the whole", "task.output['id']"]),
+    ({"processing": "batch"}, ["processing='batch'", "BulkCreateResponsesOperator"]),
     (
         {"input": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "None"}]},
         ["input[1]['content']='None'", "is blank"],
@@ -144,6 +158,10 @@ def test_a_wrong_value_is_refused_before_anything_is_sent(
             ["Name one run", "resp_1", "thread_1:run_1"],
         ),
         (lambda: ThreadRunSensor(task_id="a"), ["Name one run"]),
+        (
+            lambda: ResponseSensor(task_id="a", response_id="resp_1", target_statuses=[]),
+            ["target_statuses=[]", "names no status"],
+        ),
         (lambda: ResponseSensor(task_id="a", ref={}, response_id="resp_1"), ["Name one run"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -171,6 +189,30 @@ def test_what_is_missing_or_twice_is_refused_when_the_dag_is_parsed(
 def test_an_unknown_argument_is_refused_by_name(make: Callable[[], Any], request: Any) -> None:
     with pytest.raises((TypeError, AirflowException), match=request.node.callspec.id):
         make()
+
+
+@pytest.mark.parametrize(
+    ("operator", "words"),
+    [
+        (GetResponseOperator(task_id="a", response_id="None"), ["response_id='None'", "rendered to nothing"]),
+        (GetResponseOperator(task_id="a", response_id=" "), ["response_id=' '", "rendered to nothing"]),
+        (GetResponseOperator(task_id="a", response_id="a/../b"), ["response_id='a/../b'", "id of a run"]),
+        (GetResponseOperator(task_id="a", response_id=RESULT), ["response_id is the whole", "output['id']"]),
+        (CancelRunOperator(task_id="a", ref=RESULT), ["ref is the whole result", "task.output['ref']"]),
+        (ResponseSensor(task_id="a", ref=RESULT), ["ref is the whole result", "task.output['ref']"]),
+        (CancelRunOperator(task_id="a", ref=str(RESULT["ref"])), ["a template makes text of it"]),
+        (GetThreadRunOperator(task_id="a", thread_id="None", run_id="r"), ["thread_id='None'", "a thread"]),
+        (GetThreadRunOperator(task_id="a", thread_id="t", run_id="None"), ["run_id='None'", "of a run"]),
+    ],
+)
+def test_a_slip_of_a_template_or_an_xcom_is_named_as_the_argument_that_was_written(
+    scene: Scene, operator: Any, words: list[str]
+) -> None:
+    with pytest.raises(RunRequestError) as caught:
+        operator.execute(scene.context)
+
+    assert not [word for word in (*words, "Nothing was sent") if word not in str(caught.value)]
+    assert scene.simulator.requests == []
 
 
 @pytest.mark.parametrize(

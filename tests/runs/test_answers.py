@@ -33,12 +33,18 @@ def in_place(kind: FailureKind, *, left: float = 600, until: float | None = None
 
 
 def continued(
-    kind: FailureKind, *, left: float = 600, until: float | None = None, resubmits: int = 0, **more: Any
+    kind: FailureKind,
+    *,
+    left: float = 600,
+    until: float | None = None,
+    resubmits: int = 0,
+    tries: int = 0,
+    **more: Any,
 ) -> SendAgain | NotSent:
     intent = Record(generation=1, token="hash/abc", intent_at=NOW)
     failed = NotCreated(intent=intent, before=None, failure=failure(kind, **more), error=ERROR)
     return after_failed_continuation(
-        failed, resubmits=resubmits, tries=0, now=NOW, gives_up_at=NOW + left, until=until
+        failed, resubmits=resubmits, tries=tries, now=NOW, gives_up_at=NOW + left, until=until
     )
 
 
@@ -61,6 +67,28 @@ def test_a_continuation_that_was_not_accepted_takes_its_intent_back() -> None:
     assert continued(FailureKind.REJECTED) == NotSent(error=ERROR, reason="later", forget=True)
     locked = continued(FailureKind.REJECTED, code="conversation_locked")
     assert isinstance(locked, SendAgain)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (FailureKind.NOT_ACCEPTED, {}),
+        (FailureKind.NOT_FOUND, {}),
+        (FailureKind.REJECTED, {"code": "previous_response_not_found"}),
+    ],
+)
+def test_a_continuation_that_may_pass_in_a_moment_is_sent_again(
+    kind: FailureKind, more: dict[str, Any]
+) -> None:
+    again = continued(kind, **more)
+    assert isinstance(again, SendAgain)
+    assert again.forget
+    assert continued(kind, left=0.5, **more) == NotSent(error=ERROR, reason="later", forget=True)
+
+
+def test_a_continuation_of_a_response_that_stays_unknown_is_given_up() -> None:
+    assert isinstance(continued(FailureKind.NOT_FOUND, tries=10), SendAgain)
+    assert isinstance(continued(FailureKind.NOT_FOUND, tries=60), NotSent)
 
 
 def test_a_continuation_whose_outcome_is_unknown_is_sent_again_only_if_the_user_accepts_the_risk() -> None:

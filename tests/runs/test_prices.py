@@ -148,6 +148,27 @@ def test_a_table_may_be_text_and_may_be_missing(value: Any) -> None:
     assert Prices.from_json(json.loads(json.dumps(prices.to_json()))) == prices
 
 
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        # Some servers count what was thought in the total alone; a total alone may be all of it.
+        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 1000}, "0.0004872"),
+        ({"total_tokens": 1000}, "0.0005"),
+        ({"prompt_tokens": 600, "completion_tokens": 400, "total_tokens": 1000}, "0.00026"),
+        ({"prompt_tokens": 600, "completion_tokens": 400, "total_tokens": 9}, "0.00026"),
+        # Others leave what was cached out of the prompt.
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 1015, "cached_tokens": 1000},
+            "0.0000175",
+        ),
+    ],
+)
+def test_tokens_of_a_total_that_nothing_else_names_are_paid_as_an_answer(usage: Any, cost: str) -> None:
+    found = Tariff(prices=Prices.from_json(TABLE), model="gpt-6-luna").cost_of(run(**usage))
+    assert found is not None
+    assert as_text(found) == cost
+
+
 @given(
     input_=amounts,
     output=amounts,

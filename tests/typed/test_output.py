@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
@@ -11,11 +12,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, computed_field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, PrivateAttr, computed_field, field_validator
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.typed.output import OutputType
+from airflow_provider_openai_runs.typed.output import OutputType, OutputTypeFault
 
 
 class Item(BaseModel):
@@ -146,6 +147,12 @@ def test_a_name_is_made_to_fit_the_api() -> None:
         '```json\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```',
         'Here you are:\n```JSON\r\n{"day": "2026-11-22",\n "items": [{"name": "nut"}]}\r\n```\nMore?',
         '```\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```',
+        '```json {"day": "2026-11-22", "items": [{"name": "nut"}]} ```',
+        '```json\n{"day": "2026-11-22", "items": [{"name": "nut"}]}```',
+        '```jsonc\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```',
+        '{"day": "2026-11-22", "items": [{"name": "nut"}]}<|im_end|>',
+        '```json\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```<|eot_id|>\n',
+        '```\n{"day": "2026-11-21"}\n```\n```\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```',
     ],
 )
 def test_the_answer_is_returned_as_plain_json(text: str) -> None:
@@ -223,11 +230,84 @@ def test_what_is_returned_can_be_stored(value: Any) -> None:
         _check_storable(OutputType({}).parse(json.dumps({"value": value})))
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"type": "object"}}},
+        {"properties": {"child": {"$ref": "#"}}},
+        {"$id": "https://x/s", "$ref": "t", "$defs": {"t": {"$id": "t", "type": "object"}}},
+        {"$ref": "#here", "$defs": {"a": {"$anchor": "here"}}},
+        {"$dynamicAnchor": "node", "properties": {"child": {"$dynamicRef": "#node"}}},
+    ],
+)
+def test_references_that_lead_somewhere_are_followed(schema: dict[str, Any]) -> None:
+    assert OutputType(schema).parse('{"child": {}}') == {"child": {}}
+
+
+@pytest.mark.parametrize("factor", ["0.01", "0.1", "0.25", "3", "1e-7"])
+@given(count=st.integers(min_value=-100_000, max_value=100_000))
+def test_a_multiple_is_one_as_it_is_written(factor: str, count: int) -> None:
+    number = Decimal(factor) * count
+    schema = {"multipleOf": json.loads(factor)}
+    OutputType(schema).parse(str(number))
+    with pytest.raises(ValueError, match="is not a multiple of"):
+        OutputType(schema).parse(str(number + Decimal(factor) / 3))
+
+
+@pytest.mark.parametrize("error", [ConnectionError("it is down"), TimeoutError(), RuntimeError("no catalog")])
+def test_a_validator_that_fails_for_reasons_of_its_own_says_nothing_of_the_answer(error: Exception) -> None:
+    class Asking(BaseModel):
+        name: str
+
+        @field_validator("name")
+        @classmethod
+        def known(cls, _: str) -> str:
+            raise error
+
+    with pytest.raises(OutputTypeFault, match=type(error).__name__):
+        OutputType(Asking).parse('{"name": "a"}')
+
+
+class Private(BaseModel):
+    read: str = Field(alias="as")
+    _mark: float = PrivateAttr(default_factory=random.random)
+
+
+class Number(BaseModel):
+    f: float
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "output"),
+    [(Private, '{"as": "x"}', {"as": "x"}), (Number, '{"f": "NaN"}', {"f": "NaN"})],
+)
+def test_what_is_returned_can_be_read_by_the_model_again(
+    model: type[BaseModel], text: str, output: Any
+) -> None:
+    found = OutputType(model).parse(text)
+    assert found == output
+    model.model_validate(found)
+
+
 def _check_storable(found: Any) -> None:
     assert "\0" not in json.dumps(found, allow_nan=False, ensure_ascii=False).encode().decode()
 
 
-@pytest.mark.parametrize("output_type", [{"type": "objekt"}, {"required": 3}, Item(name="x"), str, Callback])
+@pytest.mark.parametrize(
+    "output_type",
+    [
+        {"type": "objekt"},
+        {"required": 3},
+        {"$ref": "#/$defs/nobody"},
+        {"properties": {"a": {"items": {"$ref": "https://example.com/schema"}}}},
+        {"$dynamicRef": "#nobody"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+        Item(name="x"),
+        str,
+        Callback,
+    ],
+)
 def test_what_is_no_type_is_refused_before_anything_is_sent(output_type: Any) -> None:
     with pytest.raises(RunRequestError, match="output_type"):
         OutputType(output_type)

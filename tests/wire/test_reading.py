@@ -80,6 +80,7 @@ def test_arguments_that_are_an_abyss_are_still_text() -> None:
         ({"input_tokens": 1, "output_tokens": 2}, (1, 2, 3)),
         ({"prompt_tokens": None, "input_tokens": 1, "output_tokens": 2.0}, (1, 2, 3)),
         ({"total_tokens": 9}, (0, 0, 9)),
+        ({"prompt_tokens": 0, "input_tokens": 5, "output_tokens": 4}, (5, 4, 9)),
         ({"total_tokens": 9, "input_tokens": 4}, (4, 5, 9)),
         ({"total_tokens": 9, "input_tokens": -1, "output_tokens": 2}, (7, 2, 9)),
         ({"prompt_tokens": 4, "completion_tokens": 2**70, "total_tokens": 6}, (4, 2, 6)),

@@ -98,12 +98,19 @@ class Collector:
     def _read(self, reading: Reading) -> None:
         seen = reading.seen
         reading.is_gone = False
+        # An error counts where no line has a response: a server that tried a row again may write both.
+        errors: dict[int, Line] = {}
         for file_id in filter(None, (seen.output_file_id, seen.error_file_id)):
             try:
                 for line in self._lines(file_id):
-                    self._take(line, reading)
+                    if line.response is None:
+                        errors.setdefault(line.row, line)
+                    else:
+                        self._take(line, reading)
             except FileNotFoundError:
                 reading.is_gone = reading.is_gone or file_id == seen.output_file_id
+        for line in errors.values():
+            self._take(line, reading)
 
     def _wait(self, reading: Reading, pause: float) -> None:
         """Wait for files that are late; the batch may name others by then."""

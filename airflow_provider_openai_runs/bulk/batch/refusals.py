@@ -55,4 +55,4 @@ class Refusals:
 
 def _is_of_file(code: str) -> bool:
     """Whether a code says that the server does not have a file that it was given."""
-    return "file" in code and any(word in code for word in ("not_found", "missing", "expired", "deleted"))
+    return "file" in code and any(why in code for why in ("not_found", "missing", "expired", "deleted"))

@@ -254,8 +254,7 @@ class BatchWork:
         self.attempt.on_committed(event, written_at=self.journal.written_at)
         if isinstance(event, BatchCreated):
             batch = self.attempt.items.batches.by_token(event.token)
-            rows = sum(1 for _ in batch)
-            self.log.info("Batch %s has %d items (file %s)", event.id, rows, batch.file_id)
+            self.log.info("Batch %s has %d items (file %s)", event.id, batch.count, batch.file_id)
 
     def _send(self, command: Send) -> None:
         brought = self.requests.create(command.batch, leave_by=command.until)
@@ -296,6 +295,6 @@ class BatchWork:
             self.attempt.stop(StopReason.DENIED, time.time())
 
     def _give_up(self, command: GiveUp) -> None:
-        self.log.error("%d items fail: %s", sum(1 for _ in command.batch), command.error)
+        self.log.error("%d items fail: %s", command.batch.count, command.error)
         self.collector.give_up(command)
         self.attempt.on_collected(command.batch)
