@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what names a run or a thread: slips of templates and XComs are refused before anything is sent."""
+"""Checks of what names a run or a thread: slips of templates and XComs are refused, and nothing is sent."""
 
 from __future__ import annotations
 
