@@ -15,7 +15,7 @@ from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.named_ids import check_is_no_result, named_id
 from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus, noun_of
-from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.text import is_id, message_text
 from airflow_provider_openai_runs.runs.usage import Totals, Usage, as_text
 
 #: What a run's ``thread_id`` is the id of, where a sentence about the run names it.
@@ -50,17 +50,20 @@ class RunRef:
             if isinstance(value, str):
                 rule += "; a template makes text of it, so give task.output['ref'] in place of one"
             raise RunRequestError(f"ref={_shown(value)}: {rule}. Nothing was sent.")
-        check_is_no_result("ref", value, meant="ref")
         kind, run_id, thread_id = value.get("kind"), value.get("id"), value.get("thread_id")
         if not isinstance(kind, str) or not kind:
             raise RunRequestError(
                 f"ref['kind'] must say which API the run belongs to, not {_shown(kind)}. Nothing was sent."
             )
-        run_id = named_id("ref['id']", run_id)
+        if not isinstance(run_id, str) or not is_id(run_id):
+            raise RunRequestError(
+                f"ref['id'] must be the id of a run, not {_shown(run_id)}. Nothing was sent."
+            )
         if kind == RunKind.THREAD_RUN and not thread_id:
             raise RunRequestError(f"ref of thread run {run_id!r} lacks 'thread_id'. Nothing was sent.")
-        if thread_id:
-            named_id("ref['thread_id']", str(thread_id), of="thread")
+        if thread_id and not is_id(str(thread_id)):
+            text = f"ref['thread_id'] must be the id of a thread, not {_shown(thread_id)}."
+            raise RunRequestError(f"{text} Nothing was sent.")
         return cls(
             kind=kind,
             id=run_id,
@@ -109,7 +112,9 @@ class RunRef:
         """
         cls.check_presence(ref=ref, thread_id=thread_id, run_id=run_id, response_id=response_id)
         if ref is not None:
+            check_is_no_result("ref", ref, meant="ref")
             found = cls.from_json(ref)
+            named_id("ref['id']", found.id)
             return found if conn_id is None else dataclasses.replace(found, conn_id=conn_id)
         if response_id is not None:
             run_id = named_id("response_id", response_id)

@@ -233,5 +233,5 @@ def _not_created(failed: NotCreated, policy: OwnershipPolicy, *, gives_up_at: fl
         # A locked conversation does not name the response that is at work in it.
         because = "it keeps the thread busy (on_active_run='cancel')"
         step = EndRun(ref=active, because=because, visible_by=NOT_FOUND_GRACE, others=True)
-    # A create that was lost before this one is not forgotten: it may be running, and it counts.
-    return Decision(step=step, record=failed.before if failed.intent.lost else None, write=True)
+    # A run or a lost create of before is not forgotten: it may go on, or be a success by an edited policy.
+    return Decision(step=step, record=failed.before, write=True)

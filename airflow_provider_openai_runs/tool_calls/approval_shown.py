@@ -28,7 +28,7 @@ from airflow_provider_openai_runs.tool_calls.approval_masks import (
 #: Longer arguments are shown, cut, but cannot be edited.
 _MAX_EDITABLE = 64 * 1024
 #: A browser has only floats, so a larger integer stands in the form as text, or an edit of it could be lost.
-_EXACT_IN_A_BROWSER = 2**53
+_EXACT_IN_A_BROWSER = 2**53 - 1
 #: Characters that count as printable and take no room: fillers, joiners, and what chooses a glyph.
 _TAKES_NO_ROOM = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"

@@ -294,6 +294,7 @@ def test_whatever_the_model_writes_is_shown_in_visible_characters(text: str, as_
 
 
 @given(amount=st.integers(2**53 - 5, 2**70), by=st.integers(1, 5))
+@example(amount=2**53, by=1)
 def test_no_edit_of_a_large_number_is_lost(amount: int, by: int) -> None:
     found = ShownCall.of(ToolCall(id="c", name="f", arguments=json.dumps({"amount": amount})))
     assert found.editable is not None

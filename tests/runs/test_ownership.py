@@ -411,16 +411,16 @@ def test_pauses_between_creates_grow() -> None:
 def test_a_create_is_not_sent_again_once_its_time_is_over() -> None:
     found = after(refused(FailureKind.RETRY_LATER), gives_up_after=101)
     assert isinstance(found.step, GiveUp)
-    assert found.record is None
+    assert found.record is KNOWN
     assert found.write
 
 
 @pytest.mark.parametrize("kind", [FailureKind.REJECTED, FailureKind.NO_QUOTA, FailureKind.ACCESS_DENIED])
-def test_a_create_that_was_refused_for_good_leaves_no_intent(kind: FailureKind) -> None:
+def test_a_create_that_was_refused_for_good_leaves_the_record_as_it_was(kind: FailureKind) -> None:
     found = after(refused(kind))
     assert isinstance(found.step, GiveUp)
     assert str(found.step.error) == "it did not work"
-    assert (found.record, found.write) == (None, True)
+    assert (found.record, found.write) == (KNOWN, True)
 
 
 def test_a_create_that_was_not_answered_is_searched_for_from_now_on() -> None:
@@ -508,7 +508,7 @@ def test_a_strangers_run_on_the_thread_is_a_matter_of_policy(policy: Any, step: 
     stranger = replace(REF, id="run_7")
     found = after(Identified(ref=stranger, ours=False, refused=failed), on_active_run=policy)
     assert isinstance(found.step, step)
-    assert (found.record, found.write) == (None, True)
+    assert (found.record, found.write) == (KNOWN, True)
 
 
 def test_a_locked_conversation_names_nobody_to_cancel() -> None:
