@@ -204,11 +204,13 @@ class BatchRefused:
 
     :param most_rows: what the next ones may have at most, where it was too large for the account's queue.
     :param until: Unix seconds; no batch before that.
+    :param unusable: whether that may be for its file: another one is uploaded in its place.
     """
 
     token: str
     most_rows: int | None = None
     until: float | None = None
+    unusable: bool = False
 
 
 Event = (

@@ -92,6 +92,7 @@ class Items:
     :param kept: what those runs may have taken that will never tell.
     :param results: what the runs in the parts have said.
     :param others: what those have said that another one took the place of.
+    :param unusable_files: ids of files of requests of which the server has made no batch.
     """
 
     runs: dict[int, NewRun] = field(default_factory=dict)
@@ -107,10 +108,12 @@ class Items:
     kept: Amount = field(default_factory=Amount)
     results: Totals = field(default_factory=Totals)
     others: Totals = field(default_factory=Totals)
+    unusable_files: set[str] = field(default_factory=set)
     _states: bytearray = field(default_factory=bytearray)
     _retries: bytearray = field(default_factory=bytearray)
     _resubmits: bytearray = field(default_factory=bytearray)
     _cancels: bytearray = field(default_factory=bytearray)
+    _refusals: bytearray = field(default_factory=bytearray)
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Items:
@@ -139,6 +142,10 @@ class Items:
     def cancels(self, row: int) -> int:
         """Return how many runs of an item were ended with their attempt and followed by another."""
         return self._cancels[row] if row < len(self._cancels) else 0
+
+    def refusals(self, row: int) -> int:
+        """Return how often a batch of an item was refused whole, perhaps for its file."""
+        return self._refusals[row] if row < len(self._refusals) else 0
 
     def creates(self, row: int) -> int:
         """Return how many creates of an item were followed by another, or are going to be."""
@@ -229,6 +236,9 @@ class Items:
             self.batches.created(event.token, event.id)
             return
         rows = self.batches.rows_left(batch)
+        if event.unusable:
+            self.unusable_files.add(batch.file_id)
+            self._count(self._refusals, rows)
         self._move(event, rows, ItemState.NEW)
         self._forget(rows)
         if event.most_rows is not None:
@@ -261,7 +271,7 @@ class Items:
     def _grow(self, row: int) -> None:
         # More than is needed: rows come one after another.
         missing = max(row + 1, 2 * len(self._states)) - len(self._states)
-        for column in (self._states, self._retries, self._resubmits, self._cancels):
+        for column in (self._states, self._retries, self._resubmits, self._cancels, self._refusals):
             column.extend(bytes(missing))
 
     def _count(self, column: bytearray, rows: Iterable[int]) -> None:

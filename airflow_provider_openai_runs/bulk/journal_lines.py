@@ -77,7 +77,11 @@ def _to_json(event: Event) -> dict[str, Any]:
         case BatchCreated():
             return {"event": "batch_created", "token": event.token, "id": event.id}
         case BatchRefused():
-            limits = {"most_rows": event.most_rows, "until": event.until}
+            limits = {
+                "most_rows": event.most_rows,
+                "until": event.until,
+                "unusable": event.unusable or None,
+            }
             said = {name: value for name, value in limits.items() if value is not None}
             return {"event": "batch_refused", "token": event.token, **said}
         case _:
@@ -134,6 +138,7 @@ def _refused_batch(value: Mapping[str, Any]) -> BatchRefused:
         token=str(value["token"]),
         most_rows=None if most_rows is None else int(most_rows),
         until=None if until is None else float(until),
+        unusable=value.get("unusable") is True,
     )
 
 

@@ -215,7 +215,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _days(text: str) -> float:
     """Read a number of days that a date can be so long ago."""
-    found = float(text)
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
     if not 0 < found <= _MOST_DAYS:
         raise argparse.ArgumentTypeError(f"{text} is no number of days from 0 to {_MOST_DAYS}")
     return found

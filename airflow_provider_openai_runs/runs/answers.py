@@ -93,7 +93,7 @@ def after_failed_continuation(
         if again and now + pause < gives_up_at:
             return SendAgain(seconds=pause)
         return NotSent(error=lost_create_error(intent, resubmits, retryable=again), reason="later")
-    pause = pause_before_retry(failure, tries) if failure.may_be_sent_again else ANSWER_PAUSE
+    pause = max(ANSWER_PAUSE, pause_before_retry(failure, tries))
     has_time = now + pause < gives_up_at
     # Nothing was created, and the outputs are in hand: a retry would have to call the functions again.
     is_passing = failure.conversation_locked or failure.is_transient or _is_not_shown_yet(failure, tries)

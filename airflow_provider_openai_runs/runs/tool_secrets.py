@@ -3,70 +3,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 from airflow_provider_openai_runs.runs.redaction import HIDDEN, carries_secret
 
-#: Members that carry a credential; with an object in it, each of its values is one.
+#: Members that carry a credential, or several.
 _SECRETS = frozenset({"authorization", "headers"})
 #: Members in which there are tools, or what tools run in. Not ``parameters``: a schema has names of its own.
 _WITHIN = frozenset({"tools", "container", "environment", "network_policy", "domain_secrets"})
 _URL = "server_url"
+#: A longer user of a URL, without a password, is a token.
+_LONGEST_NAME = 15
 #: Deeper than tools are.
 _MOST_DEEP = 20
 
 
-def without_secrets(tool: Any) -> Any:
+def without_secrets(tools: Any) -> Any:
     """Return a tool, or a list of them, with asterisks in place of credentials."""
-    return _replaced(tool, lambda _: HIDDEN)
+    return _masked(tools, [])
 
 
 def secrets_of(tools: Any) -> Iterator[str]:
     """Return the credentials in tools, whatever else is in there."""
     found: list[str] = []
-
-    def keep(secret: str) -> str:
-        found.append(secret)
-        return secret
-
-    _replaced(tools, keep)
-    yield from found
+    _masked(tools, found)
+    yield from dict.fromkeys(filter(None, found))
 
 
-def _replaced(value: Any, replace: Callable[[str], Any], depth: int = 0) -> Any:
-    if depth > _MOST_DEEP:
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_replaced(item, replace, depth + 1) for item in value]
-    if not isinstance(value, Mapping):
+def _masked(value: Any, found: list[str], depth: int = 0) -> Any:
+    if isinstance(value, (list, tuple)) and depth <= _MOST_DEEP:
+        return [_masked(item, found, depth + 1) for item in value]
+    if not isinstance(value, Mapping) or depth > _MOST_DEEP:
         return value
     secrets = {*_SECRETS, "value"} if "domain" in value else _SECRETS
-    return {
-        name: _member(name, item, replace, depth, is_secret=name in secrets) for name, item in value.items()
-    }
+    shown: dict[Any, Any] = {}
+    for name, item in value.items():
+        if name in secrets and item:
+            found += _texts(item)
+            shown[name] = HIDDEN
+        elif name == _URL and isinstance(item, str):
+            shown[name] = _url(item, found)
+        else:
+            shown[name] = _masked(item, found, depth + 1) if name in _WITHIN else item
+    return shown
 
 
-def _member(name: object, item: Any, replace: Callable[[str], Any], depth: int, *, is_secret: bool) -> Any:
-    if is_secret and item:
-        values = list(item.values()) if isinstance(item, Mapping) else [item]
-        masked = [replace(value) for value in values if isinstance(value, str) and value]
-        return HIDDEN if HIDDEN in masked or not masked else item
-    if name == _URL and isinstance(item, str):
-        return _url(item, replace)
-    return _replaced(item, replace, depth + 1) if name in _WITHIN else item
+def _texts(item: Any) -> Iterator[str]:
+    """Yield the texts of a header, or of several, in whichever form; names are none."""
+    if isinstance(item, str):
+        yield item
+    elif isinstance(item, Mapping):
+        yield from _texts([value for name, value in item.items() if name != "name"])
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from _texts(part)
 
 
-def _url(url: str, replace: Callable[[str], Any]) -> str:
-    """Return a URL without the user, and the values of its query that are named like a secret."""
+def _url(url: str, found: list[str]) -> str:
+    """Return a URL without its user, and without the values of its query that are named like a secret."""
     try:
         parts = urlsplit(url)
-        user, _, _ = parts.netloc.rpartition("@")
-        query = parse_qsl(parts.query)
     except ValueError:
-        return str(replace(url))
-    for secret in (user, *(value for name, value in query if carries_secret(name))):
-        if secret:
-            url = url.replace(secret, replace(secret))
-    return url
+        found.append(url)
+        return HIDDEN
+    user, at, host = parts.netloc.rpartition("@")
+    _, _, password = user.partition(":")
+    # A bare name may be any word, and would be taken out of all logs.
+    secret = password or (user if len(user) > _LONGEST_NAME else "")
+    found += [secret, unquote(secret)]
+    query, fragment = _pairs(parts.query, found), _pairs(parts.fragment, found)
+    shown = f"{HIDDEN if user else ''}{at}{host}"
+    return urlunsplit(parts._replace(netloc=shown, query=query, fragment=fragment))
+
+
+def _pairs(written: str, found: list[str]) -> str:
+    shown = []
+    for pair in written.split("&"):
+        name, equals, value = pair.partition("=")
+        is_secret = bool(value) and carries_secret(unquote_plus(name))
+        found += [value, unquote_plus(value)] if is_secret else []
+        shown.append(f"{name}{equals}{HIDDEN if is_secret else value}")
+    return "&".join(shown)

@@ -23,6 +23,8 @@ from airflow_provider_openai_runs.tool_calls.function_caller import CallAnswer, 
 from airflow_provider_openai_runs.typed.text import clean
 from airflow_provider_openai_runs.wire import Answer, wire_of
 
+#: Errors that the record holds, and with it the trigger and the event.
+_MOST_ERRORS = 10
 _NOBODY_ASKED = "The call was not made: it needs a person's approval, and none was asked for."
 
 
@@ -196,10 +198,11 @@ class ToolCallAnswerer:
         if late := self._late(run, limit):
             return GivesUp(run=run, error=late)
         in_place = wire_of(run.ref.kind).answers_in_place
+        kept = max(self.max_tool_errors, _MOST_ERRORS)
         return Answers(
             run=run,
             outputs=outputs,
-            rounds=rounds.after(run, errors, in_place=in_place, now=self.clock()),
+            rounds=rounds.after(run, errors[-kept:], in_place=in_place, now=self.clock()),
             until=limit.ends_at if limit else None,
             limit=limit.text if limit else "",
         )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _FOR_THE_TASK = (SystemExit, KeyboardInterrupt)
 #: A result above this many bytes is not sent; the API itself refuses much more.
 MAX_OUTPUT_BYTES = 512_000
+#: Lists, objects and the like of a result that is no JSON by itself; more are not shown.
+_MOST_VALUES = 10_000
 #: Seconds between two checks of the time and calls of ``check`` while a function runs.
 CHECK_INTERVAL = 0.2
 
@@ -169,22 +171,27 @@ def _fallback(value: Any) -> Any:
     return dict(value) if hasattr(value, "keys") and hasattr(value, "__getitem__") else str(value)
 
 
-def _as_text(value: Any, depth: int = 0) -> Any:
-    """Return a value with text in place of what JSON does not know, to the depth that ``plain`` shows."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (bytes, bytearray)):
-        return value.decode(errors="replace")
-    if depth > MAX_DEPTH:
-        return "…"
-    if isinstance(value, Mapping):
-        return {text_of(key): _as_text(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_as_text(item, depth + 1) for item in value]
-    try:
-        return from_json(to_json(value, fallback=_fallback, inf_nan_mode="null"))
-    except Exception:  # noqa: BLE001 # see above
-        return text_of(value)
+def _as_text(value: Any) -> Any:
+    """Return a value with text in place of what JSON does not know, and an ellipsis where it has no end."""
+    left = iter(range(_MOST_VALUES))
+
+    def shown(value: Any, within: tuple[int, ...]) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, (bytes, bytearray)):
+            return value.decode(errors="replace")
+        if id(value) in within or len(within) > MAX_DEPTH or next(left, None) is None:
+            return "…"
+        if isinstance(value, Mapping):
+            return {text_of(key): shown(item, (*within, id(value))) for key, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [shown(item, (*within, id(value))) for item in value]
+        try:
+            return from_json(to_json(value, fallback=_fallback, inf_nan_mode="null"))
+        except Exception:  # noqa: BLE001 # see above
+            return text_of(value)
+
+    return shown(value, ())
 
 
 def _within_limit(name: str, text: str) -> tuple[str, str | None]:

@@ -9,8 +9,6 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
 
-_REFERENCES = frozenset({"$ref", "$dynamicRef"})
-
 
 def check_output_type(output_type: object) -> None:
     """
@@ -46,36 +44,7 @@ def check_schema(schema: Mapping[str, Any], jsonschema: Any) -> None:
         where = getattr(error, "json_path", "$")
         reason = getattr(error, "message", str(error))
         raise checks.invalid("output_type", schema, f"is no JSON Schema: {reason} (at {where})") from error
-    import referencing.jsonschema  # noqa: PLC0415 # jsonschema has imported it
+    from airflow_provider_openai_runs.typed.references import broken_reference  # noqa: PLC0415 # see above
 
-    root = referencing.jsonschema.DRAFT202012.create_resource(dict(schema))
-    _check_references(schema, root, referencing.Registry().resolver_with_root(root))
-
-
-def _check_references(schema: Mapping[str, Any], resource: Any, resolver: Any) -> None:
-    """
-    Follow each reference of a schema: no answer fits one that leads nowhere, or only to itself.
-
-    :raises RunRequestError: naming the reference.
-    """
-    for keyword in _REFERENCES & _keys_of(resource):
-        seen: list[Any] = []
-        found, inside, name = resource.contents, resolver, resource.contents[keyword]
-        while isinstance(name, str):
-            try:
-                resolved = inside.lookup(name)
-            except Exception as error:  # noqa: BLE001 # whatever a pointer into a schema meets
-                rule = f"has the reference {name!r}, which leads nowhere ({type(error).__name__})"
-                raise checks.invalid("output_type", schema, rule) from None
-            found, inside = resolved.contents, resolved.resolver
-            if any(found is one for one in seen):
-                rule = f"has the reference {name!r}, which leads to itself"
-                raise checks.invalid("output_type", schema, rule)
-            seen.append(found)
-            name = found.get("$ref") if isinstance(found, Mapping) else None
-    for inner in resource.subresources():
-        _check_references(schema, inner, resolver.in_subresource(inner))
-
-
-def _keys_of(resource: Any) -> frozenset[str]:
-    return frozenset(resource.contents) if isinstance(resource.contents, Mapping) else frozenset()
+    if (why := broken_reference(schema)) is not None:
+        raise checks.invalid("output_type", schema, f"has a reference that no answer fits: {why}")

@@ -23,16 +23,15 @@ from airflow_provider_openai_runs.typed.schemas import problems
 from airflow_provider_openai_runs.typed.text import clean
 from airflow_provider_openai_runs.wire import wire_of
 
-#: As Markdown has it, and as models write it on one line.
-_FENCES = tuple(
-    re.compile(pattern, re.DOTALL | re.IGNORECASE)
-    for pattern in (
-        r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n[ \t]*```",
-        r"```(?:json[c5l]?\b)?\s*([{\[\"].*?)```",
-    )
-)
+_FENCE = "```"
+#: Of so many the last ones are looked at.
+_MOST_FENCES = 20
+#: What may stand between a fence and its JSON.
+_LANGUAGE = re.compile(r"(?:json[c5l]?)?(?=\s|[{\[\"])", re.IGNORECASE)
 #: What some servers leave of a model's own marks at the end of a message.
-_END_MARK = re.compile(r"(?:\s*<\|?[\w ]{1,30}\|>|\s*</s>)+\s*\Z")
+_END_MARK = re.compile(r"(?:<\|?[\w ]{1,30}\|>|</s>)\Z")
+#: Characters of such a mark.
+_MOST_OF_A_MARK = 40
 #: The end of the reasoning that some servers leave in the message; its beginning may stand in the prompt.
 _REASONED = re.compile(
     r"</(?:think|thinking|thought|reasoning)\s*>|\[/THINK\]|<\|channel\|>\s*final\b[^{]*?<\|message\|>",
@@ -80,7 +79,13 @@ class OutputType:
         try:
             if self._model is not None:
                 return plain(_written_back(self._model.model_validate_json(written), _loads(written)))
-            return plain(self._validated(_loads(written)))
+            value = _loads(written)
+            try:
+                return plain(self._validated(value))
+            except RecursionError as error:
+                raise OutputTypeFault(f"its schema has no end: {type(error).__name__}") from None
+        except OutputTypeFault:
+            raise
         except ValidationError as error:
             raise ValueError(clean(problems(error))) from None
         except _DoesNotFitError:
@@ -94,7 +99,8 @@ class OutputType:
 
     def _validated(self, value: Any) -> Any:
         # A registry of its own, since without one jsonschema fetches what a "$ref" names from the network.
-        validator = _Validator(self._schema, registry=referencing.Registry())
+        # "$schema" would choose a class of jsonschema's own, within a "$ref", too.
+        validator = _Validator(_without_dialect(self._schema), registry=referencing.Registry())
         worst = jsonschema.exceptions.best_match(validator.iter_errors(value))
         if worst is not None:
             raise _DoesNotFitError(clean(f"{worst.message} (at {worst.json_path})"))
@@ -119,6 +125,16 @@ def _multiple_of(_: Any, factor: Any, value: Any, __: Any) -> Iterator[jsonschem
 _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"multipleOf": _multiple_of})
 
 
+def _without_dialect(schema: Any) -> Any:
+    if isinstance(schema, Mapping):
+        return {
+            key: _without_dialect(item)
+            for key, item in schema.items()
+            if key != "$schema" or not isinstance(item, str)
+        }
+    return [_without_dialect(item) for item in schema] if isinstance(schema, list) else schema
+
+
 def _loads(text: str) -> Any:
     """
     Read JSON; NaN and infinities are none, though Python reads and writes them.
@@ -141,10 +157,16 @@ def _written_back(found: BaseModel, given: Any) -> Any:
     for candidate in (by_name, found.model_dump(mode="json", by_alias=True)):
         with contextlib.suppress(Exception):  # also what a model's validator raises
             shown = plain(candidate)
-            # Not by the model's own equality: a private attribute may be another one each time.
-            if type(found).model_validate(shown).model_dump(mode="json") == by_name:
+            if _are_equal(type(found).model_validate(shown), found):
                 return shown
     return given
+
+
+def _are_equal(one: BaseModel, other: BaseModel) -> bool:
+    """Compare fields: a private attribute may be another one each time."""
+    return one == other or (
+        type(one) is type(other) and vars(one) == vars(other) and one.model_extra == other.model_extra
+    )
 
 
 def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -160,15 +182,36 @@ def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def _json_text(text: str) -> str:
     """Return the JSON in a text: all of it, what follows the model's reasoning, what stands in a fence."""
-    text = _END_MARK.sub("", text.removeprefix("\ufeff"))
+    text = _without_end_marks(text.removeprefix("\ufeff"))
     if not text.strip():
         raise ValueError("The answer is empty")
     rest = [text, *(text[found.end() :] for found in _REASONED.finditer(text))]
     # Of several the last one counts: what stands before is a draft.
-    fenced: list[str] = [
-        found for fence in _FENCES for written in reversed(rest) for found in reversed(fence.findall(written))
-    ]
+    fenced = [found for written in reversed(rest) for found in reversed(_fenced(written))]
     return next(filter(_is_json, [*map(_once, rest), *fenced]), [*rest, *fenced[:1]][-1])
+
+
+def _without_end_marks(text: str) -> str:
+    while True:
+        text = text.rstrip()
+        found = _END_MARK.search(text, max(0, len(text) - _MOST_OF_A_MARK))
+        if found is None:
+            return text
+        text = text[: found.start()]
+
+
+def _fenced(text: str) -> list[str]:
+    """Return what stands in the Markdown fences of a text, also of those on one line."""
+    found: list[str] = []
+    parts = text.split(_FENCE)
+    for place, part in enumerate(parts[1:-1], start=1):
+        if (language := _LANGUAGE.match(part)) is None:
+            continue
+        if not found and place < len(parts) - 2:
+            # A fence may stand within the JSON.
+            found.append(_FENCE.join(parts[place:-1])[language.end() :].strip())
+        found.append(part[language.end() :].strip())
+    return found[:1] + found[1:][-_MOST_FENCES:]
 
 
 def _once(text: str) -> str:

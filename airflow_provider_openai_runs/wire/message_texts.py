@@ -12,8 +12,8 @@ from airflow_provider_openai_runs.wire.annotations import annotations_of
 #: A piece of text, and its annotations.
 Said = tuple[str, tuple[dict[str, Any], ...]]
 
-#: Parts that have text which is no answer.
-_NO_ANSWER = frozenset({"refusal", "reasoning", "reasoning_text", "summary_text", "thinking"})
+#: Types of parts that are text; some servers name none.
+_TEXTS = frozenset({"", "text", "output_text", "input_text"})
 
 
 def texts_of(content: object) -> Iterator[list[Said]]:
@@ -21,10 +21,11 @@ def texts_of(content: object) -> Iterator[list[Said]]:
     Read the parts of a message that are text, each as its pieces.
 
     Some servers write plain text, one object or a list of texts in place of a list of parts, and the text of
-    a part as an object with a ``value``, as text, or as a list of these.
+    a part as an object with a ``value``, as text, or as a list of these. What a model thinks, or refuses,
+    may have text, too, and is no answer.
     """
     for part in content if isinstance(content, list) else [content]:
-        if isinstance(part, Mapping) and reading.identifier(part.get("type")) in _NO_ANSWER:
+        if isinstance(part, Mapping) and reading.identifier(part.get("type", "")) not in _TEXTS:
             continue
         inner = _inner(part)
         pieces = [

@@ -47,8 +47,7 @@ def test_creates_that_are_refused_again_and_again_fail_their_items(scene: Scene,
     found = errors(xcom(scene.kept))
     assert len(found) == ROWS
     assert all("Its batch was refused: HTTP 400" in error for error in found.values())
-    # Three files: the server is taken at its word after the first of them.
-    assert scene.simulator.count("POST", "/batches") == 3 + 2
+    assert scene.simulator.count("POST", "/batches") == 3 * 3
 
 
 def test_a_create_that_is_wrong_in_any_case_is_not_sent_again(scene: Scene, bulk: Bulk) -> None:
@@ -78,10 +77,13 @@ def test_a_batch_whose_file_is_gone_is_created_again_of_another_one(scene: Scene
     assert set(asked(scene).values()) == {1}
 
 
-def test_files_that_are_gone_each_time_fail_their_items(scene: Scene, bulk: Bulk) -> None:
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_files_that_are_gone_each_time_fail_their_items(
+    scene: Scene, bulk: Bulk, *, deferrable: bool
+) -> None:
     scene.simulator.script_batches(BatchScenario(validating=0.05, error=GONE, times=None))
     with pytest.raises(RunEndedError, match="Not a single item succeeded"):
-        scene.run(bulk(item_retries=0), scene.kept)
+        scene.run(bulk(item_retries=0, deferrable=deferrable), scene.kept)
     found: dict[int, Any] = errors(xcom(scene.kept))
     assert all("file_not_found: No such File object." in error for error in found.values())
     assert uploads(scene) == len(batches(scene)) == 3

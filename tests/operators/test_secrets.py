@@ -64,7 +64,32 @@ SHELL = {
     },
 }
 FUNCTION = {"type": "function", "name": "f", "parameters": {"properties": {"headers": {"type": "string"}}}}
-DEEP_SECRETS = ("header-in-a-namespace", "user:of-the-url", "of-the-query", "of-the-domain")
+DEEP_SECRETS = ("header-in-a-namespace", "of-the-url", "of-the-query", "of-the-domain")
+
+
+@pytest.mark.parametrize(
+    ("tool", "secrets", "shown"),
+    [
+        (
+            {"server_url": "https://h/p?api_key=ab%3D%3D&a=api_key"},
+            {"ab%3D%3D", "ab=="},
+            "https://h/p?api_key=***&a=api_key",
+        ),
+        (
+            {"server_url": "https://h/?token=t&a=tt#sig=x+y"},
+            {"t", "x+y", "x y"},
+            "https://h/?token=***&a=tt#sig=***",
+        ),
+        ({"server_url": "https://admin@h/"}, set(), "https://***@h/"),
+        ({"headers": [{"name": "X-Key", "value": "of-a-list"}]}, {"of-a-list"}, "***"),
+        ({"headers": {"X": 5}}, set(), "***"),
+    ],
+)
+def test_each_credential_is_known_as_it_is_written_and_as_it_is_meant(
+    tool: dict[str, Any], secrets: set[str], shown: str
+) -> None:
+    assert {*secrets_of([tool])} == secrets
+    assert [*without_secrets(tool).values()] == [shown]
 
 
 def test_credentials_within_tools_are_known_and_taken_out() -> None:
@@ -72,7 +97,7 @@ def test_credentials_within_tools_are_known_and_taken_out() -> None:
     assert {*DEEP_SECRETS} <= {*secrets_of(tools)}
     shown = json.dumps(without_secrets(tools))
     assert [secret for secret in DEEP_SECRETS if secret in shown] == []
-    assert "mcp.example.com/s" in shown
+    assert "https://***@mcp.example.com/s?api_key=***&v=1" in shown
     assert without_secrets(FUNCTION) == FUNCTION
     assert "string" not in {*secrets_of(tools)}
 

@@ -286,6 +286,12 @@ def _circle() -> list[Any]:
     return circle
 
 
+def _family() -> dict[str, Any]:
+    root: dict[str, Any] = {"children": []}
+    root["children"] += [{"parent": root, "all": root["children"]} for _ in range(30)]
+    return root
+
+
 @pytest.mark.parametrize(
     ("result", "text"),
     [
@@ -294,7 +300,8 @@ def _circle() -> list[Any]:
         ([Mute(), date(2026, 1, 2)], '["<Mute>", "2026-01-02"]'),
         (Color.RED, "red"),
         ([Color.RED], '["red"]'),
-        (_circle(), "[[[["),
+        (_circle(), '["\\u2026"]'),
+        (_family(), '{"children": [{"parent": "\\u2026"'),
     ],
 )
 def test_a_function_that_has_done_its_work_has_not_failed_for_its_result(

@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, PrivateAttr, computed_field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    PrivateAttr,
+    SecretStr,
+    computed_field,
+    field_serializer,
+    field_validator,
+)
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.status import RunKind
@@ -188,6 +198,23 @@ def test_two_answers_that_differ_are_none() -> None:
             OutputType({}).parse(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1}' + " \n" * 1_000_000,
+        " " * 1_000_000 + '{"a":1}',
+        '{"a":1}' + "<|end|> " * 20_000,
+        "```json" + "\n    " * 500_000 + '{"a":1}\n```',
+        "``` " * 500_000,
+        "<think>" * 50_000,
+    ],
+    ids=["blanks after", "blanks before", "end marks", "blanks in a fence", "fences", "thoughts"],
+)
+def test_an_answer_of_endless_blanks_or_marks_is_read_before_the_time_of_a_test_is_over(text: str) -> None:
+    with suppress(ValueError):
+        assert OutputType({}).parse(text) == {"a": 1}
+
+
 def test_a_fence_within_the_json_is_left_alone() -> None:
     value = {"title": "```json\n{}\n```", "tags": []}
     assert OutputType(STRICT).parse(json.dumps(value)) == value
@@ -238,6 +265,9 @@ def test_what_is_returned_can_be_stored(value: Any) -> None:
         {"$id": "https://x/s", "$ref": "t", "$defs": {"t": {"$id": "t", "type": "object"}}},
         {"$ref": "#here", "$defs": {"a": {"$anchor": "here"}}},
         {"$dynamicAnchor": "node", "properties": {"child": {"$dynamicRef": "#node"}}},
+        {"$defs": {"unused": {"$ref": "#/nowhere"}}},
+        {"properties": {"child": {"default": {"$ref": "#/no"}}, "$ref": {"type": "string"}}},
+        {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "object"}}},
     ],
 )
 def test_references_that_lead_somewhere_are_followed(schema: dict[str, Any]) -> None:
@@ -268,6 +298,32 @@ def test_a_validator_that_fails_for_reasons_of_its_own_says_nothing_of_the_answe
         OutputType(Asking).parse('{"name": "a"}')
 
 
+class Secret(BaseModel):
+    pw: SecretStr
+
+
+class Hidden(BaseModel):
+    a: int
+    b: int = Field(exclude=True)
+
+
+class Short(BaseModel):
+    text: str
+
+    @field_serializer("text")
+    def short(self, value: str) -> str:
+        return value[:3]
+
+
+def test_a_multiple_is_one_behind_a_reference_too() -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "properties": {"price": {"multipleOf": 0.01}, "child": {"$ref": "#"}},
+    }
+    value = {"price": 19.99, "child": {"price": 4.35}}
+    assert OutputType(schema).parse(json.dumps(value)) == value
+
+
 class Private(BaseModel):
     read: str = Field(alias="as")
     _mark: float = PrivateAttr(default_factory=random.random)
@@ -279,7 +335,13 @@ class Number(BaseModel):
 
 @pytest.mark.parametrize(
     ("model", "text", "output"),
-    [(Private, '{"as": "x"}', {"as": "x"}), (Number, '{"f": "NaN"}', {"f": "NaN"})],
+    [
+        (Private, '{"as": "x"}', {"as": "x"}),
+        (Number, '{"f": "NaN"}', {"f": "NaN"}),
+        (Secret, '{"pw": "abc"}', {"pw": "abc"}),
+        (Hidden, '{"a": 1, "b": 2}', {"a": 1, "b": 2}),
+        (Short, '{"text": "abcdefgh"}', {"text": "abcdefgh"}),
+    ],
 )
 def test_what_is_returned_can_be_read_by_the_model_again(
     model: type[BaseModel], text: str, output: Any
@@ -303,6 +365,8 @@ def _check_storable(found: Any) -> None:
         {"$dynamicRef": "#nobody"},
         {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
         {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"anyOf": [{"$ref": "#/$defs/a"}]}]}}},
+        {"$ref": "#/x-more", "x-more": {"$ref": "#/nowhere"}},
         Item(name="x"),
         str,
         Callback,

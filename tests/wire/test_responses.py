@@ -274,6 +274,7 @@ def test_nobody_can_say_whether_a_lost_response_exists(drive: Drive) -> None:
         [{"type": "output_text", "text": ["H", {"value": "i"}]}],
         [{"type": "output_text", "value": "Hi"}],
         [{"type": "reasoning_text", "text": "Hm."}, {"type": "refusal", "text": "No."}, {"text": "Hi"}],
+        [{"type": "thought", "text": "Hm."}, {"type": "image_file", "value": "x"}, {"text": "Hi"}],
     ],
 )
 def test_the_text_of_a_message_has_several_shapes(content: object) -> None:

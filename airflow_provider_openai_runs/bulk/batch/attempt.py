@@ -9,8 +9,9 @@ one batch at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 
+from airflow_provider_openai_runs.bulk.batch import refusals
 from airflow_provider_openai_runs.bulk.batch.cancels import Cancels
 from airflow_provider_openai_runs.bulk.batch.commands import (
     Build,
@@ -28,7 +29,6 @@ from airflow_provider_openai_runs.bulk.batch.commands import (
 )
 from airflow_provider_openai_runs.bulk.batch.lost_create import searched_until
 from airflow_provider_openai_runs.bulk.batch.queue import refused_by_queue
-from airflow_provider_openai_runs.bulk.batch.refusals import Refusals
 from airflow_provider_openai_runs.bulk.commands import StopReason
 from airflow_provider_openai_runs.bulk.events import (
     BatchCreated,
@@ -125,7 +125,6 @@ class BatchAttempt:
         self._searched_since: dict[str, float] = {}
         self._missing_since: dict[str, float] = {}
         self._cancels_sent = Cancels()
-        self._refusals = Refusals()
         self._stopped_at = now
         self._creates_denied_since: float | None = None
         self._polls_denied_since: float | None = None
@@ -136,11 +135,6 @@ class BatchAttempt:
                 self._events += [known[batch.token]] if batch.token in known else []
 
     # -- what next -----------------------------------------------------------------------------------------
-
-    @property
-    def unusable_files(self) -> Container[str]:
-        """Ids of files of requests of which the server has made no batch."""
-        return self._refusals.files
 
     @property
     def failed(self) -> int:
@@ -220,7 +214,6 @@ class BatchAttempt:
         self._to_send = None
         if isinstance(brought, Batch):
             self._creates_denied_since = None
-            self._refusals.on_created()
             self._on_exists(batch, brought, now)
         elif brought.code == QUEUE_IS_FULL:
             self._events.append(refused_by_queue(batch, self.items, str(brought), now=now))
@@ -233,9 +226,8 @@ class BatchAttempt:
             if brought.is_of_account:
                 self._creates_denied_since = self._since(self._creates_denied_since, now)
         else:
-            self._refusals.on_refused(batch.file_id, brought)
-            if self._refusals.may_pass:
-                self._events.append(BatchRefused(token=batch.token, until=now + REFUSED_PAUSE))
+            if not refusals.is_sure(brought) and refusals.may_pass(batch, self.items):
+                self._events.append(_of_its_file(batch, now))
                 return
             error = f"Its batch was refused: {brought}"
             self._lost[batch.token] = GiveUp(
@@ -275,8 +267,13 @@ class BatchAttempt:
             elif brought.status == "failed" and meaning_of(tuple(codes)) is CodeMeaning.ACCOUNT:
                 self._events.append(BatchRefused(token=batch.token))
                 self.stop(StopReason.DENIED, now)
-            elif is_over and brought.status == "failed" and self._refusals.on_failed(batch.file_id, brought):
-                self._events.append(BatchRefused(token=batch.token, until=now + REFUSED_PAUSE))
+            elif (
+                is_over
+                and brought.status == "failed"
+                and refusals.is_of_its_file(brought)
+                and refusals.may_pass(batch, self.items)
+            ):
+                self._events.append(_of_its_file(batch, now))
             else:
                 self._seen[batch.token] = brought
             return
@@ -361,7 +358,7 @@ class BatchAttempt:
 
     def _may_defer(self, active: list[SentBatch], create_at: float | None, now: float) -> bool:
         """Whether this may be left to another attempt, which forgets what is not in the journal."""
-        is_known = not (self._searched_since or self._missing_since or self._refusals.may_pass)
+        is_known = not self._searched_since and not self._missing_since
         is_ending = not self._ends_active or self._cancels_sent.are_taken(active)
         is_worth_it = create_at is None or create_at >= now + DEFERS_AFTER
         return is_known and is_ending and is_worth_it and now < self._deadline
@@ -421,3 +418,7 @@ class BatchAttempt:
         self._cancels_sent.forget(token)
         for known in (self._seen, self._ask_at, self._searched_since, self._missing_since, self._lost):
             known.pop(token, None)
+
+
+def _of_its_file(batch: SentBatch, now: float) -> BatchRefused:
+    return BatchRefused(token=batch.token, until=now + REFUSED_PAUSE, unusable=True)

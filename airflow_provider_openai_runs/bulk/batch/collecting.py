@@ -89,6 +89,8 @@ class Collector:
                 break
             self._wait(reading, pause)
             self._read(reading)
+        for line in reading.errors.values():
+            self._take(line, reading)
         self._take_unnamed(command.batch, reading)
         if reading.left or reading.refused_by_account:
             self.recorder.refused(command.batch.token)
@@ -98,19 +100,16 @@ class Collector:
     def _read(self, reading: Reading) -> None:
         seen = reading.seen
         reading.is_gone = False
-        # An error counts where no line has a response: a server that tried a row again may write both.
-        errors: dict[int, Line] = {}
         for file_id in filter(None, (seen.output_file_id, seen.error_file_id)):
             try:
                 for line in self._lines(file_id):
                     if line.response is None:
-                        errors.setdefault(line.row, line)
+                        reading.errors.setdefault(line.row, line)
+                        reading.read |= {line.row} & reading.rows
                     else:
                         self._take(line, reading)
             except FileNotFoundError:
                 reading.is_gone = reading.is_gone or file_id == seen.output_file_id
-        for line in errors.values():
-            self._take(line, reading)
 
     def _wait(self, reading: Reading, pause: float) -> None:
         """Wait for files that are late; the batch may name others by then."""

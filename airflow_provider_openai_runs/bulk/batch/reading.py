@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from airflow_provider_openai_runs.bulk.batch.lines import Line
 from airflow_provider_openai_runs.wire.batches import Batch
 
 
@@ -18,6 +19,7 @@ class Reading:
     :ivar answered: those of them that have a response.
     :ivar left: rows that were not executed for no fault of theirs, and lose no try.
     :ivar refused_by_account: the same, of an account that cannot pay.
+    :ivar errors: lines without a response, by row; one counts where no file has a response, nor a late one.
     :ivar is_gone: whether the server does not have the file of responses that it names.
     """
 
@@ -30,6 +32,7 @@ class Reading:
     left: set[int] = field(default_factory=set)
     refused_by_account: set[int] = field(default_factory=set)
     is_gone: bool = False
+    errors: dict[int, Line] = field(default_factory=dict)
 
     @property
     def is_short(self) -> bool:

@@ -121,7 +121,7 @@ class BatchWork:
                 ),
                 items=items,
                 recorder=recorder,
-                upload=partial(requests.uploaded, since=head.began_at, but=attempt.unusable_files),
+                upload=partial(requests.uploaded, since=head.began_at, but=items.unusable_files),
             ),
             collector=Collector(
                 requests=requests,
