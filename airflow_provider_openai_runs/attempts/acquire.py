@@ -34,6 +34,7 @@ from airflow_provider_openai_runs.runs.acquisition import (
 from airflow_provider_openai_runs.runs.budgets import (
     ADOPT_BUDGET,
     END_PAUSE,
+    GONE_SECONDS,
     NOT_SHOWN_YET,
     SEARCH_PAUSE,
 )
@@ -143,11 +144,11 @@ class RunAcquirer:
 
     def _poll(self, step: PollRun) -> Polled:
         """Poll the run, again while a server that has accepted it may not show it yet."""
-        said = False
+        said, ends = False, max(step.visible_by, self.clock() + GONE_SECONDS)
         while True:
             result = self.api.poll(step.ref)
             is_unknown = isinstance(result, RequestFailure) and result.kind is FailureKind.NOT_FOUND
-            if not is_unknown or self.clock() >= step.visible_by:
+            if not is_unknown or self.clock() >= ends:
                 return Polled(ref=step.ref, result=result)
             if not said:
                 self.log.info("%s: unknown to its server, which may not show it yet", step.ref)
@@ -161,6 +162,8 @@ class RunAcquirer:
             is_over = isinstance(found, RequestFailure) or found.ref is not None or not found.conclusive
             if is_over or self.clock() >= step.until:
                 self._note(step.intent.token, found)
+                if isinstance(found, RequestFailure):
+                    self.api.sleep(SEARCH_PAUSE)  # it may be asked for again
                 return Searched(result=found)
             self.api.sleep(SEARCH_PAUSE)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.output_files import Collected, OutputFiles
-from airflow_provider_openai_runs.attempts.read_run import RunReader
+from airflow_provider_openai_runs.attempts.read_run import PAID_FOR, RunReader
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.budgets import (
@@ -27,7 +27,12 @@ from airflow_provider_openai_runs.runs.error_of_run import (
     error_of_type,
     error_of_wait,
 )
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError, RunTimeoutError
+from airflow_provider_openai_runs.runs.errors import (
+    OpenAIRunError,
+    RunCallError,
+    RunStorageError,
+    RunTimeoutError,
+)
 from airflow_provider_openai_runs.runs.fate import CancelResult, Fate
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.polling import Outcome
@@ -142,6 +147,9 @@ class RunFinisher:
         """
         output: dict[str, Any] = {}
         if self.settings.output_type is not None:
+            if run.is_unread:
+                text = f"{run.ref.subject} has completed, and its answer was not listed. {PAID_FOR}"
+                raise self._pushed(RunCallError(text), run)
             try:
                 output["output"] = OutputType(self.settings.output_type).parse(run.final_text)
             except ValueError as unfit:
@@ -155,14 +163,19 @@ class RunFinisher:
         # An earlier attempt may have meant to end it, and has come too late: a retry finishes from it.
         self._update_record(ended=True, ended_by_us=False)
         if unwritten is not None:
-            raise self._pushed(unwritten, run)
+            raise self._pushed(self._next_step(unwritten), run)
         if output and self.output is not None and self._is_too_long(output["output"]):
             try:
                 run = replace(run, output_uri=self.output.write_typed(run.ref, output["output"]))
             except RunStorageError as error:
-                raise self._pushed(error, run) from None
+                raise self._pushed(self._next_step(error), run) from None
             output = {"output": None}
         return {**self._values(run), **output}
+
+    def _next_step(self, unwritten: RunStorageError) -> RunStorageError:
+        """Say what to do where no retry follows that would write it."""
+        ti = self.context["ti"]
+        return unwritten if ti.try_number <= ti.max_tries else unwritten.saying(f"{unwritten} {PAID_FOR}")
 
     def _is_too_long(self, output: Any) -> bool:
         return is_too_long(json.dumps(output, ensure_ascii=False), self.settings.text_in_xcom)

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.runs.errors import RunStorageError
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.kept_text import without_kept_texts
 from airflow_provider_openai_runs.runs.model import Run, RunRef
@@ -176,7 +177,7 @@ class OutputFiles:
                     for piece in spool.decoded(file.data):
                         content.take(piece)
             except ApiRequestFailed as failed:
-                if failed.failure.is_transient:
+                if self._may_be_had(failed.failure):
                     raise RunStorageError(
                         f"File {key} could not be read: {failed.failure}. A retry goes on with the same run."
                     ) from None
@@ -187,6 +188,12 @@ class OutputFiles:
                 yield None
             else:
                 yield content
+
+    def _may_be_had(self, failure: RequestFailure) -> bool:
+        """Whether a retry of the task may read a file: a key may be fixed, a gateway's server be back."""
+        is_of_nobody = failure.kind is FailureKind.NOT_FOUND and not failure.says_gone
+        has_retry = self.ti.try_number <= self.ti.max_tries
+        return failure.is_transient or (has_retry and (failure.is_of_account or is_of_nobody))
 
     def _put_text(self, ref: RunRef, name: str, text: str) -> str:
         with FileSpool(limit=MAX_BYTES) as spool:

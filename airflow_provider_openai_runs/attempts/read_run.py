@@ -12,6 +12,8 @@ from airflow_provider_openai_runs import tracing
 from airflow_provider_openai_runs.attempts.output_files import Collected, OutputFiles
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.runs.budgets import LAST_READ_BUDGET, NOT_SHOWN_YET
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError, RunConnectionError
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.rounds import Rounds
 from airflow_provider_openai_runs.wire import Flow, flows
@@ -24,6 +26,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Between reads of a run that has ended which were refused.
+READ_PAUSES = (2.0, 5.0, 15.0, 30.0)
+#: What to do about a run that has ended, and of which not all could be had.
+PAID_FOR = (
+    "What it wrote is paid for: a retry reads it, and pays nothing. Without a retry left, a Get operator "
+    "with this ref does; a clear pays for another run."
+)
 #: How often a run that has ended without any answer is read again.
 _READS_OF_NOTHING = 2
 
@@ -46,21 +55,45 @@ class RunReader:
         """
         Read a run that has ended, again where nothing is there yet.
 
+        What it wrote is paid for: one refusal of the server, or of a gateway on the way, is not believed.
+
         :param created: the answer to its create, if the run had ended by then.
         :raises OpenAIRunError: if it cannot be read.
         """
-        try:
-            collected = self._read(ref, self.settings.timeouts["read"], created=created)
-            for _ in range(_READS_OF_NOTHING if created is None and collected.run.is_empty else 0):
-                # Some servers say that a run has ended before they show what it wrote.
-                self.hook.sleep(NOT_SHOWN_YET)
-                again = self._tried(lambda: self._read(ref, LAST_READ_BUDGET), f"{ref} once more")
-                collected = again or collected
-                if not collected.run.is_empty:
-                    break
-        except ApiRequestFailed as failed:
-            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
+        collected = self._endured(ref, created)
+        for _ in range(_READS_OF_NOTHING if created is None else 0):
+            if not _may_show_more(collected.run):
+                break
+            # Some servers say that a run has ended before they show what it wrote.
+            self.hook.sleep(NOT_SHOWN_YET)
+            again = self._tried(lambda: self._read(ref, LAST_READ_BUDGET), f"{ref} once more")
+            collected = again or collected
+        if collected.run.is_unread:
+            self.log.warning(
+                "%s has completed, and no answer is among the messages that its server lists", ref
+            )
         return collected
+
+    def _endured(self, ref: RunRef, created: Run | None) -> Collected:
+        for pause in (*READ_PAUSES, None):
+            try:
+                return self._read(ref, self.settings.timeouts["read"], created=created)
+            except ApiRequestFailed as failed:
+                is_final = failed.failure.is_transient or failed.failure.kind is FailureKind.TOO_LARGE
+                if pause is None or is_final:  # what is transient was tried within the budget
+                    raise self._unread(ref, failed.failure) from None
+                self.log.warning("Could not read %s: %s. Again in %.0f s", ref, failed.failure, pause)
+            self.hook.run_flow(flows.pause(pause, refresh_connection=True))
+        raise AssertionError  # the last read returns or raises
+
+    def _unread(self, ref: RunRef, failure: RequestFailure) -> OpenAIRunError:
+        """Return the error for a run that has ended and cannot be read: a retry may, a clear pays again."""
+        error = self.hook.error_of(failure, doing=f"read {ref}", kind=ref.kind)
+        if failure.kind is FailureKind.TOO_LARGE or failure.says_gone:
+            return error
+        text = f"{ref.subject} has ended, and could not be read (connection {ref.conn_id!r}): {failure}."
+        unread = RunConnectionError if failure.is_of_account else RunCallError
+        return unread(f"{text} {PAID_FOR}", retryable=True, retry_after=error.retry_after)
 
     def earlier(self, rounds: Rounds) -> list[Collected]:
         """Read the runs before the last one, which count as the same run; not one of another task."""
@@ -122,3 +155,7 @@ class RunReader:
         except ApiRequestFailed as failed:
             self.log.warning("Could not read %s: %s", what, failed.failure)
             return None
+
+
+def _may_show_more(run: Run) -> bool:
+    return run.is_empty or run.is_unread or (run.status.is_active and not run.needs_action)

@@ -25,6 +25,8 @@ RESUBMIT_PAUSE = 5.0
 LONGEST_RESUBMIT_PAUSE = 300.0
 #: Between two tries to end a run that a new one has to wait for.
 END_PAUSE = 5.0
+#: How long a server has to say that it does not know a run, until another one is paid for in its place.
+GONE_SECONDS = 60.0
 #: A refused key may be a rotation in progress: how long to go on without one good poll.
 PERMANENT_FAILURE_BUDGET = 300.0
 #: No server may make us ask more often, or leave a finished run unnoticed for longer.

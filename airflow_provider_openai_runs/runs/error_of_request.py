@@ -13,16 +13,16 @@ from airflow_provider_openai_runs.runs.errors import (
     ThreadBusyError,
     ThreadsNotServedError,
 )
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure, bounded_retry_after
+from airflow_provider_openai_runs.runs.failure import (
+    ROUTE_IS_MISSING,
+    FailureKind,
+    RequestFailure,
+    bounded_retry_after,
+)
 
 _BAD_REQUEST = 400
 #: How servers describe an id that cannot be one of theirs, for which they answer 400 in place of 404.
 _ID_IS_NONE = re.compile(r"(?i)\b(malformed|invalid|unknown)[\w ]* (id|identifier)\b|\bnot found\b")
-#: How servers describe a route that they do not have; a thing that they do not know has a name, or an id.
-_ROUTE_IS_MISSING = re.compile(
-    r"(?i)\binvalid url\b|\bcannot (get|post)\b|\bno such (endpoint|route)\b|"
-    r"\b(route|endpoint|path|page) not found\b|\bunknown (request )?(url|route|endpoint|path)\b"
-)
 
 
 def error_of_request(
@@ -81,7 +81,7 @@ def error_of_request(
 
 
 def _not_found(text: str, failure: RequestFailure, base_url: str) -> OpenAIRunError:
-    if not _ROUTE_IS_MISSING.search(failure.text):
+    if not ROUTE_IS_MISSING.search(failure.text):
         return RunNotFoundError(text)
     return RunConnectionError(
         f"{text} That is no answer about a run: the whole route is missing at {base_url or 'its Host'}. "

@@ -12,6 +12,16 @@ from airflow_provider_openai_runs.runs.text import is_id
 
 #: What a server calls an error, as against what it says of one.
 _CODE = re.compile(r"[a-z0-9_]{1,40}")
+#: How servers describe a route that they do not have; a thing that they do not know has a name, or an id.
+ROUTE_IS_MISSING = re.compile(
+    r"(?i)\binvalid url\b|\bcannot (get|post)\b|\bno such (endpoint|route)\b|"
+    r"\b(route|endpoint|path|page) not found\b|\bunknown (request )?(url|route|endpoint|path)\b"
+)
+#: What a server says about a thing it does not know, as against a route it does not have.
+THING_IS_MISSING = re.compile(
+    r"(?i)\b(no |unknown |with id|does not exist|model|\w*_[A-Za-z0-9]{6,}"
+    r"|(thread|run|assistant|response|file|conversation)\b[^/<]* not found)"
+)
 _ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
 
 
@@ -64,6 +74,17 @@ class RequestFailure:
     retry_after: float | None = None
     #: What the server said is for decisions, and not to be shown: it may quote a prompt or an answer.
     is_withheld: bool = False
+    #: Whether a 404 is written as the API writes its errors; a gateway whose backend is away writes its own.
+    is_of_the_api: bool = False
+
+    @property
+    def says_gone(self) -> bool:
+        """Whether the server says that it does not know the thing that was asked for."""
+        return (
+            self.kind is FailureKind.NOT_FOUND
+            and ROUTE_IS_MISSING.search(self.text) is None
+            and (self.is_of_the_api or THING_IS_MISSING.search(self.text) is not None)
+        )
 
     @property
     def is_transient(self) -> bool:

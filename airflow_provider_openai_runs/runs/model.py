@@ -46,24 +46,17 @@ class RunRef:
         if isinstance(value, RunRef):
             return value
         if not isinstance(value, dict):
-            rule = "must be a dict with 'kind' and 'id'"
-            if isinstance(value, str):
-                rule += "; a template makes text of it, so give task.output['ref'] in place of one"
-            raise RunRequestError(f"ref={_shown(value)}: {rule}. Nothing was sent.")
+            hint = "; a template makes text of it: give task.output['ref']" if isinstance(value, str) else ""
+            raise RunRequestError(f"ref={_shown(value)}: must be a dict with 'kind' and 'id'{hint}.")
         kind, run_id, thread_id = value.get("kind"), value.get("id"), value.get("thread_id")
         if not isinstance(kind, str) or not kind:
-            raise RunRequestError(
-                f"ref['kind'] must say which API the run belongs to, not {_shown(kind)}. Nothing was sent."
-            )
+            raise RunRequestError(f"ref['kind'] must say which API the run belongs to, not {_shown(kind)}.")
         if not isinstance(run_id, str) or not is_id(run_id):
-            raise RunRequestError(
-                f"ref['id'] must be the id of a run, not {_shown(run_id)}. Nothing was sent."
-            )
+            raise RunRequestError(f"ref['id'] must be the id of a run, not {_shown(run_id)}.")
         if kind == RunKind.THREAD_RUN and not thread_id:
-            raise RunRequestError(f"ref of thread run {run_id!r} lacks 'thread_id'. Nothing was sent.")
+            raise RunRequestError(f"ref of thread run {run_id!r} lacks 'thread_id'.")
         if thread_id and not is_id(str(thread_id)):
-            text = f"ref['thread_id'] must be the id of a thread, not {_shown(thread_id)}."
-            raise RunRequestError(f"{text} Nothing was sent.")
+            raise RunRequestError(f"ref['thread_id'] must be the id of a thread, not {_shown(thread_id)}.")
         return cls(
             kind=kind,
             id=run_id,
@@ -113,7 +106,10 @@ class RunRef:
         cls.check_presence(ref=ref, thread_id=thread_id, run_id=run_id, response_id=response_id)
         if ref is not None:
             check_is_no_result("ref", ref, meant="ref")
-            found = cls.from_json(ref)
+            try:
+                found = cls.from_json(ref)
+            except RunRequestError as error:
+                raise RunRequestError(f"{error} Nothing was sent.") from None
             named_id("ref['id']", found.id)
             return found if conn_id is None else dataclasses.replace(found, conn_id=conn_id)
         if response_id is not None:
@@ -126,11 +122,10 @@ class RunRef:
                 f"run_id={run_id!r} needs the run's thread: give thread_id=..., or both in one as "
                 "run_id='thread_abc:run_xyz'. Nothing was sent."
             )
-        names = {
-            "id": named_id("run_id", run_id),
-            "thread_id": named_id("thread_id", thread_id, of="thread"),
-        }
-        return cls.from_json({"kind": RunKind.THREAD_RUN, **names, "conn_id": conn_id})
+        run_id, thread_id = named_id("run_id", run_id), named_id("thread_id", thread_id, of="thread")
+        return cls.from_json(
+            {"kind": RunKind.THREAD_RUN, "id": run_id, "thread_id": thread_id, "conn_id": conn_id}
+        )
 
     @property
     def subject(self) -> str:
@@ -236,6 +231,8 @@ class Run:
     final_text: str | None = None
     #: Completed, with neither text nor call nor refusal, and nothing that was produced.
     is_empty: bool = False
+    #: Completed, and no answer among what could be read of its messages, which may not be all.
+    is_unread: bool = False
     #: Whether a call counts as made by the server only because nobody says here what the request offered.
     may_wait: bool = False
     steps: tuple[Step, ...] | None = None
@@ -289,7 +286,7 @@ class Run:
 
 
 _INTERNAL = frozenset(
-    {"raw_status", "limits", "ref", "final_text", "is_empty", "may_wait", "body", "totals", "cost"}
+    "raw_status limits ref final_text is_empty is_unread may_wait body totals cost".split()  # noqa: SIM905
 )
 _SHOWN_FIELDS = tuple(item.name for item in dataclasses.fields(Run) if item.name not in _INTERNAL)
 

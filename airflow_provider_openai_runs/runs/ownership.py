@@ -181,7 +181,7 @@ def _after_a_failed_poll(
             "the task."
         )
         return Decision(step=GiveUp(error=error), record=record)
-    if failure.kind is FailureKind.NOT_FOUND:
+    if failure.says_gone:
         return create(record, policy, f"{ref} of an earlier attempt is gone from the server")
     if record.refused:
         return create(record, policy, f"the answer of {ref} was refused", closes=ref)

@@ -161,9 +161,7 @@ class PollPolicy:
             return Done(outcome=over, notes=notes, failure=failure)
         denied_for = 0.0 if self._denied_since is None else now - self._denied_since
         # Whoever watches a run that nobody has ever seen has its id wrong.
-        unknown = (
-            bool(self._limits.targets) and self._raw_status is None and failure.kind is FailureKind.NOT_FOUND
-        )
+        unknown = bool(self._limits.targets) and self._raw_status is None and failure.says_gone
         if not retryable and (unknown or denied_for >= PERMANENT_FAILURE_BUDGET):
             return Done(outcome=Outcome.UNREACHABLE, notes=notes, failure=failure)
         backoff = min(2.0 ** min(self._failures - 1, 10), INTERVAL_BOUNDS[1]) * (0.75 + self._jitter() / 2)

@@ -147,8 +147,10 @@ def redirected(request: ApiRequest[Any]) -> ApiRequestFailed:
 
 
 def _too_large(error: BaseException) -> TooLargeError | None:
-    cause = error if isinstance(error, TooLargeError) else error.__cause__
-    return cause if isinstance(cause, TooLargeError) else None
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, TooLargeError):
+        found = found.__cause__
+    return found
 
 
 def _cannot_be_written(error: Exception) -> bool:
@@ -227,6 +229,7 @@ def _rejected(error: openai.APIStatusError, redact: Redact) -> RequestFailure:
         code=_name(error.code, redact),
         param=_name(error.param, redact),
         retry_after=reading.poll_after(error.response.headers),
+        is_of_the_api=error.status_code == _NOT_FOUND and _is_written_by_the_api(error),
     )
 
 
@@ -261,6 +264,10 @@ def _is_of_the_api(error: openai.APIStatusError) -> bool:
     """Whether the API itself has written an error: a mesh writes its own after the API took the request."""
     if "retry-after" in error.response.headers or "retry-after-ms" in error.response.headers:
         return True
+    return _is_written_by_the_api(error)
+
+
+def _is_written_by_the_api(error: openai.APIStatusError) -> bool:
     try:
         written = json.loads(error.response.content)
     except (ValueError, RecursionError, httpx2.ResponseNotRead):

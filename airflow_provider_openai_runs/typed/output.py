@@ -24,7 +24,7 @@ from airflow_provider_openai_runs.typed.text import clean
 from airflow_provider_openai_runs.wire import wire_of
 
 _FENCE = "```"
-#: Of so many the last ones are looked at.
+#: Of more, these last ones are tried.
 _MOST_FENCES = 20
 #: What may stand between a fence and its JSON.
 _LANGUAGE = re.compile(r"(?:json[c5l]?)?(?=\s|[{\[\"])", re.IGNORECASE)

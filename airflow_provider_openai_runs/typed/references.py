@@ -33,7 +33,7 @@ class _Walk:
 
     def broken(self, part: Any, resolver: Any, around: frozenset[int]) -> str | None:
         """
-        Look at a part of a schema, and at what it refers to.
+        Check a part of a schema, and what it refers to.
 
         :param around: the schemas that have led here, all of the same value.
         """

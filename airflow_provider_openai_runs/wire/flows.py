@@ -17,8 +17,10 @@ from urllib.parse import quote
 from airflow_provider_openai_runs.runs.budgets import (
     FIRST_POLL_AFTER_CANCEL,
     LEAST_REPLY_TIMEOUT,
+    LONGEST_PAUSE,
     LONGEST_POLL_AFTER_CANCEL,
     REPLY_TIMEOUT,
+    SERVER_HINT_BOUNDS,
 )
 from airflow_provider_openai_runs.runs.failure import FailureKind, pause_before_retry
 from airflow_provider_openai_runs.runs.fate import CancelResult
@@ -121,6 +123,11 @@ def withholding(flow: Flow[T]) -> Flow[T]:
     return (yield from _with_each(flow, sent))
 
 
+def pause(seconds: float, *, refresh_connection: bool = False) -> Flow[None]:
+    """Wait; with ``refresh_connection``, the next request reads the connection anew."""
+    yield Sleep(seconds, refresh_connection=refresh_connection)
+
+
 def single(request: ApiRequest[T]) -> Flow[T]:
     """Send one request."""
     found: T = yield request
@@ -172,11 +179,13 @@ def cancel(
     while True:
         if not is_fresh:
             found = yield from _poll_to_end(ref, found, ends - time.monotonic(), visible_by)
-        if found.has_ended or (found.asked and _is_final(found, visible_by)):
+        # Also a run that its server does not know is asked to end: another replica may know it.
+        is_sure = found.has_ended and (found.asked or not found.is_gone)
+        if is_sure or (found.asked and _is_final(found, visible_by)):
             return found
         if not found.accepted and (found.polled is None or found.polled.status is not RunStatus.CANCELLING):
             found = yield from _ask_to_end(ref, found, ends - time.monotonic())
-        asked_to_wait = (found.failure and found.failure.retry_after) or 0.0
+        asked_to_wait = min((found.failure and found.failure.retry_after) or 0.0, LONGEST_PAUSE)
         if found.has_ended or time.monotonic() + max(pause, asked_to_wait) >= ends:
             return found
         yield Sleep(max(pause, asked_to_wait))
@@ -189,7 +198,7 @@ def _poll_to_end(ref: RunRef, found: CancelResult, seconds: float, visible_by: f
     try:
         polled: PollResult = yield _once(wire_of(ref.kind).poll(ref), seconds / share)
     except ApiRequestFailed as failed:
-        is_gone = failed.failure.kind is FailureKind.NOT_FOUND and time.time() >= visible_by
+        is_gone = failed.failure.says_gone and time.time() >= visible_by
         return replace(
             found, polled=None if is_gone else found.polled, failure=failed.failure, is_gone=is_gone
         )
@@ -201,7 +210,10 @@ def _ask_to_end(ref: RunRef, found: CancelResult, seconds: float) -> Flow[Cancel
         polled: PollResult = yield _once(wire_of(ref.kind).cancel(ref), seconds)
     except ApiRequestFailed as failed:
         failure = found.failure if found.polled is None else failed.failure
-        return replace(found, failure=failure or failed.failure, refusal=failed.failure, asked=True)
+        is_gone = found.is_gone and not failed.failure.is_transient
+        return replace(
+            found, failure=failure or failed.failure, refusal=failed.failure, asked=True, is_gone=is_gone
+        )
     return CancelResult(polled=polled, asked=True, accepted=True)
 
 
@@ -211,6 +223,8 @@ def _is_final(found: CancelResult, visible_by: float) -> bool:
     is_early = failure is not None and failure.http_status == _NOT_FOUND and time.time() < visible_by
     if failure is None or failure.is_transient or is_early:
         return False
+    if failure is not found.refusal and failure.kind is FailureKind.NOT_FOUND and not failure.says_gone:
+        return False  # of a gateway, whose server may be back in a moment
     # A run that has just ended refuses its cancel as well, and the next poll says so.
     is_of_the_cancel = failure is found.refusal
     return not is_of_the_cancel or failure.http_status not in _REFUSED_CANCEL
@@ -261,6 +275,7 @@ def _sent_until(request: ApiRequest[Any] | Sleep, ends: float) -> Flow[Any]:
         except ApiRequestFailed as failed:
             failure = failed.failure
             pause = pause_before_retry(failure, tries)
+            pause = pause if request.pays else min(pause, SERVER_HINT_BOUNDS[1])
             tries += 1
             again = failure.may_be_sent_again if request.pays else failure.is_transient
             if not again or time.monotonic() + pause >= ends:

@@ -227,7 +227,8 @@ def poll_after(headers: Mapping[str, str]) -> float | None:
         if not (written := headers.get(name)):
             continue
         try:
-            seconds = float(written) / scale
+            # A gateway may add its own to the server's.
+            seconds = float(written.partition(",")[0]) / scale
         except ValueError:
             until = _http_date(written)
             if until is None:

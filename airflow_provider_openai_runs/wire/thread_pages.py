@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Flow
@@ -48,8 +49,9 @@ def read_list(path: str, query: Mapping[str, Any]) -> Flow[Listing]:
     found: dict[str | tuple[int, int], dict[str, Any]] = {}
     is_whole = False
     after: str | None = None
-    for number in range(_MAX_PAGES):
-        asked = {**query, "limit": _PAGE_SIZE} if query else {}
+    size, number = _PAGE_SIZE, 0
+    while (number := number + 1) <= _MAX_PAGES * _PAGE_SIZE // size:
+        asked = {**query, "limit": size} if query else {}
         page_query = {**asked, **({"after": after} if after else {})}
         try:
             page: ApiReply = yield ApiRequest(
@@ -58,6 +60,9 @@ def read_list(path: str, query: Mapping[str, Any]) -> Flow[Listing]:
         except ApiRequestFailed as failed:
             if failed.failure.http_status in {404, 405, 501} and not path.endswith("/runs"):
                 break
+            if failed.failure.kind is FailureKind.TOO_LARGE and query and size > 1:
+                size = max(1, size // 10)
+                continue
             if failed.failure.http_status in _QUERY_REFUSED and query and not found:
                 listing = yield from read_list(path, {})
                 items = sorted(listing.items, key=_age)
@@ -70,7 +75,7 @@ def read_list(path: str, query: Mapping[str, Any]) -> Flow[Listing]:
             # By id, since some servers repeat items from page to page, or ignore ``after`` and start again.
             key = reading.identifier(item.get("id")) or (number, place)
             # Others give each part of a message as a message.
-            on_page[key if on_page.get(key, item) == item else (number, place)] = item
+            on_page[key if _says_the_same(on_page.get(key, item), item) else (number, place)] = item
         found |= on_page
         named = (page.data.get("last_id"), *(item.get("id") for item in reversed(items)))
         last = next(filter(None, map(reading.optional_id, named)), None)
@@ -96,6 +101,10 @@ def oldest_first(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     times = [found for item in items if (found := reading.unix_time(item.get("created_at"))) is not None]
     is_falling = times == sorted(times, reverse=True) != sorted(times)
     return items[::-1] if is_falling else items
+
+
+def _says_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one.get(name) == other.get(name) for name in ("content", "step_details"))
 
 
 def _age(item: Mapping[str, Any]) -> int:

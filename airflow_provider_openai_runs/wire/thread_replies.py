@@ -14,9 +14,23 @@ from airflow_provider_openai_runs.wire.protocol import ApiReply
 _LIMITS = ("max_completion_tokens", "max_prompt_tokens")
 
 
+#: What a run has become whose server writes the time of its end, and no status.
+_ENDED_AT = {"completed_at": "completed", "failed_at": "failed", "cancelled_at": "cancelled"}
+
+
+def _raw_status_of(data: Mapping[str, Any]) -> str:
+    if data.get("status") is None:
+        ended = (
+            status for name, status in _ENDED_AT.items() if reading.unix_time(data.get(name)) is not None
+        )
+        if (status := next(ended, None)) is not None:
+            return status
+    return reading.raw_status(data)
+
+
 def read_poll(reply: ApiReply) -> PollResult:
     """Read how a run is doing."""
-    raw_status = reading.raw_status(reply.data)
+    raw_status = _raw_status_of(reply.data)
     status = RunStatus.parse(raw_status)
     return PollResult(
         status=status,
@@ -38,7 +52,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef) -> Run:
 
     :param ref: what was asked for; no reply replaces its id or its thread.
     """
-    raw_status = reading.raw_status(data)
+    raw_status = _raw_status_of(data)
     status = RunStatus.parse(raw_status)
     return Run(
         ref=ref,

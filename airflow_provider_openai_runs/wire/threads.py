@@ -7,21 +7,22 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.failure import THING_IS_MISSING, FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.files import each_once
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.files import files_of_step, ids_with
 from airflow_provider_openai_runs.wire.protocol import Answer, ApiReply, ApiRequest, Flow, Receiver
 from airflow_provider_openai_runs.wire.thread_answer import own_messages, read_answer
-from airflow_provider_openai_runs.wire.thread_pages import HEADERS, oldest_first, pages, read_list
+from airflow_provider_openai_runs.wire.thread_pages import HEADERS, Listing, oldest_first, pages, read_list
 from airflow_provider_openai_runs.wire.thread_replies import (
     read_created,
     read_poll,
@@ -35,11 +36,6 @@ _CLOCK_SLACK = 120.0
 _CLOCKS_DIFFER = 15 * 3600.0
 #: Statuses by which a server says that it has no such route.
 _ROUTE_IS_MISSING = frozenset({405, 410, 501})
-#: What a server says about a thing it does not know, as against a route it does not have.
-_THING_IS_MISSING = re.compile(
-    r"(?i)\b(no |unknown |with id|does not exist|model|\w*_[A-Za-z0-9]{6,}"
-    r"|(thread|run|assistant)\b[^/<]* not found)"
-)
 _INVALID_URL = re.compile(r"(?i)invalid url|assistants api")
 
 
@@ -96,8 +92,8 @@ class ThreadRunsWire:
 
     def complete(self, run: Run, *, steps: bool, include: Sequence[str] = ()) -> Flow[Run]:
         """Add the answer's text and files from the thread's messages, and every page of the steps."""
-        messages = yield from _messages(run.ref)
-        return _completed(run, messages, (yield from _steps(run.ref, include)) if steps else None)
+        messages = yield from _messages(run)
+        return _completed(run, messages, (yield from _steps(run.ref, include)) if steps else False)
 
     def whole(
         self, ref: RunRef, request: RunRequest | None, receiver: Receiver, *, include: Sequence[str] = ()
@@ -107,9 +103,13 @@ class ThreadRunsWire:
         asked = ApiRequest(method="GET", path=_run_path(ref), headers=HEADERS, read=lambda reply: reply)
         reply: ApiReply = yield asked
         run = read_run(reply.data, ref=ref)
-        messages = yield from _messages(ref)
+        messages = yield from _messages(run)
         steps = yield from _steps(ref, include)
-        parts = {"run": reply.data, "messages": own_messages(run, messages), "steps": steps}
+        parts = {
+            "run": reply.data,
+            "messages": own_messages(run, messages.items),
+            "steps": None if steps is None else steps.items,
+        }
         receiver.restart()
         receiver.take(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         return _completed(run, messages, steps)
@@ -180,7 +180,7 @@ class ThreadRunsWire:
 
     def missing_route(self, failure: RequestFailure) -> str | None:
         """Return what to use in place of the Assistants API."""
-        known_thing = failure.kind is not FailureKind.NOT_FOUND or _THING_IS_MISSING.search(failure.text)
+        known_thing = failure.kind is not FailureKind.NOT_FOUND or THING_IS_MISSING.search(failure.text)
         if (
             failure.http_status not in _ROUTE_IS_MISSING
             and known_thing
@@ -215,27 +215,40 @@ def list_runs(thread_id: str, *, conn_id: str, order: str = "desc") -> Flow[list
     ]
 
 
-def _messages(ref: RunRef) -> Flow[list[dict[str, Any]]]:
-    thread = quote(ref.thread_id or "", safe="")
-    query = {"run_id": ref.id, "order": "asc"}
-    return oldest_first((yield from pages(f"/threads/{thread}/messages", query)))
+def _messages(run: Run) -> Flow[Listing]:
+    """
+    Read the messages of a run, oldest first.
+
+    A server that does not know the filter may cut the list of a long thread before it comes to them.
+    """
+    path = f"/threads/{quote(run.ref.thread_id or '', safe='')}/messages"
+    listing = yield from read_list(path, {"run_id": run.ref.id, "order": "asc"})
+    if listing.items and not listing.is_whole and not own_messages(run, listing.items):
+        newest = yield from read_list(path, {"run_id": run.ref.id, "order": "desc"})
+        listing = newest if own_messages(run, newest.items) else listing
+    return replace(listing, items=oldest_first(listing.items))
 
 
-def _steps(ref: RunRef, include: Sequence[str]) -> Flow[list[dict[str, Any]]]:
+def _steps(ref: RunRef, include: Sequence[str]) -> Flow[Listing | None]:
+    """Read the steps; None if they are beyond what is read: they must not cost the answer."""
     query = {"order": "asc", **({"include": list(include)} if include else {})}
-    return (yield from pages(f"{_run_path(ref)}/steps", query))
+    try:
+        return (yield from read_list(f"{_run_path(ref)}/steps", query))
+    except ApiRequestFailed as failed:
+        if failed.failure.kind is not FailureKind.TOO_LARGE:
+            raise
+        return None
 
 
-def _completed(run: Run, messages: list[dict[str, Any]], listed: list[dict[str, Any]] | None) -> Run:
+def _completed(run: Run, messages: Listing, listed: Listing | Literal[False] | None) -> Run:
     """
     Add to a run what its thread's messages say, and its steps.
 
-    :param listed: the steps; None where they are not wanted.
+    :param listed: the steps; None where they cannot be read, False where they are not wanted.
     """
-    answer = read_answer(run, messages)
+    answer = read_answer(run, messages.items)
     file_ids = ids_with(run.file_ids, answer.files)
-    # A thread without any message is that of a server which does not show them.
-    is_empty = bool(messages) and not answer.has_content and not file_ids
+    has_nothing = run.status is RunStatus.COMPLETED and not answer.has_content and not file_ids
     found = replace(
         run,
         output_text=answer.text,
@@ -244,11 +257,15 @@ def _completed(run: Run, messages: list[dict[str, Any]], listed: list[dict[str, 
         citations=answer.citations,
         file_ids=file_ids,
         files=each_once(answer.files),
-        is_empty=run.status is RunStatus.COMPLETED and is_empty,
+        # A thread without any message is that of a server which does not show them.
+        is_empty=has_nothing and messages.is_whole and bool(messages.items),
+        is_unread=has_nothing and not messages.is_whole,
     )
-    if listed is None:
+    if listed is False:
         return found
-    read = tuple(map(read_step, listed))
+    if listed is None:
+        return replace(found, steps=(), steps_truncated=True)
+    read = tuple(map(read_step, listed.items))
     files = each_once([*answer.files, *(file for step in read for file in files_of_step(step.details))])
     return replace(found, steps=read, files=files, file_ids=ids_with(run.file_ids, files))
 

@@ -48,5 +48,17 @@ def test_a_run_that_has_ended_counts_as_cancelled_where_nothing_can_be(
 def test_a_run_that_is_unknown_to_its_server_is_described_as_such(
     scripted: ScriptedServer,
 ) -> None:
+    unknown = {"error": {"message": "Response with id 'resp_1' not found.", "type": "invalid_request_error"}}
+    scripted.play({"GET /responses/resp_1": (404, unknown), "POST /responses/resp_1/cancel": (404, unknown)})
     with pytest.raises(RunNotFoundError, match="resp_1"):
+        OpenAIRunsHook("scripted").cancel(REF, wait=3)
+    assert [str(asked) for asked in scripted.asked] == [
+        "GET /responses/resp_1",
+        "POST /responses/resp_1/cancel",
+    ]
+
+
+def test_a_404_that_names_no_run_is_no_answer_about_it(scripted: ScriptedServer) -> None:
+    """A gateway says so while its server is away: the run may be going."""
+    with pytest.raises(RunCallError, match="may be running and billing"):
         OpenAIRunsHook("scripted").cancel(REF, wait=3)
