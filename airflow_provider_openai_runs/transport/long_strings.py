@@ -9,6 +9,8 @@ from airflow_provider_openai_runs.runs.inline import MORE
 
 #: Bytes of a string of which nothing is left out: no more than that would go to XCom.
 KEPT_OF_BASE64 = 1_000_000
+#: How base64 may begin in a string: with what a data URL says of it.
+_HEAD = 300
 _PLAIN = re.compile(rb'[^"\\]*')
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-=]*")
 
@@ -24,6 +26,8 @@ class LongStrings:
         #: Bytes of the present string, and how many of them were left out since that was last said.
         self._length = 0
         self._left_out = 0
+        #: Whether something in the present string is no base64: then nothing is left out of it.
+        self._is_text = False
 
     def leave_out(self) -> None:
         """Begin to leave out; what was taken before has been kept by others."""
@@ -39,7 +43,7 @@ class LongStrings:
                 quote = received.find(b'"', at)
                 end = len(received) if quote < 0 else quote + 1
                 kept += received[at:end]
-                self._is_in_string, self._length = quote >= 0, 0
+                self._is_in_string, self._length, self._is_text = quote >= 0, 0, False
             elif self._escape is not None:
                 end = at + 1
                 self._take_escaped(received[at:end], kept)
@@ -55,12 +59,14 @@ class LongStrings:
     def _take_plain(self, received: bytes, at: int, kept: bytearray) -> int:
         found = _PLAIN.match(received, at)
         end = found.end() if found else at
+        begins = min(end, at + max(0, _HEAD - self._length))
+        self._is_text = self._is_text or _BASE64.fullmatch(received, begins, end) is None
         # The beginning of a string stays whatever it is.
         room = max(0, KEPT_OF_BASE64 - self._length) if self._leaves_out else end - at
         rest = min(end, at + room)
         self._keep(received[at:rest], kept)
         self._length += end - at
-        if rest < end and _BASE64.fullmatch(received, rest, end):
+        if rest < end and not self._is_text:
             self._left_out += end - rest
         else:
             self._keep(received[rest:end], kept)
@@ -74,7 +80,8 @@ class LongStrings:
 
     def _take_escaped(self, char: bytes, kept: bytearray) -> None:
         self._length += 1
-        if self._is_long and char == b"/":  # as some servers write it in base64, too
+        self._is_text = self._is_text or char != b"/"
+        if self._is_long and not self._is_text and char == b"/":  # as some servers write it in base64, too
             self._left_out += 1
         else:
             self._keep((self._escape or b"") + char, kept)

@@ -60,7 +60,7 @@ class Server:
         self.created = 0
         self.cancelled = False
         self.instead: list[tuple[Callable[[Asked], bool], Answer]] = []
-        self.messages: Callable[[], Answer] = lambda: (200, {"data": [message("run_1", "Blue.")]})
+        self.messages: Callable[[Asked], Answer] = lambda _: (200, {"data": [message("run_1", "Blue.")]})
 
     def __call__(self, asked: Asked) -> Answer:
         for fits, answer in self.instead:
@@ -69,7 +69,7 @@ class Server:
         if asked.path.endswith("/steps"):
             return 200, {"data": [], "has_more": False}
         if asked.path.endswith("/messages"):
-            return self.messages()
+            return self.messages(asked)
         if asked.path.endswith("/cancel"):
             self.cancelled = True
         elif asked.method == "POST":
@@ -160,7 +160,7 @@ def test_at_the_deadline_a_cancel_is_sent_whatever_a_poll_says(
     scene: Scene, server: Any, ask: Make, answer: Answer
 ) -> None:
     away = server("in_progress")
-    scene.monkeypatch.setattr("airflow_provider_openai_runs.runs.tracked.NOT_FOUND_GRACE", 0)
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.runs.polling.NOT_FOUND_GRACE", 0)
     away.answer_instead(answer, times=1_000, after=3)
     with pytest.raises(RunTimeoutError):
         scene.run(ask(completion_window=1))
@@ -229,13 +229,13 @@ def test_a_server_without_messages_is_a_warning_and_no_answer_that_does_not_fit(
     scene: Scene, server: Any
 ) -> None:
     behind = server()
-    behind.messages = lambda: NO_ROUTE
+    behind.messages = lambda _: NO_ROUTE
     lines = scene.log_of(operator := run_on())
     assert scene.run(operator)["output_text"] is None
     assert any("no answer is among the messages" in line for line in lines)
     with pytest.raises(RunCallError, match=r"its answer was not listed.*pays nothing"):
         scene.run(run_on(output_type={"type": "object"}), scene.kept)
-    behind.messages = lambda: (200, {"data": [message("run_1", '{"a": 1}')]})
+    behind.messages = lambda _: (200, {"data": [message("run_1", '{"a": 1}')]})
     found = scene.run(run_on(output_type={"type": "object"}), scene.retry(scene.kept))
 
     assert found["output"] == {"a": 1}
@@ -248,9 +248,8 @@ def test_the_answer_at_the_end_of_a_long_thread_is_found(
 ) -> None:
     old = [message("run_0", f"Old {number}.", number) for number in range(100)]
     behind = server()
-    pages = iter([(200, {"data": old, **more})] * (2 if "has_more" in more else 1))
     newest = [message("run_1", "Blue.", 150), *old[1:]]
-    behind.messages = lambda: next(pages, (200, {"data": newest, **more}))
+    behind.messages = lambda asked: (200, {"data": newest if "order=desc" in asked.query else old, **more})
     assert scene.run(run_on())["output_text"] == "Blue."
     assert behind.created == 1
 
@@ -258,7 +257,7 @@ def test_the_answer_at_the_end_of_a_long_thread_is_found(
 def test_an_answer_that_a_cut_list_does_not_show_is_not_paid_for_again(scene: Scene, server: Any) -> None:
     behind = server()
     old = [message("run_0", f"Old {number}.", number) for number in range(100)]
-    behind.messages = lambda: (200, {"data": old})
+    behind.messages = lambda _: (200, {"data": old})
     assert scene.run(run_on())["output_text"] is None
     assert behind.created == 1
 

@@ -19,11 +19,12 @@ NO_ROUTE: Answer = (404, {"detail": "Not Found"})
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request; ``path`` is without its query, ``body`` is the JSON or None."""
+    """A request; ``path`` is without its ``query``, ``body`` is the JSON or None."""
 
     method: str
     path: str
     body: Any
+    query: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -95,7 +96,8 @@ def serve() -> Iterator[ScriptedServer]:
             read = self.rfile.read(int(lengths[0]) if lengths else 0)
             method, target = head[0].decode().split()[:2]
             body = json.loads(read) if read else None
-            answer = server.answer(Asked(method=method, path=target.partition("?")[0], body=body))
+            path, _, query = target.partition("?")
+            answer = server.answer(Asked(method=method, path=path, body=body, query=query))
             if isinstance(answer, tuple):
                 status, value = answer
                 answer = reply(json.dumps(value).encode(), *_JSON, status=f"{status} As Scripted")

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_openai_runs.exceptions import RunCallError
@@ -182,7 +182,12 @@ def test_a_read_holds_little_of_a_large_picture(
     assert peak < 10 * MIB
 
 
-TEXTS = st.text(max_size=40) | st.integers(0, 200).map(lambda size: "Az9+/" * size)
+TEXTS = (
+    st.text(max_size=40)
+    | st.integers(0, 200).map(lambda size: "Az9+/" * size)
+    | st.text(min_size=1, max_size=5).map(lambda text: 100 * text)
+    | st.lists(st.sampled_from(["word", "\n", "中", "\U00010000", "A/"]), max_size=99).map("".join)
+)
 
 
 @settings(max_examples=2 * settings().max_examples)
@@ -194,6 +199,7 @@ TEXTS = st.text(max_size=40) | st.integers(0, 200).map(lambda size: "Az9+/" * si
     escapes=st.booleans(),
     kept=st.integers(0, 2000),
 )
+@example(data=["0" * 11 + "\x1f" * 6 + "\x07" * 2 + "\U00010000" * 5], cuts=[], escapes=True, kept=0)
 def test_only_long_base64_is_left_out_and_how_much_is_said(
     data: Any, cuts: list[int], kept: int, *, escapes: bool
 ) -> None:
@@ -204,6 +210,7 @@ def test_only_long_base64_is_left_out_and_how_much_is_said(
     pieces = [written[start:end] for start, end in pairwise(places)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(long_strings, "KEPT_OF_BASE64", 100)
+        patch.setattr(long_strings, "_HEAD", 30)
         strings = LongStrings()
         begins = min(kept, len(pieces))
         first = pieces[:begins]
