@@ -52,8 +52,6 @@ from airflow_provider_openai_runs.runs.polling import Outcome as WaitOutcome
 from airflow_provider_openai_runs.runs.status import RunStatus
 
 _BYTES_A_TOKEN = 4
-#: After these a run is not asked for again.
-_FINAL = frozenset({FailureKind.NOT_FOUND, FailureKind.TOO_LARGE})
 #: Reasons that a graver one replaces.
 _REPLACEABLE = frozenset({None, StopReason.DENIED, StopReason.CEILING, StopReason.INPUT, StopReason.LEFT})
 #: Reasons for which the runs that there are are waited for, however long that takes.
@@ -339,7 +337,7 @@ class BulkAttempt:
         run, has_ended = self.items.runs.get(row), True
         if not isinstance(brought, RequestFailure):
             self._on_ended(row, brought, now)
-        elif run is not None and brought.kind in _FINAL and now >= run.created_at + NOT_FOUND_GRACE:
+        elif run is not None and _is_final(brought) and now >= run.created_at + NOT_FOUND_GRACE:
             self._give_up(row, brought, now)
         else:
             has_ended = False
@@ -442,3 +440,8 @@ class BulkAttempt:
         self._rows.forget(row)
         self._finished.add(row)
         self._outcomes.add(outcome, now=now)
+
+
+def _is_final(failure: RequestFailure) -> bool:
+    """Whether nobody will hear more of a run: a gateway's 404 says nothing of it."""
+    return failure.kind is FailureKind.TOO_LARGE or failure.says_gone

@@ -20,7 +20,7 @@ from airflow_provider_openai_runs.cli.airflow_api import (
 from airflow_provider_openai_runs.cli.connections import Connections, conn_id_of
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import PollResult, RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.status import RunKind
@@ -164,7 +164,7 @@ class Finder:
             case PollResult():
                 # A response that waits for answers has completed, and bills nothing.
                 return replace(run, raw_status=answer.raw_status, active=answer.status.is_active)
-            case RequestFailure(kind=FailureKind.NOT_FOUND):
+            case RequestFailure() if answer.says_gone:
                 return replace(run, raw_status="gone", active=False, note=str(answer))
             case RequestFailure():
                 return replace(run, note=f"Its server does not say: {answer}")
