@@ -41,7 +41,6 @@ _HOME = tempfile.mkdtemp(
     prefix="airflow-openai-runs-",
     dir=os.environ["AIRFLOW_HOME"] if "PYTEST_XDIST_WORKER" in os.environ else None,
 )
-_RUN_DAGS = frozenset({"test_example_dags.py", "test_text_out_of_airflow.py"})
 _EXAMPLES = Path(__file__).parents[1] / "example_dags"
 
 
@@ -93,11 +92,6 @@ def nothing_is_frozen() -> Iterator[None]:
     gc.unfreeze()
     yield
     _keep_what_there_is()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those first that run whole Dags: to begin with that takes a process ten seconds, so one does it."""
-    items.sort(key=lambda item: item.path.name not in _RUN_DAGS)
 
 
 def pytest_collection_finish() -> None:

@@ -73,6 +73,8 @@ class _GetOperator(ExistingRunOperator):
                 run = hook.retrieve(ref, include_steps=steps, include=self.included())
             else:
                 run = self._collected(hook, ref, path, context)
+            if run.is_unread:
+                self.log.warning("%s has completed, and its server did not list its answer", ref)
             run = run if steps else replace(run, steps=None)
             return self.returned(context, run, text_limit=self.text_in_xcom)
 

@@ -17,6 +17,16 @@ ROUTE_IS_MISSING = re.compile(
     r"(?i)\binvalid url\b|\bcannot (get|post)\b|\bno such (endpoint|route)\b|"
     r"\b(route|endpoint|path|page) not found\b|\bunknown (request )?(url|route|endpoint|path)\b"
 )
+#: How servers say that they do not know a run: beside its noun, and with nothing of their own ways in it.
+_RUN_IS_MISSING = re.compile(
+    r"(?i)\b(?:no|unknown) (?:such )?(?:thread|run|response|conversation|batch|file)s?\b"
+    r"|\b(?:thread|run|response|conversation|batch|file)\b[^/<]{0,80}"
+    r"\b(?:(?:could )?not (?:be )?found|does not exist|doesn't exist|is unknown|has expired)\b"
+)
+_OF_A_GATEWAY = re.compile(
+    r"(?i)\b(?:routes?|upstream|deployments?|gateway|backend|proxy|host|requested url|endpoint|method|app"
+    r"|nginx)\b|<html"
+)
 #: What a server says about a thing it does not know, as against a route it does not have.
 THING_IS_MISSING = re.compile(
     r"(?i)\b(no |unknown |with id|does not exist|model|\w*_[A-Za-z0-9]{6,}"
@@ -74,17 +84,17 @@ class RequestFailure:
     retry_after: float | None = None
     #: What the server said is for decisions, and not to be shown: it may quote a prompt or an answer.
     is_withheld: bool = False
-    #: Whether a 404 is written as the API writes its errors; a gateway whose backend is away writes its own.
-    is_of_the_api: bool = False
+    #: Whether it names what was asked for by its id.
+    names_it: bool = False
 
     @property
     def says_gone(self) -> bool:
-        """Whether the server says that it does not know the thing that was asked for."""
-        return (
-            self.kind is FailureKind.NOT_FOUND
-            and ROUTE_IS_MISSING.search(self.text) is None
-            and (self.is_of_the_api or THING_IS_MISSING.search(self.text) is not None)
-        )
+        """Whether the server says that it does not know the run; a gateway's 404 says nothing of it."""
+        if self.kind is not FailureKind.NOT_FOUND:
+            return False
+        if ROUTE_IS_MISSING.search(self.text) or _OF_A_GATEWAY.search(self.text):
+            return False
+        return self.names_it or _RUN_IS_MISSING.search(self.text) is not None
 
     @property
     def is_transient(self) -> bool:

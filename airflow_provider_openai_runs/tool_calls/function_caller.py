@@ -29,7 +29,7 @@ _FOR_THE_TASK = (SystemExit, KeyboardInterrupt)
 #: A result above this many bytes is not sent; the API itself refuses much more.
 MAX_OUTPUT_BYTES = 512_000
 #: Lists, objects and the like of a result that is no JSON by itself; more are not shown.
-_MOST_VALUES = 10_000
+_MOST_VALUES = 200_000
 #: Seconds between two checks of the time and calls of ``check`` while a function runs.
 CHECK_INTERVAL = 0.2
 

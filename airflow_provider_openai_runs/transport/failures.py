@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import httpx2
 import openai
@@ -53,6 +55,8 @@ _ACCESS_DENIED = frozenset({401, 403})
 _REQUEST_TIMEOUTS = frozenset({408, 499})
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
+#: What tells an id from the name of a route.
+_ID = re.compile(r"[_\d]")
 _NOT_IMPLEMENTED = 501
 
 
@@ -229,8 +233,17 @@ def _rejected(error: openai.APIStatusError, redact: Redact) -> RequestFailure:
         code=_name(error.code, redact),
         param=_name(error.param, redact),
         retry_after=reading.poll_after(error.response.headers),
-        is_of_the_api=error.status_code == _NOT_FOUND and _is_written_by_the_api(error),
+        names_it=error.status_code == _NOT_FOUND and _names_what_was_asked_for(error, text),
     )
+
+
+def _names_what_was_asked_for(error: openai.APIStatusError, text: str) -> bool:
+    """Whether a sentence has an id of the request's path in it, and not the path itself."""
+    with contextlib.suppress(RuntimeError):  # nobody knows what was asked
+        path = unquote(error.request.url.path)
+        ids = [part for part in path.split("/") if _ID.search(part)]
+        return any(part in text and f"/{part}" not in text for part in ids)
+    return False
 
 
 def _name(value: object, redact: Redact) -> str | None:
@@ -264,10 +277,6 @@ def _is_of_the_api(error: openai.APIStatusError) -> bool:
     """Whether the API itself has written an error: a mesh writes its own after the API took the request."""
     if "retry-after" in error.response.headers or "retry-after-ms" in error.response.headers:
         return True
-    return _is_written_by_the_api(error)
-
-
-def _is_written_by_the_api(error: openai.APIStatusError) -> bool:
     try:
         written = json.loads(error.response.content)
     except (ValueError, RecursionError, httpx2.ResponseNotRead):

@@ -11,6 +11,8 @@ from airflow_provider_openai_runs.runs.inline import MORE
 KEPT_OF_BASE64 = 1_000_000
 #: How base64 may begin in a string: with what a data URL says of it.
 _HEAD = 300
+#: As MIME and PEM break base64: after 76 or 64 characters.
+_SHORTEST_LINE = 60
 _PLAIN = re.compile(rb'[^"\\]*')
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-=]*")
 
@@ -28,6 +30,8 @@ class LongStrings:
         self._left_out = 0
         #: Whether something in the present string is no base64: then nothing is left out of it.
         self._is_text = False
+        #: Bytes since its last line break.
+        self._line = 0
 
     def leave_out(self) -> None:
         """Begin to leave out; what was taken before has been kept by others."""
@@ -43,7 +47,7 @@ class LongStrings:
                 quote = received.find(b'"', at)
                 end = len(received) if quote < 0 else quote + 1
                 kept += received[at:end]
-                self._is_in_string, self._length, self._is_text = quote >= 0, 0, False
+                self._is_in_string, self._length, self._is_text, self._line = quote >= 0, 0, False, 0
             elif self._escape is not None:
                 end = at + 1
                 self._take_escaped(received[at:end], kept)
@@ -66,6 +70,7 @@ class LongStrings:
         rest = min(end, at + room)
         self._keep(received[at:rest], kept)
         self._length += end - at
+        self._line += end - at
         if rest < end and not self._is_text:
             self._left_out += end - rest
         else:
@@ -80,8 +85,11 @@ class LongStrings:
 
     def _take_escaped(self, char: bytes, kept: bytearray) -> None:
         self._length += 1
-        self._is_text = self._is_text or char != b"/"
-        if self._is_long and not self._is_text and char == b"/":  # as some servers write it in base64, too
+        # As some servers write a slash in base64, and the ends of its lines; a text has shorter lines, too.
+        is_line = char in b"nr" and (self._line >= _SHORTEST_LINE or not self._line)
+        self._is_text = self._is_text or not (char == b"/" or is_line)
+        self._line = self._line if char == b"/" else 0
+        if self._is_long and not self._is_text:
             self._left_out += 1
         else:
             self._keep((self._escape or b"") + char, kept)

@@ -70,7 +70,8 @@ async def success_event(
     except ApiRequestFailed as failed:
         log.warning("Could not read %s, so a worker finishes its task: %s", result.ref, failed.failure)
         return None
-    if run.status is not RunStatus.COMPLETED or run.may_wait or error_of_run(run) is not None:
+    is_sure = run.status is RunStatus.COMPLETED and not run.may_wait and not run.is_unread
+    if not is_sure or error_of_run(run) is not None:
         return None
     cost = tariff.cost_of(run)
     run = replace(run, cost=cost, totals=besides.plus(run.usage, cost))

@@ -23,7 +23,9 @@ from airflow_provider_openai_runs.typed.schemas import problems
 from airflow_provider_openai_runs.typed.text import clean
 from airflow_provider_openai_runs.wire import wire_of
 
-_FENCE = "```"
+_FENCE = re.compile(r"`{3,}")
+#: Parts of a text with one fence in it.
+_ONE_FENCE = 3
 #: Of more, these last ones are tried.
 _MOST_FENCES = 20
 #: What may stand between a fence and its JSON.
@@ -38,6 +40,8 @@ _REASONED = re.compile(
     re.IGNORECASE,
 )
 _MAX_NAME = 64
+#: Keywords of a schema that hold values, and no schemas.
+_VALUES = frozenset({"const", "enum", "default", "examples"})
 #: What code raises over data that it did not foresee.
 _OVER_THE_ANSWER = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -128,7 +132,7 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"mul
 def _without_dialect(schema: Any) -> Any:
     if isinstance(schema, Mapping):
         return {
-            key: _without_dialect(item)
+            key: item if key in _VALUES else _without_dialect(item)
             for key, item in schema.items()
             if key != "$schema" or not isinstance(item, str)
         }
@@ -154,19 +158,23 @@ def _finite(text: str) -> float:
 def _written_back(found: BaseModel, given: Any) -> Any:
     """Return JSON that the model reads as the same again: by names, by aliases, or what it has read."""
     by_name = found.model_dump(mode="json")
-    for candidate in (by_name, found.model_dump(mode="json", by_alias=True)):
+    for candidate in (by_name, found.model_dump(mode="json", by_alias=True), given):
         with contextlib.suppress(Exception):  # also what a model's validator raises
             shown = plain(candidate)
-            if _are_equal(type(found).model_validate(shown), found):
+            if _says_the_same(type(found).model_validate(shown), found):
                 return shown
-    return given
+    return by_name
 
 
-def _are_equal(one: BaseModel, other: BaseModel) -> bool:
-    """Compare fields: a private attribute may be another one each time."""
-    return one == other or (
-        type(one) is type(other) and vars(one) == vars(other) and one.model_extra == other.model_extra
-    )
+def _says_the_same(one: Any, other: Any) -> bool:
+    """Compare what was read: a private attribute may be another one each time, and NaN is not itself."""
+    if isinstance(one, BaseModel) and type(one) is type(other):
+        return _says_the_same(vars(one), vars(other)) and one.model_extra == other.model_extra
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_says_the_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and type(one) is type(other):
+        return len(one) == len(other) and all(map(_says_the_same, one, other))
+    return bool(one == other) or (one != one and other != other)  # noqa: PLR0124 # NaN
 
 
 def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -202,16 +210,13 @@ def _without_end_marks(text: str) -> str:
 
 def _fenced(text: str) -> list[str]:
     """Return what stands in the Markdown fences of a text, also of those on one line."""
-    found: list[str] = []
-    parts = text.split(_FENCE)
-    for place, part in enumerate(parts[1:-1], start=1):
-        if (language := _LANGUAGE.match(part)) is None:
-            continue
-        if not found and place < len(parts) - 2:
-            # A fence may stand within the JSON.
-            found.append(_FENCE.join(parts[place:-1])[language.end() :].strip())
-        found.append(part[language.end() :].strip())
-    return found[:1] + found[1:][-_MOST_FENCES:]
+    parts = _FENCE.split(text)
+    inside = [part for part in parts[1:-1:2] if _LANGUAGE.match(part)]
+    found = [_LANGUAGE.sub("", part, count=1).strip() for part in inside[-_MOST_FENCES:]]
+    if len(parts) > _ONE_FENCE and _LANGUAGE.match(parts[1]):
+        # A fence may stand within the JSON.
+        found.insert(0, _LANGUAGE.sub("", text[text.index("```") :].strip("`"), count=1).strip().rstrip("`"))
+    return found
 
 
 def _once(text: str) -> str:

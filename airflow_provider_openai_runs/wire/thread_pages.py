@@ -17,6 +17,7 @@ HEADERS = {"OpenAI-Beta": "assistants=v2"}
 _PAGE_SIZE = 100
 #: A list that never ends is a broken server.
 _MAX_PAGES = 100
+_NOT_FOUND = 404
 _QUERY_REFUSED = frozenset({400, 422})
 #: As many items, in a list that does not say whether there are more, may be cut: 20 are a usual page.
 _LEAST_PAGE = 20
@@ -59,6 +60,7 @@ def read_list(path: str, query: Mapping[str, Any]) -> Flow[Listing]:
             )
         except ApiRequestFailed as failed:
             if failed.failure.http_status in {404, 405, 501} and not path.endswith("/runs"):
+                is_whole = failed.failure.http_status != _NOT_FOUND and not found  # such a route there is not
                 break
             if failed.failure.kind is FailureKind.TOO_LARGE and query and size > 1:
                 size = max(1, size // 10)

@@ -225,7 +225,10 @@ def _messages(run: Run) -> Flow[Listing]:
     listing = yield from read_list(path, {"run_id": run.ref.id, "order": "asc"})
     if listing.items and not listing.is_whole and not own_messages(run, listing.items):
         newest = yield from read_list(path, {"run_id": run.ref.id, "order": "desc"})
-        listing = newest if own_messages(run, newest.items) else listing
+        if own_messages(run, newest.items):
+            # Also where they have no times, but where the server does not know the order either.
+            is_turned = newest.items[:1] != listing.items[:1]
+            listing = replace(newest, items=newest.items[::-1]) if is_turned else newest
     return replace(listing, items=oldest_first(listing.items))
 
 

@@ -34,6 +34,7 @@ WAITING: dict[str, Any] = {
     "deferrable": False,
 }
 PAGE: Answer = (404, {"message": "no healthy upstream"})
+KONG: Answer = (404, {"message": "no Route matched with those values"})
 GONE: Answer = (404, {"error": {"message": "No run found.", "type": "invalid_request_error"}})
 DENIED: Answer = (401, {"error": {"message": "Bad key.", "type": "invalid_request_error"}})
 REFUSED: Answer = (400, {"error": {"message": "Bad.", "type": "invalid_request_error"}})
@@ -123,12 +124,18 @@ def server(scripted: ScriptedServer) -> Callable[..., Server]:
 # -- a 404 that names no run ---------------------------------------------------------------------------------
 
 
-def test_a_retry_takes_no_run_for_gone_because_of_a_gateway(scene: Scene, server: Any, ask: Make) -> None:
+@pytest.mark.parametrize("times", [3, 12], ids=["for a moment", "for longer"])
+@pytest.mark.parametrize("answer", [NO_ROUTE, PAGE, KONG], ids=["FastAPI", "Envoy", "Kong"])
+def test_a_retry_takes_no_run_for_gone_because_of_a_gateway(
+    scene: Scene, server: Any, ask: Make, answer: Answer, times: int
+) -> None:
+    for module in ("record", "tracked"):
+        scene.monkeypatch.setattr(f"airflow_provider_openai_runs.runs.{module}.NOT_FOUND_GRACE", 0)
     away = server("in_progress")
     with pytest.raises(TaskDeferred):
         ask(deferrable=True).execute(scene.kept)
     away.statuses = ["completed"]
-    away.answer_instead(NO_ROUTE, times=3)
+    away.answer_instead(answer, times=times)
     found = scene.run(ask(), scene.retry(scene.kept))
 
     assert (found["status"], found["output_text"]) == ("completed", "Blue.")
@@ -214,9 +221,7 @@ def run_on(**more: Any) -> CreateRunOperator:
     return CreateRunOperator(**{**WAITING, "thread_id": "thread_1", "assistant_id": "asst_1", **more})
 
 
-@pytest.mark.parametrize(
-    "answer", [NO_ROUTE, GONE, (405, {}), (200, {"data": None}), (200, {"detail": "loading"})]
-)
+@pytest.mark.parametrize("answer", [NO_ROUTE, GONE, (200, {"data": None}), (200, {"detail": "loading"})])
 def test_messages_that_are_not_listed_once_are_listed_again(
     scene: Scene, server: Any, answer: Answer
 ) -> None:
@@ -303,9 +308,10 @@ def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones() -> None:
     assert [item["id"] for item in ended.value.value.items] == ["step_1"]
 
 
+@pytest.mark.parametrize("status", [401, 404])
 @pytest.mark.parametrize("is_last", [False, True], ids=["a retry is left", "the last attempt"])
 def test_a_file_that_a_key_does_not_give_for_a_moment_is_left_to_the_retry(
-    scene: Scene, respond: Make, tmp_path: Path, *, is_last: bool
+    scene: Scene, respond: Make, tmp_path: Path, status: int, *, is_last: bool
 ) -> None:
     scene.simulator.script(
         Scenario(
@@ -315,7 +321,7 @@ def test_a_file_that_a_key_does_not_give_for_a_moment_is_left_to_the_retry(
             times=None,
         )
     )
-    scene.simulator.fault(Fault(method="GET", path="/content$", status=401, times=None))
+    scene.simulator.fault(Fault(method="GET", path="/content$", status=status, times=None))
     context = scene.context_of(scene.store, try_number=3 if is_last else 1)
     operator = respond(output_path=str(tmp_path))
     if is_last:

@@ -261,7 +261,9 @@ def test_a_file_that_is_gone_is_left_out_and_said(scene: Scene, respond: Make, t
     produces(scene, CODE)
     operator = respond(output_path=str(tmp_path))
     lines = scene.log_of(operator)
-    scene.simulator.fault(Fault(method="GET", path="/content$", status=404, times=None))
+    scene.simulator.fault(
+        Fault(method="GET", path="/content$", status=404, times=None, message="No such File")
+    )
     result = scene.run(operator)
     assert [file["uri"] for file in result["files"]] == [None, None]
     assert result["reply_uri"]

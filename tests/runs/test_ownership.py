@@ -169,9 +169,15 @@ def test_a_run_counts_as_gone_after_a_minute_by_the_clock_of_who_asks_for_it() -
         assert isinstance(cleared, EndRun)
         assert cleared.visible_by == NOW + later + 60
     assert move(KNOWN, later=86400.0) == PollRun(ref=REF, visible_by=NOW + 86400)
-    found = move(KNOWN, failure(FailureKind.NOT_FOUND))
+    gone = RequestFailure(kind=FailureKind.NOT_FOUND, text="No run found with id 'run_1'.")
+    found = move(KNOWN, gone)
     assert isinstance(found, Create)
     assert "gone" in because(found)
+
+
+def test_a_404_that_names_no_run_is_no_reason_to_pay_for_another_one() -> None:
+    nobody = RequestFailure(kind=FailureKind.NOT_FOUND, text="no Route matched with those values")
+    assert adopts(move(KNOWN, nobody), REF)
 
 
 def test_a_refused_key_creates_nothing_and_names_what_may_bill() -> None:

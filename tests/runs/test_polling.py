@@ -325,3 +325,13 @@ def test_a_status_nobody_knows_is_warned_about_once() -> None:
     assert note.level == WARNING
     assert "pondering (a status unknown to this package; it counts as active)" in note.text
     assert wait.on_result(observed, now=START + 1).notes == ()
+
+
+def test_a_sensor_gives_a_run_up_that_its_server_does_not_know_and_waits_out_a_gateway() -> None:
+    limits = WaitLimits(created_at=START, targets=frozenset({"completed"}))
+    gone = RequestFailure(kind=FailureKind.NOT_FOUND, text="No run found with id 'run_1'.")
+    nobody = RequestFailure(kind=FailureKind.NOT_FOUND, text="no healthy upstream")
+    found = PollPolicy(limits, started_at=START).on_error(gone, now=START + 100)
+    assert isinstance(found, Done)
+    assert found.outcome is Outcome.UNREACHABLE
+    assert isinstance(PollPolicy(limits, started_at=START).on_error(nobody, now=START + 100), PollAgain)

@@ -25,10 +25,10 @@ Answer = RunStatus | RequestFailure
 
 
 def failure(kind: FailureKind, status: int | None = None, **more: Any) -> RequestFailure:
-    return RequestFailure(kind=kind, text="no luck", http_status=status, **more)
+    return RequestFailure(kind=kind, **{"text": "no luck", **more}, http_status=status)
 
 
-GONE = failure(FailureKind.NOT_FOUND, 404)
+GONE = failure(FailureKind.NOT_FOUND, 404, text="No run found with id 'run_1'.")
 CONFLICT = failure(FailureKind.RETRY_LATER, 409)
 OUTAGE = failure(FailureKind.OUTCOME_UNKNOWN, 500)
 KEY = failure(FailureKind.ACCESS_DENIED, 401)
@@ -163,6 +163,20 @@ def test_a_run_that_is_not_visible_yet_is_not_gone() -> None:
 
     gone = Server(always(GONE), always(GONE))
     assert gone.end(wait=300, visible_by=1060).fate is Fate.GONE
+
+
+def test_a_404_of_a_gateway_is_no_end_and_no_reason_to_ask_for_one_no_longer() -> None:
+    polled, asked = (failure(FailureKind.NOT_FOUND, 404, text="no healthy upstream") for _ in range(2))
+    back = Server(first(polled, polled, ACTIVE), first(asked, RunStatus.CANCELLED))
+    assert back.end(wait=300).fate is Fate.CANCELLED
+
+    away = Server(always(polled), always(asked)).end(wait=300)
+    assert (away.has_ended, away.fate) == (False, Fate.NOT_CANCELLED)
+
+
+def test_a_run_that_its_server_does_not_know_is_asked_to_end_all_the_same() -> None:
+    server = Server(first(GONE, RunStatus.CANCELLED), first(RunStatus.CANCELLING))
+    assert server.end(wait=300).fate is Fate.CANCELLED
 
 
 def test_a_server_is_given_the_time_that_it_asks_for() -> None:
