@@ -92,6 +92,17 @@ def test_a_run_that_completes_ends_its_task_with_what_a_worker_would_push(
     assert supervisor.xcoms == {**scene.context["ti"].xcoms, "return_value": pushed}
 
 
+def test_an_answer_that_is_not_listed_is_left_to_a_worker(
+    scene: Scene, supervisor: Supervisor, run_on: Make, event_of: Callable[..., Any]
+) -> None:
+    scene.simulator.script(QUICK)
+    scene.simulator.fault(Fault(method="GET", path="/messages$", status=404))
+    event = event_of(run_on(deferrable=True, end_from_trigger=True), scene.context)
+    assert not isinstance(event, TaskSuccessEvent)
+    assert event.payload["outcome"] == "ended"
+    assert supervisor.xcoms == {}
+
+
 def test_multiple_outputs_are_pushed_one_by_one_too(
     scene: Scene, supervisor: Supervisor, create: Make, event_of: Callable[..., Any]
 ) -> None:

@@ -186,6 +186,7 @@ TEXTS = (
     st.text(max_size=40)
     | st.integers(0, 200).map(lambda size: "Az9+/" * size)
     | st.text(min_size=1, max_size=5).map(lambda text: 100 * text)
+    | st.integers(1, 9).map(lambda lines: "\r\n".join(["Az9+/" * 15] * lines))
     | st.lists(st.sampled_from(["word", "\n", "中", "\U00010000", "A/"]), max_size=99).map("".join)
 )
 

@@ -161,6 +161,8 @@ def test_a_name_is_made_to_fit_the_api() -> None:
         '```json\n{"day": "2026-11-22", "items": [{"name": "nut"}]}```',
         '```jsonc\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```',
         '{"day": "2026-11-22", "items": [{"name": "nut"}]}<|im_end|>',
+        '````json\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n````',
+        '```json\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```\n{"note": 2}\n```py\nf()\n```',
         '```json\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```<|eot_id|>\n',
         '```\n{"day": "2026-11-21"}\n```\n```\n{"day": "2026-11-22", "items": [{"name": "nut"}]}\n```',
     ],
@@ -266,6 +268,13 @@ def test_what_is_returned_can_be_stored(value: Any) -> None:
         {"$ref": "#here", "$defs": {"a": {"$anchor": "here"}}},
         {"$dynamicAnchor": "node", "properties": {"child": {"$dynamicRef": "#node"}}},
         {"$defs": {"unused": {"$ref": "#/nowhere"}}},
+        {"x-ui": {"$ref": "#/nowhere"}, "example": {"$ref": "#/nowhere"}},
+        {
+            "$id": "http://x/root",
+            "$ref": "sub/a",
+            "$defs": {"a": {"$id": "sub/a", "$ref": "b", "$defs": {"b": {"$id": "b", "type": "object"}}}},
+        },
+        {"properties": {"other": {"const": {"$schema": "http://x"}}}},
         {"properties": {"child": {"default": {"$ref": "#/no"}}, "$ref": {"type": "string"}}},
         {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "object"}}},
     ],
@@ -315,6 +324,11 @@ class Short(BaseModel):
         return value[:3]
 
 
+def test_a_value_may_be_a_schema_itself() -> None:
+    value = {"$schema": "http://x", "type": "object"}
+    assert OutputType({"const": value}).parse(json.dumps(value)) == value
+
+
 def test_a_multiple_is_one_behind_a_reference_too() -> None:
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -329,6 +343,11 @@ class Private(BaseModel):
     _mark: float = PrivateAttr(default_factory=random.random)
 
 
+class Nested(BaseModel):
+    items: list[Private]
+    total: int
+
+
 class Number(BaseModel):
     f: float
 
@@ -341,6 +360,7 @@ class Number(BaseModel):
         (Secret, '{"pw": "abc"}', {"pw": "abc"}),
         (Hidden, '{"a": 1, "b": 2}', {"a": 1, "b": 2}),
         (Short, '{"text": "abcdefgh"}', {"text": "abcdefgh"}),
+        (Nested, '{"items": [{"as": "a"}], "total": "3"}', {"items": [{"as": "a"}], "total": 3}),
     ],
 )
 def test_what_is_returned_can_be_read_by_the_model_again(
@@ -367,6 +387,7 @@ def _check_storable(found: Any) -> None:
         {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
         {"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"anyOf": [{"$ref": "#/$defs/a"}]}]}}},
         {"$ref": "#/x-more", "x-more": {"$ref": "#/nowhere"}},
+        {"properties": {"default": {"$ref": "#/nowhere"}}},
         Item(name="x"),
         str,
         Callback,
