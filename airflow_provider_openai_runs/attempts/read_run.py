@@ -87,11 +87,11 @@ class RunReader:
         raise AssertionError  # the last read returns or raises
 
     def _unread(self, ref: RunRef, failure: RequestFailure) -> OpenAIRunError:
-        """Return the error for a run that has ended and cannot be read: a retry may, a clear pays again."""
+        """Return the error for a run whose wait is over: a retry may read it, and a clear pays again."""
         error = self.hook.error_of(failure, doing=f"read {ref}", kind=ref.kind)
         if failure.kind is FailureKind.TOO_LARGE or failure.says_gone:
             return error
-        text = f"{ref.subject} has ended, and could not be read (connection {ref.conn_id!r}): {failure}."
+        text = f"{ref.subject} could not be read (connection {ref.conn_id!r}): {failure}."
         unread = RunConnectionError if failure.is_of_account else RunCallError
         return unread(f"{text} {PAID_FOR}", retryable=True, retry_after=error.retry_after)
 

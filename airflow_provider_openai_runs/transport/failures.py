@@ -57,6 +57,7 @@ _NOT_FOUND = 404
 _SERVER_ERROR = 500
 #: What tells an id from the name of a route.
 _ID = re.compile(r"[_\d]")
+_SHORTEST_ID = 5
 _NOT_IMPLEMENTED = 501
 
 
@@ -241,7 +242,7 @@ def _names_what_was_asked_for(error: openai.APIStatusError, text: str) -> bool:
     """Whether a sentence has an id of the request's path in it, and not the path itself."""
     with contextlib.suppress(RuntimeError):  # nobody knows what was asked
         path = unquote(error.request.url.path)
-        ids = [part for part in path.split("/") if _ID.search(part)]
+        ids = [part for part in path.split("/") if len(part) >= _SHORTEST_ID and _ID.search(part)]
         return any(part in text and f"/{part}" not in text for part in ids)
     return False
 
