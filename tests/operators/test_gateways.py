@@ -18,11 +18,7 @@ from airflow_provider_openai_runs.exceptions import (
     RunTimeoutError,
 )
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
-from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.simulator import CodeInterpreter, Fault, ProducedFile, Scenario
-from airflow_provider_openai_runs.wire import flows, thread_pages
-from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
-from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Sleep
 from tests.support.scene import Make, Scene
 from tests.support.scripted_server import NO_ROUTE, Answer, Asked, ScriptedServer
 
@@ -286,26 +282,6 @@ def test_a_lost_create_is_not_searched_for_without_a_pause(scene: Scene, server:
     with pytest.raises(LostCreateError, match="billing"):
         scene.run(run_on(), scene.kept)
     assert 1 <= len(searched) <= 10
-
-
-def test_no_server_keeps_a_read_waiting_for_an_hour() -> None:
-    late = RequestFailure(kind=FailureKind.RETRY_LATER, text="later", retry_after=3600.0)
-    request = ApiRequest(method="GET", path="/x", read=lambda _: None)
-    flow = flows.with_retries(flows.single(request), budget=300)
-    next(flow)
-    paused = flow.throw(ApiRequestFailed(late))
-    assert isinstance(paused, Sleep)
-    assert paused.seconds == 120
-
-
-def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones() -> None:
-    large = ApiRequestFailed(RequestFailure(kind=FailureKind.TOO_LARGE, text="20 MB"))
-    flow = thread_pages.read_list("/threads/t/runs/r/steps", {"order": "asc"})
-    asked: list[Any] = [next(flow), flow.throw(large), flow.throw(large)]
-    assert [request.query["limit"] for request in asked] == [100, 10, 1]
-    with pytest.raises(StopIteration) as ended:
-        flow.send(ApiReply(data={"data": [{"id": "step_1"}], "has_more": False}))
-    assert [item["id"] for item in ended.value.value.items] == ["step_1"]
 
 
 @pytest.mark.parametrize("status", [401, 404])
