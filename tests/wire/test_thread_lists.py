@@ -65,7 +65,7 @@ def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones() -> None:
 OLD = [message("run_0", number) for number in range(100)]
 
 
-def test_the_answer_of_a_run_is_looked_for_among_the_newest_where_a_list_is_cut() -> None:
+def test_the_answer_of_a_run_is_read_from_the_newest_where_a_list_is_cut() -> None:
     newest = [message("run_1", 151), message("run_1", 150), *OLD[2:]]
     run, asked = answered(WIRE.complete(RUN, steps=False), page(*OLD), page(*newest))
     assert [request.query["order"] for request in asked] == ["asc", "desc"]
