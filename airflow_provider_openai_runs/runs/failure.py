@@ -27,11 +27,6 @@ _OF_A_GATEWAY = re.compile(
     r"(?i)\b(?:routes?|upstream|deployments?|gateway|backend|proxy|host|requested url|endpoint|method|app"
     r"|nginx)\b|<html"
 )
-#: What a server says about a thing it does not know, as against a route it does not have.
-THING_IS_MISSING = re.compile(
-    r"(?i)\b(no |unknown |with id|does not exist|model|\w*_[A-Za-z0-9]{6,}"
-    r"|(thread|run|assistant|response|file|conversation)\b[^/<]* not found)"
-)
 _ACTIVE_RUN = re.compile(r"\b(?:active run|while a run) ([\w\-.]+?)(?:\.?$|\.\s| is active)")
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
-from airflow_provider_openai_runs.runs.failure import THING_IS_MISSING, FailureKind, RequestFailure
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.files import each_once
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.request import RunRequest
@@ -36,6 +36,11 @@ _CLOCK_SLACK = 120.0
 _CLOCKS_DIFFER = 15 * 3600.0
 #: Statuses by which a server says that it has no such route.
 _ROUTE_IS_MISSING = frozenset({405, 410, 501})
+#: What a server says about a thing it does not know, as against a route it does not have.
+_THING_IS_MISSING = re.compile(
+    r"(?i)\b(no |unknown |with id|does not exist|model|\w*_[A-Za-z0-9]{6,}"
+    r"|(thread|run|assistant|response|file|conversation)\b[^/<]* not found)"
+)
 _INVALID_URL = re.compile(r"(?i)invalid url|assistants api")
 
 
@@ -180,7 +185,7 @@ class ThreadRunsWire:
 
     def missing_route(self, failure: RequestFailure) -> str | None:
         """Return what to use in place of the Assistants API."""
-        known_thing = failure.kind is not FailureKind.NOT_FOUND or THING_IS_MISSING.search(failure.text)
+        known_thing = failure.kind is not FailureKind.NOT_FOUND or _THING_IS_MISSING.search(failure.text)
         if (
             failure.http_status not in _ROUTE_IS_MISSING
             and known_thing
