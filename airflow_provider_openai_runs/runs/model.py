@@ -286,7 +286,18 @@ class Run:
 
 
 _INTERNAL = frozenset(
-    "raw_status limits ref final_text is_empty is_unread may_wait body totals cost".split()  # noqa: SIM905
+    {
+        "raw_status",
+        "limits",
+        "ref",
+        "final_text",
+        "is_empty",
+        "is_unread",
+        "may_wait",
+        "body",
+        "totals",
+        "cost",
+    }
 )
 _SHOWN_FIELDS = tuple(item.name for item in dataclasses.fields(Run) if item.name not in _INTERNAL)
 
