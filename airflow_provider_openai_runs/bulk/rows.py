@@ -95,10 +95,19 @@ def check_form(name: str) -> None:
 
     :raises RunRequestError: if not.
     """
-    if _ending(name) not in _READERS:
-        raise checks.invalid("input_path", name, "must end in .jsonl, .csv or .parquet")
+    check_ending(name)
     if _ending(name) == "parquet":
         parquet_module()
+
+
+def check_ending(name: str) -> None:
+    """
+    See whether a file is of a form that this package knows.
+
+    :raises RunRequestError: if not.
+    """
+    if _ending(name) not in _READERS:
+        raise checks.invalid("input_path", name, "must end in .jsonl, .csv or .parquet")
 
 
 def of_file(name: str, file: IO[bytes]) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_openai_runs.bulk.rows import check_ending
 from airflow_provider_openai_runs.operators.parse_checks import is_open
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
@@ -26,10 +27,6 @@ _REFUSED: dict[str, tuple[Any, str]] = {
     "thread_id": (None, "thread runs in bulk are not possible for now; use responses."),
     "thread": (None, "thread runs in bulk are not possible for now; use responses."),
 }
-
-
-#: Endings of the files that an input may be in.
-FORMS = (".jsonl", ".ndjson", ".csv", ".parquet")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -92,8 +89,8 @@ def check_bulk(
 
 def _check_input(items: object, input_path: object) -> None:
     """Refuse what is wrong however templates are rendered."""
-    if isinstance(input_path, str) and not is_open(input_path) and not input_path.lower().endswith(FORMS):
-        raise checks.invalid("input_path", input_path, "must end in .jsonl, .csv or .parquet")
+    if isinstance(input_path, str) and not is_open(input_path):
+        check_ending(input_path)
     if isinstance(items, (str, bytes, Mapping)) and not is_open(items):
         raise checks.invalid("items", items, "must be a list of texts, or of dicts of arguments")
 
@@ -101,15 +98,7 @@ def _check_input(items: object, input_path: object) -> None:
 def _check_request(request: object) -> None:
     if not callable(request) or inspect.iscoroutinefunction(request):
         raise checks.invalid("request", request, "must be a function from a row's values to arguments")
-    try:
-        signature = inspect.signature(request)
-    except (TypeError, ValueError):  # of what is not written in Python nobody knows
-        return
-    try:
-        signature.bind({})
-    except TypeError as error:
-        rule = f"is called with one argument, a dict of the row's values ({error})"
-        raise checks.invalid("request", request, rule) from None
+    checks.called_with("request", request, {}, of="one argument, a dict of the row's values")
 
 
 def max_failed_of(value: object) -> float | None:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -225,3 +226,20 @@ def _as_number(name: str, value: object) -> float:
         if math.isfinite(found):
             return found
     raise invalid(name, value, "must be a number")
+
+
+def called_with(name: str, function: Callable[..., Any], *values: object, of: str) -> None:
+    """
+    Require a function that can be called so.
+
+    :param of: the arguments, in words.
+    :raises RunRequestError: if its signature does not take them.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of what is not written in Python nobody knows
+        return
+    try:
+        signature.bind(*values)
+    except TypeError as error:
+        raise invalid(name, function, f"is called with {of} ({error})") from None
