@@ -101,11 +101,7 @@ def check_form(name: str) -> None:
 
 
 def check_ending(name: str) -> None:
-    """
-    See whether a file is of a form that this package knows.
-
-    :raises RunRequestError: if not.
-    """
+    """Raise a RunRequestError unless the ending of a file names a form that can be read here."""
     if _ending(name) not in _READERS:
         raise checks.invalid("input_path", name, "must end in .jsonl, .csv or .parquet")
 
@@ -253,9 +249,8 @@ def _of_parquet(file: IO[bytes]) -> Iterator[Row]:
         # Read piece by piece: a row group may have a million rows.
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_PARQUET_PIECE)
         for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
-            for row in _of_batch(number, batch):
-                yield row
-                number += 1
+            yield from _of_batch(number, batch)
+            number += batch.num_rows
     except ArrowInvalid as error:
         raise RunRequestError(f"The file is no Parquet: {message_text(error)}. Nothing was sent.") from None
 
