@@ -285,21 +285,10 @@ class Run:
         return {key: None if value is None else plain(value) for key, value in values.items()}
 
 
-_INTERNAL = frozenset(
-    {
-        "raw_status",
-        "limits",
-        "ref",
-        "final_text",
-        "is_empty",
-        "is_unread",
-        "may_wait",
-        "body",
-        "totals",
-        "cost",
-    }
-)
-_SHOWN_FIELDS = tuple(item.name for item in dataclasses.fields(Run) if item.name not in _INTERNAL)
+#: What only decides here, and what the result has in another form.
+_DECIDES = {"raw_status", "limits", "final_text", "is_empty", "is_unread", "may_wait"}
+_APART = {"ref", "body", "totals", "cost"}
+_SHOWN_FIELDS = tuple(item.name for item in dataclasses.fields(Run) if item.name not in _DECIDES | _APART)
 
 
 def _text_of(cost: Decimal | None) -> str | None:
