@@ -68,8 +68,17 @@ def _trust_a_single_authority() -> None:
     os.environ["SSL_CERT_FILE"] = str(bundle)
 
 
+def _pause_briefly() -> None:
+    """Between two tries of anything, wait a tenth of what users wait; who imports a pause gets that."""
+    from airflow_provider_openai_runs.runs import budgets
+
+    for name in ("NOT_SHOWN_YET", "PAUSE_AFTER_FAILURE"):
+        setattr(budgets, name, getattr(budgets, name) / 10)
+
+
 _trust_a_single_authority()
 _use_a_throwaway_airflow()
+_pause_briefly()
 
 # What is imported stays: to search it for garbage takes a second each time.
 gc.disable()
@@ -199,6 +208,15 @@ def _oracle() -> Any:
     from tests.support import api_description
 
     return Oracle(None if DESCRIPTION.is_file() else api_description.DESCRIPTION)
+
+
+@pytest.fixture(scope="session")
+def _openai_runs_server() -> Iterator[Simulator]:
+    """Give a server of which a run takes a quarter of a second unless a test says how long."""
+    from airflow_provider_openai_runs.simulator import Simulator
+
+    with Simulator(speed=4) as simulator:
+        yield simulator
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -101,7 +102,7 @@ def test_without_yes_batches_are_named_with_their_files(leave: Leave, terminal: 
 def test_a_batch_that_goes_is_ended_and_what_it_has_executed_is_kept(
     leave: Leave, terminal: Terminal, openai_runs_simulator: Simulator, *, is_known: bool
 ) -> None:
-    folder = leave(in_progress=600, cancelling=0.5, is_known=is_known)
+    folder = leave(in_progress=2400, cancelling=0.5, is_known=is_known)
     openai_runs_simulator.advance(300)
     status, found = terminal.json("stop", "--path", folder.uri, "--yes")
     assert (status, found["stopped"], found["left"], found["lost"]) == (0, 1, [], {})
@@ -149,3 +150,17 @@ def test_a_batch_that_nobody_can_ask_for_is_named_and_its_items_may_be_going(
     assert (status, len(found["left"]), _counts(found)) == (1, 1, {"active": ROWS})
     failed = open_input(input_path=folder.uri_of("failed.jsonl"), log=LOG)
     assert [*failed.rows()] == []
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_batch_that_was_created_elsewhere_is_not_taken_for_gone(
+    leave: Leave, terminal: Terminal, openai_runs_simulator: Simulator, *, is_known: bool
+) -> None:
+    folder = leave(is_known=is_known)
+    head = json.loads(folder.read("head.json"))
+    head["account"] = {"address": "https://elsewhere.example/v1", "key": ""}
+    folder.write(json.dumps(head).encode(), "head.json")
+    openai_runs_simulator.reset()
+    status, found = terminal.json("stop", "--path", folder.uri, "--yes")
+    assert (status, len(found["left"]), _counts(found)) == (1, 1, {"active": ROWS})
+    assert "and led to https://elsewhere.example/v1" in str(found["left"])

@@ -43,7 +43,7 @@ def respond(scene: Scene) -> Callable[..., CreateResponseOperator]:
             "model": "gpt-4o-mini",
             "input": "Why is the sky blue?",
             "completion_window": 30,
-            "poll_interval": 0.05,
+            "poll_interval": 0.03,
             "deferrable": False,
         }
         return CreateResponseOperator(**{**given, **arguments})
@@ -60,7 +60,7 @@ def run_on(scene: Scene, assistant_id: str, thread_id: str) -> Callable[..., Cre
             "task_id": "ask",
             "assistant_id": assistant_id,
             "completion_window": 30,
-            "poll_interval": 0.05,
+            "poll_interval": 0.03,
             "deferrable": False,
             **({} if "thread" in arguments else {"thread_id": thread_id}),
         }

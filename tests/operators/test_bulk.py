@@ -214,8 +214,8 @@ def test_a_worker_is_woken_when_there_is_room_for_further_creates(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
-    scene.simulator.script(Scenario(queued=0, in_progress=1, times=1))
-    quick(scene, in_progress=3)
+    scene.simulator.script(Scenario(queued=0, in_progress=4, times=1))
+    quick(scene, in_progress=12)
     task = bulk(deferrable=True, items=[str(number) for number in range(6)], max_active=4)
     with scene.time_stands_still():
         with pytest.raises(TaskDeferred) as deferred:

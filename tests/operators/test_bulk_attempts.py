@@ -35,7 +35,7 @@ bulk = bulk_operators.bulk
 def test_a_retry_goes_on_with_every_run_and_creates_only_what_was_never_sent(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick(scene, in_progress=1)
+    quick(scene, in_progress=4)
     monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.BULK_KILL_SECONDS", 0.5)
     scene.store.fail("set", ConnectionError("Airflow is away"), skip=3)
     task = bulk(max_unrecorded=5)

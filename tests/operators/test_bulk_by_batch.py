@@ -102,7 +102,7 @@ def test_an_item_that_failed_for_now_is_sent_again_and_one_that_failed_for_good_
 
 
 def test_what_a_batch_has_not_come_to_is_sent_again(scene: Scene, bulk: Bulk) -> None:
-    scene.simulator.script_batches(BatchScenario(in_progress=4, expires_after=2))
+    scene.simulator.script_batches(BatchScenario(in_progress=8, expires_after=1))
     result = scene.run(bulk(), scene.kept)
     assert len(results(result)) == ROWS
     assert set(asked(scene).values()) == {1}
@@ -112,10 +112,10 @@ def test_what_a_batch_has_not_come_to_is_sent_again(scene: Scene, bulk: Bulk) ->
 def test_the_end_of_the_window_collects_what_is_paid_for_and_names_the_rest_as_expired(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene.simulator.script_batches(BatchScenario(in_progress=8, cancelling=0.5))
+    scene.simulator.script_batches(BatchScenario(in_progress=16, cancelling=0.5))
     monkeypatch.setattr("airflow_provider_openai_runs.operators.by_batch.LEAST_WINDOW", 0)
-    with pytest.raises(RunTimeoutError, match="completion_window=4 was over"):
-        scene.run(bulk(completion_window=4, deferrable=True), scene.kept)
+    with pytest.raises(RunTimeoutError, match="completion_window=2 was over"):
+        scene.run(bulk(completion_window=2, deferrable=True), scene.kept)
     result = xcom(scene.kept)
     assert 0 < result["succeeded"] < ROWS
     assert result["succeeded"] == len(results(result)) == sum(asked(scene).values())

@@ -142,7 +142,7 @@ def test_prices_that_are_lost_let_batches_be_collected_and_none_be_created(
 
 
 def test_what_was_not_executed_leaves_the_ceiling_to_others(scene: Scene, bounded: Bulk) -> None:
-    scene.simulator.script_batches(BatchScenario(in_progress=4, expires_after=2))
+    scene.simulator.script_batches(BatchScenario(in_progress=8, expires_after=1))
     _usage(scene, 300, 60)
     found = scene.run(bounded(max_total_tokens=2000), scene.kept)
     assert said(found) == (_billed(scene), 0) == (5 * 360, 0)

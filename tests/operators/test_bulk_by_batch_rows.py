@@ -255,7 +255,7 @@ def test_items_that_meet_an_account_without_quota_are_left_for_a_retry(scene: Sc
 def test_what_a_batch_has_executed_before_it_failed_for_the_account_is_kept(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    scene.simulator.script_batches(BatchScenario(in_progress=4, expires_after=2))
+    scene.simulator.script_batches(BatchScenario(in_progress=8, expires_after=1))
     render = Batch.render
 
     def failing(self: Batch, now: float) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def test_runs_that_a_clear_has_cancelled_are_known_to_tell_nothing(scene: Scene,
 
 def test_a_worker_that_dies_loses_no_sum(scene: Scene, bounded: Bulk) -> None:
     _bad(scene, "Question 0", times=1, usage=(100, 10))
-    quick(scene, usage=(200, 20), in_progress=0.5)
+    quick(scene, usage=(200, 20), in_progress=2)
     task = bounded(max_active=2)
     killing = when_created(scene, 2, task.on_kill)
     with pytest.raises(OpenAIRunError, match="The task was killed"):
@@ -184,7 +184,7 @@ def test_a_task_that_has_reached_its_ceiling_leaves_its_worker_until_the_rest_ha
 ) -> None:
     scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
     scene.simulator.script(Scenario(queued=0, in_progress=0, usage=(300, 100), times=1))
-    quick(scene, in_progress=1.0, usage=(300, 100))
+    quick(scene, in_progress=4, usage=(300, 100))
     items = ["a", "b", "c" * 500, "d"]
     task = bounded(items=items, max_total_tokens=1000, deferrable=True)
     trigger = _deferred(task, scene.kept)
@@ -241,7 +241,7 @@ def test_without_a_price_for_the_model_nothing_is_sent(scene: Scene, bounded: Bu
 def test_prices_that_are_lost_meanwhile_cost_no_run(scene: Scene, bounded: Bulk) -> None:
     set_prices(scene, PRICES)
     scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
-    quick(scene, in_progress=0.8, usage=(200, 20))
+    quick(scene, in_progress=3.2, usage=(200, 20))
     task = bounded(max_cost="100000", max_active=2, deferrable=True)
     event = scene.fire(_deferred(task, scene.kept))
     set_prices(scene, "{")
@@ -258,7 +258,7 @@ def test_prices_that_are_lost_meanwhile_cost_no_run(scene: Scene, bounded: Bulk)
 def test_a_run_costs_what_it_was_asked_for_with_once_the_dag_was_edited(scene: Scene, bounded: Bulk) -> None:
     set_prices(scene, {**PRICES, "gpt-4.1": {"input": 40000000, "output": 40000000}})
     scene.monkeypatch.setattr("airflow_provider_openai_runs.bulk.driver.DEFERS_AFTER", 0.3)
-    quick(scene, in_progress=1.5, usage=(200, 20))
+    quick(scene, in_progress=6, usage=(200, 20))
     event = scene.fire(_deferred(bounded(deferrable=True, processing="8h"), scene.kept))
     found = bounded(model="gpt-4.1").execute_complete(scene.kept, event)
 

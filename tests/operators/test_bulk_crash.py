@@ -30,7 +30,7 @@ def test_a_retry_after_sigkill_has_every_result_once_and_pays_for_nothing_twice(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ = scene.store  # skips below Airflow 3.3
-    scene.simulator.script(Scenario(queued=0, in_progress=1, times=None))
+    scene.simulator.script(Scenario(queued=0, in_progress=4, times=None))
     given: dict[str, Any] = {
         "model": "gpt-4o-mini",
         "items": [f"Question {number}" for number in range(ROWS)],

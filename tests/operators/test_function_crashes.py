@@ -124,7 +124,7 @@ def test_a_worker_that_is_evicted_while_a_function_runs_leaves_the_run_to_the_re
 def test_a_kill_while_the_next_response_is_created_ends_that_one_too(
     scene: Scene, respond: Make, start: Callable[..., Future[Any]]
 ) -> None:
-    scene.simulator.script(calls("Oslo", in_progress=2))
+    scene.simulator.script(calls("Oslo", in_progress=8))
     scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="slow", delay=0.8, skip=1))
     operator = respond(functions=[weather])
     working = start(operator.execute, scene.context_of(None, state="failed"))
@@ -358,7 +358,7 @@ def test_a_run_that_somebody_else_answers_meanwhile_goes_on(scene: Scene, run_on
 def test_without_a_store_a_retry_waits_for_the_run_that_the_attempt_before_has_answered(
     scene: Scene, run_on: Make
 ) -> None:
-    scene.simulator.script(calls("Oslo", in_progress=0.5))
+    scene.simulator.script(calls("Oslo", in_progress=2))
     waiting = scene.run(run_on(on_tool_calls="return"), scene.context_of(None))
     submit = SubmitToolOutputsOperator(
         task_id="answer",

@@ -120,7 +120,7 @@ def server(scripted: ScriptedServer) -> Callable[..., Server]:
 # -- a 404 that names no run ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("times", [3, 12], ids=["for a moment", "for longer"])
+@pytest.mark.parametrize("times", [3, 9], ids=["for a moment", "for longer"])
 @pytest.mark.parametrize("answer", [NO_ROUTE, PAGE, KONG], ids=["FastAPI", "Envoy", "Kong"])
 def test_a_retry_takes_no_run_for_gone_because_of_a_gateway(
     scene: Scene, server: Any, ask: Make, answer: Answer, times: int

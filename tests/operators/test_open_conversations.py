@@ -114,7 +114,7 @@ def test_calls_that_came_before_the_cancel_of_an_earlier_attempt_are_answered_an
     scene: Scene, respond: Make, conversation: str
 ) -> None:
     """The attempt before has noted that it ends the run; it calls a function before the retry can do so."""
-    scene.simulator.script(Scenario(queued=0.01, in_progress=0.5, function_calls=((CALL,),)))
+    scene.simulator.script(Scenario(queued=0.01, in_progress=2, function_calls=((CALL,),)))
     given = {"conversation": conversation, "functions": [weather]}
     with pytest.raises(TaskDeferred):
         respond(**given, deferrable=True).execute(scene.kept)

@@ -125,7 +125,7 @@ def test_a_thread_that_is_busy_with_somebody_elses_run_is_left_alone(scene: Scen
 
 
 def test_a_thread_that_is_busy_with_our_own_run_gives_it_back(scene: Scene, run_on: Make) -> None:
-    scene.simulator.script(Scenario(in_progress=2))
+    scene.simulator.script(Scenario(in_progress=8))
     first = run_on(completion_window=None).execute(scene.context_of(None))
     scene.simulator.script(LONG)
     # The same attempt once more, as after a worker that lost everything it knew.

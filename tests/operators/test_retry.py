@@ -126,6 +126,7 @@ def test_a_recorded_run_that_the_server_does_not_know_any_more_is_replaced(
     die_after_create(create(), scene.kept)
     scene.store.values["openai_run"]["ref"]["id"] += "gone"
     scene.store.values["openai_run"]["created_at"] -= 2 * CLOCKS_DIFFER
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.attempts.acquire.GONE_SECONDS", 0.5)
 
     scene.simulator.advance(5)
     assert scene.run(create(), scene.retry(scene.kept))["status"] == "completed"
@@ -187,7 +188,7 @@ def test_a_retry_finishes_from_an_incomplete_run_whose_worker_was_lost_if_the_us
 def test_a_run_that_an_earlier_attempt_may_have_cancelled_is_tried_again(
     scene: Scene, create: Make, die_after_create: Callable[..., None]
 ) -> None:
-    scene.simulator.script(Scenario(queued=0, in_progress=0.3, ends="cancelled"), QUICK)
+    scene.simulator.script(Scenario(queued=0, in_progress=1.2, ends="cancelled"), QUICK)
     die_after_create(create(), scene.kept)
     second = scene.retry(scene.kept)
     with pytest.raises(RunCancelledError, match="perhaps by an earlier attempt") as caught:
@@ -329,7 +330,7 @@ def test_a_record_of_a_later_version_is_left_as_it_is(scene: Scene, respond: Mak
 def test_a_retry_of_fire_and_forget_returns_the_recorded_run_whatever_its_status(
     scene: Scene, create: Make
 ) -> None:
-    scene.simulator.script(Scenario(in_progress=1, ends="failed"))
+    scene.simulator.script(Scenario(in_progress=4, ends="failed"))
     first = create(completion_window=None).execute(scene.kept)
     second = scene.retry(scene.kept)
     assert create(completion_window=None).execute(second)["id"] == first["id"]

@@ -184,7 +184,7 @@ def test_a_retry_after_the_answer_was_sent_does_not_send_it_again(
 def test_a_clear_answers_a_response_anew_and_tells_what_to_do_about_a_thread_run(
     scene: Scene, waiting: Callable[..., Any], submit: Callable[..., Any]
 ) -> None:
-    run = waiting(in_progress=0.8)
+    run = waiting(in_progress=3.2)
     with pytest.raises(TaskDeferred):
         submit(run, deferrable=True).execute(scene.kept)
     if run["ref"]["kind"] == "thread_run":

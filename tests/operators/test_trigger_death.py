@@ -79,7 +79,7 @@ def test_cancel_on_kill_false_leaves_the_run_of_a_dead_trigger_too(
 
 def test_a_run_that_completes_before_the_cancel_comes_finishes_the_task(scene: Scene, create: Make) -> None:
     context = scene.context_of(scene.store, try_number=3)
-    scene.simulator.script(Scenario(queued=0.02, in_progress=1))
+    scene.simulator.script(Scenario(queued=0.02, in_progress=4))
     with pytest.raises(TaskDeferred):
         create(deferrable=True).execute(context)
     scene.simulator.fault(Fault(method="POST", path="/cancel$", status=409, times=None))
@@ -116,7 +116,7 @@ def test_a_trigger_that_died_before_anything_was_recorded_is_airflows_own_failur
     ids=str,
 )
 def test_an_event_of_another_version_loses_no_run(scene: Scene, create: Make, change: dict[str, Any]) -> None:
-    scene.simulator.script(Scenario(queued=0, in_progress=0.5))
+    scene.simulator.script(Scenario(queued=0, in_progress=2))
     operator = create(deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(scene.kept)

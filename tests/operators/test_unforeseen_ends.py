@@ -145,7 +145,7 @@ def test_sys_exit_in_a_function_on_the_last_try_cancels_the_run(scene: Scene, ru
 
 
 def test_a_retry_goes_on_with_the_run_that_was_left_to_it(scene: Scene, create: Make) -> None:
-    scene.simulator.script(Scenario(queued=0.02, in_progress=0.3))
+    scene.simulator.script(Scenario(queued=0.02, in_progress=1.2))
     with pytest.raises(RuntimeError):
         create().execute(with_broken_push(scene.kept))
 

@@ -208,7 +208,7 @@ def test_a_record_of_an_older_version_loses_no_run(scene: Scene, create: Make) -
 def test_a_store_that_cannot_be_read_any_more_costs_the_sums_and_not_the_run(
     scene: Scene, create: Make
 ) -> None:
-    scene.simulator.script(Scenario(queued=0, in_progress=0.5, usage=(200, 20)))
+    scene.simulator.script(Scenario(queued=0, in_progress=2, usage=(200, 20)))
     operator = create(deferrable=True)
     with scene.time_stands_still(), pytest.raises(TaskDeferred) as deferred:
         operator.execute(scene.kept)

@@ -74,7 +74,7 @@ def test_a_run_without_a_wait_that_was_ended_by_its_own_task_is_no_result(
 def test_a_run_that_is_left_on_purpose_is_on_record_when_its_create_is_answered_too_late(
     scene: Scene, create: Make
 ) -> None:
-    scene.simulator.script(Scenario(queued=0.02, in_progress=1))
+    scene.simulator.script(Scenario(queued=0.02, in_progress=4))
     scene.simulator.fault(Fault(method="POST", path=CREATES, kind="slow", delay=0.4))
     with timeout_in_the_create(scene):
         create(cancel_on_timeout=False).execute(scene.kept)

@@ -110,7 +110,7 @@ def test_a_worker_is_woken_when_it_may_try_again(
 @pytest.mark.parametrize(
     ("first", "items"),
     [
-        (BatchScenario(in_progress=4, expires_after=2), Scenario()),
+        (BatchScenario(in_progress=8, expires_after=1), Scenario()),
         (BatchScenario(error={"code": "invalid_json_line"}), Scenario()),
         (BatchScenario(), Scenario(ends="failed", times=None)),
     ],
@@ -119,7 +119,7 @@ def test_a_worker_is_woken_while_there_is_time_to_send_again_what_an_early_batch
     scene: Scene, waiting: Waiting, first: BatchScenario, items: Scenario
 ) -> None:
     scene.simulator.script(items)
-    event = scene.fire(waiting(first, BatchScenario(in_progress=600)))
+    event = scene.fire(waiting(first, BatchScenario(in_progress=2400)))
     assert (event["reason"], event["ended"]) == ("again", 1)
 
 

@@ -219,7 +219,7 @@ def test_a_connection_that_is_gone_ends_the_wait_after_a_while_and_leaves_the_ru
 def test_a_log_has_a_line_for_each_change_and_none_for_each_poll(
     scene: Scene, trigger: Callable[..., Any]
 ) -> None:
-    scene.simulator.script(Scenario(queued=500, in_progress=500))
+    scene.simulator.script(Scenario(queued=2000, in_progress=2000))
     waits = trigger(deadline=time.time() + 5000)
     lines = scene.log_of(waits)
 
