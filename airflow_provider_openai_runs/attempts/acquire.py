@@ -39,7 +39,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     SEARCH_PAUSE,
 )
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
-from airflow_provider_openai_runs.runs.errors import RunCallError
+from airflow_provider_openai_runs.runs.errors import RunCallError, RunConnectionError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.ownership import decide
@@ -117,11 +117,11 @@ class RunAcquirer:
             case Create():
                 return self._create(step, decision.record, situation.gives_up_at)
             case PollRun():
-                return self._poll(step)
+                return self._poll(step, decision.record)
             case SearchRun():
                 return self._search(step)
             case EndRun():
-                return self._end(step)
+                return self._end(step, decision.record)
             case IdentifyRun():
                 return Identified(ref=step.ref, ours=self._is_ours(step), refused=step.refused)
             case Own():
@@ -142,23 +142,35 @@ class RunAcquirer:
         self.api.sleep(step.after)
         return self.creator.create(step, before=record, gives_up_at=gives_up_at)
 
-    def _poll(self, step: PollRun) -> Polled:
-        """Poll the run, again while a server that has accepted it may not show it yet."""
+    def _poll(self, step: PollRun, record: Record | None) -> Polled:
+        """
+        Poll the run, again while a server that has accepted it may not show it yet.
+
+        :raises RunConnectionError: if it is unknown to another server, or account, than where it was created.
+        """
         said, ends = False, max(step.visible_by, self.clock() + GONE_SECONDS)
         while True:
             result = self.api.poll(step.ref)
             is_unknown = isinstance(result, RequestFailure) and result.kind is FailureKind.NOT_FOUND
             if not is_unknown or self.clock() >= ends:
-                return Polled(ref=step.ref, result=result)
+                break
             if not said:
                 self.log.info("%s: unknown to its server, which may not show it yet", step.ref)
                 said = True
             self.api.sleep(NOT_SHOWN_YET)
+        if is_unknown and (elsewhere := self._elsewhere(record, step.ref.conn_id)):
+            raise RunConnectionError(
+                f"Connection {step.ref.conn_id!r}: {elsewhere}, where {step.ref} of an earlier attempt is "
+                f"unknown ({result}). It may be running and billing; nothing was created. Edit the connection "
+                "back, and a retry goes on with it; or clear the task to begin anew.",
+                retryable=True,
+            )
+        return Polled(ref=step.ref, result=result)
 
     def _search(self, step: SearchRun) -> Searched:
         """Search until the run is found, or would certainly be in the list."""
         while True:
-            found = self.api.search(step.intent)
+            found = self._believed(self.api.search(step.intent), step.intent)
             is_over = isinstance(found, RequestFailure) or found.ref is not None or not found.conclusive
             if is_over or self.clock() >= step.until:
                 self._note(step.intent.token, found)
@@ -166,6 +178,28 @@ class RunAcquirer:
                     self.api.sleep(SEARCH_PAUSE)  # it may be asked for again
                 return Searched(result=found)
             self.api.sleep(SEARCH_PAUSE)
+
+    def _believed(
+        self, found: SearchResult | RequestFailure, intent: Record
+    ) -> SearchResult | RequestFailure:
+        """Take a list for no proof that was not asked where the create was sent."""
+        if isinstance(found, RequestFailure) or found.ref is not None or not found.conclusive:
+            return found
+        elsewhere = self._elsewhere(intent, intent.conn_id or self.api.conn_id)
+        if elsewhere is not None:
+            self.log.warning("The create of an earlier attempt cannot be searched for: %s", elsewhere)
+        return replace(found, conclusive=elsewhere is None)
+
+    def _elsewhere(self, record: Record | None, conn_id: str) -> RequestFailure | None:
+        """
+        Return a failure that proves nothing where a connection leads elsewhere than the create was sent.
+
+        It keeps its name when it is edited, and another server or account knows no such run.
+        """
+        if record is None or record.account is None or (now := self.api.account(conn_id)) is None:
+            return None
+        moved = now.differs_from(record.account)
+        return RequestFailure(kind=FailureKind.ACCESS_DENIED, text=moved) if moved else None
 
     def _note(self, token: str, found: SearchResult | RequestFailure) -> None:
         """Tell the account which run a lost create has started, or that it has started none."""
@@ -175,7 +209,7 @@ class RunAcquirer:
             elif found.conclusive:
                 self.creator.ledger.release(token)
 
-    def _end(self, step: EndRun) -> Ended:
+    def _end(self, step: EndRun, record: Record | None) -> Ended:
         """
         End a run, and make sure that it has ended, before another one is paid for.
 
@@ -191,6 +225,8 @@ class RunAcquirer:
             if result.has_ended or left <= 0:
                 break
             self.api.sleep(min(END_PAUSE, left))
+        if result.is_gone and not step.others and (elsewhere := self._elsewhere(record, step.ref.conn_id)):
+            result = replace(result, is_gone=False, failure=elsewhere)
         if result.has_ended:
             self.log.info("%s is %s", step.ref, result.raw_status or "gone")
         return Ended(ref=step.ref, result=result, seconds=self.clock() - began, others=step.others)

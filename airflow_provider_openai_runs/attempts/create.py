@@ -147,6 +147,7 @@ class RunCreator:
             conn_id=self.api.conn_id,
             thread_id=thread_id,
             fingerprint=self.request.fingerprint(),
+            account=self.api.account(self.api.conn_id),
             attempt=self.attempt,
             lost=lost,
         )

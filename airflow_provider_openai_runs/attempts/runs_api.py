@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.budgets import ADOPT_BUDGET, CLOSE_BUDGET
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
@@ -45,6 +46,10 @@ class RunsApi:
     def sleep(self, seconds: float) -> None:
         """Pause, unless the task is killed."""
         self.hook.sleep(seconds)
+
+    def account(self, conn_id: str) -> Account | None:
+        """Return where a connection leads; None if nobody can say."""
+        return self._hook_for(conn_id).account
 
     def poll(self, ref: RunRef) -> PollResult | RequestFailure:
         """Ask how a run is doing."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.bulk.inputs import InputHead
 from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.usage import Totals
 
@@ -21,6 +22,7 @@ class TaskHead:
     What is known before the first create.
 
     :param conn_id: by which the runs are created, and ended.
+    :param account: where that connection led; None where an earlier version did not say.
     :param began_at: Unix seconds, of the generation's first attempt.
     :param fingerprint: a short hash of each of the operator's arguments, by name.
     :param task: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
@@ -35,6 +37,7 @@ class TaskHead:
     task: Mapping[str, Any] = field(default_factory=dict)
     token_prefix: str = ""
     before: Totals = field(default_factory=Totals)
+    account: Account | None = None
 
     def token_of(self, row: int, creates: int) -> str:
         """
@@ -64,6 +67,7 @@ class TaskHead:
             "task": dict(self.task),
             "token_prefix": self.token_prefix,
             "before": self.before.to_json(),
+            "account": self.account and self.account.to_json(),
         }
         return json.dumps(values, indent=1).encode()
 
@@ -84,6 +88,7 @@ class TaskHead:
                 task=dict(value["task"]),
                 token_prefix=str(value["token_prefix"]),
                 before=Totals.from_json(value.get("before")),
+                account=Account.from_json(value.get("account")),
             )
         except (LookupError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None

@@ -23,6 +23,7 @@ from airflow_provider_openai_runs.bulk.rate_limit import RateLimit
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
 from airflow_provider_openai_runs.bulk.work import Work
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.budgets import SEND_WITHIN
 from airflow_provider_openai_runs.runs.ceiling import no_price
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunStorageError
@@ -97,21 +98,19 @@ class Preparation:
             self.settings.output_path, ti=self.ti, generation=generation, log=self.log
         )
 
-    def begin(self, folder: StorageFolder, source: BulkInput, before: Totals) -> TaskHead:
+    def begin(
+        self, folder: StorageFolder, source: BulkInput, before: Totals, account: Account | None
+    ) -> TaskHead:
         """
         Return what the generation began with, be it now, and say what the task asks for since.
 
         :param before: what the runs of earlier generations have said.
+        :param account: where the connection leads.
         :raises RunRequestError: if the input is another one by now; nothing was sent by this attempt.
         :raises RunStorageError: if the storage does not give or take it.
         """
         ti, settings = self.ti, self.settings
-        task = {
-            "dag_id": ti.dag_id,
-            "run_id": ti.run_id,
-            "task_id": ti.task_id,
-            "map_index": ti.map_index,
-        }
+        task = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         head = TaskHead(
             conn_id=settings.conn_id,
             input=source.head,
@@ -120,6 +119,7 @@ class Preparation:
             task=task,
             token_prefix=token_prefix((*task.values(), self.generation)),
             before=before,
+            account=account,
         )
         begun = begin(folder, head)
         if changed := changed_arguments(begun.fingerprint, head.fingerprint):

@@ -93,6 +93,7 @@ class BulkSession(WorkerSession):
                 "The task has begun with processing='batch', and has batches: this attempt has sent nothing. "
                 "Go back to it, or clear the task to begin anew."
             )
+        self._check_account(head, work.attempt.items)
         if not self._prepared.may_create(work.attempt.items):
             work.attempt.stop(StopReason.CEILING)
         if source.error is not None:
@@ -122,12 +123,14 @@ class BulkSession(WorkerSession):
         work = self._prepared.work_of(stored)
         if work is None:
             return Totals()
-        attempt = work.attempt
+        attempt, elsewhere = work.attempt, self._elsewhere(work.head, work.attempt.items)
         if attempt.items.batches.active:
             ending = self._endings.of(attempt.items, work.head, work.folder)
-            ending.end_earlier(self._settings, sleep=self._sleep)
+            ending.end_earlier(self._settings, sleep=self._sleep, elsewhere=elsewhere)
             return ending.spent
-        if attempt.active or work.lost:
+        if elsewhere:
+            self._log.error("The task was cleared, and its runs of before cannot be ended. %s", elsewhere)
+        elif attempt.active or work.lost:
             self._log.info("The task was cleared: ending %d runs of before", len(attempt.active))
             self._work = work
             self._drive(work, ends_within=self._settings.delete_within)

@@ -9,17 +9,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
+from airflow_provider_openai_runs.bulk.elsewhere import leads_elsewhere
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
+from airflow_provider_openai_runs.bulk.items import Items
 from airflow_provider_openai_runs.bulk.journal import StateStore
 from airflow_provider_openai_runs.bulk.preparing import Preparation
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
 from airflow_provider_openai_runs.bulk.storage import StorageFolder
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunRequestError
+from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError, RunRequestError
 from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.usage import Totals
@@ -118,7 +121,8 @@ class WorkerSession(ABC):
         """
         if isinstance(opened, BulkInput):
             try:
-                return opened, self._prepared.begin(folder, opened, before)
+                account = self._account(OpenAIRunsHook(self._settings.conn_id))
+                return opened, self._prepared.begin(folder, opened, before, account)
             except RunRequestError as error:
                 if self._retry_left:
                     raise
@@ -144,6 +148,27 @@ class WorkerSession(ABC):
             self._log.warning("Airflow does not say whether the task goes on: %s", message_text(error))
             state = UNKNOWN
         return ending_of(Cause.KILLED, state, retry_left=True, adoptable=True) is Ending.CANCEL
+
+    def _account(self, hook: OpenAIRunsHook) -> Account | None:
+        return self._channel.call(lambda: hook.account)
+
+    def _elsewhere(self, head: TaskHead, items: Items) -> str:
+        """Say in what the connection leads elsewhere than where the items are, or nothing."""
+        hook = OpenAIRunsHook(head.conn_id, sleep=self._sleep, existed=True)
+        return leads_elsewhere(hook, self._account(hook), head.account, items)
+
+    def _check_account(self, head: TaskHead, items: Items) -> None:
+        """
+        Return if the connection leads to where the items are, as far as is known.
+
+        :raises RunConnectionError: if it does not: what is unknown to another server may go on and bill.
+        """
+        if elsewhere := self._elsewhere(head, items):
+            raise RunConnectionError(
+                f"{elsewhere}. What this task has created there may be running and billing; this attempt has "
+                "sent nothing. Edit the connection back, or clear the task to begin anew.",
+                retryable=True,
+            )
 
     def _prices_of(self, conn_id: str, *, existed: bool) -> Prices:
         return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=existed).prices)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.bulk.elsewhere import leads_elsewhere
 from airflow_provider_openai_runs.bulk.events import (
     JournalError,
     NewRun,
@@ -170,13 +171,15 @@ class BulkFolder:
         if not self.batches:
             return
         conn_id, hook = self.head.conn_id, connections.hook(self.head.conn_id)
-        if hook is None:
+        items = self._recovered.items
+        note = connections.unusable.get(conn_id, "")
+        if hook is None or (note := leads_elsewhere(hook, hook.account, self.head.account, items)):
             for batch in self.batches:
-                yield Left(run=_as_run(batch), note=connections.unusable.get(conn_id, ""))
+                yield Left(run=_as_run(batch), note=note)
             return
         stopper = BatchStopper(
             folder=self._folder,
-            items=self._recovered.items,
+            items=items,
             runner=hook,
             conn_id=conn_id,
             say=say,
@@ -194,7 +197,7 @@ class BulkFolder:
         def end(run: NewRun) -> tuple[NewRun, Outcome | str]:
             ref = RunRef(kind=RunKind.RESPONSE, id=run.id, conn_id=self.head.conn_id)
             label = self._recovered.items.custom_ids.get(run.row)
-            result = connections.cancel(ref)
+            result = connections.cancel(ref, self.head.account)
             if result is None:
                 return run, connections.unusable.get(ref.conn_id, "")
             if not result.has_ended:

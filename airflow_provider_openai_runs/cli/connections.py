@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.budgets import CLI_CANCEL_WAIT, CLI_REQUEST_BUDGET
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
@@ -67,10 +69,25 @@ class Connections:
         found = self._ask(conn_id, flow)
         return None if found is None or isinstance(found, RequestFailure) else found.ref
 
-    def cancel(self, ref: RunRef) -> CancelResult | None:
-        """End a run and wait for its end; None if its connection is not known here."""
+    def elsewhere(self, conn_id: str, account: Account | None) -> str:
+        """Say in what a connection leads elsewhere than to an account, as far as is known; nothing if not."""
+        hook = self.hook(conn_id)
+        now = hook.account if hook is not None else None
+        return now.differs_from(account) if now is not None else ""
+
+    def cancel(self, ref: RunRef, account: Account | None) -> CancelResult | None:
+        """
+        End a run and wait for its end; None if its connection is not known here.
+
+        :param account: where it was created; another one's server does not know it.
+        """
         result = self._ask(ref.conn_id, flows.cancel(ref, wait=CLI_CANCEL_WAIT))
-        return CancelResult(polled=None, failure=result) if isinstance(result, RequestFailure) else result
+        if isinstance(result, RequestFailure):
+            return CancelResult(polled=None, failure=result)
+        if result is not None and result.is_gone and (text := self.elsewhere(ref.conn_id, account)):
+            failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=text)
+            return replace(result, is_gone=False, failure=failure)
+        return result
 
     def read(self, ref: RunRef) -> Run | RequestFailure | None:
         """Read a run with all that it says; None if its connection is not known here."""

@@ -160,14 +160,15 @@ class Finder:
         answer = self._connections.poll(ref)
         page = self._connections.page(ref) or self._api.link(run.task, OpenAIRunLink.name)
         run = replace(run, ref=ref, page=page, note="")
+        elsewhere = self._connections.elsewhere(ref.conn_id, run.record.account) if run.record else ""
         match answer:
             case PollResult():
                 # A response that waits for answers has completed, and bills nothing.
                 return replace(run, raw_status=answer.raw_status, active=answer.status.is_active)
-            case RequestFailure() if answer.says_gone:
+            case RequestFailure() if answer.says_gone and not elsewhere:
                 return replace(run, raw_status="gone", active=False, note=str(answer))
             case RequestFailure():
-                return replace(run, note=f"Its server does not say: {answer}")
+                return replace(run, note=f"Its server does not say: {elsewhere or answer}")
             case _:
                 why = self._connections.unusable.get(ref.conn_id, "")
                 return replace(run, note=f"Connection {ref.conn_id!r} is not usable here: {why}")

@@ -125,7 +125,8 @@ class Stopper:
     def _cancel(self, run: FoundRun) -> str | None:
         """Cancel a run by its connection; return what is wrong if it has not ended."""
         assert run.ref is not None  # noqa: S101 # next_step has seen to it
-        result = self._connections.cancel(run.ref)
+        account = run.record.account if run.record is not None else None
+        result = self._connections.cancel(run.ref, account)
         if result is not None and result.has_ended:
             self._say(f"{run.id} of {run.task}: {result.fate.sentence(raw_status=result.raw_status)}")
             return None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import openai
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
@@ -19,7 +18,8 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks.diagnosis import Level, diagnose
-from airflow_provider_openai_runs.hooks.urls import check_base_url, run_url, with_query_apart
+from airflow_provider_openai_runs.hooks.urls import address_of, check_base_url, run_url, with_query_apart
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.budgets import CONNECTION_BUDGET, CONNECTION_PAUSE
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError
@@ -231,17 +231,24 @@ class ConnectionHook(OpenAIHook):
             failure, doing=doing, conn_id=self.conn_id, missing_route=missing_route, base_url=self._address()
         )
 
+    @property
+    def account(self) -> Account | None:
+        """Where this connection leads, and as whom; None if it makes no client."""
+        try:
+            client, provider = self.conn, self._connection[1].get("api_key_provider")
+        except Exception:  # noqa: BLE001 # whoever sends a request hears of it
+            return None
+        # What a provider gives may be another key each hour.
+        secrets = (provider or client.api_key, client.organization, client.project)
+        return Account.of(address_of(client.base_url), *secrets)
+
     def _address(self) -> str:
         """
         Return where requests go, without what may be a secret; nothing if there is no client yet.
 
         None is built for it: on an event loop that would block.
         """
-        if "conn" not in self.__dict__:
-            return ""
-        parts = urlsplit(str(self.conn.base_url))
-        host = parts.netloc.rpartition("@")[2]
-        return message_text(f"{parts.scheme}://{host}{parts.path}").rstrip("/")
+        return address_of(self.conn.base_url) if "conn" in self.__dict__ else ""
 
 
 def _extra(value: object) -> dict[str, Any]:

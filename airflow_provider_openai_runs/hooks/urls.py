@@ -47,6 +47,13 @@ def with_query_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def address_of(base_url: object) -> str:
+    """Return where requests go, without what may be a secret."""
+    parts = urlsplit(str(base_url))
+    host = parts.netloc.rpartition("@")[2]
+    return message_text(f"{parts.scheme}://{host}{parts.path}").rstrip("/")
+
+
 def run_url(ref: RunRef, *, base_url: str, template: object = None) -> str:
     """
     Return the page of a run, or nothing where none is known.

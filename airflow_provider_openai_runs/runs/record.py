@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef
@@ -38,6 +39,7 @@ class Record:
     :param conn_id: of an intent: the connection that it is sent with; a Dag may name another one by now.
     :param thread_id: the thread the run was to be created on; where to search for it.
     :param fingerprint: a short hash of each argument, to name the ones that changed between attempts.
+    :param account: where the create was sent; None where an earlier version did not say.
     :param attempt: the task's try number that created the run; None where it is not known.
     :param run: the run, once its create has returned.
     :param deadline: of an intent that answers calls: when the window of the run ends.
@@ -57,6 +59,7 @@ class Record:
     conn_id: str = ""
     thread_id: str | None = None
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    account: Account | None = None
     attempt: int | None = None
     run: TrackedRun | None = None
     deadline: float | None = None
@@ -92,6 +95,7 @@ class Record:
             "intent_at": self.intent_at,
             "thread_id": self.thread_id,
             "fingerprint": dict(self.fingerprint),
+            "account": self.account and self.account.to_json(),
             "attempt": self.attempt,
             **(self.run.to_json() if self.run else planned),
             "lost": list(self.lost) or None,
@@ -132,6 +136,7 @@ class Record:
             conn_id=(not run and _text(stored.get("conn_id"))) or "",
             thread_id=_text(stored.get("thread_id")),
             fingerprint=fingerprint if isinstance(fingerprint, dict) else {},
+            account=Account.from_json(stored.get("account")),
             attempt=_integer(stored.get("attempt")),
             run=run,
             deadline=None if run else seconds(stored.get("deadline")),

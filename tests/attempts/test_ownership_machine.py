@@ -4,10 +4,10 @@ Drives the production driver of ownership, ``RunAcquirer``, against a toy server
 
 Attempts, lost creates, a crash right before or right after each call to the outside, clears, retries, long
 pauses, records that are damaged or rewritten by an older version, a store that fails or refuses, clocks that
-differ, a Dag that is edited, runs that cannot be ended or wait for calls: whatever happens, at most one paid
-run is alive, each has an owner or a named fate, no success is paid for again, no more creates are lost than
-the user allows, and none is sent into a conversation that waits for the answer to a call. What the task says
-to have spent is what its runs tell, each once, and no run is missing.
+differ, a Dag or a connection that is edited, runs that cannot be ended or wait for calls: whatever happens,
+at most one paid run is alive, each has an owner or a named fate, no success is paid for again, no more
+creates are lost than the user allows, and none is sent into a conversation that waits for the answer to a
+call. What the task says to have spent is what its runs tell, each once, and no run is missing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -24,16 +25,17 @@ from airflow_provider_openai_runs.attempts.acquire import RunAcquirer
 from airflow_provider_openai_runs.attempts.create import Acquired, RunCreator
 from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.acquisition import OwnershipPolicy
 from airflow_provider_openai_runs.runs.ceiling import Ceiling, prompt_bound
-from airflow_provider_openai_runs.runs.errors import OpenAIRunError
+from airflow_provider_openai_runs.runs.errors import LostCreateError, OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.record import Record, token_prefix
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.spending import Spending
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.runs.tracked import TrackedRun
-from tests.attempts.toy_api import CrashError, Luck, ToyApi, ToyRun, ToyStore, World, as_run
+from tests.attempts.toy_api import HERE, CrashError, Luck, ToyApi, ToyRun, ToyStore, World, as_run
 from tests.support.airflow_versions import needs_store
 
 pytestmark = needs_store
@@ -64,6 +66,7 @@ lucks = st.builds(
     crash_after=st.booleans(),
     writes=st.just([]) | st.lists(st.sampled_from(WRITES), max_size=4),
     skew=st.sampled_from([0.0, 0.0, -10.0, 10.0, -900.0, 900.0]),
+    address=st.sampled_from([*[HERE] * 5, "https://there.example/v1"]),
 )
 policies = st.fixed_dictionaries(
     {
@@ -356,3 +359,25 @@ Ownership.TestCase.settings = settings(
     max_examples=2 * settings().max_examples, stateful_step_count=30, deadline=None
 )
 test_whatever_happens_one_run_is_alive_and_it_has_an_owner = Ownership.TestCase
+
+
+def test_a_list_that_another_server_gives_proves_nothing_about_a_create_without_an_answer() -> None:
+    world = World()
+    log: Any = logging.Logger("moved")  # noqa: LOG001 # of its own
+    lines = Warnings()
+    log.addHandler(lines)
+    store = RecordStore(ToyStore(world), log=log)
+    record = Record(
+        generation=0, token=f"{token_prefix((*IDENTITY, 0))}1", intent_at=world.now, account=Account.of(HERE)
+    )
+    store.save(record)
+    world.now += 3600
+    world.luck = Luck(address="https://there.example/v1")
+    with pytest.raises(LostCreateError, match="may be running and billing"):
+        acquirer(world, generation=0, log=log).acquire()
+    assert world.runs == []
+    assert any(f"led to {HERE}" in line for line in lines.lines)
+
+    world.luck = Luck()
+    assert acquirer(world, generation=0, log=log).acquire()
+    assert len(world.runs) == 1, "the server that was asked to create says that it did not"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from airflow_provider_openai_runs.attempts.record_store import SavedIntent
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
 from airflow_provider_openai_runs.runs.checks import TOKEN_KEY
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunCallError
@@ -37,6 +38,10 @@ class RefusedError(Exception):
         detail: ClassVar[dict[str, int]] = {"status_code": 404}
 
 
+#: Where a connection leads, until somebody edits it.
+HERE = "https://here.example/v1"
+
+
 @dataclass
 class ToyRun:
     id: str
@@ -55,6 +60,8 @@ class ToyRun:
     called: bool = False
     #: What it tells to have used, once it has ended.
     tokens: int = 0
+    #: The address of the server that knows it.
+    address: str = HERE
 
 
 @dataclass
@@ -77,6 +84,8 @@ class Luck:
     skipped_writes: bool = False
     #: By how many seconds the clock of the worker differs.
     skew: float = 0.0
+    #: Where the connection leads.
+    address: str = HERE
 
 
 @dataclass
@@ -157,6 +166,9 @@ class ToyApi:
     world: World
     conn_id: str = "ai"
 
+    def account(self, _conn_id: str) -> Account:
+        return Account.of(self.world.luck.address)
+
     def sleep(self, seconds: float) -> None:
         self.world.outside("sleep", lambda: self._wait(seconds), round(seconds, 3))
 
@@ -185,6 +197,7 @@ class ToyApi:
                 run
                 for run in self.world.runs
                 if run.token.startswith(intent.token) and run.accepted_at + HIDDEN <= self.world.now
+                if run.address == self.world.luck.address
             ]
             ref = self.ref(listed[-1]) if listed and self.world.has_list else None
             return SearchResult(ref=ref, conclusive=self.world.has_list)
@@ -204,6 +217,8 @@ class ToyApi:
                 return CancelResult(
                     polled=None, failure=RequestFailure(kind=self.world.luck.fails, text="no luck")
                 )
+            if run.address != self.world.luck.address:
+                return CancelResult(polled=None, is_gone=True)
             if run.status.is_active:
                 run.status = RunStatus.CANCELLED
             return CancelResult(polled=_polled(run), accepted=True)
@@ -219,10 +234,11 @@ class ToyApi:
         def send() -> Run | RequestFailure:
             world, luck = self.world, self.world.luck
             world.check_create(intent.record.token)
-            if any(run.has_calls for run in world.runs):
+            here = [run for run in world.runs if run.address == luck.address]
+            if any(run.has_calls for run in here):
                 text = "No tool output found for function call call_1."
                 return RequestFailure(kind=FailureKind.REJECTED, text=text, http_status=400)
-            active = [run for run in world.runs if run.status.is_active]
+            active = [run for run in here if run.status.is_active]
             if world.one_run_a_thread and active:
                 text = BUSY.format(id=active[-1].id)
                 return RequestFailure(kind=FailureKind.REJECTED, text=text, http_status=400)
@@ -230,7 +246,7 @@ class ToyApi:
             kind = luck.creates.pop(0) if luck.creates else None
             if kind is None or (luck.accepted and kind is FailureKind.OUTCOME_UNKNOWN):
                 run = ToyRun(id=f"run{len(world.runs)}", token=intent.record.token, accepted_at=world.now)
-                run.tokens = world.tokens_of(len(world.runs))
+                run.tokens, run.address = world.tokens_of(len(world.runs)), luck.address
                 world.runs.append(run)
                 if kind is None:
                     return as_run(run, self.ref(run))
@@ -245,7 +261,7 @@ class ToyApi:
     def close(self, ref: RunRef) -> str | RequestFailure | None:
         def answer() -> str | None:
             run = self._run(ref)
-            if not run.has_calls:
+            if not run.has_calls or run.address != self.world.luck.address:
                 return None
             run.has_calls = False
             return "conv_1"
@@ -278,6 +294,8 @@ class ToyApi:
 
     def _polled(self, ref: RunRef) -> PollResult | RequestFailure:
         run, kind = self._run(ref), self.world.luck.fails
+        if run.address != self.world.luck.address:
+            return RequestFailure(kind=FailureKind.NOT_FOUND, text=f"No run found with id '{run.id}'.")
         # A server that says 404 after the first minute tells the truth: the run is gone.
         if kind is FailureKind.NOT_FOUND and self.world.now > run.accepted_at + HIDDEN:
             run.status, run.has_calls = RunStatus.EXPIRED, False

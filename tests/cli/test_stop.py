@@ -205,3 +205,20 @@ def test_something_has_to_be_named(terminal: Terminal) -> None:
         terminal("stop", "--yes")
 
     assert ended.value.code == 2
+
+
+def test_a_run_that_was_created_elsewhere_is_not_taken_for_gone(
+    terminal: Terminal, airflow: FakeAirflow, scene: Scene
+) -> None:
+    ref = {"kind": "response", "id": "resp_elsewhere", "conn_id": "openai_default"}
+    moved = {"address": "https://elsewhere.example/v1", "key": ""}
+    airflow.add("ask", "failed", record=record(ref, account=moved))
+
+    _, listed = terminal.json("list")
+    [run] = listed["runs"]
+    assert run["id"] == "resp_elsewhere"
+    assert "and led to https://elsewhere.example/v1" in run["note"]
+
+    status, result = terminal.json("stop", "--all", "--yes")
+    assert status == 1
+    assert "and led to https://elsewhere.example/v1" in result["left"][0]["note"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,3 +215,16 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(
     status, _ = terminal("stop", "--path", path, "--yes")
     assert status == 2
     assert cancels(task.simulator) == 0
+
+
+def test_runs_that_were_created_elsewhere_are_not_taken_for_gone(task: BulkTask, terminal: Terminal) -> None:
+    _, going, ended = _killed(task)
+    head = json.loads(task.folder.read("head.json"))
+    head["account"] = {"address": "https://elsewhere.example/v1", "key": ""}
+    task.folder.write(json.dumps(head).encode(), "head.json")
+    task.simulator.reset()
+    status, found = terminal.json("stop", "--path", task.folder.uri, "--yes")
+    assert status == 1
+    assert {left["id"] for left in found["left"]} == {going.id, ended.id}
+    assert "and led to https://elsewhere.example/v1" in str(found["left"])
+    assert found["counts"]["active"] == 2

@@ -19,12 +19,13 @@ NO_ROUTE: Answer = (404, {"detail": "Not Found"})
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request; ``path`` is without its ``query``, ``body`` is the JSON or None."""
+    """A request; ``path`` is without its ``query``, ``body`` is JSON or None, ``key`` the bearer's."""
 
     method: str
     path: str
     body: Any
     query: str = ""
+    key: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -93,11 +94,13 @@ def serve() -> Iterator[ScriptedServer]:
             if not head:
                 return
             lengths = [line.partition(b":")[2] for line in head if line.lower().startswith(b"content-length")]
+            keys = [line.split()[-1].decode() for line in head if line.lower().startswith(b"authorization")]
             read = self.rfile.read(int(lengths[0]) if lengths else 0)
             method, target = head[0].decode().split()[:2]
             body = json.loads(read) if read else None
             path, _, query = target.partition("?")
-            answer = server.answer(Asked(method=method, path=path, body=body, query=query))
+            asked = Asked(method=method, path=path, body=body, query=query, key="".join(keys))
+            answer = server.answer(asked)
             if isinstance(answer, tuple):
                 status, value = answer
                 answer = reply(json.dumps(value).encode(), *_JSON, status=f"{status} As Scripted")

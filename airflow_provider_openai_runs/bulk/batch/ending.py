@@ -88,20 +88,25 @@ class BatchEnding:
         if self._decided in _CANCELS:
             self._cancel_each()
 
-    def end_earlier(self, settings: BulkSettings, *, sleep: Callable[[float], None]) -> None:
+    def end_earlier(
+        self, settings: BulkSettings, *, sleep: Callable[[float], None], elsewhere: str = ""
+    ) -> None:
         """
         Ask the batches of before a clear to end, again where that fails.
 
         :param sleep: takes seconds.
+        :param elsewhere: why nothing can be ended by this connection.
         :raises RunCallError: if something may go on, and the user wants nothing created then.
         """
-        ends = time.monotonic() + settings.delete_within
-        self._cancel_each()
+        ends = time.monotonic() + (0.0 if elsewhere else settings.delete_within)
+        if not elsewhere:
+            self._cancel_each()
         while self.has_active and time.monotonic() + _PAUSE < ends:
             sleep(_PAUSE)
             self._cancel_each()
         self._ended |= self._unknown
-        text = f"The task was cleared, and of before the clear: {self.left()}"
+        why = f"{elsewhere}. " if elsewhere else ""
+        text = f"The task was cleared, and of before the clear: {why}{self.left()}"
         if self.has_active and settings.on_unendable == "fail":
             raise RunCallError(f"{text} Nothing was created.")
         (self.log.error if self.has_active else self.log.warning)("%s", text)

@@ -51,11 +51,14 @@ class Endings:
         work = self.prepared.work_of(stored, as_it_is=True)
         return None if work is None else self.of(work.attempt.items, work.head, work.folder)
 
-    def end_earlier_generation(self, stored: Head, *, sleep: Callable[[float], None]) -> Totals:
+    def end_earlier_generation(
+        self, stored: Head, *, sleep: Callable[[float], None], elsewhere: Callable[[TaskHead, Items], str]
+    ) -> Totals:
         """
         End what a task has left active that was cleared: its user wants new items.
 
         :param sleep: takes seconds.
+        :param elsewhere: says in what the connection leads elsewhere than where the items are.
         :return: what all requests of before have said.
         :raises RunCallError: if something may go on, and the user wants nothing created then.
         """
@@ -65,7 +68,7 @@ class Endings:
         items = work.attempt.items
         ending = self.of(items, work.head, work.folder)
         if ending.has_active:
-            ending.end_earlier(self.settings, sleep=sleep)
+            ending.end_earlier(self.settings, sleep=sleep, elsewhere=elsewhere(work.head, items))
         if work.lost and not items.batches.count:
             self.log.warning("Before the clear, %s", work.lost_named())
         return ending.spent

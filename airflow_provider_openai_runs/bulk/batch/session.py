@@ -102,7 +102,9 @@ class BatchSession(WorkerSession):
         folder.check()
         before = Totals()
         if stored is not None and stored.generation != prepared.generation:
-            before = self._endings.end_earlier_generation(stored, sleep=self._sleep)
+            before = self._endings.end_earlier_generation(
+                stored, sleep=self._sleep, elsewhere=self._elsewhere
+            )
         source, head = self._begun(opened, folder, before)
         self._before = head.before
         journal = prepared.journal(folder, prepared.generation)
@@ -113,6 +115,7 @@ class BatchSession(WorkerSession):
                 "The task has begun without processing='batch', and has runs of its own: this attempt has "
                 "sent nothing. Go back to it, or clear the task to begin anew."
             )
+        self._check_account(head, items)
         self._ending, limits = self._endings.of(items, head, folder), settings.limits
         attempt = BatchAttempt(
             items,
