@@ -160,9 +160,9 @@ class RunAcquirer:
             self.api.sleep(NOT_SHOWN_YET)
         if is_unknown and (elsewhere := self._elsewhere(record, step.ref.conn_id)):
             raise RunConnectionError(
-                f"Connection {step.ref.conn_id!r}: {elsewhere}, where {step.ref} of an earlier attempt is "
-                f"unknown ({result}). It may be running and billing; nothing was created. Edit the connection "
-                "back, and a retry goes on with it; or clear the task to begin anew.",
+                f"Connection {step.ref.conn_id!r}: {elsewhere}. {step.ref.subject} of an earlier attempt is "
+                f"unknown there ({result}), and may be running and billing. Nothing was created. Edit the "
+                "connection back, and a retry goes on with the run; or clear the task to begin anew.",
                 retryable=True,
             )
         return Polled(ref=step.ref, result=result)

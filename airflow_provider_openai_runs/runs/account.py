@@ -46,7 +46,7 @@ class Account:
         if before is None:
             return ""
         if before.address != self.address:
-            return f"it leads to {self.address} now, and led to {before.address}"
+            return f"it led to {before.address}, and leads to {self.address} now"
         if before.key and self.key and before.key != self.key:
             return f"at {self.address}, its key, organization or project is another one than it was"
         return ""

@@ -217,8 +217,8 @@ def test_a_run_that_was_created_elsewhere_is_not_taken_for_gone(
     _, listed = terminal.json("list")
     [run] = listed["runs"]
     assert run["id"] == "resp_elsewhere"
-    assert "and led to https://elsewhere.example/v1" in run["note"]
+    assert "it led to https://elsewhere.example/v1, and leads to" in run["note"]
 
     status, result = terminal.json("stop", "--all", "--yes")
     assert status == 1
-    assert "and led to https://elsewhere.example/v1" in result["left"][0]["note"]
+    assert "it led to https://elsewhere.example/v1, and leads to" in result["left"][0]["note"]

@@ -163,4 +163,4 @@ def test_a_batch_that_was_created_elsewhere_is_not_taken_for_gone(
     openai_runs_simulator.reset()
     status, found = terminal.json("stop", "--path", folder.uri, "--yes")
     assert (status, len(found["left"]), _counts(found)) == (1, 1, {"active": ROWS})
-    assert "and led to https://elsewhere.example/v1" in str(found["left"])
+    assert "it led to https://elsewhere.example/v1, and leads to" in str(found["left"])

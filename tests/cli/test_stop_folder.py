@@ -226,5 +226,5 @@ def test_runs_that_were_created_elsewhere_are_not_taken_for_gone(task: BulkTask,
     status, found = terminal.json("stop", "--path", task.folder.uri, "--yes")
     assert status == 1
     assert {left["id"] for left in found["left"]} == {going.id, ended.id}
-    assert "and led to https://elsewhere.example/v1" in str(found["left"])
+    assert "it led to https://elsewhere.example/v1, and leads to" in str(found["left"])
     assert found["counts"]["active"] == 2

@@ -57,7 +57,7 @@ def test_a_retry_sends_nothing_where_its_runs_are_unknown_and_goes_on_once_it_is
     scene.monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", another.connection_json)
     with pytest.raises(RunConnectionError, match="Edit the connection back") as caught:
         bulk().execute(scene.retry(scene.kept))
-    assert f"leads to {another.base_url} now, and led to {scene.simulator.base_url}" in str(caught.value)
+    assert f"led to {scene.simulator.base_url}, and leads to {another.base_url} now" in str(caught.value)
     assert caught.value.retryable
     assert another.count("POST", PAID) == 0
 

@@ -63,7 +63,7 @@ def test_a_retry_pays_for_no_other_run_where_its_own_was_not_created(
         create().execute(second := scene.retry(scene.kept))
 
     assert not isinstance(caught.value, AirflowFailException), "a retry goes on, once it is edited back"
-    assert f"leads to {another.base_url} now, and led to {scene.simulator.base_url}" in str(caught.value)
+    assert f"led to {scene.simulator.base_url}, and leads to {another.base_url} now" in str(caught.value)
     assert scene.kept["task_state_store"].record["ref"]["id"] in str(caught.value)
     assert another.count("POST", r"/(responses|runs)$") == 0
     assert scene.creates() == 1
