@@ -86,9 +86,12 @@ class _Endpoint:
             )
             reply = self._handler(store, asked)
         if isinstance(reply, ApiReply):
+            # As of when it was asked: a busy machine may take longer to answer than a quick run lasts.
+            is_ready = reply.ready_at <= asked.now
             await self._until_ready(reply, request)
             with store.lock:
-                return _json(reply.body(store.clock.now()), headers=dict(reply.headers))
+                now = asked.now if is_ready else store.clock.now()
+                return _json(reply.body(now), headers=dict(reply.headers))
         return _download(reply) if isinstance(reply, Download) else _json(reply)
 
     async def _until_ready(self, reply: ApiReply, request: Request) -> None:
