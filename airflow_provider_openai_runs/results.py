@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_provider_openai_runs.runs.cut import cut_steps
+from airflow_provider_openai_runs.runs.end_of_attempt import has_retry_left
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.runs.tool_secrets import without_secrets
@@ -80,7 +81,7 @@ def push_named(ti: Any, values: Mapping[str, Any], *, log: Logger) -> None:
         try:
             ti.xcom_push(key=name, value=value)
         except AirflowRuntimeError as error:
-            if ti.try_number <= ti.max_tries:
+            if has_retry_left(ti):
                 log.warning("Airflow does not take the XCom %r. A retry pushes it, and pays nothing", name)
                 raise
             # Without a retry left, the task would fail with all of it.

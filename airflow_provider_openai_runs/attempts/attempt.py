@@ -28,7 +28,7 @@ from airflow_provider_openai_runs.attempts.steps import (
 )
 from airflow_provider_openai_runs.attempts.tool_call_round import ToolCallRound
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
-from airflow_provider_openai_runs.runs.end_of_attempt import Cause
+from airflow_provider_openai_runs.runs.end_of_attempt import Cause, has_retry_left
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.fate import Fate
 from airflow_provider_openai_runs.runs.model import RunRef
@@ -160,8 +160,7 @@ class Attempt:
             return None
         self._kill_handler.watch(run.ref)
         finisher = self._parts.finisher(self._hook_of(run.ref), run)
-        is_last_try = self._ti.try_number > self._ti.max_tries
-        outcome = finisher.after_the_triggers_death(is_last_try=is_last_try)
+        outcome = finisher.after_the_triggers_death(is_last_try=not has_retry_left(self._ti))
         self._kill_handler.settle()
         if outcome is None:
             return None

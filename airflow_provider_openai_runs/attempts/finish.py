@@ -20,6 +20,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     CANCEL_WAIT,
     CLOSE_BUDGET,
 )
+from airflow_provider_openai_runs.runs.end_of_attempt import has_retry_left
 from airflow_provider_openai_runs.runs.error_of_run import (
     about_run,
     error_of_answer,
@@ -174,8 +175,8 @@ class RunFinisher:
 
     def _next_step(self, unwritten: RunStorageError) -> RunStorageError:
         """Say what to do where no retry follows that would write it."""
-        ti = self.context["ti"]
-        return unwritten if ti.try_number <= ti.max_tries else unwritten.saying(f"{unwritten} {PAID_FOR}")
+        is_left = has_retry_left(self.context["ti"])
+        return unwritten if is_left else unwritten.saying(f"{unwritten} {PAID_FOR}")
 
     def _is_too_long(self, output: Any) -> bool:
         return is_too_long(json.dumps(output, ensure_ascii=False), self.settings.text_in_xcom)

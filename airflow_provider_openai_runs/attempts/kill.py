@@ -27,7 +27,7 @@ from airflow_provider_openai_runs.runs.budgets import (
     KILL_SECONDS,
     NOT_FOUND_GRACE,
 )
-from airflow_provider_openai_runs.runs.end_of_attempt import ENDED, Cause
+from airflow_provider_openai_runs.runs.end_of_attempt import ENDED, Cause, has_retry_left
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.runs.model import Run, RunRef
@@ -249,7 +249,7 @@ class KillHandler:
                         watched=watched,
                         cause=cause,
                         cancels=self._cancels[cause],
-                        retry_left=may_retry and self._requests.has_retry_left,
+                        retry_left=may_retry and has_retry_left(self._requests.ti),
                         began=self._began(),
                     )
                     said = f"{watched.ref}: {watched.fate}"

@@ -67,11 +67,6 @@ class LastRequests:
         if conn_id not in self._clients:
             self._clients[conn_id] = client()
 
-    @property
-    def has_retry_left(self) -> bool:
-        """Whether Airflow would try again."""
-        return bool(self.ti.try_number <= self.ti.max_tries)
-
     def state(self) -> TaskState:
         """Ask Airflow for the state of the task instance."""
         return state_in_worker(self.ti)

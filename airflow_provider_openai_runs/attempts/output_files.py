@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_openai_runs.runs.end_of_attempt import has_retry_left
 from airflow_provider_openai_runs.runs.errors import RunStorageError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.files import RunFile
@@ -192,8 +193,7 @@ class OutputFiles:
     def _may_be_had(self, failure: RequestFailure) -> bool:
         """Whether a retry of the task may read a file: a key may be fixed, a gateway's server be back."""
         is_of_nobody = failure.kind is FailureKind.NOT_FOUND and not failure.says_gone
-        has_retry = self.ti.try_number <= self.ti.max_tries
-        return failure.is_transient or (has_retry and (failure.is_of_account or is_of_nobody))
+        return failure.is_transient or (has_retry_left(self.ti) and (failure.is_of_account or is_of_nobody))
 
     def _put_text(self, ref: RunRef, name: str, text: str) -> str:
         with FileSpool(limit=MAX_BYTES) as spool:

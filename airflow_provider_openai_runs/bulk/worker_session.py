@@ -21,7 +21,14 @@ from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.budgets import KILL_NOTICE_SECONDS
-from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
+from airflow_provider_openai_runs.runs.end_of_attempt import (
+    UNKNOWN,
+    Cause,
+    Ending,
+    TaskState,
+    ending_of,
+    has_retry_left,
+)
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError, RunConnectionError, RunRequestError
 from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.text import message_text
@@ -57,7 +64,7 @@ class WorkerSession(ABC):
         self._ask = ask
         self._open_input = open_input
         self._log = log
-        self._retry_left = bool(ti.try_number <= ti.max_tries)
+        self._retry_left = has_retry_left(ti)
         self._started_at = time.time()
         self._prepared = Preparation(
             settings=settings,

@@ -11,6 +11,7 @@ from airflow_provider_openai_runs.operators.hidden import revealed, without_valu
 from airflow_provider_openai_runs.operators.parse_checks import check_calls
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.ceiling import check_ceilings
+from airflow_provider_openai_runs.runs.end_of_attempt import has_retry_left
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.output_arguments import checked_output_path
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
@@ -37,7 +38,7 @@ def settings_of(operator: Any, *, may_own: bool, ti: Any) -> CreateSettings:
     except Exception as error:
         # Of a decorator's function: anything. A retry may still answer the calls that the run waits for.
         unsendable = error
-        if not may_own or (ti.try_number <= ti.max_tries and operator.takes_calls):
+        if not may_own or (has_retry_left(ti) and operator.takes_calls):
             raise
     what = type(unsendable).__name__
     is_shown = isinstance(unsendable, RunRequestError) or operator.text_in_xcom != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 #: A task instance in one of these states wants its run no more.
 ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
@@ -36,6 +37,11 @@ UNKNOWN = TaskState("unknown", known=False)
 CLEARED = TaskState(None)
 #: Of a worker's own task instance: a scheduler that took another one for dead starts it again, as a retry.
 RESET = TaskState("reset")
+
+
+def has_retry_left(ti: Any) -> bool:
+    """Whether Airflow would try again after this attempt of a task instance."""
+    return bool(ti.try_number <= ti.max_tries)
 
 
 class Cause(StrEnum):
