@@ -241,7 +241,7 @@ class World:
 
 
 def _failed(kind: FailureKind, request: ApiRequest[Any]) -> ApiRequestFailed:
-    return ApiRequestFailed(RequestFailure(kind=kind, text="Oh."), pays=request.pays)
+    return ApiRequestFailed(RequestFailure(kind=kind, text="No such file."), pays=request.pays)
 
 
 def _route(request: ApiRequest[Any]) -> tuple[Callable[..., Any], dict[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_openai_runs.bulk.batch.lines import from_line
-from airflow_provider_openai_runs.exceptions import RunConnectionError, RunEndedError
+from airflow_provider_openai_runs.exceptions import RunCallError, RunConnectionError, RunEndedError
 from airflow_provider_openai_runs.operators import BulkCreateResponsesOperator
 from airflow_provider_openai_runs.simulator import BatchScenario, Fault, Scenario
 from airflow_provider_openai_runs.simulator.batch import Batch
@@ -151,7 +151,7 @@ def test_a_line_with_an_error_hides_no_response_of_the_same_row(
 def test_responses_that_are_gone_for_good_are_named_and_not_bought_again(
     scene: Scene, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = Fault(method="GET", path="/files/[^/]+/content$", kind="status", status=404, times=None)
+    gone = Fault(method="GET", path="/files/[^/]+/content$", status=404, message="No such file.", times=None)
     scene.simulator.fault(gone)
     with pytest.raises(RunEndedError, match="Not a single item succeeded"):
         scene.run(bulk(), scene.kept)
@@ -160,6 +160,31 @@ def test_responses_that_are_gone_for_good_are_named_and_not_bought_again(
     found = errors(xcom(scene.kept))
     assert len(found) == ROWS
     assert all(batch["id"] in error and output in error for error in found.values())
+
+
+@pytest.mark.parametrize("retries", [2, 0])
+def test_responses_that_a_gateway_keeps_away_are_left_to_a_retry_where_there_is_one(
+    scene: Scene, bulk: Bulk, retries: int
+) -> None:
+    away = Fault(
+        method="GET", path="/files/[^/]+/content$", status=404, message="no healthy upstream", times=3
+    )
+    scene.simulator.fault(away)
+    context = scene.context_of(scene.store, max_tries=retries)
+    with pytest.raises(RunCallError if retries else RunEndedError, match=r"retry reads it|Not a single item"):
+        scene.run(bulk(), context)
+    if retries:
+        assert len(results(scene.run(bulk(), scene.retry(context)))) == ROWS
+    else:
+        assert all("it is not sent again" in error for error in errors(xcom(context)).values())
+    assert set(asked(scene).values()) == {1}
+
+
+def test_a_batch_that_a_gateway_does_not_know_is_waited_for(scene: Scene, bulk: Bulk) -> None:
+    away = Fault(method="GET", path="/batches/", status=404, message="no healthy upstream", times=12)
+    scene.simulator.fault(away)
+    assert len(results(scene.run(bulk(poll_interval=0.1), scene.kept))) == ROWS
+    assert set(asked(scene).values()) == {1}
 
 
 @pytest.mark.usefixtures("small_files")

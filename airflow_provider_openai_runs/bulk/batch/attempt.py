@@ -279,7 +279,7 @@ class BatchAttempt:
             return
         asks_for = min(brought.retry_after or 0.0, SERVER_HINT_BOUNDS[1])
         self._ask_at[batch.token] = now + max(BATCH_POLL_BOUNDS[0], asks_for)
-        if brought.kind is not FailureKind.NOT_FOUND:
+        if not brought.says_gone:
             self._missing_since.pop(batch.token, None)
         elif now >= self._missing_since.setdefault(batch.token, now) + BATCH_MISSING_SECONDS:
             error = (

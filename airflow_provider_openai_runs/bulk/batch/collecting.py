@@ -21,7 +21,7 @@ from airflow_provider_openai_runs.bulk.sent_batches import SentBatch
 from airflow_provider_openai_runs.runs.budgets import BATCH_FILE_PAUSES
 from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of
 from airflow_provider_openai_runs.runs.errors import RunCallError
-from airflow_provider_openai_runs.runs.failure import FailureKind
+from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.text import message_text
@@ -54,6 +54,7 @@ class Collector:
     :param earlier_attempts: of this task, each of which may have cancelled what it left.
     :param allowance: what its tokens cost.
     :param sleep: takes seconds.
+    :param retry_left: whether a retry of the task would read what a gateway keeps away.
     """
 
     requests: BatchRequests
@@ -66,6 +67,7 @@ class Collector:
     earlier_attempts: int = 0
     allowance: Allowance = field(default_factory=Allowance)
     sleep: Callable[[float], None] = time.sleep
+    retry_left: bool = False
 
     def collect(self, command: Collect) -> bool:
         """
@@ -89,6 +91,8 @@ class Collector:
                 break
             self._wait(reading, pause)
             self._read(reading)
+        if self.retry_left and reading.is_short and reading.unproven is not None:
+            raise _unread(f"The files ({reading.seen.files})", reading.unproven)
         for line in reading.errors.values():
             self._take(line, reading)
         self._take_unnamed(command.batch, reading)
@@ -99,10 +103,10 @@ class Collector:
 
     def _read(self, reading: Reading) -> None:
         seen = reading.seen
-        reading.is_gone = False
+        reading.is_gone, reading.unproven = False, None
         for file_id in filter(None, (seen.output_file_id, seen.error_file_id)):
             try:
-                for line in self._lines(file_id):
+                for line in self._lines(file_id, reading):
                     if line.response is None:
                         reading.errors.setdefault(line.row, line)
                         reading.read |= {line.row} & reading.rows
@@ -141,7 +145,7 @@ class Collector:
             )
         self.recorder.flush()
 
-    def _lines(self, file_id: str) -> Iterator[Line]:
+    def _lines(self, file_id: str, reading: Reading) -> Iterator[Line]:
         """
         Yield the lines of a file.
 
@@ -151,13 +155,12 @@ class Collector:
             try:
                 self.requests.download(file_id, spool)
             except ApiRequestFailed as failed:
-                if failed.failure.kind not in {FailureKind.NOT_FOUND, FailureKind.REJECTED}:
-                    raise RunCallError(
-                        f"File {file_id} of a batch could not be read: {failed.failure}. What is in it is "
-                        "paid for; a retry reads it.",
-                        retryable=True,
-                    ) from None
-                self.log.warning("The server does not give file %s: %s", file_id, failed.failure)
+                failure = failed.failure
+                if failure.kind not in {FailureKind.NOT_FOUND, FailureKind.REJECTED}:
+                    raise _unread(f"File {file_id}", failure) from None
+                self.log.warning("The server does not give file %s: %s", file_id, failure)
+                if failure.kind is FailureKind.NOT_FOUND and not failure.says_gone:
+                    reading.unproven = failure
                 raise FileNotFoundError(file_id) from None
             with spool.path.open("rb") as file:
                 while written := file.readline(MAX_LINE_BYTES):
@@ -265,3 +268,8 @@ def _failed(
         row=row, custom_id=label, state=ItemState.FAILED, error=error, may_be_billed=may_be_billed
     )
     return Verdict(outcome=outcome, retryable=retryable)
+
+
+def _unread(files: str, failure: RequestFailure) -> RunCallError:
+    text = f"{files} of a batch could not be read: {failure}. What is in it is paid for; a retry reads it."
+    return RunCallError(text, retryable=True)

@@ -18,7 +18,6 @@ from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.budgets import CANCEL_WAIT
 from airflow_provider_openai_runs.runs.end_of_attempt import UNKNOWN, Cause, Ending, TaskState, ending_of
 from airflow_provider_openai_runs.runs.errors import RunCallError
-from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.status import RunKind
 from airflow_provider_openai_runs.runs.text import message_text
@@ -172,4 +171,4 @@ def _cancelled(requests: BatchRequests, batch: SentBatch) -> bool | None:
     polled = requests.poll(batch_id)
     if isinstance(polled, Batch):
         return polled.has_ended
-    return None if polled.kind is FailureKind.NOT_FOUND else False
+    return None if polled.says_gone else False

@@ -20,7 +20,6 @@ from airflow_provider_openai_runs.runs.budgets import (
     PERMANENT_FAILURE_BUDGET,
     POLL_TIMEOUT,
 )
-from airflow_provider_openai_runs.runs.failure import FailureKind
 from airflow_provider_openai_runs.transport.shared_client import shared
 from airflow_provider_openai_runs.wire import batches
 from airflow_provider_openai_runs.wire.batches import Batch
@@ -167,7 +166,7 @@ class ManyBatches:
             failure, now = failed.failure, time.time()
             if failure.is_of_account:
                 self._denied_since = now if self._denied_since is None else self._denied_since
-            if failure.kind is not FailureKind.NOT_FOUND:
+            if not failure.says_gone:
                 self._missing_since.pop(batch.id, None)
             elif now >= self._missing_since.setdefault(batch.id, now) + BATCH_MISSING_SECONDS:
                 self._on_ended(batch, is_good=False)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from airflow_provider_openai_runs.bulk.batch.lines import Line
+from airflow_provider_openai_runs.runs.failure import RequestFailure
 from airflow_provider_openai_runs.wire.batches import Batch
 
 
@@ -21,6 +22,7 @@ class Reading:
     :ivar refused_by_account: the same, of an account that cannot pay.
     :ivar errors: lines without a response, by row; one counts where no file has a response, nor a late one.
     :ivar is_gone: whether the server does not have the file of responses that it names.
+    :ivar unproven: a 404 that does not name the file, as a gateway writes while a server is away.
     """
 
     seen: Batch
@@ -32,6 +34,7 @@ class Reading:
     left: set[int] = field(default_factory=set)
     refused_by_account: set[int] = field(default_factory=set)
     is_gone: bool = False
+    unproven: RequestFailure | None = None
     errors: dict[int, Line] = field(default_factory=dict)
 
     @property

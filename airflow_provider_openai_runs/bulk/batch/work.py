@@ -138,6 +138,7 @@ class BatchWork:
                 earlier_attempts=journal.earlier_attempts,
                 allowance=allowance,
                 sleep=sleep,
+                retry_left=retry_left,
                 log=log,
             ),
             log=log,
@@ -287,8 +288,7 @@ class BatchWork:
         self.attempt.on_cancelled(command.batch, brought, now=time.time())
 
     def _collect(self, command: Collect) -> None:
-        seen = command.seen
-        self.log.info("Batch %s is %s: %s", seen.id, seen.status, dict(seen.counts))
+        self.log.info("Batch %s is %s: %s", command.seen.id, command.seen.status, dict(command.seen.counts))
         may_go_on = self.collector.collect(command)
         self.attempt.on_collected(command.batch)
         if not may_go_on:
