@@ -99,7 +99,7 @@ class RunAcquirer:
             refused = isinstance(done, NotCreated)
             situation = replace(
                 situation,
-                record=decision.record,
+                record=self._seen_here(decision.record, done),
                 is_guess=situation.is_guess and decision.record is situation.record,
                 observed=done,
                 refusals=situation.refusals + 1 if refused else situation.refusals,
@@ -158,7 +158,8 @@ class RunAcquirer:
                 self.log.info("%s: unknown to its server, which may not show it yet", step.ref)
                 said = True
             self.api.sleep(NOT_SHOWN_YET)
-        if is_unknown and (elsewhere := self._elsewhere(record, step.ref.conn_id)):
+        is_gone = isinstance(result, RequestFailure) and result.says_gone
+        if is_gone and (elsewhere := self._elsewhere(record, step.ref.conn_id)):
             raise RunConnectionError(
                 f"Connection {step.ref.conn_id!r}: {elsewhere}. {step.ref.subject} of an earlier attempt is "
                 f"unknown there ({result}), and may be running and billing. Nothing was created. Edit the "
@@ -185,10 +186,20 @@ class RunAcquirer:
         """Take a list for no proof that was not asked where the create was sent."""
         if isinstance(found, RequestFailure) or found.ref is not None or not found.conclusive:
             return found
+        if intent.thread_id is not None:  # which only its own account knows
+            return found
         elsewhere = self._elsewhere(intent, intent.conn_id or self.api.conn_id)
         if elsewhere is not None:
             self.log.warning("The create of an earlier attempt cannot be searched for: %s", elsewhere)
         return replace(found, conclusive=elsewhere is None)
+
+    def _seen_here(self, record: Record | None, done: Observation) -> Record | None:
+        """Note that the connection leads to the recorded run, though its key may have been rotated."""
+        if record is None or record.account is None or not isinstance(done, Polled):
+            return record
+        if isinstance(done.result, RequestFailure):
+            return record
+        return replace(record, account=self.api.account(done.ref.conn_id) or record.account)
 
     def _elsewhere(self, record: Record | None, conn_id: str) -> RequestFailure | None:
         """

@@ -95,7 +95,8 @@ class RunFinisher:
         if result.outcome in {Outcome.ENDED, Outcome.NEEDS_ACTION}:
             return self._finish(result.ref, created, may_answer=may_answer)
         if result.fate is not Fate.LEFT_RUNNING:
-            has_ended = result.fate in {Fate.CANCELLED, Fate.GONE}
+            # One that is gone is asked for again: the connection may lead elsewhere by now.
+            has_ended = result.fate is Fate.CANCELLED
             self._update_record(ended_by_us=True, **({"ended": True} if has_ended else {}))
         error = error_of_wait(
             result.outcome,

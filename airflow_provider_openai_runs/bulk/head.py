@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_openai_runs.bulk.inputs import InputHead
@@ -94,11 +94,14 @@ class TaskHead:
             raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def begin(folder: StorageFolder, head: TaskHead) -> TaskHead:
+def begin(
+    folder: StorageFolder, head: TaskHead, account: Callable[[], Account | None] = lambda: None
+) -> TaskHead:
     """
     Write what a generation begins with, or return what an earlier attempt of it has begun with.
 
     :param head: of this attempt.
+    :param account: says where its connection leads, for what begins now.
     :return: the one that counts; where its fingerprint differs, the operator was changed in between.
     :raises RunRequestError: if the input is another one by now; nothing was sent by this attempt.
     :raises RunStorageError: if the storage does not give or take it.
@@ -106,6 +109,7 @@ def begin(folder: StorageFolder, head: TaskHead) -> TaskHead:
     try:
         content = folder.read(HEAD)
     except FileNotFoundError:
+        head = replace(head, account=account())
         folder.write(head.to_bytes(), HEAD)
         return head
     try:

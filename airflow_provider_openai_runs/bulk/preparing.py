@@ -99,13 +99,13 @@ class Preparation:
         )
 
     def begin(
-        self, folder: StorageFolder, source: BulkInput, before: Totals, account: Account | None
+        self, folder: StorageFolder, source: BulkInput, before: Totals, account: Callable[[], Account | None]
     ) -> TaskHead:
         """
         Return what the generation began with, be it now, and say what the task asks for since.
 
         :param before: what the runs of earlier generations have said.
-        :param account: where the connection leads.
+        :param account: says where the connection leads.
         :raises RunRequestError: if the input is another one by now; nothing was sent by this attempt.
         :raises RunStorageError: if the storage does not give or take it.
         """
@@ -119,9 +119,8 @@ class Preparation:
             task=task,
             token_prefix=token_prefix((*task.values(), self.generation)),
             before=before,
-            account=account,
         )
-        begun = begin(folder, head)
+        begun = begin(folder, head, account)
         if changed := changed_arguments(begun.fingerprint, head.fingerprint):
             self.log.warning(
                 "Arguments have changed since the first attempt: %s. Items that have a run keep it, and the "

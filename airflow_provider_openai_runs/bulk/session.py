@@ -93,7 +93,7 @@ class BulkSession(WorkerSession):
                 "The task has begun with processing='batch', and has batches: this attempt has sent nothing. "
                 "Go back to it, or clear the task to begin anew."
             )
-        self._check_account(head, work.attempt.items)
+        self._check_account(folder, head, work.attempt.items)
         if not self._prepared.may_create(work.attempt.items):
             work.attempt.stop(StopReason.CEILING)
         if source.error is not None:

@@ -6,17 +6,18 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.bulk.channel import Channel, StoreInLine
-from airflow_provider_openai_runs.bulk.elsewhere import leads_elsewhere
+from airflow_provider_openai_runs.bulk.elsewhere import leads_elsewhere, may_be_elsewhere
 from airflow_provider_openai_runs.bulk.head import TaskHead
 from airflow_provider_openai_runs.bulk.inputs import BulkInput
 from airflow_provider_openai_runs.bulk.items import Items
 from airflow_provider_openai_runs.bulk.journal import StateStore
 from airflow_provider_openai_runs.bulk.preparing import Preparation
 from airflow_provider_openai_runs.bulk.settings import BulkSettings
-from airflow_provider_openai_runs.bulk.storage import StorageFolder
+from airflow_provider_openai_runs.bulk.storage import HEAD, StorageFolder
 from airflow_provider_openai_runs.bulk.work import Concluded, Waits
 from airflow_provider_openai_runs.hooks.openai_runs import OpenAIRunsHook
 from airflow_provider_openai_runs.runs.account import Account
@@ -128,8 +129,8 @@ class WorkerSession(ABC):
         """
         if isinstance(opened, BulkInput):
             try:
-                account = self._account(OpenAIRunsHook(self._settings.conn_id))
-                return opened, self._prepared.begin(folder, opened, before, account)
+                hook = OpenAIRunsHook(self._settings.conn_id)
+                return opened, self._prepared.begin(folder, opened, before, lambda: self._account(hook))
             except RunRequestError as error:
                 if self._retry_left:
                     raise
@@ -161,21 +162,26 @@ class WorkerSession(ABC):
 
     def _elsewhere(self, head: TaskHead, items: Items) -> str:
         """Say in what the connection leads elsewhere than where the items are, or nothing."""
+        if head.account is None or not may_be_elsewhere(items):
+            return ""
         hook = OpenAIRunsHook(head.conn_id, sleep=self._sleep, existed=True)
         return leads_elsewhere(hook, self._account(hook), head.account, items)
 
-    def _check_account(self, head: TaskHead, items: Items) -> None:
+    def _check_account(self, folder: StorageFolder, head: TaskHead, items: Items) -> None:
         """
-        Return if the connection leads to where the items are, as far as is known.
+        Return if the connection leads to where the items are, as far as is known; from now on, that is here.
 
         :raises RunConnectionError: if it does not: what is unknown to another server may go on and bill.
         """
         if elsewhere := self._elsewhere(head, items):
             raise RunConnectionError(
-                f"{elsewhere}. What this task has created there may be running and billing; this attempt has "
-                "sent nothing. Edit the connection back, or clear the task to begin anew.",
+                f"{elsewhere}. What this task has created may be running and billing where it led before. "
+                "Nothing new was created. Edit the connection back, or clear the task to begin anew.",
                 retryable=True,
             )
+        now = self._account(OpenAIRunsHook(head.conn_id)) if head.account is not None else None
+        if now is not None and now.differs_from(head.account):
+            folder.write(replace(head, account=now).to_bytes(), HEAD)
 
     def _prices_of(self, conn_id: str, *, existed: bool) -> Prices:
         return self._channel.call(lambda: OpenAIRunsHook(conn_id, existed=existed).prices)

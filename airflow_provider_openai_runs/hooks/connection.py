@@ -18,7 +18,13 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks.diagnosis import Level, diagnose
-from airflow_provider_openai_runs.hooks.urls import address_of, check_base_url, run_url, with_query_apart
+from airflow_provider_openai_runs.hooks.urls import (
+    account_of,
+    address_of,
+    check_base_url,
+    run_url,
+    with_query_apart,
+)
 from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.budgets import CONNECTION_BUDGET, CONNECTION_PAUSE
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
@@ -235,12 +241,10 @@ class ConnectionHook(OpenAIHook):
     def account(self) -> Account | None:
         """Where this connection leads, and as whom; None if it makes no client."""
         try:
-            client, provider = self.conn, self._connection[1].get("api_key_provider")
+            # What a provider gives may be another key each hour.
+            return account_of(self.conn, key=self._connection[1].get("api_key_provider"))
         except Exception:  # noqa: BLE001 # whoever sends a request hears of it
             return None
-        # What a provider gives may be another key each hour.
-        secrets = (provider or client.api_key, client.organization, client.project)
-        return Account.of(address_of(client.base_url), *secrets)
 
     def _address(self) -> str:
         """

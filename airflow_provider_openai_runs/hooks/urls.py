@@ -5,18 +5,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
+from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.errors import RunConnectionError
 from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.wire import wire_of
 
+if TYPE_CHECKING:
+    from openai import OpenAI
+
 #: Browsers and Airflow's log take no more.
 MAX_URL = 2_000
 #: No format string: one can ask for attributes, or for a gigabyte of blanks.
 _FIELD = re.compile(r"\{(id|kind|thread_id)\}")
+#: Headers that say nothing of the account, or that a provider changes.
+_OF_THE_SDK = re.compile(r"(?i)x-stainless|user-agent|accept|content-type|authorization")
 _SCHEMES = frozenset({"http", "https"})
 #: White space, or what stands for a port and is none.
 _NO_HOST = re.compile(r"[\s<>{}]|:$")
@@ -52,6 +58,19 @@ def address_of(base_url: object) -> str:
     parts = urlsplit(str(base_url))
     host = parts.netloc.rpartition("@")[2]
     return message_text(f"{parts.scheme}://{host}{parts.path}").rstrip("/")
+
+
+def account_of(client: OpenAI, *, key: object) -> Account:
+    """
+    Return where a client leads, and as whom.
+
+    :param key: in place of the client's.
+    """
+    headers = client.default_headers.items()
+    told = {name: text for name, text in headers if isinstance(text, str) and not _OF_THE_SDK.match(name)}
+    url = urlsplit(str(client.base_url))
+    root = address_of(url._replace(path="").geturl())
+    return Account.of(root, url.path.rstrip("/"), key or client.api_key, told)
 
 
 def run_url(ref: RunRef, *, base_url: str, template: object = None) -> str:

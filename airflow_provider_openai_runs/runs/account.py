@@ -16,8 +16,9 @@ class Account:
     """
     A server, and as whom it is asked. A connection keeps its name when both change.
 
-    :param address: of the server, without what may be a secret.
-    :param key: a short hash of the key, the organization and the project; empty where nobody knows.
+    :param address: of the server: scheme and host, since a path may hold a secret.
+    :param key: a short hash of the path, the key, the organization, the project and the headers; empty where
+        nobody knows.
     """
 
     address: str
@@ -48,5 +49,5 @@ class Account:
         if before.address != self.address:
             return f"it led to {before.address}, and leads to {self.address} now"
         if before.key and self.key and before.key != self.key:
-            return f"at {self.address}, its key, organization or project is another one than it was"
+            return f"at {self.address}, its key, organization, project or path is another one than it was"
         return ""

@@ -12,7 +12,7 @@ from airflow_provider_openai_runs.exceptions import OpenAIRunError, RunCallError
 from airflow_provider_openai_runs.simulator import BatchScenario, Scenario, Simulator
 from tests.support import batch_operators, bulk_operators
 from tests.support.bulk_operators import Bulk, quick, results, when_created
-from tests.support.scene import Scene
+from tests.support.scene import Scene, host
 
 #: Named after the fixtures that both modules have.
 bulk_by_runs = pytest.fixture(name="bulk_by_runs")(bulk_operators.bulk.__wrapped__)  # type: ignore[attr-defined]
@@ -57,7 +57,7 @@ def test_a_retry_sends_nothing_where_its_runs_are_unknown_and_goes_on_once_it_is
     scene.monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", another.connection_json)
     with pytest.raises(RunConnectionError, match="Edit the connection back") as caught:
         bulk().execute(scene.retry(scene.kept))
-    assert f"led to {scene.simulator.base_url}, and leads to {another.base_url} now" in str(caught.value)
+    assert f"led to {host(scene.simulator)}, and leads to {host(another)} now" in str(caught.value)
     assert caught.value.retryable
     assert another.count("POST", PAID) == 0
 
@@ -84,7 +84,7 @@ def test_a_clear_says_what_goes_on_where_it_was_created(
         assert another.count("POST", PAID) == 0
     else:
         assert len(results(scene.run(task, scene.clear(scene.kept)))) == 20
-        assert [line for line in lines if f"led to {scene.simulator.base_url}" in line]
+        assert [line for line in lines if f"led to {host(scene.simulator)}" in line]
     statuses = {one["status"] for one in scene.simulator.runs()}
     assert "cancelled" not in statuses
 

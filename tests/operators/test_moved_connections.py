@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_openai_runs.exceptions import RunCallError, RunConnectionError
+from airflow_provider_openai_runs.exceptions import (
+    OpenAIRunError,
+    RunCallError,
+    RunConnectionError,
+    RunTimeoutError,
+)
 from airflow_provider_openai_runs.simulator import Scenario, Simulator
-from tests.support.scene import Make, Scene
+from tests.support.scene import Make, Scene, host
 from tests.support.scripted_server import Asked, ScriptedServer
 
 LONG = Scenario(queued=0.02, in_progress=500)
@@ -63,7 +68,7 @@ def test_a_retry_pays_for_no_other_run_where_its_own_was_not_created(
         create().execute(second := scene.retry(scene.kept))
 
     assert not isinstance(caught.value, AirflowFailException), "a retry goes on, once it is edited back"
-    assert f"led to {scene.simulator.base_url}, and leads to {another.base_url} now" in str(caught.value)
+    assert f"led to {host(scene.simulator)}, and leads to {host(another)} now" in str(caught.value)
     assert scene.kept["task_state_store"].record["ref"]["id"] in str(caught.value)
     assert another.count("POST", r"/(responses|runs)$") == 0
     assert scene.creates() == 1
@@ -86,7 +91,7 @@ def test_a_clear_says_that_the_run_goes_on_where_it_was_created(
     lines = scene.log_of(operator)
     if on_unendable == "fail":
         with pytest.raises(
-            RunCallError, match=rf"{run}.* could not be ended .*led to {scene.simulator.base_url}"
+            RunCallError, match=rf"{run}.* could not be ended .*led to {host(scene.simulator)}"
         ):
             operator.execute(scene.clear(scene.kept))
         assert another.count("POST", r"/(responses|runs)$") == 0
@@ -97,7 +102,7 @@ def test_a_clear_says_that_the_run_goes_on_where_it_was_created(
         assert "thread" in str(operator.thread_id)
     (line,) = [line for line in lines if "may be running and billing" in line]
     assert run in line
-    assert f"led to {scene.simulator.base_url}" in line
+    assert f"led to {host(scene.simulator)}" in line
 
 
 # -- the same server, another account ------------------------------------------------------------------------
@@ -136,7 +141,7 @@ def projects(scripted: ScriptedServer) -> Projects:
 def use_key(scene: Scene, scripted: ScriptedServer) -> Callable[..., None]:
     """Edit the connection: its key, and what its client is made with."""
 
-    def use(key: str, **client: str) -> None:
+    def use(key: str, **client: Any) -> None:
         connection = json.loads(scripted.connection_json)
         connection |= {"password": key, "extra": json.dumps({"openai_client_kwargs": client})}
         scene.monkeypatch.setenv("AIRFLOW_CONN_SCRIPTED", json.dumps(connection))
@@ -145,7 +150,13 @@ def use_key(scene: Scene, scripted: ScriptedServer) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
-    ("key", "client"), [("sk-b", {}), ("sk-a", {"organization": "org-2"}), ("sk-a", {"project": "p-2"})]
+    ("key", "client"),
+    [
+        ("sk-b", {}),
+        ("sk-a", {"organization": "org-2"}),
+        ("sk-a", {"project": "p-2"}),
+        ("sk-a", {"default_headers": {"X-Tenant": "another"}}),
+    ],
 )
 def test_a_key_of_another_account_proves_nothing_about_the_run(
     scene: Scene,
@@ -153,13 +164,13 @@ def test_a_key_of_another_account_proves_nothing_about_the_run(
     projects: Projects,
     use_key: Callable[..., None],
     key: str,
-    client: dict[str, str],
+    client: dict[str, Any],
 ) -> None:
     use_key("sk-a")
     begin(respond(conn_id="scripted"), scene.kept)
     use_key(key, **client)
     projects.runs["resp_0"] = "sk-of-nobody"
-    with pytest.raises(RunConnectionError, match="its key, organization or project is another one"):
+    with pytest.raises(RunConnectionError, match="its key, organization, project or path is another one"):
         respond(conn_id="scripted").execute(scene.retry(scene.kept))
     assert len(projects.runs) == 1
 
@@ -195,3 +206,34 @@ def test_a_record_that_says_nothing_of_its_server_is_judged_as_before(
     scene.store.values["openai_run"]["ref"]["id"] += "gone"
     found = scene.run(create(), scene.retry(scene.kept))
     assert (found["status"], scene.creates(), len(another.runs())) == ("completed", 2, 0)
+
+
+@pytest.mark.parametrize("is_cleared", [False, True])
+def test_a_window_that_ends_elsewhere_does_not_end_the_run(
+    scene: Scene, create: Make, another: Simulator, move: Callable[[], None], *, is_cleared: bool
+) -> None:
+    scene.simulator.script(LONG)
+    operator = create(deferrable=True, completion_window=1)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(scene.kept)
+    move()
+    with pytest.raises(RunTimeoutError):
+        operator.execute_complete(scene.kept, scene.fire(deferred.value.trigger))
+    context = scene.clear(scene.kept) if is_cleared else scene.retry(scene.kept)
+    with pytest.raises(OpenAIRunError, match=f"led to {host(scene.simulator)}"):
+        create(on_unendable="fail").execute(context)
+    assert another.count("POST", r"/(responses|runs)$") == 0
+
+
+def test_a_key_that_was_rotated_is_the_one_of_the_record_once_it_has_seen_the_run(
+    scene: Scene, respond: Make, projects: Projects, use_key: Callable[..., None]
+) -> None:
+    use_key("sk-a")
+    begin(respond(conn_id="scripted"), scene.kept)
+    use_key("sk-a-rotated")
+    second = scene.retry(scene.kept)
+    begin(respond(conn_id="scripted"), second)
+    projects.runs["resp_0"] = "sk-of-nobody"  # deleted
+    projects.status = "completed"
+    found = scene.run(respond(conn_id="scripted"), scene.retry(second))
+    assert (found["status"], len(projects.runs)) == ("completed", 2)

@@ -38,6 +38,11 @@ _numbers = count()
 GONE = "gone"
 
 
+def host(simulator: Simulator) -> str:
+    """Return the address of a simulator without its path, as a record keeps it."""
+    return simulator.base_url.removesuffix("/v1")
+
+
 @dataclass
 class FakeTaskInstance:
     """What a worker's task instance offers to an operator; XComs go into a dict."""

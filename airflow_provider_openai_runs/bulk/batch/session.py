@@ -115,7 +115,7 @@ class BatchSession(WorkerSession):
                 "The task has begun without processing='batch', and has runs of its own: this attempt has "
                 "sent nothing. Go back to it, or clear the task to begin anew."
             )
-        self._check_account(head, items)
+        self._check_account(folder, head, items)
         self._ending, limits = self._endings.of(items, head, folder), settings.limits
         attempt = BatchAttempt(
             items,
