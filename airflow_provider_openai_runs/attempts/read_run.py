@@ -37,6 +37,23 @@ PAID_FOR = (
 _READS_OF_NOTHING = 2
 
 
+def endured(hook: OpenAIRunsHook, read: Callable[[], T], ref: RunRef, *, log: Logger) -> T:
+    """
+    Read again for a minute what is refused: a key may be rotated, a gateway's server be back.
+
+    :raises ApiRequestFailed: with the last refusal, or what was tried in vain within its budget.
+    """
+    for pause in READ_PAUSES:
+        try:
+            return read()
+        except ApiRequestFailed as failed:
+            if failed.failure.is_transient or failed.failure.kind is FailureKind.TOO_LARGE:
+                raise
+            log.warning("Could not read %s: %s. Again in %.0f s", ref, failed.failure, pause)
+        hook.run_flow(flows.pause(pause, refresh_connection=True))
+    return read()
+
+
 @dataclass(kw_only=True)
 class RunReader:
     """
@@ -75,16 +92,11 @@ class RunReader:
         return collected
 
     def _endured(self, ref: RunRef, created: Run | None) -> Collected:
-        for pause in (*READ_PAUSES, None):
-            try:
-                return self._read(ref, self.settings.timeouts["read"], created=created)
-            except ApiRequestFailed as failed:
-                is_final = failed.failure.is_transient or failed.failure.kind is FailureKind.TOO_LARGE
-                if pause is None or is_final:  # what is transient was tried within the budget
-                    raise self._unread(ref, failed.failure) from None
-                self.log.warning("Could not read %s: %s. Again in %.0f s", ref, failed.failure, pause)
-            self.hook.run_flow(flows.pause(pause, refresh_connection=True))
-        raise AssertionError  # the last read returns or raises
+        read = partial(self._read, ref, self.settings.timeouts["read"], created=created)
+        try:
+            return endured(self.hook, read, ref, log=self.log)
+        except ApiRequestFailed as failed:
+            raise self._unread(ref, failed.failure) from None
 
     def _unread(self, ref: RunRef, failure: RequestFailure) -> OpenAIRunError:
         """Return the error for a run whose wait is over: a retry may read it, and a clear pays again."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from airflow_provider_openai_runs.attempts.create import Acquired
 from airflow_provider_openai_runs.attempts.kill import KillHandler
 from airflow_provider_openai_runs.attempts.parts import AttemptParts
+from airflow_provider_openai_runs.attempts.read_run import endured
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.attempts.steps import AwaitApproval
 from airflow_provider_openai_runs.runs.answers import NotSent
@@ -147,8 +148,18 @@ class ToolCallRound:
     def _read(self, tracked: TrackedRun) -> Run:
         # The run alone: what its API keeps elsewhere is not needed to answer.
         ref = tracked.ref
-        flow = flows.single(wire_of(ref.kind).retrieve(ref, self.settings.request.that_created(ref)))
+        request = wire_of(ref.kind).retrieve(ref, self.settings.request.that_created(ref))
+
+        budget = self.settings.timeouts["read"]
+
+        def read() -> Run:
+            return self.hook.run_flow(flows.with_retries(flows.single(request), budget=budget))
+
         try:
-            return self.hook.run_flow(flows.with_retries(flow, budget=self.settings.timeouts["read"]))
+            return endured(self.hook, read, ref, log=self.log)
         except ApiRequestFailed as failed:
-            raise self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind) from None
+            error = self.hook.error_of(failed.failure, doing=f"read {ref}", kind=ref.kind)
+            if failed.failure.says_gone or error.retryable:
+                raise error from None
+            text = f"{error} It waits for the answer to its calls; a retry goes on with it."
+            raise error.saying(text, retryable=True) from None

@@ -144,27 +144,38 @@ class OpenAIRunsHook(ConnectionHook):
 
     # -- act ----------------------------------------------------------------------------------------------
 
-    def cancel(self, ref: RunRef | Mapping[str, Any], *, wait: float = DEFAULT_TIMEOUTS["delete"]) -> Run:
+    def cancel(
+        self,
+        ref: RunRef | Mapping[str, Any],
+        *,
+        wait: float = DEFAULT_TIMEOUTS["delete"],
+        visible_by: float = 0.0,
+    ) -> Run:
         """
         End a run, wait up to ``wait`` seconds for its end, and return it as it ended.
 
         A run that has ended already is success: check ``status``.
 
+        :param visible_by: until this Unix time a 404 means that the run is not visible yet.
         :raises RunCallError: if it could not be cancelled.
         """
         run = self._ref(ref)
         with airflow_errors():
-            ended = self._at(run).run_flow(flows.cancel(run, wait=wait))
+            ended = self._at(run).run_flow(flows.cancel(run, wait=wait, visible_by=visible_by))
         self._check_cancelled(run, ended)
         return self.retrieve(run)
 
     async def acancel(
-        self, ref: RunRef | Mapping[str, Any], *, wait: float = DEFAULT_TIMEOUTS["delete"]
+        self,
+        ref: RunRef | Mapping[str, Any],
+        *,
+        wait: float = DEFAULT_TIMEOUTS["delete"],
+        visible_by: float = 0.0,
     ) -> Run:
         """End a run and wait for its end."""
         run = self._ref(ref)
         with airflow_errors():
-            ended = await self._at(run).arun_flow(flows.cancel(run, wait=wait))
+            ended = await self._at(run).arun_flow(flows.cancel(run, wait=wait, visible_by=visible_by))
         self._check_cancelled(run, ended)
         return await self.aretrieve(run)
 

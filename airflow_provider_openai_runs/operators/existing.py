@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +14,7 @@ from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.operators.parse_checks import check_names
 from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS
+from airflow_provider_openai_runs.runs.budgets import DEFAULT_TIMEOUTS, NOT_FOUND_GRACE
 from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.output_arguments import check_text_in_xcom, checked_output_path
 from airflow_provider_openai_runs.runs.status import RunKind
@@ -179,6 +180,8 @@ class CancelRunOperator(ExistingRunOperator):
         """Cancel the run, and read it once it has ended."""
         with self.task_errors():
             ref, wait = self.named_run(), checks.seconds("wait", self.wait)
-            run = self.hook_of(ref).cancel(ref, wait=wait)
+            # It may have been created a moment ago.
+            visible_by = time.time() + min(wait, NOT_FOUND_GRACE)
+            run = self.hook_of(ref).cancel(ref, wait=wait, visible_by=visible_by)
             self.log.info("%s is %s", ref, run.raw_status)
             return self.returned(context, run, text_limit=None)

@@ -63,12 +63,12 @@ def after_failed_answer(
     :param gives_up_at: Unix seconds after which they are not sent again.
     :param until: Unix seconds after which an answer is of no use.
     """
-    if failure.kind in _REJECTIONS:
+    if failure.kind in _REJECTIONS and not _is_of_a_gateway(failure):
         return NotSent(error=error, reason="rejected")
     pause = pause_before_retry(failure, tries) if failure.not_accepted else ANSWER_PAUSE
-    if failure.is_transient and now + pause < gives_up_at:
+    if (failure.is_transient or _is_of_a_gateway(failure)) and now + pause < gives_up_at:
         return SendAgain(seconds=pause)
-    return NotSent(error=error, reason=_late_or_later(now, until))
+    return NotSent(error=_for_later(error, failure), reason=_late_or_later(now, until))
 
 
 def after_failed_continuation(
@@ -99,7 +99,20 @@ def after_failed_continuation(
     is_passing = failure.conversation_locked or failure.is_transient or _is_not_shown_yet(failure, tries)
     if is_passing and has_time:
         return SendAgain(seconds=pause, forget=True)
-    return NotSent(error=failed.error, reason=_late_or_later(now, until), forget=True)
+    error = _for_later(failed.error, failure)
+    return NotSent(error=error, reason=_late_or_later(now, until), forget=True)
+
+
+def _for_later(error: OpenAIRunError, failure: RequestFailure) -> OpenAIRunError:
+    """Leave the answers to a retry of the task where a key may be fixed, or a gateway's server be back."""
+    if error.retryable or not (failure.is_of_account or _is_of_a_gateway(failure)):
+        return error
+    return error.saying(f"{error} A retry of the task sends the answers.", retryable=True)
+
+
+def _is_of_a_gateway(failure: RequestFailure) -> bool:
+    """Whether it is a 404 that says nothing of the run."""
+    return failure.kind is FailureKind.NOT_FOUND and not failure.says_gone
 
 
 def _is_not_shown_yet(failure: RequestFailure, tries: int) -> bool:

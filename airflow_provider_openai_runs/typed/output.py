@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import jsonschema
@@ -157,13 +159,20 @@ def _finite(text: str) -> float:
 
 def _written_back(found: BaseModel, given: Any) -> Any:
     """Return JSON that the model reads as the same again: by names, by aliases, or what it has read."""
-    by_name = found.model_dump(mode="json")
-    for candidate in (by_name, found.model_dump(mode="json", by_alias=True), given):
-        with contextlib.suppress(Exception):  # also what a model's validator raises
-            shown = plain(candidate)
-            if _says_the_same(type(found).model_validate(shown), found):
+    dumps: list[Callable[[], Any]] = [
+        partial(found.model_dump, mode="json"),
+        partial(found.model_dump, mode="json", by_alias=True),
+        lambda: given,
+    ]
+    for dump in dumps:
+        with contextlib.suppress(Exception):  # what a model's own code raises makes no answer unfit
+            shown = plain(dump())
+            # Of a copy: a validator may take its input to pieces.
+            if _says_the_same(type(found).model_validate(copy.deepcopy(shown)), found):
                 return shown
-    return by_name
+    with contextlib.suppress(Exception):
+        return plain(dumps[0]())
+    return given
 
 
 def _says_the_same(one: Any, other: Any) -> bool:

@@ -127,6 +127,13 @@ def test_a_run_that_does_not_end_in_time_is_described_as_running(scene: Scene) -
         CancelRunOperator(task_id="end", response_id=response["id"], wait=0.5).execute(scene.context)
 
 
+def test_a_run_that_is_not_visible_yet_is_cancelled_once_it_is(scene: Scene) -> None:
+    scene.simulator.script(Scenario(queued=0, in_progress=500, hidden_for=0.4))
+    created = scene.post("/responses", model="m", input="?", background=True)
+    operator = CancelRunOperator(task_id="end", response_id=created["id"], wait=20)
+    assert operator.execute(scene.context)["status"] == "cancelled"
+
+
 def test_a_run_that_nobody_knows_cannot_be_cancelled(scene: Scene) -> None:
     with pytest.raises(RunNotFoundError, match="resp_unknown"):
         CancelRunOperator(task_id="end", response_id="resp_unknown").execute(scene.context)

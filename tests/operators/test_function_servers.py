@@ -7,9 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_openai_runs.exceptions import (
     RunCallError,
+    RunConnectionError,
     ToolCallsFailedError,
     ToolCallsPendingError,
 )
@@ -234,9 +236,9 @@ def test_a_server_that_keeps_nothing_is_answered_from_what_it_has_said(
 def test_outputs_that_are_refused_end_the_run_that_waits_for_them(
     scene: Scene, scripted: ScriptedServer, status: int
 ) -> None:
-    playing = ThreadRuns([call()], submit=(status, {"error": {"message": "No such output."}}))
+    playing = ThreadRuns([call()], submit=(status, {"error": {"message": "No such run."}}))
     scripted.play(playing)
-    with pytest.raises(RunCallError, match=r"No such output.*The run was cancelled"):
+    with pytest.raises(RunCallError, match=r"No such run.*The run was cancelled"):
         run_on().execute(scene.context)
 
     assert playing.cancelled
@@ -247,9 +249,36 @@ def test_outputs_that_are_refused_for_a_key_leave_the_run_to_a_fixed_one(
 ) -> None:
     playing = ThreadRuns([call()], submit=(401, {"error": {"message": "Bad key."}}))
     scripted.play(playing)
-    with pytest.raises(Exception, match="Bad key"):
+    with pytest.raises(RunConnectionError, match=r"Bad key.*A retry of the task sends the answers") as caught:
         run_on().execute(scene.context)
 
+    assert not isinstance(caught.value, AirflowFailException)
+    assert not playing.cancelled
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (401, {"error": {"message": "Bad key."}}),
+        (403, {"detail": "blocked"}),
+        (404, {"message": "no Route matched with those values"}),
+        (404, {"error": {"message": "No run found with id 'run_1'."}}),
+    ],
+)
+def test_calls_whose_read_is_refused_once_are_answered_all_the_same(
+    scene: Scene, scripted: ScriptedServer, refusal: Any
+) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.attempts.read_run.READ_PAUSES", (0.05, 0.05))
+    playing = ThreadRuns([call()])
+    reads = iter([False, True])
+
+    def answer(asked: Asked) -> Any:
+        is_read = asked.method == "GET" and asked.path.endswith("/run_1")
+        return refusal if is_read and next(reads, False) else playing(asked)
+
+    scripted.play(answer)
+    assert scene.run(run_on())["status"] == "completed"
     assert not playing.cancelled
 
 

@@ -213,6 +213,7 @@ def test_a_window_that_ends_elsewhere_does_not_end_the_run(
     scene: Scene, create: Make, another: Simulator, move: Callable[[], None], *, is_cleared: bool
 ) -> None:
     scene.simulator.script(LONG)
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.triggers.completion.CANCEL_WAIT", 0.2)
     operator = create(deferrable=True, completion_window=1)
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(scene.kept)

@@ -19,7 +19,7 @@ from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailur
 from airflow_provider_openai_runs.runs.record import Record
 
 NOW = 1_700_000_000.0
-ERROR = RunCallError("it did not work")
+ERROR = RunCallError("it did not work", retryable=False)
 
 
 def failure(kind: FailureKind, **more: Any) -> RequestFailure:
@@ -48,9 +48,21 @@ def continued(
     )
 
 
-@pytest.mark.parametrize("kind", [FailureKind.REJECTED, FailureKind.NOT_FOUND])
-def test_an_answer_that_is_rejected_is_not_sent_again(kind: FailureKind) -> None:
-    assert in_place(kind) == NotSent(error=ERROR, reason="rejected")
+def test_an_answer_that_is_rejected_is_not_sent_again() -> None:
+    assert in_place(FailureKind.REJECTED) == NotSent(error=ERROR, reason="rejected")
+
+
+def test_a_404_that_names_no_run_rejects_no_answer() -> None:
+    assert isinstance(in_place(FailureKind.NOT_FOUND), SendAgain)
+    later = in_place(FailureKind.NOT_FOUND, left=0.5)
+    assert isinstance(later, NotSent)
+    assert (later.reason, later.error.retryable) == ("later", True)
+
+
+def test_an_answer_that_is_refused_for_its_key_is_left_to_a_retry() -> None:
+    for later in (in_place(FailureKind.ACCESS_DENIED), continued(FailureKind.ACCESS_DENIED)):
+        assert isinstance(later, NotSent)
+        assert (later.reason, later.error.retryable) == ("later", True)
 
 
 @pytest.mark.parametrize("kind", [FailureKind.RETRY_LATER, FailureKind.NOT_SENT, FailureKind.OUTCOME_UNKNOWN])
@@ -83,7 +95,9 @@ def test_a_continuation_that_may_pass_in_a_moment_is_sent_again(
     again = continued(kind, **more)
     assert isinstance(again, SendAgain)
     assert again.forget
-    assert continued(kind, left=0.5, **more) == NotSent(error=ERROR, reason="later", forget=True)
+    later = continued(kind, left=0.5, **more)
+    assert isinstance(later, NotSent)
+    assert (later.reason, later.forget) == ("later", True)
 
 
 def test_a_continuation_of_a_response_that_stays_unknown_is_given_up() -> None:
