@@ -67,10 +67,10 @@ def account_of(client: OpenAI, *, key: object) -> Account:
     :param key: in place of the client's.
     """
     headers = client.default_headers.items()
-    told = {name: text for name, text in headers if isinstance(text, str) and not _OF_THE_SDK.match(name)}
+    custom = {name: text for name, text in headers if isinstance(text, str) and not _OF_THE_SDK.match(name)}
     url = urlsplit(str(client.base_url))
     root = address_of(url._replace(path="").geturl())
-    return Account.of(root, url.path.rstrip("/"), key or client.api_key, told)
+    return Account.of(root, url.path.rstrip("/"), key or client.api_key, custom)
 
 
 def run_url(ref: RunRef, *, base_url: str, template: object = None) -> str:
