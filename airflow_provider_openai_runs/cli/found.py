@@ -168,7 +168,7 @@ class Finder:
             case RequestFailure() if answer.says_gone and not elsewhere:
                 return replace(run, raw_status="gone", active=False, note=str(answer))
             case RequestFailure():
-                return replace(run, note=f"Its server does not say: {_told(answer, elsewhere)}")
+                return replace(run, note=f"Its server does not say: {_described(answer, elsewhere)}")
             case _:
                 why = self._connections.unusable.get(ref.conn_id, "")
                 return replace(run, note=f"Connection {ref.conn_id!r} is not usable here: {why}")
@@ -180,7 +180,7 @@ class Finder:
         return self._connections.search(run.record, run.kind, run.conn_id)
 
 
-def _told(answer: RequestFailure, elsewhere: str) -> str:
+def _described(answer: RequestFailure, elsewhere: str) -> str:
     return f"{elsewhere} ({answer})" if elsewhere and answer.says_gone else str(answer)
 
 
