@@ -20,11 +20,11 @@ from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.operators.parse_checks import check_names, check_targets
 from airflow_provider_openai_runs.runs import checks
-from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, PERMANENT_FAILURE_BUDGET
+from airflow_provider_openai_runs.runs.budgets import NOT_FOUND_GRACE, NOT_SHOWN_YET, PERMANENT_FAILURE_BUDGET
 from airflow_provider_openai_runs.runs.error_of_run import error_of_run, error_of_unknown_run
 from airflow_provider_openai_runs.runs.errors import RunEndedError, RunUnreachableError
 from airflow_provider_openai_runs.runs.failure import RequestFailure
-from airflow_provider_openai_runs.runs.model import RunRef
+from airflow_provider_openai_runs.runs.model import Run, RunRef
 from airflow_provider_openai_runs.runs.polling import (
     Outcome,
     PollAgain,
@@ -38,6 +38,10 @@ from airflow_provider_openai_runs.wire.wait import WaitResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+#: How often a run that has got there is read again whose read does not show it yet.
+_READS_AGAIN = 2
 
 
 class BaseRunSensor(NamedRun, BaseSensorOperator):
@@ -192,14 +196,24 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
         return self.reschedule and budget_is_over and not failure.is_transient
 
     def _finished(self, context: Context, ref: RunRef, *, reached: bool) -> PokeReturnValue:
-        steps = checks.flag("include_steps", self.include_steps)
-        run = self.hook_of(ref).retrieve(ref, include_steps=steps, include=self.included())
+        run = self._read(ref)
+        for _ in range(_READS_AGAIN if reached else 0):
+            is_behind = run.status.is_active and run.raw_status not in self._targets()
+            if not (is_behind or run.is_empty or run.is_unread):
+                break
+            # Some servers show what a run wrote, or its end, to a poll first and to a read later.
+            time.sleep(NOT_SHOWN_YET)
+            run = self._read(ref)
         if reached:
             return PokeReturnValue(is_done=True, xcom_value=self.returned(context, run, text_limit=None))
         error = error_of_run(run, is_ours=False) or RunEndedError(
             f"{ref} ended as {run.raw_status}, which is none of {list(self._targets())}.", retryable=False
         )
         raise error
+
+    def _read(self, ref: RunRef) -> Run:
+        steps = checks.flag("include_steps", self.include_steps)
+        return self.hook_of(ref).retrieve(ref, include_steps=steps, include=self.included())
 
     def _targets(self) -> tuple[str, ...]:
         statuses = checks.sequence("target_statuses", self.target_statuses)
