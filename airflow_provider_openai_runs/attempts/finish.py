@@ -134,6 +134,9 @@ class RunFinisher:
             error = self._without_answer(run, error)
         elif run.status.is_terminal:
             self._update_record(ended=True, **({"refused": True} if run.is_empty else {}))
+        else:  # its server has taken the end back
+            is_left = has_retry_left(self.context["ti"]) or not self.settings.cancel_on_kill
+            error = error.saying(f"{error} {Fate.LEFT_RUNNING.sentence() if is_left else self._end(run.ref)}")
         raise self._pushed(error, run)
 
     def _as_one(self, earlier: Sequence[Collected], last: Run) -> Run:
@@ -234,13 +237,15 @@ class RunFinisher:
             return error.saying(f"{error} {left}")
         if run.status is RunStatus.COMPLETED:
             return self._closed(run, error) if self._update_record(refused=True) else error
+        return error.saying(f"{error} {self._end(run.ref)}")
+
+    def _end(self, ref: RunRef) -> str:
+        """End a run, and say what became of it."""
         # Before the cancel: it may be the run of a later attempt by now, which has an answer.
-        if self._update_record(ended_by_us=True):
-            ended = self._cancel(run.ref)
-            became = ended.fate.sentence(raw_status=ended.raw_status)
-        else:
-            became = f"{run.ref} was left to the attempt that has taken over."
-        return error.saying(f"{error} {became}")
+        if not self._update_record(ended_by_us=True):
+            return f"{ref} was left to the attempt that has taken over."
+        ended = self._cancel(ref)
+        return ended.fate.sentence(raw_status=ended.raw_status)
 
     def _closed(self, run: Run, error: OpenAIRunError) -> OpenAIRunError:
         """Answer the calls of a response with an error; one left open would block its conversation."""

@@ -124,3 +124,24 @@ def test_a_server_that_shows_a_call_now_and_then_comes_to_an_end(
     with pytest.raises(ToolCallsPendingError):
         scene.run(ask(functions=[rows], deferrable=False))
     assert CALLED == []
+
+
+@pytest.mark.parametrize("max_tries", [2, 0], ids=["a retry left", "the last attempt"])
+def test_a_run_whose_server_takes_its_end_back_is_not_left_going_in_silence(
+    scene: Scene, scripted: ScriptedServer, max_tries: int
+) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.attempts.finish.CANCEL_WAIT", 0.2)
+    polls = iter(["completed"])
+
+    def answer(asked: Asked) -> Any:
+        status = "queued" if asked.method == "POST" else next(polls, "in_progress")
+        return 200, {"id": "resp_1", "object": "response", "status": status, "output": []}
+
+    scripted.play(answer)
+    operator = CreateResponseOperator(
+        task_id="ask", conn_id="scripted", model="m", input="?", completion_window=20, poll_interval=0.05
+    )
+    left = "left running" if max_tries else "was asked to cancel"
+    with pytest.raises(RunEndedError, match=left):
+        scene.run(operator, scene.context_of(None, max_tries=max_tries))
+    assert ("POST /responses/resp_1/cancel" in map(str, scripted.asked)) is (max_tries == 0)
