@@ -77,6 +77,7 @@ class WorkerSession(ABC):
             started_at=self._started_at,
         )
         self._is_over = False
+        self._hook: OpenAIRunsHook | None = None
 
     @abstractmethod
     def run(self, *, attempt_deadline: float | None = None, may_defer: bool = True) -> Concluded | Waits:
@@ -164,8 +165,13 @@ class WorkerSession(ABC):
         """Say in what the connection leads elsewhere than where the items are, or nothing."""
         if head.account is None or not may_be_elsewhere(items):
             return ""
-        hook = OpenAIRunsHook(head.conn_id, sleep=self._sleep, existed=True)
+        hook = self._hook_of(head)
         return leads_elsewhere(hook, self._account(hook), head.account, items)
+
+    def _hook_of(self, head: TaskHead) -> OpenAIRunsHook:
+        if self._hook is None or self._hook.conn_id != head.conn_id:
+            self._hook = OpenAIRunsHook(head.conn_id, sleep=self._sleep, existed=True)
+        return self._hook
 
     def _check_account(self, folder: StorageFolder, head: TaskHead, items: Items) -> None:
         """
@@ -179,7 +185,7 @@ class WorkerSession(ABC):
                 "Nothing new was created. Edit the connection back, or clear the task to begin anew.",
                 retryable=True,
             )
-        now = self._account(OpenAIRunsHook(head.conn_id)) if head.account is not None else None
+        now = self._account(self._hook_of(head)) if head.account is not None else None
         if now is not None and now.differs_from(head.account):
             folder.write(replace(head, account=now).to_bytes(), HEAD)
 

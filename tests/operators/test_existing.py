@@ -135,6 +135,7 @@ def test_a_run_that_is_not_visible_yet_is_cancelled_once_it_is(scene: Scene) -> 
 
 
 def test_a_run_that_nobody_knows_cannot_be_cancelled(scene: Scene) -> None:
+    scene.monkeypatch.setattr("airflow_provider_openai_runs.operators.existing.NOT_FOUND_GRACE", 0.3)
     with pytest.raises(RunNotFoundError, match="resp_unknown"):
         CancelRunOperator(task_id="end", response_id="resp_unknown").execute(scene.context)
 
