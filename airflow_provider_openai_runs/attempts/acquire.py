@@ -186,9 +186,12 @@ class RunAcquirer:
         """Take a list for no proof that was not asked where the create was sent."""
         if isinstance(found, RequestFailure) or found.ref is not None or not found.conclusive:
             return found
-        if intent.thread_id is not None:  # which only its own account knows
+        conn_id = intent.conn_id or self.api.conn_id
+        now, then = self.api.account(conn_id), intent.account
+        is_there = now is not None and then is not None and now.address == then.address
+        if is_there and intent.thread_id is not None:  # a thread is known to its own account only
             return found
-        elsewhere = self._elsewhere(intent, intent.conn_id or self.api.conn_id)
+        elsewhere = self._elsewhere(intent, conn_id)
         if elsewhere is not None:
             self.log.warning("The create of an earlier attempt cannot be searched for: %s", elsewhere)
         return replace(found, conclusive=elsewhere is None)

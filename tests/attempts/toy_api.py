@@ -193,8 +193,6 @@ class ToyApi:
             if kind is not None and kind is not FailureKind.NOT_FOUND:
                 self._wait(30.0)  # as long as it is tried
                 return RequestFailure(kind=kind, text="no luck")
-            if intent.thread_id is not None and self.world.luck.address != HERE:
-                return RequestFailure(kind=FailureKind.NOT_FOUND, text="No thread found.", http_status=404)
             listed = [
                 run
                 for run in self.world.runs
