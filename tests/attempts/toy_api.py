@@ -50,7 +50,7 @@ class ToyRun:
     status: RunStatus = RunStatus.QUEUED
     #: Somebody read that it may be running and billing.
     is_named: bool = False
-    #: A worker knows of it: by the answer to its create, or since it was found.
+    #: A worker that comes after knows of it: since it is on record, or since it was found.
     is_known: bool = False
     #: It completed, and its answer was refused.
     is_refused: bool = False
@@ -146,6 +146,8 @@ class ToyStore:
         def write() -> None:
             if luck in {"written", "answer lost"}:
                 self.world.stored[key] = copy.deepcopy(value)
+                for run in self.world.runs:
+                    run.is_known |= run.id == value.get("ref", {}).get("id")
             else:
                 self.world.luck.skipped_writes = True
 
@@ -253,9 +255,6 @@ class ToyApi:
             return RequestFailure(kind=kind, text="no luck")
 
         found: Run | RequestFailure = self.world.outside("create", send, thread_id)
-        if isinstance(found, Run):
-            # Without its write nobody else will know of it.
-            self._run(found.ref).is_known = self.world.luck.writes[:1] in ([], ["written"])
         return found
 
     def close(self, ref: RunRef) -> str | RequestFailure | None:
