@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from airflow_provider_openai_runs.attempts.create import Acquired, RunCreator
 from airflow_provider_openai_runs.attempts.record_store import RecordStore
@@ -65,6 +65,7 @@ class RunAcquirer:
     log: Logger
     guess: Record | None = None
     clock: Callable[[], float] = time.time
+    _closing: tuple[Mapping[str, Any], ...] = ()
 
     def acquire(self) -> Acquired | WaitForThread:
         """
@@ -138,9 +139,9 @@ class RunAcquirer:
             self.log.warning("A new run is created: %s", step.because)
         # One whose calls this task is to answer goes on waiting for them.
         if step.closes is not None and step.closes != self.creator.request.answers:
-            self._close(step.closes)
+            self._closing = self._close(step.closes)
         self.api.sleep(step.after)
-        return self.creator.create(step, before=record, gives_up_at=gives_up_at)
+        return self.creator.create(step, before=record, gives_up_at=gives_up_at, closing=self._closing)
 
     def _poll(self, step: PollRun, record: Record | None) -> Polled:
         """
@@ -245,13 +246,26 @@ class RunAcquirer:
             self.log.info("%s is %s", step.ref, result.raw_status or "gone")
         return Ended(ref=step.ref, result=result, seconds=self.clock() - began, others=step.others)
 
-    def _close(self, ref: RunRef) -> None:
-        """Answer the calls that a response leaves behind, so that the next one in its conversation works."""
+    def _close(self, ref: RunRef) -> tuple[Mapping[str, Any], ...]:
+        """
+        Answer the calls that a response leaves behind, so that the next one in its conversation works.
+
+        :return: what the next one has to bring along, where the server takes it in no other way.
+        """
         closed = self.api.close(ref)
-        if isinstance(closed, RequestFailure):
+        if not isinstance(closed, RequestFailure):
+            if closed is not None:
+                self.log.info("The calls of %s were answered with an error in conversation %s", ref, closed)
+            return ()
+        unanswered = self.api.unanswered(ref)
+        if isinstance(unanswered, RequestFailure):
             self.log.warning("Could not answer the calls that %s leaves open: %s", ref, closed)
-        elif closed is not None:
-            self.log.info("The calls of %s were answered with an error in conversation %s", ref, closed)
+            return ()
+        if unanswered:
+            self.log.warning(
+                "Could not answer the calls that %s leaves open (%s); the next create does", ref, closed
+            )
+        return unanswered
 
     def _is_ours(self, step: IdentifyRun) -> bool:
         run = self.api.retrieve(step.ref, budget=ADOPT_BUDGET)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from airflow_provider_openai_runs.attempts.ledger import Ledger
 from airflow_provider_openai_runs.attempts.record_store import RecordStore, SavedIntent
@@ -81,12 +82,20 @@ class RunCreator:
     before_paying: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.time
 
-    def create(self, step: Create, *, before: Record | None, gives_up_at: float) -> Acquired | NotCreated:
+    def create(
+        self,
+        step: Create,
+        *,
+        before: Record | None,
+        gives_up_at: float,
+        closing: tuple[Mapping[str, Any], ...] = (),
+    ) -> Acquired | NotCreated:
         """
         Create the run, or take over the one whose calls the request answers.
 
         :param before: what is on record.
         :param gives_up_at: Unix seconds after which an answer is not waited for.
+        :param closing: answers to the calls of a response that block the conversation.
         """
         self.before_paying()
         if self.request.answers is not None:
@@ -99,7 +108,7 @@ class RunCreator:
 
         def send(intent: SavedIntent) -> Run | RequestFailure:
             timeout = max(LEAST_REPLY_TIMEOUT, gives_up_at - self.clock())
-            return self.api.create(intent, thread_id=thread_id, timeout=timeout)
+            return self.api.create(intent, thread_id=thread_id, timeout=timeout, closing=closing)
 
         doing = f"create a {self.request.noun}"
         intent = self._intent(thread_id=thread_id, token=step.token, lost=step.lost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.acquisition import SearchResult
@@ -78,6 +78,11 @@ class RunsApi:
         flow = flows.close(ref, self.request.that_created(ref))
         return _tried(self._hook_for(ref.conn_id), flows.with_retries(flow, budget=CLOSE_BUDGET))
 
+    def unanswered(self, ref: RunRef) -> tuple[Mapping[str, Any], ...] | RequestFailure:
+        """Return what ``close`` sends, for a server that takes it with a create only."""
+        flow = flows.unanswered(ref, self.request.that_created(ref))
+        return _tried(self._hook_for(ref.conn_id), flows.with_retries(flow, budget=CLOSE_BUDGET))
+
     def create_thread(self, *, budget: float) -> str | RequestFailure | None:
         """Create the thread that the request brings, and return its id; None if it brings none."""
         request = self.wire.create_thread_for(self.request)
@@ -85,9 +90,16 @@ class RunsApi:
             return None
         return _tried(self.hook, flows.with_retries(flows.single(request), budget=budget))
 
-    def create(self, intent: SavedIntent, *, thread_id: str | None, timeout: float) -> Run | RequestFailure:
-        """Send a create, once."""
-        request = replace(self.request, thread_id=thread_id)
+    def create(
+        self,
+        intent: SavedIntent,
+        *,
+        thread_id: str | None,
+        timeout: float,
+        closing: tuple[Mapping[str, Any], ...] = (),
+    ) -> Run | RequestFailure:
+        """Send a create, once; ``closing`` goes ahead of its input."""
+        request = replace(self.request, thread_id=thread_id, closing=closing)
         create = self.wire.create(request, token=intent.record.token, conn_id=self.conn_id)
         return self._once(create, timeout)
 

@@ -26,6 +26,7 @@ class RunRequest:
     :param thread: the thread to create first, in place of ``thread_id``.
     :param warnings: what a user should know about the arguments, for the log.
     :param answers: the run whose calls are to be answered, in place of creating one.
+    :param closing: input items that go ahead of its own: they answer calls that block its conversation.
     :param continues: all responses of a task tell the API that they belong together, for its queue.
     :param forgot_tools: nobody can say any more which tools were offered. A call that a server may have made
         itself then counts as one that waits for an answer.
@@ -37,6 +38,7 @@ class RunRequest:
     thread: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     answers: RunRef | None = None
+    closing: tuple[Mapping[str, Any], ...] = ()
     continues: bool = False
     forgot_tools: bool = False
 

@@ -154,6 +154,13 @@ def close(ref: RunRef, request: RunRequest | None = None) -> Flow[str | None]:
     return (yield from wire.close(run, conversation=None))
 
 
+def unanswered(ref: RunRef, request: RunRequest | None = None) -> Flow[tuple[dict[str, Any], ...]]:
+    """Return the input items that ``close`` sends; with another create they do the same."""
+    wire = wire_of(ref.kind)
+    run: Run = yield wire.retrieve(ref, request)
+    return (yield from wire.unanswered(run, conversation=None))
+
+
 def cancel(
     ref: RunRef,
     *,

@@ -178,6 +178,9 @@ class Wire(Protocol):
         :return: what can be used again; None where there is nothing to close.
         """
 
+    def unanswered(self, run: Run, *, conversation: str | None) -> Flow[tuple[dict[str, Any], ...]]:
+        """Return the input items that ``close`` sends; a create brings them where no route takes them."""
+
     def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:
         """Ask for an answer of this JSON Schema, in the API's own form."""
 

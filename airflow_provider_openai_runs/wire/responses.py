@@ -47,6 +47,8 @@ class ResponsesWire:
         body = dict(request.body)
         if "tools" in body:
             body["tools"] = [_flat(tool) for tool in body["tools"]]
+        if request.closing:
+            body["input"] = [*request.closing, *_input_items(body.get("input"))]
         if token is not None:
             body["metadata"] = {**body.get("metadata", {}), TOKEN_KEY: token}
 
@@ -127,24 +129,30 @@ class ResponsesWire:
 
         The response itself shows its calls for ever: only the conversation knows which have an answer.
         """
+        items = yield from self.unanswered(run, conversation=conversation)
+        if not items:
+            return None
+        container = run.ref.thread_id or conversation
+        yield ApiRequest(method="POST", path=_items(container), body={"items": list(items)}, read=_added)
+        return container
+
+    def unanswered(self, run: Run, *, conversation: str | None) -> Flow[tuple[dict[str, Any], ...]]:
+        """Return the errors that answer pending calls; without a conversation, nothing waits for them."""
         container = run.ref.thread_id or conversation
         if container is None or not run.tool_calls:
-            return None
-        path = f"/conversations/{quote(container, safe='')}/items"
+            return ()
         newest = {"order": "desc", "limit": _NEWEST_ITEMS}
         try:
-            reply: ApiReply = yield ApiRequest(method="GET", path=path, query=newest, read=lambda r: r)
+            reply: ApiReply = yield ApiRequest(
+                method="GET", path=_items(container), query=newest, read=lambda r: r
+            )
         except ApiRequestFailed as failed:
             if failed.failure.http_status not in _ROUTE_IS_MISSING:
                 raise
             reply = ApiReply(data={})
         items, is_all = reading.objects_of(reply.data.get("data")), not reply.data.get("has_more")
         calls = [call for call in run.tool_calls if is_open_in(items, call, is_all=is_all)]
-        if not calls:
-            return None
-        failed_items = [failed_item(call, _GAVE_UP) for call in calls]
-        yield ApiRequest(method="POST", path=path, body={"items": failed_items}, read=_added)
-        return container
+        return tuple(failed_item(call, _GAVE_UP) for call in calls)
 
     def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:
         """Return a ``text.format``."""
@@ -165,8 +173,19 @@ def _added(reply: ApiReply) -> None:
         raise ValueError("it lists no items")  # noqa: TRY004 # no bug
 
 
+def _items(conversation: str | None) -> str:
+    return f"/conversations/{quote(conversation or '', safe='')}/items"
+
+
 def _path(ref: RunRef) -> str:
     return f"/responses/{quote(ref.id, safe='')}"
+
+
+def _input_items(given: Any) -> list[Any]:
+    """Return an input as a list, as the API reads one that is text."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list) else [{"role": "user", "content": given}]
 
 
 def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:

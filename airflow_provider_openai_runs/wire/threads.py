@@ -174,6 +174,12 @@ class ThreadRunsWire:
         yield from ()
         return None
 
+    def unanswered(self, run: Run, *, conversation: str | None) -> Flow[tuple[dict[str, Any], ...]]:
+        """Return nothing: see ``close``."""
+        del run, conversation
+        yield from ()
+        return ()
+
     def output_format(self, *, name: str, schema: Mapping[str, Any], strict: bool) -> dict[str, Any]:
         """Return a ``response_format``."""
         return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}}

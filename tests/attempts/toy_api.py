@@ -232,7 +232,16 @@ class ToyApi:
         found: str = self.world.outside("create thread", lambda: "thread_1", budget)
         return found
 
-    def create(self, intent: SavedIntent, *, thread_id: str | None, timeout: float) -> Run | RequestFailure:
+    def create(
+        self,
+        intent: SavedIntent,
+        *,
+        thread_id: str | None,
+        timeout: float,
+        closing: tuple[Mapping[str, Any], ...] = (),
+    ) -> Run | RequestFailure:
+        assert not closing, "the toy server takes answers to calls without a create"
+
         def send() -> Run | RequestFailure:
             world, luck = self.world, self.world.luck
             world.check_create(intent.record.token)

@@ -51,6 +51,26 @@ def test_what_a_killed_attempt_has_refused_and_not_closed_the_next_one_closes_fi
     assert scene.creates() == 2
 
 
+@pytest.mark.parametrize("methods", ["POST", "GET|POST"], ids=["cannot be added", "are no route"])
+@pytest.mark.parametrize("next_attempt", ["retry", "clear"])
+def test_where_items_of_a_conversation_cannot_be_written_the_next_create_brings_the_answers(
+    scene: Scene, respond: Make, conversation: str, next_attempt: str, methods: str
+) -> None:
+    scene.simulator.script(CALLS, QUICK)
+    for method in methods.split("|"):
+        scene.simulator.fault(Fault(method=method, path=ITEMS, status=404, times=None))
+    given = {"conversation": conversation, "functions": [fails], "max_tool_errors": 1}
+    with pytest.raises(ToolCallsFailedError, match=rf"{conversation} is left with calls"):
+        scene.run(respond(**given), scene.kept)
+    scene.simulator.fault(Fault(method="POST", path="^/responses$", status=429))
+
+    found = scene.run(respond(**given), getattr(scene, next_attempt)(scene.kept))
+    assert found["status"] == "completed"
+    sent = [request.body["input"] for request in scene.simulator.requests if request.path == "/responses"][-1]
+    assert [item.get("type") for item in sent] == ["function_call_output", None]
+    assert sent[-1] == {"role": "user", "content": "Why is the sky blue?"}
+
+
 def test_calls_that_a_killed_attempt_has_closed_are_not_closed_again(
     scene: Scene, respond: Make, conversation: str
 ) -> None:
