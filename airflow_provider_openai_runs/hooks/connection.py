@@ -179,7 +179,7 @@ class ConnectionHook(OpenAIHook):
             settings["api_key"] = settings["api_key"].strip() or None
         sdk.check_timeout(settings.get("timeout"))
         settings = with_query_apart(settings)
-        check_base_url(settings.get("base_url") or os.environ.get("OPENAI_BASE_URL"))
+        check_base_url(settings.get("base_url") or os.environ.get("OPENAI_BASE_URL"), port=conn.port)
         path = extras.get("api_key_provider")
         return settings if path is None else settings | {"api_key": key_provider(path)}
 

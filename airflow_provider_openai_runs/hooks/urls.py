@@ -23,7 +23,7 @@ MAX_URL = 2_000
 _FIELD = re.compile(r"\{(id|kind|thread_id)\}")
 #: Headers that say nothing of the account, or that a provider changes.
 _OF_THE_SDK = re.compile(r"(?i)x-stainless|user-agent|accept|content-type|authorization")
-_SCHEMES = frozenset({"http", "https"})
+_PORTS = {"http": 80, "https": 443}
 #: White space, or what stands for a port and is none.
 _NO_HOST = re.compile(r"[\s<>{}]|:$")
 #: Ends of the URLs that people copy from an example: routes of the API, no part of its base.
@@ -101,31 +101,38 @@ def _what_is_wrong(url: str) -> str:
         return "has characters that no URL has"
     try:
         parts = urlsplit(url)
-        is_page = parts.scheme in _SCHEMES and bool(parts.hostname)
+        is_page = parts.scheme in _PORTS and bool(parts.hostname)
     except ValueError:
         is_page = False
     return "" if is_page else "makes no http or https URL"
 
 
-def check_base_url(url: object) -> None:
+def check_base_url(url: object, *, port: int | None = None) -> None:
     """
-    Refuse a base URL that no request can ever be sent to.
+    Refuse a base URL that no request can ever be sent to, or that lacks what its user has written elsewhere.
 
     :param url: None leaves it to the SDK.
+    :param port: of the connection: the official provider hides this field, and makes no use of it.
     :raises ValueError: saying what is wrong and how to write it.
     """
     if url is None or url == "":
         return
     shown = message_text(url)
-    how = "write it as https://host/v1 (Host of the connection, base_url in its extra, or OPENAI_BASE_URL)"
+    host_port = f"host:{port}" if port else "host"
+    how = (
+        f"write it as https://{host_port}/v1 (Host of the connection, base_url in its extra, or "
+        "OPENAI_BASE_URL; no other field is read)"
+    )
     try:
         parts = urlsplit(str(url))
-        host, _ = parts.hostname, parts.port
+        host, own_port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
     except ValueError as error:
         # Where there may be a password, what Python says may quote it.
         why = "" if "@" in str(url) else f" ({error})"
         raise ValueError(f"its address {shown!r} is no URL{why}; {how}") from None
-    if parts.scheme not in _SCHEMES or "://" not in str(url):
+    if parts.scheme not in _PORTS or "://" not in str(url):
         raise ValueError(f"its address {shown!r} has no http:// or https:// in front; {how}")
     if not host or _NO_HOST.search(parts.netloc) or parts.path.startswith("//"):
         raise ValueError(f"its address {shown!r} names no host; {how}")
+    if port and port != own_port:
+        raise ValueError(f"its Port {port} is not part of its address {shown!r}; {how}, or remove the Port")

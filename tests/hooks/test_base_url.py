@@ -63,6 +63,28 @@ def test_other_addresses_are_not(url: str | None) -> None:
     check_base_url(url)
 
 
+@pytest.mark.parametrize("url", ["http://vllm", "https://host/v1", "http://127.0.0.1:8000/v1", "localhost"])
+def test_a_port_beside_the_address_is_not_passed_over_in_silence(url: str) -> None:
+    """Of `airflow connections add --conn-port`, or of a URI: no request would go there."""
+    with pytest.raises(ValueError, match=r"https://host:9000/v1"):
+        check_base_url(url, port=9000)
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://vllm:9000/v1", 9000), ("https://host/v1", 443), ("http://host", 80), (None, 80)]
+)
+def test_a_port_that_says_the_same_as_the_address_is_none_of_our_business(url: str | None, port: int) -> None:
+    check_base_url(url, port=port)
+
+
+def test_a_connection_as_a_uri_names_its_port_in_what_it_should_be(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", "openai://:sk-x@vllm:9000/v1")
+    with pytest.raises(RunConnectionError, match=r"'vllm' has no http://.*https://host:9000/v1"):
+        CreateResponseOperator(task_id="ask", model="m", input="Why?").execute(scene.context)
+
+
 @pytest.mark.parametrize("place", ["host", "base_url", "environment"])
 def test_a_task_fails_at_once_and_names_its_connection(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, place: str
