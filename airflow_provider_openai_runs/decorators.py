@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
+from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.operators import CreateResponseOperator, CreateRunOperator
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 from airflow_provider_openai_runs.runs import checks
@@ -48,6 +49,7 @@ class _AskedByFunction(DecoratedOperator, BaseCreateOperator):
     custom_operator_name: str
     shallow_copy_attrs: Sequence[str] = ("python_callable",)
 
+    @airflow_errors()
     def __init__(
         self, *, python_callable: Callable[..., Any], output_type: Any = None, **kwargs: Any
     ) -> None:

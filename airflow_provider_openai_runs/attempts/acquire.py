@@ -258,13 +258,9 @@ class RunAcquirer:
                 self.log.info("The calls of %s were answered with an error in conversation %s", ref, closed)
             return ()
         unanswered = self.api.unanswered(ref)
-        if isinstance(unanswered, RequestFailure):
-            self.log.warning("Could not answer the calls that %s leaves open: %s", ref, closed)
-            return ()
-        if unanswered:
-            self.log.warning(
-                "Could not answer the calls that %s leaves open (%s); the next create does", ref, closed
-            )
+        unanswered = () if isinstance(unanswered, RequestFailure) else unanswered
+        then = "; the next create does" if unanswered else ""
+        self.log.warning("Could not answer the calls that %s leaves open: %s%s", ref, closed, then)
         return unanswered
 
     def _is_ours(self, step: IdentifyRun) -> bool:

@@ -16,6 +16,7 @@ from airflow_provider_openai_runs.runs.fate import CancelResult
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef
 from airflow_provider_openai_runs.runs.record import Record
 from airflow_provider_openai_runs.runs.request import RunRequest
+from airflow_provider_openai_runs.runs.response_request import conversation_of
 from airflow_provider_openai_runs.wire import Answer, ApiRequest, Flow, Wire, flows, wire_of
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 
@@ -79,7 +80,9 @@ class RunsApi:
         return _tried(self._hook_for(ref.conn_id), flows.with_retries(flow, budget=CLOSE_BUDGET))
 
     def unanswered(self, ref: RunRef) -> tuple[Mapping[str, Any], ...] | RequestFailure:
-        """Return what ``close`` sends, for a server that takes it with a create only."""
+        """Return what ``close`` sends, for a server that takes it with a create in that conversation only."""
+        if conversation_of(self.request.body) != ref.thread_id:
+            return ()  # the Dag was edited: this create goes elsewhere
         flow = flows.unanswered(ref, self.request.that_created(ref))
         return _tried(self._hook_for(ref.conn_id), flows.with_retries(flow, budget=CLOSE_BUDGET))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_openai_runs.exceptions import task_errors
+from airflow_provider_openai_runs.exceptions import airflow_errors, task_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.parse_checks import (
     Unanswered,
@@ -106,6 +106,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
     #: What the parse of the Dag says of function tools, if nobody here has an answer to their calls.
     _unanswered_tools: Unanswered = "allow"
 
+    @airflow_errors()
     def __init__(
         self,
         *,

@@ -69,6 +69,7 @@ class BulkCreateResponsesOperator(CreateResponseOperator):
     operator_extra_links = ()  # type: ignore[assignment]  # no page shows all of them
     ui_color = "#cfe8f5"
 
+    @airflow_errors()
     def __init__(
         self,
         *,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.operators.parse_checks import check_names
@@ -37,6 +38,7 @@ class ExistingRunOperator(NamedRun, BaseOperator):
     operator_extra_links = (OpenAIRunLink(),)
     ui_color = "#e4ecf7"
 
+    @airflow_errors()
     def __init__(
         self, *, ref: Mapping[str, Any] | None = None, conn_id: str | None = None, **kwargs: Any
     ) -> None:
@@ -49,6 +51,7 @@ class ExistingRunOperator(NamedRun, BaseOperator):
 class _GetOperator(ExistingRunOperator):
     """Reads a run and returns its dict, whatever its status."""
 
+    @airflow_errors()
     def __init__(
         self,
         *,
@@ -113,6 +116,7 @@ class GetThreadRunOperator(_GetOperator):
         *("conn_id", "ref", "thread_id", "run_id", "include_steps", "include", "output_path"),
     )
 
+    @airflow_errors()
     def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.thread_id = thread_id
@@ -139,6 +143,7 @@ class GetResponseOperator(_GetOperator):
         *("conn_id", "ref", "response_id", "include_steps", "include", "output_path"),
     )
 
+    @airflow_errors()
     def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.response_id = response_id
@@ -160,6 +165,7 @@ class CancelRunOperator(ExistingRunOperator):
 
     template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "response_id", "wait")
 
+    @airflow_errors()
     def __init__(
         self,
         *,

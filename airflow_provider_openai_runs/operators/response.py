@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 from airflow_provider_openai_runs.operators.parse_checks import literal, waits_of
 from airflow_provider_openai_runs.runs import checks
@@ -90,6 +91,7 @@ class CreateResponseOperator(BaseCreateOperator):
     ui_color = "#d7f0e4"
     _unanswered_tools = "refuse"
 
+    @airflow_errors()
     def __init__(
         self,
         *,

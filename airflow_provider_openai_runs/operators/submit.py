@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.as_json import as_json
@@ -57,6 +58,7 @@ class SubmitToolOutputsOperator(BaseCreateOperator):
     }
     ui_color = "#d7f0e4"
 
+    @airflow_errors()
     def __init__(
         self,
         *,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.operators.base import BaseCreateOperator
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.create_arguments import ThreadRunArguments
@@ -68,6 +69,7 @@ class CreateRunOperator(BaseCreateOperator):
     ui_color = "#d7f0e4"
     _unanswered_tools = "warn"
 
+    @airflow_errors()
     def __init__(
         self,
         *,

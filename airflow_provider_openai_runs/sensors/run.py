@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.links import OpenAIRunLink
 from airflow_provider_openai_runs.operators.named_run import NamedRun
 from airflow_provider_openai_runs.operators.parse_checks import check_names, check_targets
@@ -62,6 +63,7 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
     operator_extra_links = (OpenAIRunLink(),)
     ui_color = "#e4ecf7"
 
+    @airflow_errors()
     def __init__(
         self,
         *,
@@ -232,6 +234,7 @@ class ThreadRunSensor(BaseRunSensor):
     classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.RESPONSE: "ResponseSensor"}
     template_fields: Sequence[str] = ("conn_id", "ref", "thread_id", "run_id", "target_statuses", "include")
 
+    @airflow_errors()
     def __init__(self, *, thread_id: str | None = None, run_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.thread_id = thread_id
@@ -250,6 +253,7 @@ class ResponseSensor(BaseRunSensor):
     classes_of_other_kinds: ClassVar[Mapping[str, str]] = {RunKind.THREAD_RUN: "ThreadRunSensor"}
     template_fields: Sequence[str] = ("conn_id", "ref", "response_id", "target_statuses", "include")
 
+    @airflow_errors()
     def __init__(self, *, response_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.response_id = response_id

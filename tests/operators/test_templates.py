@@ -4,14 +4,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG
 
+from airflow_provider_openai_runs.exceptions import RunRequestError
 from airflow_provider_openai_runs.operators import (
+    BulkCreateResponsesOperator,
     CancelRunOperator,
     CreateResponseOperator,
     CreateRunOperator,
     GetResponseOperator,
     GetThreadRunOperator,
+    SubmitToolOutputsOperator,
 )
 from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
 from airflow_provider_openai_runs.simulator import Scenario
@@ -106,6 +110,33 @@ def test_operators_map_over_any_argument(
 
     assert isinstance(one, kind)
     assert {name: getattr(one, name) for name in mapped} == {n: v[0] for n, v in mapped.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fixed", "mapped"),
+    [
+        (CreateResponseOperator, {"model": "m"}, {"input": [None]}),
+        (CreateResponseOperator, {"input": "Why?"}, {"completion_window": ["soon"]}),
+        (CreateRunOperator, {"assistant_id": "a"}, {"thread_id": [None]}),
+        (GetThreadRunOperator, {}, {"run_id": [None]}),
+        (GetResponseOperator, {}, {"ref": [None]}),
+        (CancelRunOperator, {}, {"ref": [None]}),
+        (SubmitToolOutputsOperator, {"outputs": {"call_1": "x"}}, {"ref": [None]}),
+        (BulkCreateResponsesOperator, {"model": "m", "output_path": "out"}, {"items": [None]}),
+        (ResponseSensor, {}, {"response_id": [None]}),
+        (ThreadRunSensor, {}, {"ref": [None]}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_a_mapped_value_that_is_none_fails_its_task_at_once_and_uses_up_no_retries(
+    scene: Scene, kind: type[Any], fixed: dict[str, Any], mapped: dict[str, Any]
+) -> None:
+    """Of an upstream task that returned nothing; Airflow makes the operator in the worker."""
+    with DAG("a_dag", schedule=None):
+        operator = kind.partial(task_id="ask", **fixed).expand(**mapped)
+    with pytest.raises(RunRequestError, match="Nothing was sent") as caught:
+        operator.unmap({name: values[0] for name, values in mapped.items()}).execute(scene.context)
+    assert isinstance(caught.value, AirflowFailException)
 
 
 def test_the_output_of_one_task_is_the_argument_of_another() -> None:
