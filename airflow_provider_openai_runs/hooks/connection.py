@@ -281,7 +281,7 @@ def _connection_errors(conn_id: str, *, existed: bool = False) -> Iterator[None]
         if "api_key" in text:
             text = f"it has no key, which belongs into its Password ({text})"
         raise RunConnectionError(f"Connection {conn_id!r} makes no usable client: {text}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:  # the last of a SOCKS proxy without its package
         raise RunConnectionError(f"Connection {conn_id!r} is not usable: {message_text(error)}") from None
     except Exception as error:
         if not _is_missing(error):

@@ -45,7 +45,7 @@ def with_query_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
     for route in _ROUTES:
         path = path.removesuffix(route)
     if not query and path == urlsplit(base_url).path.rstrip("/"):
-        return dict(settings)
+        return {**settings, "base_url": base_url.strip()}
     found = {**settings, "base_url": urlunsplit((scheme, host, path, "", ""))}
     if query:
         pairs = dict(parse_qsl(query, keep_blank_values=True))
@@ -126,6 +126,7 @@ def check_base_url(url: object, *, port: int | None = None) -> None:
     try:
         parts = urlsplit(str(url))
         host, own_port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+        (host or "").encode("idna")  # as DNS is asked for it
     except ValueError as error:
         # Where there may be a password, what Python says may quote it.
         why = "" if "@" in str(url) else f" ({error})"

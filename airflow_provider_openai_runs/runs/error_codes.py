@@ -34,6 +34,7 @@ _ACCOUNT = frozenset(
         *("billing_limit_reached", "insufficient_credits", "insufficient_balance", "insufficient_funds"),
         *("credit_balance_too_low", "payment_required", "account_deactivated", "organization_deactivated"),
         *("account_suspended", "access_terminated", "billing_error", "exceeded_current_quota_error"),
+        "budget_exceeded",
     }
 )
 _PERMANENT = frozenset(
@@ -64,19 +65,34 @@ _TRANSIENT = frozenset(
 #: Families of codes of a run that failed. Not for requests: an unknown code in a 500 says nothing of whether
 #: the server acted on it.
 _PERMANENT_OF_RUN = re.compile(
-    r"^(invalid_|unsupported_|image_|empty_|failed_to_download|data_residency|content_)"
-    r"|_policy(_violation)?$|_not_found$|(context|prompt|input)_\w*(exceeded|too_long)$"
+    r"^(invalid_|unsupported_|image_|empty_|failed_to_download|data_residency|content_|authentication_|permission_)"
+    r"|_policy(_violation)?$|(^|_)not_found(_error)?$|(context|prompt|input)_\w*(exceeded|too_long)$"
 )
 #: Sentences by which some servers say the same under a code such as ``rate_limit_exceeded``, or under none.
 _ACCOUNT_TEXT = re.compile(r"(?i)exceeded your current quota|check your (plan and )?billing details")
 _PERMANENT_TEXT = re.compile(
-    r"(?i)^request too large for\b|maximum context length"
-    r"|exceeds the (model's |available )?context (window|size|length)"
+    r"(?i)\brequest too large for\b|maximum (context|model) length|\binput tokens exceed\b"
+    r"|exceeds the (model's |available |maximum )?(context (window|size|length)|number of tokens(?! per))"
+    r"|\b(prompt|input) is too long\b"
 )
 #: A file that was just uploaded, of which most servers tell no code.
 _TRANSIENT_TEXT = re.compile(
-    r"(?i)\bfiles?\b.*\b(still (being )?process(ed|ing)|not (yet )?(been )?(fully )?(processed|ready))\b"
+    r"(?i)\bfiles?\b.*\b((still |currently |being )+process(ed|ing)"
+    r"|not (yet )?(been )?(fully )?(processed|ready))\b"
 )
+#: Codes of a server that had no room for a request, and names that mean the same.
+_NO_ROOM = frozenset(
+    {
+        *("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "overloaded", "overloaded_error"),
+        *("server_overloaded", "engine_overloaded", "no_capacity", "slow_down"),
+    }
+)
+#: The same in a sentence. Not *no healthy upstream*: a mesh says so after one has taken the request, too.
+_NO_MODEL_YET = re.compile(
+    r"(?i)\bmodel\b.*\bis (currently |still )?(being loaded|loading)\b|^loading model\b"
+)
+#: A word between two capitals, as in ``ContextLengthExceeded``.
+_NEXT_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\s-]+")
 _STATUS = range(400, 600)
 _STATUS_ACCOUNT = 402
 _STATUS_TRANSIENT = frozenset({408, 409, 423, 424, 425, 429, 499})
@@ -110,13 +126,25 @@ def meaning_of_run(codes: tuple[object, ...], text: str = "") -> CodeMeaning | N
     if _ACCOUNT_TEXT.search(text):
         return CodeMeaning.ACCOUNT
     found = meaning_of(codes, text)
-    if found is None and any(isinstance(code, str) and _PERMANENT_OF_RUN.search(code) for code in codes):
+    if found is None and any(_PERMANENT_OF_RUN.search(_name_of(code)) for code in codes):
         return CodeMeaning.PERMANENT
     return found
 
 
+def was_not_taken(codes: tuple[object, ...], text: str = "") -> bool:
+    """Return whether a server error says that nobody has begun with the request; parameters as above."""
+    return any(_name_of(code) in _NO_ROOM for code in codes) or _NO_MODEL_YET.search(text) is not None
+
+
+def _name_of(code: object) -> str:
+    """Return a code as OpenAI would write it."""
+    if not isinstance(code, str | int) or isinstance(code, bool):
+        return ""
+    return _NEXT_WORD.sub("_", str(code).strip()).lower()
+
+
 def _meaning_of_code(code: object) -> CodeMeaning | None:
-    name = str(code).strip().lower() if isinstance(code, str | int) and not isinstance(code, bool) else ""
+    name = _name_of(code)
     if name.isdecimal() and len(name) == 3 and int(name) in _STATUS:  # noqa: PLR2004
         return _meaning_of_status(int(name))
     for meaning, names in (

@@ -16,6 +16,7 @@ from airflow_provider_openai_runs.runs.errors import (
 )
 from airflow_provider_openai_runs.runs.model import Run, ToolCall
 from airflow_provider_openai_runs.runs.rounds import Rounds
+from airflow_provider_openai_runs.runs.text import encodable
 from airflow_provider_openai_runs.runs.tools import describe_calls
 from airflow_provider_openai_runs.runs.withheld import without_text
 from airflow_provider_openai_runs.tool_calls.approval import FUNCTION, MCP_APPROVAL, ApprovalDecision
@@ -260,11 +261,11 @@ class ToolCallAnswerer:
 def _without_own_ids(run: Run) -> OpenAIRunError | None:
     """Refuse calls that no answer can name, before a function runs for nothing."""
     ids = [call.id for call in run.tool_calls]
-    if all(ids) and len(set(ids)) == len(ids):
+    if all(ids) and len(set(ids)) == len(ids) and all(encodable(name) == name for name in ids):
         return None
     return ToolCallsFailedError(
         f"{run.ref.subject} asks for {describe_calls(run.tool_calls)}, and not each call has an id of its "
-        "own: the server could not tell the answers apart. No function was called."
+        "own that can be sent back: the server could not tell the answers apart. No function was called."
     )
 
 

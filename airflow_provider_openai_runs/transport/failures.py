@@ -21,11 +21,17 @@ from urllib.parse import unquote
 import httpx2
 import openai
 
-from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_of, meaning_of_run
+from airflow_provider_openai_runs.runs.error_codes import (
+    CodeMeaning,
+    meaning_of,
+    meaning_of_run,
+    was_not_taken,
+)
 from airflow_provider_openai_runs.runs.errors import OpenAIRunError
 from airflow_provider_openai_runs.runs.failure import FailureKind, RequestFailure
 from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.transport.limits import TooLargeError
+from airflow_provider_openai_runs.transport.not_usable import not_usable
 from airflow_provider_openai_runs.transport.secrets import Redact
 from airflow_provider_openai_runs.transport.sentences import sentence_in, sentence_of
 from airflow_provider_openai_runs.wire import reading
@@ -34,23 +40,17 @@ from airflow_provider_openai_runs.wire.protocol import ApiRequest
 
 _log = logging.getLogger(__name__)
 
-_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
-_UNWRITABLE = (
-    "The connection's key, or one of its headers, holds a character that no HTTP header may hold, such as a "
-    "line break or a curly quote (it is not shown here, since it may be the key). Nothing was sent. Fix the "
-    "connection"
+#: A proxy that refuses to connect has not been asked for more.
+_NEVER_SENT = (
+    *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
+    *(httpx2.UnsupportedProtocol, httpx2.ProxyError),
 )
-_NO_TLS = (
-    "The connection's address begins with https://, and what listens there does not speak TLS. Nothing was "
-    "sent. Write http:// in its Host, or give the port that speaks TLS"
-)
-#: What OpenSSL calls an answer in plain text; a handshake that breaks off may pass, this does not.
-_PLAIN_ANSWER = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 #: Not accepted, whoever wrote it: too many requests, and something that the request depends on has failed.
 _RETRY_LATER = frozenset({424, 425, 429})
 #: Not accepted, if the API itself says so.
 _BUSY = frozenset({409, 503})
-_ACCESS_DENIED = frozenset({401, 403})
+_FORBIDDEN = 403
+_ACCESS_DENIED = frozenset({401, _FORBIDDEN})
 #: The second is what gateways say when a client seems to have hung up.
 _REQUEST_TIMEOUTS = frozenset({408, 499})
 _NOT_FOUND = 404
@@ -85,11 +85,7 @@ def failing(request: ApiRequest[Any], redact: Redact) -> Iterator[None]:
     except (ApiRequestFailed, UseSdkInsteadError):
         raise
     except Exception as error:  # noqa: BLE001 # its sentence, its type or its place is kept
-        if _cannot_be_written(error):
-            failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_UNWRITABLE)
-            raise ApiRequestFailed(failure, pays=request.pays) from None
-        if _answers_without_tls(error):
-            failure = RequestFailure(kind=FailureKind.ACCESS_DENIED, text=_NO_TLS)
+        if (failure := not_usable(error, redact)) is not None:
             raise ApiRequestFailed(failure, pays=request.pays) from None
         if (large := _too_large(error)) is not None and not request.pays:
             failure = RequestFailure(kind=FailureKind.TOO_LARGE, text=str(large))
@@ -156,19 +152,6 @@ def _too_large(error: BaseException) -> TooLargeError | None:
     while found is not None and not isinstance(found, TooLargeError):
         found = found.__cause__
     return found
-
-
-def _cannot_be_written(error: Exception) -> bool:
-    """Whether HTTP has no way to write a header, such as one with a line break."""
-    cause = error.__cause__
-    illegal = isinstance(cause, httpx2.LocalProtocolError) and "header" in str(cause).lower()
-    return illegal or isinstance(error, UnicodeEncodeError)
-
-
-def _answers_without_tls(error: Exception) -> bool:
-    """Whether the other side of an https:// address has answered the first bytes in plain text."""
-    cause = error.__cause__
-    return isinstance(cause, httpx2.ConnectError) and any(name in str(cause) for name in _PLAIN_ANSWER)
 
 
 @lru_cache(maxsize=100)
@@ -261,11 +244,15 @@ def _kind_of(error: openai.APIStatusError, text: str) -> FailureKind:
         return FailureKind.NO_QUOTA
     if meaning is CodeMeaning.PERMANENT or status == _NOT_IMPLEMENTED:
         return FailureKind.REJECTED
+    if status == _FORBIDDEN and _asks_to_wait(error):
+        return FailureKind.RETRY_LATER  # Azure's API Management says so of a volume quota
     if status in _ACCESS_DENIED:
         return FailureKind.ACCESS_DENIED
     if status == _NOT_FOUND:
         return FailureKind.NOT_FOUND
     if status in _RETRY_LATER or (status in _BUSY and _is_of_the_api(error)):
+        return FailureKind.RETRY_LATER
+    if status >= _SERVER_ERROR and was_not_taken(names, text):
         return FailureKind.RETRY_LATER
     if status >= _SERVER_ERROR or status in _REQUEST_TIMEOUTS:
         return FailureKind.OUTCOME_UNKNOWN
@@ -274,9 +261,13 @@ def _kind_of(error: openai.APIStatusError, text: str) -> FailureKind:
     return FailureKind.NOT_ACCEPTED if passes else FailureKind.REJECTED
 
 
+def _asks_to_wait(error: openai.APIStatusError) -> bool:
+    return not {"retry-after", "retry-after-ms"}.isdisjoint(error.response.headers)
+
+
 def _is_of_the_api(error: openai.APIStatusError) -> bool:
     """Whether the API itself has written an error: a mesh writes its own after the API took the request."""
-    if "retry-after" in error.response.headers or "retry-after-ms" in error.response.headers:
+    if _asks_to_wait(error):
         return True
     try:
         written = json.loads(error.response.content)

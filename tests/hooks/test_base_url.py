@@ -38,6 +38,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, **fields: object) -> None:
         ("https://host:port/v1", "is no URL"),
         ("https://host:99999/v1", "is no URL"),
         ("https://[::1/v1", "is no URL"),
+        ("http://a..com/v1", "is no URL"),
+        (f"http://{'a' * 64}.example/v1", "is no URL"),
     ],
 )
 def test_an_address_that_no_request_can_be_sent_to_is_refused_with_the_way_to_write_it(
