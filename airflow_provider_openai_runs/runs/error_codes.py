@@ -92,7 +92,7 @@ _NO_MODEL_YET = re.compile(
     r"(?i)\bmodel\b.*\bis (currently |still )?(being loaded|loading)\b|^loading model\b"
 )
 #: A word between two capitals, as in ``ContextLengthExceeded``.
-_NEXT_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\s-]+")
+_BETWEEN_CAPITALS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\s-]+")
 _STATUS = range(400, 600)
 _STATUS_ACCOUNT = 402
 _STATUS_TRANSIENT = frozenset({408, 409, 423, 424, 425, 429, 499})
@@ -140,7 +140,7 @@ def _name_of(code: object) -> str:
     """Return a code as OpenAI would write it."""
     if not isinstance(code, str | int) or isinstance(code, bool):
         return ""
-    return _NEXT_WORD.sub("_", str(code).strip()).lower()
+    return _BETWEEN_CAPITALS.sub("_", str(code).strip()).lower()
 
 
 def _meaning_of_code(code: object) -> CodeMeaning | None:

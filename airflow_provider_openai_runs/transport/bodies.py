@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.transport import limits
 from airflow_provider_openai_runs.transport.heads import head_of
 from airflow_provider_openai_runs.wire import reading
@@ -22,6 +23,8 @@ _STREAM = re.compile(r"\s*(?::[^\n]*\n\s*)*(?:event|data|id|retry):")
 _PAGE = re.compile(r"(?i)\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.DOTALL)
 _TITLE = re.compile(r"(?is)<title[^>]*>(.*?)</title>")
 _RUNS = frozenset({"response", "thread.run"})
+#: Characters of a body that is no JSON.
+_SHOWN = 200
 #: Numbers longer than this are kept as text; Python itself refuses to read some thousands of digits.
 _MAX_DIGITS = 1000
 
@@ -44,6 +47,8 @@ def json_object(content: bytes, *, head_is_enough: bool = False) -> dict[str, An
         if _STREAM.match(text):
             return _run_of_stream(text)
         raise ValueError(page_of(text) or _no_json(text, error)) from None
+    if isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict) and "error" in data[0]:
+        data = data[0]  # as Google writes errors
     if not isinstance(data, dict):
         raise ValueError(f"its body is not a JSON object but a {type(data).__name__}")  # noqa: TRY004 # no bug
     return data
@@ -93,7 +98,8 @@ def _whole(text: str) -> int | str:
 
 
 def _no_json(text: str, error: ValueError) -> str:
-    return f"its body is no JSON: {error}" if text.strip() else "its body is empty"
+    begins = f", and begins {message_text(text, limit=_SHOWN)!r}"
+    return f"its body is no JSON: {error}{begins}" if text.strip() else "its body is empty"
 
 
 def _run_of_stream(text: str) -> dict[str, Any]:

@@ -109,11 +109,17 @@ def not_sent(error: Exception) -> ApiRequestFailed:
 
 
 def unreadable(
-    request: ApiRequest[Any], error: Exception, *, redact: Redact, status: int | None = None
+    request: ApiRequest[Any],
+    error: Exception,
+    *,
+    redact: Redact,
+    status: int | None = None,
+    said: str | None = None,
 ) -> ApiRequestFailed:
-    """Return the failure of a request whose answer cannot be read."""
-    said = f"{request.method} {request.path} was answered in an unreadable form: {error}"
-    text = message_text(said, redact=redact)
+    """Return the failure of a request whose answer cannot be read; ``said`` is a sentence in it."""
+    why = f"{error}; it says: {said}" if said else error
+    text = f"{request.method} {request.path} was answered in an unreadable form: {why}"
+    text = message_text(text, redact=redact)
     failure = RequestFailure(kind=FailureKind.OUTCOME_UNKNOWN, text=text, http_status=status)
     return ApiRequestFailed(failure, pays=request.pays)
 

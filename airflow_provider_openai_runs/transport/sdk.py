@@ -28,6 +28,7 @@ from airflow_provider_openai_runs.transport.failures import (
 from airflow_provider_openai_runs.transport.leaving import leaving
 from airflow_provider_openai_runs.transport.limits import reading
 from airflow_provider_openai_runs.transport.secrets import Redact, redact_errors, redact_of
+from airflow_provider_openai_runs.transport.sentences import complaint_in, sentence_in
 from airflow_provider_openai_runs.transport.time_limit import not_in_time
 from airflow_provider_openai_runs.wire.protocol import ApiReply, ApiRequest, Upload
 
@@ -163,13 +164,16 @@ def read_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status:
     :param redact: takes the connection's secrets out of text.
     :raises ApiRequestFailed: if it is no JSON object, or not what the request asked for.
     """
+    data: dict[str, Any] = {}
     try:
         data = redact_errors(json_object(content, head_is_enough=request.head_is_enough), redact)
         if (error_body := error_in(data)) is not None:
             raise error_in_answer(request, error_body, headers, status=status, redact=redact)
         return request.read(ApiReply(data=data, headers=headers, content=content))
     except (ValueError, RecursionError) as error:
-        raise unreadable(request, error, redact=redact, status=status) from None
+        if (error_body := complaint_in(data)) is not None:
+            raise error_in_answer(request, error_body, headers, status=status, redact=redact) from None
+        raise unreadable(request, error, said=sentence_in(data), redact=redact, status=status) from None
 
 
 async def aread_answer(

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_openai_runs.transport.bodies import page_of
 from airflow_provider_openai_runs.wire import reading
@@ -14,8 +15,24 @@ if TYPE_CHECKING:
 
 _SENTENCES = (
     *("message", "detail", "error_description", "description", "error"),
-    *("msg", "faultstring", "title", "fault", "reason"),
+    *(
+        "msg",
+        "error_msg",
+        "error_message",
+        "errormessage",
+        "errmsg",
+        "faultstring",
+        "title",
+        "fault",
+        "reason",
+    ),
 )
+#: Names under which bodies of errors have a code.
+_CODES = ("code", "status", "statusCode", "status_code", "error_code")
+#: What is paid for is no mere error, whatever else it says.
+_OF_A_RUN = frozenset({"object", "output", "output_text", "choices", "usage"})
+_SAYS_FAILED = frozenset({"error", "fail", "failed", "failure"})
+_HTTP_ERROR = re.compile(r"[45]\d\d")
 #: Where the sentence stands deeper than this, it is somebody's data.
 _DEEPEST_SENTENCE = 4
 
@@ -41,6 +58,24 @@ def sentence_in(said: object, depth: int = 0) -> str | None:
     by_name = {str(name).lower(): value for name, value in said.items()}
     held = (by_name.get(name) for name in (*_SENTENCES, "errors"))
     return next((found for value in held if (found := sentence_in(value, depth + 1)) is not None), None)
+
+
+def complaint_in(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """
+    Return the error that a body is which is not what was asked for, where it says so in a way of its own.
+
+    With ``success: false``, a list of ``errors``, a ``detail``, or a code of HTTP among its members.
+    """
+    if not _OF_A_RUN.isdisjoint(data):
+        return None
+    codes = [value for name in _CODES if (value := data.get(name)) not in (None, "", 0, "0")]
+    is_error = (
+        data.get("success") is False
+        or any(data.get(name) for name in ("errors", "detail", "error_code"))
+        or any(str(code).lower() in _SAYS_FAILED or _HTTP_ERROR.fullmatch(str(code)) for code in codes)
+        or (isinstance(data.get("code"), str) and data["code"][:1].isalpha())
+    )
+    return {**data, "code": next(iter(codes), None)} if is_error and sentence_in(data) else None
 
 
 def _complaints(detail: object) -> Iterator[str]:
