@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,13 +17,8 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks.diagnosis import Level, diagnose
-from airflow_provider_openai_runs.hooks.urls import (
-    account_of,
-    address_of,
-    check_base_url,
-    run_url,
-    with_query_apart,
-)
+from airflow_provider_openai_runs.hooks.settings import client_settings
+from airflow_provider_openai_runs.hooks.urls import account_of, address_of, run_url
 from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.budgets import CONNECTION_BUDGET, CONNECTION_PAUSE
 from airflow_provider_openai_runs.runs.error_of_request import error_of_request
@@ -34,7 +28,7 @@ from airflow_provider_openai_runs.runs.model import RunRef
 from airflow_provider_openai_runs.runs.prices import Prices
 from airflow_provider_openai_runs.runs.text import message_text
 from airflow_provider_openai_runs.transport import download, driver, sdk
-from airflow_provider_openai_runs.transport.api_key import in_a_thread, key_provider
+from airflow_provider_openai_runs.transport.api_key import in_a_thread
 from airflow_provider_openai_runs.transport.failures import not_sent
 from airflow_provider_openai_runs.transport.limits import BoundedClient
 from airflow_provider_openai_runs.transport.shared_client import shared
@@ -174,14 +168,7 @@ class ConnectionHook(OpenAIHook):
                 "its secret would be sent to OpenAI. Nothing was sent. Use a connection of type 'openai'.",
                 retryable=False,
             )
-        if isinstance(settings.get("api_key"), str):
-            # A key read from a file ends with a line break, which no header may hold.
-            settings["api_key"] = settings["api_key"].strip() or None
-        sdk.check_timeout(settings.get("timeout"))
-        settings = with_query_apart(settings)
-        check_base_url(settings.get("base_url") or os.environ.get("OPENAI_BASE_URL"), port=conn.port)
-        path = extras.get("api_key_provider")
-        return settings if path is None else settings | {"api_key": key_provider(path)}
+        return client_settings(settings, conn, extras)
 
     def run_url(self, ref: RunRef) -> str:
         """Return the page that shows a run, or nothing: no link rather than a broken one."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -121,17 +120,6 @@ async def _asend(client: openai.AsyncOpenAI, request: ApiRequest[Any]) -> httpx2
     return await send_body(
         request.path, cast_to=httpx2.Response, body=request.body, options=options_of(request)
     )
-
-
-def check_timeout(value: object) -> None:
-    """
-    Require what a connection's ``openai_client_kwargs`` may have as ``timeout``.
-
-    :raises ValueError: saying so.
-    """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 < value < math.inf):  # type: ignore[operator]
-        raise ValueError(f"openai_client_kwargs['timeout'] must be seconds above 0, not {value!r}")
 
 
 def bounded(request: ApiRequest[T], client: openai.OpenAI | openai.AsyncOpenAI) -> ApiRequest[T]:

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_openai_runs.exceptions import RunConnectionError
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
-from airflow_provider_openai_runs.hooks.urls import check_base_url
+from airflow_provider_openai_runs.hooks.settings import check_base_url
 from airflow_provider_openai_runs.operators import CreateResponseOperator
 from tests.support.scene import Scene
 
@@ -85,6 +85,29 @@ def test_a_connection_as_a_uri_names_its_port_in_what_it_should_be(
     monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", "openai://:sk-x@vllm:9000/v1")
     with pytest.raises(RunConnectionError, match=r"'vllm' has no http://.*https://host:9000/v1"):
         CreateResponseOperator(task_id="ask", model="m", input="Why?").execute(scene.context)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"extra": {"base_url": "https://host/v1"}}, "base_url in its Extra is read by nobody"),
+        ({"password": "Bearer sk-x"}, "begins with 'Bearer'"),
+        ({"password": '"sk-x"'}, "quotes around it"),
+        ({"extra": {"openai_client_kwargs": {"default_headers": {"X-Team": 5}}}}, "'X-Team' must be text"),
+        ({"extra": {"openai_client_kwargs": {"default_headers": ["X-Team: a"]}}}, "must be text"),
+        ({"extra": {"openai_client_kwargs": {"timeout": "5"}}}, "must be seconds"),
+    ],
+)
+def test_a_slip_in_a_connection_is_no_lost_create(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object], words: str
+) -> None:
+    host = {} if "base_url" in words else {"host": scene.simulator.base_url}
+    connect(monkeypatch, **host, **fields)
+    with pytest.raises(RunConnectionError, match=words) as caught:
+        CreateResponseOperator(task_id="ask", model="m", input="Why?").execute(scene.context)
+    assert not caught.value.retryable
+    assert "sk-x" not in str(caught.value)
+    assert scene.creates() == 0
 
 
 @pytest.mark.parametrize("place", ["host", "base_url", "environment"])

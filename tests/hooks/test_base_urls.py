@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_openai_runs.hooks.urls import with_query_apart
+from airflow_provider_openai_runs.hooks.settings import with_query_apart
 
 
 @pytest.mark.parametrize(
