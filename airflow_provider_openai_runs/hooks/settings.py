@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a connection says, as settings of the SDK's client: put right where it is clear, refused where it is not.
+What a connection says, as settings of the SDK's client: corrected where it is clear, refused where it is not.
 
-A slip that is found here is told before anything is sent, and not as a run that may be lost.
+A slip that is found here is an error before anything is sent, and not a run that may be lost.
 """
 
 from __future__ import annotations

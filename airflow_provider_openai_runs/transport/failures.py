@@ -37,6 +37,7 @@ from airflow_provider_openai_runs.transport.sentences import sentence_in, senten
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.errors import ApiRequestFailed
 from airflow_provider_openai_runs.wire.protocol import ApiRequest
+from airflow_provider_openai_runs.wire.retry_after import retry_after
 
 _log = logging.getLogger(__name__)
 
@@ -209,7 +210,7 @@ def error_in_answer(
         text=message_text(text, redact=redact),
         http_status=status,
         code=_name(codes[0], redact),
-        retry_after=reading.poll_after(headers),
+        retry_after=retry_after(headers, said=text, body=error),
     )
     return ApiRequestFailed(failure, pays=request.pays)
 
@@ -222,7 +223,7 @@ def _rejected(error: openai.APIStatusError, redact: Redact) -> RequestFailure:
         http_status=error.status_code,
         code=_name(error.code, redact),
         param=_name(error.param, redact),
-        retry_after=reading.poll_after(error.response.headers),
+        retry_after=retry_after(error.response.headers, said=text, body=error.body),
         names_it=error.status_code == _NOT_FOUND and _names_what_was_asked_for(error, text),
     )
 

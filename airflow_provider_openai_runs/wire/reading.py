@@ -9,12 +9,9 @@ Compatible servers send float or millisecond timestamps, null metadata, text as 
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from airflow_provider_openai_runs.runs.plain import plain
@@ -219,31 +216,3 @@ def _first_count(data: Mapping[str, Any], *names: str) -> int | None:
 def _count(value: object) -> int | None:
     found = as_int(value)
     return found if found is not None and 0 <= found <= MAX_TOKENS else None
-
-
-def poll_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds after which the server wants to be asked again, where it says so."""
-    for name, scale in (("openai-poll-after-ms", 1000.0), ("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        if not (written := headers.get(name)):
-            continue
-        try:
-            # A gateway may add its own to the server's.
-            seconds = float(written.partition(",")[0]) / scale
-        except ValueError:
-            until = _http_date(written)
-            if until is None:
-                continue
-            # By the server's own clock, where it says what that is.
-            now = _http_date(headers.get("date", ""))
-            return max(0.0, until - (time.time() if now is None else now))
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    return None
-
-
-def _http_date(written: str) -> float | None:
-    try:
-        found = parsedate_to_datetime(written)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

@@ -16,6 +16,7 @@ from airflow_provider_openai_runs.wire.files import files_of_items, ids_with
 from airflow_provider_openai_runs.wire.protocol import ApiReply
 from airflow_provider_openai_runs.wire.response_answer import read_answer
 from airflow_provider_openai_runs.wire.response_calls import may_wait, pending_calls
+from airflow_provider_openai_runs.wire.retry_after import poll_after
 
 _LIMITS = ("max_output_tokens", "max_tool_calls")
 #: Statuses in which the calls in the output are whole; the second one is not in the API, but seen elsewhere.
@@ -32,7 +33,7 @@ def read_poll(reply: ApiReply) -> PollResult:
     return PollResult(
         status=status,
         raw_status=raw_status,
-        poll_after=reading.poll_after(reply.headers),
+        poll_after=poll_after(reply.headers),
         needs_action=pending,
     )
 

@@ -10,6 +10,7 @@ from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Ste
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.protocol import ApiReply
+from airflow_provider_openai_runs.wire.retry_after import poll_after
 
 _LIMITS = ("max_completion_tokens", "max_prompt_tokens")
 
@@ -35,7 +36,7 @@ def read_poll(reply: ApiReply) -> PollResult:
     return PollResult(
         status=status,
         raw_status=raw_status,
-        poll_after=reading.poll_after(reply.headers),
+        poll_after=poll_after(reply.headers),
         needs_action=status is RunStatus.REQUIRES_ACTION,
     )
 

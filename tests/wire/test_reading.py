@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -135,30 +133,6 @@ def test_usage_that_is_missing_is_not_zero(value: object) -> None:
     assert reading.usage(value) is None
 
 
-@pytest.mark.parametrize(
-    ("headers", "found"),
-    [
-        ({}, None),
-        ({"openai-poll-after-ms": "2500"}, 2.5),
-        ({"openai-poll-after-ms": "10.5"}, 0.0105),
-        ({"retry-after-ms": "500", "retry-after": "9"}, 0.5),
-        ({"openai-poll-after-ms": "soon", "retry-after": "9"}, 9),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30),
-        ({"retry-after": "Wednesday, 21-Oct-26 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT", "date": "Wed, 21 Oct 2026 07:28:30 GMT"}, 0),
-        ({"retry-after": "Wed, 21 Oct 2020 07:28:00 GMT"}, 0),
-        ({"retry-after": "Wed, 99 Oct 2026 07:28:00 GMT"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "0"}, 0),
-    ],
-)
-def test_the_server_may_say_when_to_ask_again(headers: dict[str, str], found: float | None) -> None:
-    assert reading.poll_after(headers) == found
-
-
 @pytest.mark.parametrize("value", [None, [], "text", 5, [["a"]]])
 def test_what_is_no_object_says_nothing(value: object) -> None:
     assert reading.object_of(value) == {}
@@ -207,10 +181,3 @@ def test_a_status_is_known_by_other_names_of_the_same_meaning(raw_status: str, f
 
 def test_the_id_of_a_run_may_be_a_number() -> None:
     assert reading.run_id({"id": 17}) == "17"
-
-
-def test_a_date_without_the_servers_own_clock_is_read_by_ours() -> None:
-    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    found = reading.poll_after({"retry-after": in_a_minute})
-    assert found is not None
-    assert 50 < found <= 60
