@@ -9,6 +9,7 @@ Compatible servers send float or millisecond timestamps, null metadata, text as 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from airflow_provider_openai_runs.runs.usage import MAX_TOKENS, Usage
 _MILLISECONDS = 1e11
 #: Beyond this even milliseconds mean no time, nor does a float mean a count.
 _MAX_TIME = 1e15
+#: A count that is written as text.
+_COUNT = re.compile("[0-9]{1,19}")
 #: Objects within an error's object; what is deeper is shown as text.
 _MAX_ERROR_DEPTH = 4
 #: The API's own statuses in whatever case, and others of the same meaning: taken for unknown, a run that has
@@ -186,6 +189,12 @@ def usage(value: object) -> Usage | None:
     prompt = _first_count(data, "prompt_tokens", "input_tokens")
     completion = _first_count(data, "completion_tokens", "output_tokens")
     total = _count(data.get("total_tokens"))
+    total = total or (None if prompt or completion else total)  # a zero beside others is no sum
+    # As Anthropic counts: what was read from its cache, or written there, beside the rest.
+    hits, writes = (_count(data.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
+    if prompt is not None and (beside := (hits or 0) + (writes or 0)) > prompt:
+        prompt += beside
+        total = None if total is None else max(total, prompt + (completion or 0))
     if prompt is None and completion is None and total is None:
         return None
     if total is not None and (prompt is None) is not (completion is None):
@@ -197,8 +206,8 @@ def usage(value: object) -> Usage | None:
         prompt_tokens=prompt or 0,
         completion_tokens=completion or 0,
         total_tokens=(prompt or 0) + (completion or 0) if total is None else total,
-        cached_tokens=_count(of_prompt.get("cached_tokens")),
-        cache_write_tokens=_count(of_prompt.get("cache_write_tokens")),
+        cached_tokens=_either(_count(of_prompt.get("cached_tokens")), hits),
+        cache_write_tokens=_either(_count(of_prompt.get("cache_write_tokens")), writes),
         reasoning_tokens=_count(of_completion.get("reasoning_tokens")),
     )
 
@@ -213,6 +222,12 @@ def _first_count(data: Mapping[str, Any], *names: str) -> int | None:
     return max((found for name in names if (found := _count(data.get(name))) is not None), default=None)
 
 
+def _either(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one
+
+
 def _count(value: object) -> int | None:
+    if isinstance(value, str) and _COUNT.fullmatch(value):
+        value = int(value)
     found = as_int(value)
     return found if found is not None and 0 <= found <= MAX_TOKENS else None

@@ -30,9 +30,10 @@ def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
         yield server
 
 
-def create(server: ScriptedServer, status: int, body: bytes | Any, *headers: str) -> Any:
+def create(server: ScriptedServer, status: int | str, body: bytes | Any, *headers: str) -> Any:
     written = body if isinstance(body, bytes) else json.dumps(body).encode()
-    server.play(lambda _: reply(written, *headers, "Connection: close", status=f"{status} As Scripted"))
+    line = status if isinstance(status, str) else f"{status} As Scripted"
+    server.play(lambda _: reply(written, *headers, "Connection: close", status=line))
     flow = flows.create(response_request(model="m", input="Hi"), token=None, conn_id="scripted")
     try:
         return OpenAIRunsHook("scripted").run_flow(flow)
@@ -140,3 +141,23 @@ def test_an_error_in_a_stream_is_the_streams_sentence(server: ScriptedServer) ->
     failure = create(server, 200, events({"type": "error", "code": "server_error", "message": "Oh no."}))
     assert failure.kind is FailureKind.NOT_ACCEPTED
     assert "Oh no" in failure.text
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        ("502 Bad Gateway", FailureKind.NOT_SENT, "502"),
+        ("407 Proxy Authentication Required", FailureKind.ACCESS_DENIED, "refuses to connect: 407"),
+        ("403 Forbidden", FailureKind.ACCESS_DENIED, "NO_PROXY"),
+    ],
+)
+def test_a_proxy_that_refuses_to_connect_has_sent_nothing(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, status: str, kind: FailureKind, words: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", server.url.removesuffix("/v1"))
+    host = {"conn_type": "openai", "password": "sk-1", "host": "https://api.example.test/v1"}
+    monkeypatch.setenv("AIRFLOW_CONN_SCRIPTED", json.dumps(host))
+    failure = create(server, status, b"")
+    assert (failure.kind, failure.not_accepted) == (kind, True)
+    assert words in str(failure)
+    assert [asked.method for asked in server.asked] == ["CONNECT"]

@@ -78,6 +78,9 @@ def test_arguments_that_are_an_abyss_are_still_text() -> None:
         ({"input_tokens": 1, "output_tokens": 2}, (1, 2, 3)),
         ({"prompt_tokens": None, "input_tokens": 1, "output_tokens": 2.0}, (1, 2, 3)),
         ({"total_tokens": 9}, (0, 0, 9)),
+        ({"input_tokens": 4, "output_tokens": 2, "total_tokens": 0}, (4, 2, 6)),
+        ({"input_tokens": "4", "output_tokens": "2", "total_tokens": "6"}, (4, 2, 6)),
+        ({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}, (0, 0, 0)),
         ({"prompt_tokens": 0, "input_tokens": 5, "output_tokens": 4}, (5, 4, 9)),
         ({"total_tokens": 9, "input_tokens": 4}, (4, 5, 9)),
         ({"total_tokens": 9, "input_tokens": -1, "output_tokens": 2}, (7, 2, 9)),
@@ -112,7 +115,9 @@ def test_usage_is_read_under_the_names_of_either_api(value: object, found: tuple
         ),
         ({"prompt_tokens_details": {"cached_tokens": 5.0}}, (5, None, None)),
         ({"input_tokens_details": None, "output_tokens_details": []}, (None, None, None)),
-        ({"input_tokens_details": {"cached_tokens": "5"}}, (None, None, None)),
+        ({"input_tokens_details": {"cached_tokens": "5"}}, (5, None, None)),
+        ({"input_tokens_details": {"cached_tokens": "five"}}, (None, None, None)),
+        ({"cache_read_input_tokens": 5, "cache_creation_input_tokens": 2}, (5, 2, None)),
         ({"input_tokens_details": {"cached_tokens": -5, "cache_write_tokens": 2**64}}, (None, None, None)),
         ({}, (None, None, None)),
     ],
@@ -125,9 +130,29 @@ def test_what_tokens_were_cached_or_thought_is_read_and_not_guessed(
     assert (usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens) == found
 
 
+def test_what_a_cache_brought_beside_the_prompt_is_of_the_prompt_where_it_cannot_be_within_it() -> None:
+    beside = {"input_tokens": 10, "output_tokens": 1, "total_tokens": 11, "cache_read_input_tokens": 90}
+    within = {**beside, "cache_read_input_tokens": 9}
+    assert reading.usage(beside) == Usage(
+        prompt_tokens=100, completion_tokens=1, total_tokens=101, cached_tokens=90
+    )
+    assert reading.usage(within) == Usage(
+        prompt_tokens=10, completion_tokens=1, total_tokens=11, cached_tokens=9
+    )
+
+
 @pytest.mark.parametrize(
     "value",
-    [None, {}, [], "12", {"prompt_tokens": "1"}, {"cost": 5}, {"total_tokens": -1}, {"total_tokens": 2**64}],
+    [
+        None,
+        {},
+        [],
+        "12",
+        {"prompt_tokens": "one"},
+        {"cost": 5},
+        {"total_tokens": -1},
+        {"total_tokens": 2**64},
+    ],
 )
 def test_usage_that_is_missing_is_not_zero(value: object) -> None:
     assert reading.usage(value) is None
