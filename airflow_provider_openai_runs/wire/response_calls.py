@@ -9,11 +9,13 @@ without an output is pending unless a message follows it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from airflow_provider_openai_runs.runs.model import ToolCall
 from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.call_items import action_of, arguments_of, brings_its_result
 
 #: The call of an MCP tool that waits for somebody's word rather than for an output.
 APPROVAL = "mcp_approval_request"
@@ -35,8 +37,10 @@ _NAMED = frozenset({"function_call", "custom_tool_call"})
 _SERVERS_MAKE = frozenset({"custom_tool_call", "shell_call", "tool_search_call"})
 #: Where a shell may run that is not the server's.
 _OUR_SHELL = frozenset({"local", ""})
-#: Members of an item that are not what is to be done.
-_NOT_THE_ACTION = frozenset({"id", "call_id", "type", "status", "name", "namespace", "caller", "created_by"})
+#: Under these names the results of calls name their call, whatever type of item a server makes of them.
+_NAME_THEIR_CALL = ("call_id", "tool_call_id", "tool_use_id", "function_call_id")
+#: Types of items that name a call and are no result of it: the call itself, in the words of several APIs.
+_NO_RESULT = re.compile(r"reasoning|(\w*_)?call|tool_use|mcp_approval_request")
 
 
 def pending_calls(
@@ -44,9 +48,9 @@ def pending_calls(
     offered: Iterable[Mapping[str, Any]] | None = None,
     *,
     if_unknown: bool = False,
-) -> Iterator[ToolCall]:
+) -> tuple[ToolCall, ...]:
     """
-    Read the calls that wait for an answer.
+    Read the calls that wait for an answer; one that a server writes twice is one.
 
     :param data: the response.
     :param offered: the tools of the request, where it is known.
@@ -54,9 +58,10 @@ def pending_calls(
     """
     tools = _tools_of(data, offered)
     counts_all = if_unknown and tools.are_unknown
-    return (
+    calls = (
         _call(kind, item) for kind, item, is_pending in _open_calls(data, tools) if is_pending or counts_all
     )
+    return tuple(dict.fromkeys(calls))
 
 
 def may_wait(data: Mapping[str, Any]) -> bool:
@@ -137,6 +142,8 @@ class _Tools:
 
 def _made_by_server(kind: str, item: Mapping[str, Any]) -> bool:
     """Whether the item itself says that it ran at the server."""
+    if brings_its_result(item):
+        return True
     if kind == "shell_call":
         return _environment(item) not in _OUR_SHELL
     return kind == "tool_search_call" and item.get("execution") != "client"
@@ -154,8 +161,13 @@ def _answered(items: list[dict[str, Any]]) -> Iterator[str]:
     """Read the ids of calls whose answer stands in the same output, whatever type of output that is."""
     for item in items:
         yield reading.identifier(item.get("approval_request_id"))
-        if reading.identifier(item.get("type")).endswith("_output"):
+        kind = reading.identifier(item.get("type"))
+        if kind.endswith("_output"):
             yield reading.identifier(item.get("call_id")) or reading.identifier(item.get("id"))
+        elif not _NO_RESULT.fullmatch(kind):
+            yield from (reading.identifier(item.get(name)) for name in _NAME_THEIR_CALL)
+        elif kind in _OFFERED_BY and brings_its_result(item):
+            yield from _ids_of(item)
 
 
 def _is_message(item: Mapping[str, Any]) -> bool:
@@ -174,11 +186,9 @@ def _call(kind: str, item: Mapping[str, Any]) -> ToolCall:
 
 
 def _arguments(kind: str, item: Mapping[str, Any]) -> str:
-    """Return the arguments, or of calls that have none of that name the whole of what is to be done."""
-    if kind == "function_call":
-        # Some servers write the arguments of a function without parameters as JSON's null, or not at all.
-        written = reading.json_text(item.get("arguments"))
-        return "{}" if written.strip() in {"", "null"} else written
+    """Return the arguments; those of a custom tool are free text, and other calls have an action instead."""
+    if kind in {"function_call", APPROVAL}:
+        return arguments_of(item.get("arguments"))
     if "arguments" in item or "input" in item:
         return reading.json_text(item.get("arguments", item.get("input")))
-    return reading.json_text({key: value for key, value in item.items() if key not in _NOT_THE_ACTION})
+    return action_of(item)

@@ -28,7 +28,7 @@ def read_poll(reply: ApiReply) -> PollResult:
     raw_status = _raw_status_of(reply.data)
     status = RunStatus.parse(raw_status)
     pending = status is RunStatus.REQUIRES_ACTION or (
-        status in _CALLS_COUNT and any(pending_calls(reply.data))
+        status in _CALLS_COUNT and bool(pending_calls(reply.data))
     )
     return PollResult(
         status=status,
@@ -86,7 +86,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef, request: RunRequest | None
         last_error=reading.error_object(data.get("error")),
         incomplete_details=reading.incomplete_details(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
-        tool_calls=tuple(pending_calls(data, offered, if_unknown=forgot)) if status in _CALLS_COUNT else (),
+        tool_calls=pending_calls(data, offered, if_unknown=forgot) if status in _CALLS_COUNT else (),
         output_text=answer.text,
         final_text=answer.final_text,
         refusal=answer.refusal,

@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_openai_runs.runs.model import PollResult, Run, RunRef, Step, ToolCall
 from airflow_provider_openai_runs.runs.status import RunKind, RunStatus
 from airflow_provider_openai_runs.wire import reading
+from airflow_provider_openai_runs.wire.call_items import action_of, arguments_of, brings_its_result
 from airflow_provider_openai_runs.wire.protocol import ApiReply
 from airflow_provider_openai_runs.wire.retry_after import poll_after
 
@@ -77,7 +78,7 @@ def read_run(data: Mapping[str, Any], *, ref: RunRef) -> Run:
         last_error=reading.error_object(data.get("last_error")),
         incomplete_details=reading.incomplete_details(data.get("incomplete_details")),
         limits={name: limit for name in _LIMITS if (limit := reading.as_int(data.get(name)))},
-        tool_calls=tuple(_tool_calls(data)) if status is RunStatus.REQUIRES_ACTION else (),
+        tool_calls=tuple(dict.fromkeys(_tool_calls(data))) if status is RunStatus.REQUIRES_ACTION else (),
     )
 
 
@@ -86,12 +87,19 @@ def _tool_calls(data: Mapping[str, Any]) -> Iterator[ToolCall]:
     # Azure asks for the approval of an MCP server's calls under a name of its own.
     submit = reading.object_of(action.get("submit_tool_outputs") or action.get("submit_tool_approval"))
     for call in reading.objects_of(submit.get("tool_calls")):
-        function = reading.object_of(call.get("function")) or call
+        kind = reading.identifier(call.get("type")) or "function"
+        # A call stands under the name of its type, which some servers leave out.
+        called = next(
+            (found for key in ("function", kind) if (found := reading.object_of(call.get(key)))), call
+        )
+        if brings_its_result(call) or brings_its_result(called):
+            continue
+        has_arguments = kind == "function" or "arguments" in called
         yield ToolCall(
             id=reading.identifier(call.get("id")),
-            name=reading.identifier(function.get("name")),
-            arguments=reading.json_text(function.get("arguments")),
-            type=reading.identifier(call.get("type")) or "function",
+            name=reading.identifier(called.get("name")) or ("" if kind == "function" else kind),
+            arguments=arguments_of(called.get("arguments")) if has_arguments else action_of(called),
+            type=kind,
         )
 
 

@@ -78,6 +78,57 @@ def test_a_call_that_the_same_output_answers_is_not_pending(call: dict[str, Any]
 
 
 @pytest.mark.parametrize(
+    "result",
+    [
+        {"type": "function_call_result", "call_id": "call_1", "output": "912"},
+        {"type": "tool_result", "tool_call_id": "call_1", "content": "912"},
+        {"type": "tool_result", "tool_use_id": "call_1", "content": "912"},
+        {"type": "function_response", "function_call_id": "call_1", "response": {"rows": 912}},
+        {"type": "message", "role": "tool", "tool_call_id": "call_1", "content": "912"},
+        {"role": "tool", "tool_call_id": "call_1", "content": "912"},
+    ],
+    ids=str,
+)
+def test_any_item_that_names_a_call_and_is_none_answers_it(result: dict[str, Any]) -> None:
+    assert pending([CALL, result, MESSAGE], tools=[FUNCTION]) == []
+    assert pending([result, CALL], requested=[FUNCTION]) == []
+    assert pending([CALL, CALL | {"call_id": "call_2"}, result], tools=[FUNCTION]) == ["call_2"]
+
+
+@pytest.mark.parametrize("kind", ["reasoning", "mcp_call", "tool_call", "call", "tool_use"])
+def test_neither_a_thought_nor_another_name_of_a_call_answers_it(kind: str) -> None:
+    other = {"type": kind, "id": "x_1", "call_id": "call_1", "tool_call_id": "call_1"}
+    assert pending([other, CALL, other, MESSAGE], tools=[FUNCTION]) == ["call_1"]
+
+
+@pytest.mark.parametrize("call", EVERY_KIND[:-1], ids=lambda call: call["type"])
+@pytest.mark.parametrize(
+    "more", [{"output": "912"}, {"output": ""}, {"result": {"n": 1}}, {"error": "down"}, {"status": "failed"}]
+)
+def test_a_call_that_says_what_came_of_it_is_not_pending(call: dict[str, Any], more: dict[str, Any]) -> None:
+    tools = [FUNCTION, {"type": "shell"}, {"type": "custom", "name": "x_search"}]
+    assert pending([call | more, MESSAGE], tools=tools) == []
+    assert pending([call, call | more]) == []
+    nothing = {"output": None, "result": None, "error": None, "status": "completed"}
+    assert pending([call | nothing]) == ["call_1"]
+
+
+def test_the_very_same_call_twice_is_one() -> None:
+    assert pending([CALL, CALL | {"id": "fc_2"}, CALL], tools=[FUNCTION]) == ["call_1"]
+    assert pending([CALL, CALL | {"call_id": "call_2"}], tools=[FUNCTION]) == ["call_1", "call_2"]
+    assert pending([CALL, CALL | {"arguments": '{"a": 1}'}], tools=[FUNCTION]) == ["call_1", "call_1"]
+
+
+@pytest.mark.parametrize("arguments", [None, "null", " null\n", "", {}])
+@pytest.mark.parametrize("call", [CALL, APPROVAL], ids=lambda call: call["type"])
+def test_a_call_of_no_arguments_has_an_empty_object_of_them(call: dict[str, Any], arguments: object) -> None:
+    (found,) = run_of([call | {"arguments": arguments}]).tool_calls
+    assert found.arguments == "{}"
+    (found,) = run_of([{name: item for name, item in call.items() if name != "arguments"}]).tool_calls
+    assert found.arguments == "{}"
+
+
+@pytest.mark.parametrize(
     ("call", "tool"),
     [
         (CALL, FUNCTION),

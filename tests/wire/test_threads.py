@@ -153,6 +153,53 @@ def test_pending_calls_are_read_with_their_arguments_as_text() -> None:
     assert run_of(status="in_progress", required_action=action).tool_calls == ()
 
 
+def wanted(*calls: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": list(calls)}}
+    pending = run_of(status="requires_action", required_action=action).tool_calls
+    return [(call.id, call.name, call.arguments, call.type) for call in pending]
+
+
+@pytest.mark.parametrize("more", [{"output": "7"}, {"result": 7}, {"error": "down"}, {"status": "failed"}])
+def test_a_call_that_says_what_came_of_it_is_not_pending(more: dict[str, Any]) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}", "output": None}}
+    open_call = ("c2", "f", "{}", "function")
+    assert wanted(call | more, call | {"id": "c2"}) == [open_call]
+    assert wanted(call | {"function": {"name": "f"} | more}, call | {"id": "c2"}) == [open_call]
+
+
+def test_the_very_same_call_twice_is_one() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    assert wanted(call, call) == [("c1", "f", "{}", "function")]
+
+
+@pytest.mark.parametrize("arguments", [{"arguments": None}, {"arguments": " null"}, {"arguments": ""}, {}])
+def test_a_call_of_no_arguments_has_an_empty_object_of_them(arguments: dict[str, Any]) -> None:
+    assert wanted({"id": "c1", "function": {"name": "f"} | arguments}) == [("c1", "f", "{}", "function")]
+    assert wanted({"id": "c1", "type": "mcp", "name": "f"} | {"arguments": None}) == [
+        ("c1", "f", "{}", "mcp")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "name", "arguments"),
+    [
+        ("openapi", {"name": "get", "arguments": '{"a": 1}'}, "get", '{"a": 1}'),
+        ("openapi", {"path": "/rows"}, "openapi", '{"path": "/rows"}'),
+        (
+            "computer_use_preview",
+            {"action": {"type": "click"}},
+            "computer_use_preview",
+            '{"action": {"type": "click"}}',
+        ),
+    ],
+)
+def test_a_call_of_another_type_says_what_is_to_be_done(
+    kind: str, action: dict[str, Any], name: str, arguments: str
+) -> None:
+    assert wanted({"id": "c1", "type": kind, kind: action}) == [("c1", name, arguments, kind)]
+    assert wanted({"id": "c1", "type": kind, **action}) == [("c1", name, arguments, kind)]
+
+
 @pytest.mark.parametrize(
     ("data", "files"),
     [
