@@ -31,6 +31,9 @@ from airflow_provider_openai_runs.runs.tools import describe_calls
 from airflow_provider_openai_runs.runs.usage import as_text
 from airflow_provider_openai_runs.runs.withheld import without_text
 
+#: The reason of an answer that no higher ceiling makes whole.
+_FILTERED = "content_filter"
+
 
 def may_be_a_success(status: RunStatus, *, on_incomplete: OnIncomplete) -> bool:
     """Whether a run that ended like this may have done its work; what it wrote decides the rest."""
@@ -97,10 +100,7 @@ def _verdict(run: Run, *, fails_again: bool) -> tuple[type[OpenAIRunError] | Non
             return (
                 RunIncompleteError,
                 f"ended incomplete{seconds}: {_reason(run)}",
-                (
-                    "The same request would end the same way: raise the "
-                    "ceiling, or take the partial answer with on_incomplete='accept'."
-                ),
+                f"{_advice(run)}, or take the partial answer with on_incomplete='accept'.",
             )
         case RunStatus.EXPIRED:
             what = f"expired{seconds}: the server's own limit was over before it ended"
@@ -136,8 +136,7 @@ def error_of_answer(run: Run, unfit: str, *, withholds: bool = False) -> RunOutp
         return RunOutputError(text, retryable=False)
     if _was_cut(run):
         return RunOutputError(
-            f"{subject}: it was cut short: {_reason(run)}. The same request would end the same way: raise "
-            "the ceiling.",
+            f"{subject}: it was cut short: {_reason(run)}. {_advice(run)}.",
             retryable=False,
         )
     return RunOutputError(f"{subject}: {unfit}. A retry starts a new run.")
@@ -231,6 +230,13 @@ def _reason(run: Run) -> str:
     reason = message_text((run.incomplete_details or {}).get("reason") or "no reason given")
     ceilings = ", ".join(f"{name}={value}" for name, value in run.limits.items())
     return f"{reason}{f' ({ceilings})' if ceilings else ''}{_used(run)}"
+
+
+def _advice(run: Run) -> str:
+    """Say what to change of a request whose answer was cut, since it would be cut again."""
+    if (run.incomplete_details or {}).get("reason") == _FILTERED:
+        return "The server's content filter cut the answer: change what is asked"
+    return "The same request would end the same way: raise the ceiling"
 
 
 def _used(run: Run) -> str:

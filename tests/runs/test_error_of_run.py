@@ -164,6 +164,14 @@ def test_a_typed_answer_that_was_cut_names_its_ceiling_and_is_not_retried(cut: R
     assert "column" not in str(error)
 
 
+def test_no_higher_ceiling_is_advised_where_a_content_filter_cut_the_answer() -> None:
+    cut = run(RunStatus.INCOMPLETE, incomplete_details={"reason": "content_filter"})
+    for error in (error_of_run(cut), error_of_answer(cut, "Invalid JSON")):
+        assert error is not None
+        assert "The server's content filter cut the answer" in str(error)
+        assert "ceiling" not in str(error)
+
+
 def test_any_other_unfit_answer_is_retried() -> None:
     error = error_of_answer(run(RunStatus.COMPLETED), "Field required (at day)")
     assert error.retryable
