@@ -19,7 +19,7 @@ def files_of_items(items: Iterable[Mapping[str, Any]]) -> Iterator[RunFile]:
     """Read the files of a response: pictures in its items, and what its texts cite of containers."""
     for item in items:
         kind = item.get("type", "message")
-        if kind == "message":
+        if kind == "message" and item.get("role") in (None, "assistant"):
             yield from _files_of_content(item)
         elif kind == "image_generation_call":
             yield from _inline(item.get("result"), item, "")
@@ -50,8 +50,13 @@ def files_of_step(details: Mapping[str, Any]) -> Iterator[RunFile]:
 def _files_of_content(message: Mapping[str, Any]) -> Iterator[RunFile]:
     for number, part in enumerate(reading.items_of(message.get("content"))):
         yield from _named(reading.object_of(part.get("image_file")))
-        if part.get("type") == "output_image":
-            yield from _inline(part.get("image_url"), message, f"_{number}")
+        kind = reading.identifier(part.get("type"))
+        if kind in {"output_image", "image_url"}:
+            shown = part.get("image_url")
+            url = shown.get("url") if isinstance(shown, Mapping) else shown
+            yield from _inline(url, message, f"_{number}")
+        elif kind == "output_file":
+            yield from _named(part)
         inner = part.get("text")
         for said in (part, *(inner if isinstance(inner, list) else [inner])):
             for annotation in annotations_of(said):

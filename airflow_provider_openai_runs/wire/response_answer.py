@@ -10,10 +10,10 @@ from typing import Any
 from airflow_provider_openai_runs.runs.citations import Citation
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.citations import Piece, citations_of
-from airflow_provider_openai_runs.wire.message_texts import Said, refusals_of, texts_of
+from airflow_provider_openai_runs.wire.message_texts import Said, refusals_of, shows_more, texts_of
 
-#: What a model says before it acts (``phase`` of a message) is no part of its answer.
-_PREAMBLE = "commentary"
+#: By the ``phase`` of a message: what a model thinks, what it says before it acts, and its answer.
+_THOUGHT, _PREAMBLE, _ANSWER = "analysis", "commentary", "final_answer"
 #: Roles of those who ask, or who answer a call.
 _ASKED = ("user", "system", "developer", "tool")
 #: Items that lead to an answer and are none.
@@ -30,6 +30,8 @@ _NO_PRODUCT = frozenset(
         *("tool_search_call", "tool_search_output", "compaction"),
     }
 )
+#: Items that produce nothing where they fail.
+_MAY_FAIL = frozenset({"function_call", "image_generation_call"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +39,8 @@ class ResponseAnswer:
     """
     The answer of a response.
 
-    :param text: of all messages but the preambles.
-    :param final_text: of the last of them that is not empty.
+    :param text: of all messages but the preambles, which count where there is nothing else at all.
+    :param final_text: of the last of them that is not empty, and calls itself the answer if one does.
     :param refusal: the model's words where it declines.
     :param is_empty: whether there is neither text nor refusal, and nothing was produced.
     """
@@ -53,22 +55,53 @@ class ResponseAnswer:
 def read_answer(data: Mapping[str, Any]) -> ResponseAnswer:
     """Read the answer of a response."""
     items = reading.items_of(data.get("output"))
-    messages = [item for item in _once(items) if item.get("phase") != _PREAMBLE]
-    said = [parts for message in messages if (parts := list(_texts(message.get("content"))))]
-    texts = ["".join(text for text, _ in parts) for parts in said]
+    written = [item for item in _once(items) if item.get("phase") != _THOUGHT]
+    messages = [item for item in written if item.get("phase") != _PREAMBLE]
+    has_acted = any(_kind(item) not in {"message", "reasoning"} for item in items)
+    if not has_acted and not any(map(_says_anything, messages)):
+        messages = written
+    said = [(message, parts) for message in messages if (parts := list(_texts(message.get("content"))))]
+    texts = [(_text(message), message.get("phase") == _ANSWER) for message, _ in said]
     # What the SDK computes is sent by some gateways as a field of its own.
     named = reading.text(data.get("output_text")) or reading.text(data.get("output"))
-    text = "".join(texts) if texts else named
-    refusals = [words for message in messages for words in refusals_of(message.get("content"))]
-    refusal = "".join(refusals) or None
-    produced = any(reading.identifier(item.get("type", "message")) not in _NO_PRODUCT for item in items)
+    text = "".join(text for text, _ in texts) if texts else named
+    has_content = (
+        bool(text and text.strip()) or any(map(_is_product, items)) or any(map(shows_more, messages))
+    )
+    refusal = _refusal(messages) or reading.text(data.get("refusal"))
+    if refusal is None and not has_content:
+        refusal = _refusal(written)
     return ResponseAnswer(
         text=text,
-        final_text=next((said for said in reversed(texts) if said.strip()), text),
+        final_text=_last(text for text, is_answer in texts if is_answer)
+        or _last(text for text, _ in texts)
+        or text,
         refusal=refusal,
-        citations=tuple(citations_of(_pieces(part for parts in said for part in parts))),
-        is_empty=not (text or refusal or produced),
+        citations=tuple(citations_of(_pieces(part for _, parts in said for part in parts))),
+        is_empty=not has_content and refusal is None,
     )
+
+
+def _kind(item: Mapping[str, Any]) -> str:
+    return reading.identifier(item.get("type", "message"))
+
+
+def _is_product(item: Mapping[str, Any]) -> bool:
+    kind = _kind(item)
+    return kind not in _NO_PRODUCT and not (kind in _MAY_FAIL and item.get("status") == "failed")
+
+
+def _says_anything(message: Mapping[str, Any]) -> bool:
+    return bool(_text(message).strip()) or any(refusals_of(message)) or shows_more(message)
+
+
+def _refusal(messages: Iterable[Mapping[str, Any]]) -> str | None:
+    return "".join(words for message in messages for words in refusals_of(message)) or None
+
+
+def _last(texts: Iterable[str]) -> str | None:
+    """Return the last text that is not empty."""
+    return next((text for text in reversed(list(texts)) if text.strip()), None)
 
 
 def _once(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

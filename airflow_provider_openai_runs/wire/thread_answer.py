@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_openai_runs.runs.citations import Citation
 from airflow_provider_openai_runs.runs.files import RunFile
 from airflow_provider_openai_runs.runs.model import Run
+from airflow_provider_openai_runs.runs.status import RunStatus
 from airflow_provider_openai_runs.wire import reading
 from airflow_provider_openai_runs.wire.citations import Piece, citations_of
 from airflow_provider_openai_runs.wire.files import files_of_message
-from airflow_provider_openai_runs.wire.message_texts import refusals_of, texts_of
+from airflow_provider_openai_runs.wire.message_texts import refusals_of, shows_more, texts_of
 
 #: Between two parts of a message, and between two messages.
 _JOINT = "\n"
@@ -26,7 +28,8 @@ class ThreadAnswer:
     :param text: of all messages.
     :param final_text: of the last of them that has one.
     :param refusal: the model's words where it declines.
-    :param has_content: whether any message has a part of any type.
+    :param has_content: whether any message has more than white space, or a part that is no text.
+    :param incomplete_details: why the last message is not whole, where it says that it is not.
     """
 
     text: str | None
@@ -35,6 +38,7 @@ class ThreadAnswer:
     citations: tuple[Citation, ...]
     files: tuple[RunFile, ...]
     has_content: bool
+    incomplete_details: dict[str, Any] | None
 
 
 def read_answer(run: Run, listed: list[dict[str, Any]]) -> ThreadAnswer:
@@ -55,15 +59,23 @@ def read_answer(run: Run, listed: list[dict[str, Any]]) -> ThreadAnswer:
             start += len(_JOINT)
             texts.append("".join(said for said, _ in part))
             of_message.append(texts[-1])
-        final_text = _JOINT.join(of_message) or final_text
+        if (joined := _JOINT.join(of_message)).strip():
+            final_text = joined
+    refusal = _JOINT.join(words for message in messages for words in refusals_of(message)) or None
     return ThreadAnswer(
         text=_JOINT.join(texts) if texts else None,
         final_text=final_text,
-        refusal=_JOINT.join(words for item in messages for words in refusals_of(item.get("content"))) or None,
+        refusal=refusal,
         citations=tuple(citations_of(pieces)),
         files=tuple(file for message in messages for file in files_of_message(message)),
-        has_content=any(message.get("content") for message in messages),
+        has_content=final_text is not None or refusal is not None or any(map(shows_more, messages)),
+        incomplete_details=_why_cut(messages[-1]) if messages else None,
     )
+
+
+def _why_cut(message: Mapping[str, Any]) -> dict[str, Any] | None:
+    is_cut = message.get("status") == RunStatus.INCOMPLETE
+    return reading.incomplete_details(message.get("incomplete_details")) if is_cut else None
 
 
 def own_messages(run: Run, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -268,6 +268,7 @@ def _completed(run: Run, messages: Listing, listed: Listing | Literal[False] | N
         output_text=answer.text,
         final_text=answer.final_text,
         refusal=answer.refusal,
+        incomplete_details=run.incomplete_details or answer.incomplete_details,
         citations=answer.citations,
         file_ids=file_ids,
         files=each_once(answer.files),

@@ -53,6 +53,25 @@ CITED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("part", "file"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}},
+            {"name": "msg_1_0.png", "media_type": "image/png", "size": len(PNG)},
+        ),
+        (
+            {"type": "output_file", "file_id": "file_9", "filename": "a.txt"},
+            {"name": "a.txt", "media_type": "text/plain", "file_id": "file_9"},
+        ),
+    ],
+)
+def test_a_part_of_a_message_may_be_a_file(part: dict[str, Any], file: dict[str, Any]) -> None:
+    said = message() | {"content": [part]}
+    assert shown(response(said)) == [file]
+    assert shown(response(said | {"role": "user"})) == []
+
+
 def test_a_picture_of_a_response_is_a_file_with_its_size_and_type() -> None:
     run = response({"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": PICTURE})
     assert shown(run) == [{"name": "ig_1.png", "media_type": "image/png", "size": len(PNG)}]

@@ -369,7 +369,9 @@ JSON = '{"name": "Acme"}'
         ([{**message(text("I begin.")), "id": "a", "phase": "commentary"}, message(text(JSON))], JSON, JSON),
         ([message(text("First.")), {**message(text(JSON)), "id": "b", "phase": "final_answer"}], None, JSON),
         ([message(text(JSON)), {**message(text(" \n")), "id": "b"}], JSON + " \n", JSON),
-        ([{**message(text("I begin.")), "phase": "commentary"}], None, None),
+        ([{**message(text("I begin.")), "phase": "commentary"}, {"type": "web_search_call"}], None, None),
+        ([{**message(text("Hm.")), "phase": "analysis"}], None, None),
+        ([{**message(text("Hm.")), "id": "a", "phase": "analysis"}, message(text(JSON))], JSON, JSON),
         ([{**message(text("Who?")), "id": "q", "role": "user"}, message(text(JSON))], JSON, JSON),
         ([message(text(JSON)), {**message(text("Be kind")), "id": "s", "role": "system"}], JSON, JSON),
     ],
@@ -380,6 +382,73 @@ def test_the_answer_is_each_message_once_without_preambles_and_its_end_is_the_la
     run = run_of(status="completed", output=output)
     assert run.final_text == final
     assert run.output_text == (whole or ("First." + JSON if final else None))
+
+
+def in_phase(phase: str | None, said: str, name: str = "") -> dict[str, Any]:
+    return {**message(text(said)), "id": name or said, "phase": phase}
+
+
+@pytest.mark.parametrize("others", [[], [{"type": "reasoning"}], [in_phase("final_answer", " ")]])
+def test_a_preamble_is_the_answer_where_there_is_nothing_else(others: list[Any]) -> None:
+    run = run_of(status="completed", output=[in_phase("commentary", JSON), *others])
+    assert (run.final_text, run.is_empty) == (JSON, False)
+    assert JSON in (run.output_text or "")
+    called = run_of(status="completed", output=[in_phase("commentary", JSON), *others, CALL])
+    assert (called.final_text or " ") == " "
+
+
+@pytest.mark.parametrize(
+    ("phases", "final"),
+    [
+        (["final_answer", None], "0"),
+        (["final_answer", "final_answer", None, "commentary"], "1"),
+        ([None, "commentary", None], "2"),
+    ],
+)
+def test_the_end_of_an_answer_is_the_last_message_that_calls_itself_one(
+    phases: list[str | None], final: str
+) -> None:
+    output = [in_phase(phase, str(place)) for place, phase in enumerate(phases)]
+    assert run_of(status="completed", output=output).final_text == final
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"output": [{**message(), "refusal": "I cannot help."}]},
+        {"output": [{**message(), "content": None, "refusal": "I cannot help."}]},
+        {"output": [message({"type": "refusal", "refusal": "I cannot help."}) | {"refusal": "No."}]},
+        {"output": [], "refusal": "I cannot help."},
+        {"output": [message({"type": "refusal", "refusal": "I cannot help."}) | {"phase": "commentary"}]},
+        {
+            "output": [
+                message({"type": "refusal", "refusal": "I cannot help."}) | {"phase": "commentary"},
+                {"type": "web_search_call"},
+            ]
+        },
+    ],
+)
+def test_a_refusal_is_one_wherever_it_stands(data: dict[str, Any]) -> None:
+    run = run_of(status="completed", **data)
+    assert (run.refusal, run.output_text, run.is_empty) == ("I cannot help.", None, False)
+
+
+def test_a_refusal_on_the_way_to_an_answer_is_none() -> None:
+    refused = message({"type": "refusal", "refusal": "I cannot."}) | {"id": "a", "phase": "commentary"}
+    run = run_of(status="completed", output=[refused, message(text("Hi"))])
+    assert (run.refusal, run.output_text) == (None, "Hi")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "output_audio", "data": "aGk=", "transcript": "Hello"},
+        {"type": "audio", "audio": {"transcript": "Hello"}},
+    ],
+)
+def test_what_is_spoken_is_its_transcript(part: dict[str, Any]) -> None:
+    run = run_of(status="completed", output=[message(part)])
+    assert (run.output_text, run.final_text, run.is_empty) == ("Hello", "Hello", False)
 
 
 def test_a_refusal_is_what_the_model_said() -> None:
@@ -397,7 +466,17 @@ def test_a_refusal_is_what_the_model_said() -> None:
         ([{"type": "reasoning"}, message()], True),
         ([{"type": "reasoning"}, message(text(""))], True),
         ([{"type": "web_search_call", "status": "completed"}], True),
+        ([message(text(" \n\t"))], True),
+        ([message({"type": "reasoning_text", "text": "Hm."})], True),
+        ([message({"type": "output_audio", "data": "aGk="})], False),
+        ([message({"type": "output_audio"})], True),
+        ([message({"type": "image_url", "image_url": {"url": "https://a/b.png"}})], False),
+        ([message({"type": "output_image", "image_url": "https://a/b.png"})], False),
+        ([message({"type": "output_file", "file_id": "file_1"})], False),
         ([{"type": "image_generation_call", "result": "aGk="}], False),
+        ([{"type": "image_generation_call", "status": "failed", "result": None}], True),
+        ([{**CALL, "status": "failed"}], True),
+        ([{"type": "code_interpreter_call", "status": "completed"}], False),
         ([CALL], False),
         ([message(text("Hi"))], False),
     ],

@@ -397,6 +397,36 @@ def test_a_run_without_a_message_of_its_own_is_empty(drive: Drive) -> None:
     assert not answered(drive, [{"type": "image_file", "image_file": {"file_id": "file_1"}}]).is_empty
 
 
+@pytest.mark.parametrize("content", [[], None])
+def test_a_refusal_beside_the_content_is_one(drive: Drive, content: Any) -> None:
+    refused = message(content, refusal="I cannot help.")
+    run, _ = drive(WIRE.complete(run_of(status="completed"), steps=False), [page(refused)])
+    assert (run.refusal, run.output_text, run.is_empty) == ("I cannot help.", None, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "empty"),
+    [
+        ("", True),
+        (" \n", True),
+        ([{"type": "text", "text": {"value": "", "annotations": []}}], True),
+        ([{"type": "image_url", "image_url": {"url": "https://x/a.png"}}], False),
+        ([{"type": "audio", "transcript": "Hi"}], False),
+    ],
+)
+def test_white_space_is_no_answer_and_a_picture_is_one(drive: Drive, content: Any, empty: bool) -> None:
+    assert answered(drive, content).is_empty is empty
+    assert answered(drive, "One.", content).final_text == ("Hi" if "audio" in str(content) else "One.")
+
+
+def test_a_message_that_was_cut_says_why_though_its_run_is_completed(drive: Drive) -> None:
+    cut = {"status": "incomplete", "incomplete_details": {"reason": "max_tokens"}}
+    for last, why in ((cut, {"reason": "max_tokens"}), ({**cut, "status": "completed"}, None)):
+        listed = page(message("one"), message('{"na', **last))
+        run, _ = drive(WIRE.complete(run_of(status="completed"), steps=False), [listed])
+        assert run.incomplete_details == why
+
+
 def written(role: str, text: str, **more: Any) -> dict[str, Any]:
     return {"id": f"msg_{text}", "role": role, "content": text, **more}
 
