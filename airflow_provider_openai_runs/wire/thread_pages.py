@@ -67,7 +67,8 @@ def read_list(path: str, query: Mapping[str, Any]) -> Flow[Listing]:
                 continue
             if failed.failure.http_status in _QUERY_REFUSED and query and not found:
                 listing = yield from read_list(path, {})
-                items = sorted(listing.items, key=_age)
+                # Those of one second stay as they were listed, once the list is turned around.
+                items = sorted(oldest_first(listing.items), key=_age)
                 return replace(listing, items=items[::-1] if query.get("order") == "desc" else items)
             raise
         items = reading.objects_of(page.data.get("data"))

@@ -343,6 +343,15 @@ def test_answers_that_nobody_signed_are_those_since_the_run_was_created(drive: D
     assert run.output_text == "new\nundated"
 
 
+def test_messages_of_one_second_are_turned_around_with_their_list(drive: Drive) -> None:
+    newest_first = page(
+        message("three", created_at=20), message("two", created_at=20), message("one", created_at=10)
+    )
+    for answers in ([newest_first], [400, newest_first]):
+        run, _ = drive(WIRE.complete(run_of(), steps=False), answers)
+        assert run.output_text == "one\ntwo\nthree"
+
+
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_server_that_refuses_the_query_of_a_list_is_asked_without_it(status: int, drive: Drive) -> None:
     newest_first = page(message("two", created_at=20), message("one", created_at=10), has_more=True)
