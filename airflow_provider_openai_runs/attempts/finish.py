@@ -156,7 +156,7 @@ class RunFinisher:
                 text = f"{run.ref.subject} has completed, and its answer was not listed. {PAID_FOR}"
                 raise self._pushed(RunCallError(text), run)
             try:
-                output["output"] = OutputType(self.settings.output_type).parse(run.final_text)
+                output["output"] = OutputType(self.settings.output_type).parse_answer(run)
             except ValueError as unfit:
                 self._update_record(ended=True, refused=True)
                 error = error_of_answer(run, str(unfit), withholds=self.settings.withholds)

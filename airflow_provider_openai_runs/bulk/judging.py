@@ -62,7 +62,7 @@ class RunJudge:
         output: dict[str, Any] = {}
         if error is None and self._type is not None:
             try:
-                output["output"] = self._type.parse(run.final_text)
+                output["output"] = self._type.parse_answer(run)
             except ValueError as unfit:
                 error = error_of_answer(run, str(unfit))
             except OutputTypeFault as fault:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import jsonschema
@@ -19,10 +20,12 @@ import referencing
 from pydantic import BaseModel, ValidationError
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
+from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.typed import checks, strict
+from airflow_provider_openai_runs.typed.embedded import documents_in
 from airflow_provider_openai_runs.typed.schemas import problems
-from airflow_provider_openai_runs.typed.text import clean
+from airflow_provider_openai_runs.typed.text import clean, whole_characters
 from airflow_provider_openai_runs.wire import wire_of
 
 _FENCE = re.compile(r"`{3,}")
@@ -74,14 +77,48 @@ class OutputType:
         schema = strict_schema if is_strict else self._schema
         return wire_of(kind).output_format(name=self._name, schema=schema, strict=is_strict)
 
-    def parse(self, text: str | None) -> Any:
-        """
-        Return the answer as plain JSON; one that stands in a Markdown fence is taken out of it.
+    def parse_answer(self, run: Run) -> Any:
+        """Return the answer of a run: its last message, or what fits of all it said; see ``parse``."""
+        return self.parse(run.final_text, run.output_text)
 
+    def parse(self, text: str | None, whole: str | None = None) -> Any:
+        """
+        Return the answer as plain JSON, also out of a Markdown fence or the words around it.
+
+        :param text: of the last message.
+        :param whole: of all messages, where nothing in the last one fits: some models add a remark.
         :raises ValueError: with a short reason, when the text is not of this type.
         :raises OutputTypeFault: if the type cannot say whether it is.
         """
-        written = _json_text(text or "")
+        try:
+            return self._read(_json_text(text or ""))
+        except ValueError as error:
+            unfit = error
+        found = self._embedded_in(text)
+        if not found and whole != text:
+            found = self._fitting(whole) or self._embedded_in(whole)
+        if found:
+            return found[0]
+        raise unfit
+
+    def _embedded_in(self, text: str | None) -> list[Any]:
+        """Return the last document in a text that fits, unless one right before it fits and differs."""
+        documents = documents_in(_reasoned(text or "")[-1])
+        for document, before in zip_longest(documents, documents[1:]):
+            if found := self._fitting(document.text):
+                is_one_of_two = document.is_next and before and self._fitting(before.text) not in ([], found)
+                return [] if is_one_of_two else found
+        return []
+
+    def _fitting(self, text: str | None) -> list[Any]:
+        """Return what a text says, or nothing if it does not fit."""
+        try:
+            return [self._read(_json_text(text or ""))]
+        except ValueError:
+            return []
+
+    def _read(self, written: str) -> Any:
+        written = whole_characters(written)
         try:
             if self._model is not None:
                 return plain(_written_back(self._model.model_validate_json(written), _loads(written)))
@@ -202,10 +239,15 @@ def _json_text(text: str) -> str:
     text = _without_end_marks(text.removeprefix("\ufeff"))
     if not text.strip():
         raise ValueError("The answer is empty")
-    rest = [text, *(text[found.end() :] for found in _REASONED.finditer(text))]
+    rest = _reasoned(text)
     # Of several the last one counts: what stands before is a draft.
     fenced = [found for written in reversed(rest) for found in reversed(_fenced(written))]
     return next(filter(_is_json, [*map(_once, rest), *fenced]), [*rest, *fenced[:1]][-1])
+
+
+def _reasoned(text: str) -> list[str]:
+    """Return a text, and what follows each end of the model's reasoning in it."""
+    return [text, *(text[found.end() :] for found in _REASONED.finditer(text))]
 
 
 def _without_end_marks(text: str) -> str:

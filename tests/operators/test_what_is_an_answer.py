@@ -91,6 +91,16 @@ def test_no_function_runs_beside_a_call_of_the_servers_own(
     assert scripted.count("POST /responses") == 1
 
 
+def test_a_typed_answer_before_a_closing_remark_is_not_paid_for_again(
+    scene: Scene, scripted: ScriptedServer
+) -> None:
+    said = {"type": "message", "content": [{"type": "output_text", "text": '{"a": 912}'}]}
+    closing = {"type": "message", "content": [{"type": "output_text", "text": "I counted them."}]}
+    scripted.play(ends_with([said, closing]))
+    assert scene.run(ask(output_type=SCHEMA))["output"] == {"a": 912}
+    assert scripted.count("POST /responses") == 1
+
+
 CALL = {"type": "function_call", "call_id": "call_1", "name": "rows", "arguments": "{}"}
 
 
@@ -145,3 +155,20 @@ def test_a_run_whose_server_takes_its_end_back_is_not_left_going_in_silence(
     with pytest.raises(RunEndedError, match=left):
         scene.run(operator, scene.context_of(None, max_tries=max_tries))
     assert ("POST /responses/resp_1/cancel" in map(str, scripted.asked)) is (max_tries == 0)
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        [CALL, {"type": "function_call_result", "call_id": "call_1", "output": "7"}],
+        [CALL | {"output": "7"}],
+    ],
+)
+def test_a_function_that_the_server_has_run_is_not_run_again(
+    scene: Scene, scripted: ScriptedServer, done: list[Any]
+) -> None:
+    CALLED.clear()
+    tools = [{"type": "function", "name": "rows"}]
+    scripted.play(ends_with([*done, MESSAGE], tools=tools))
+    assert scene.run(ask(functions=[rows]))["output_text"] == "912"
+    assert (CALLED, scripted.count("POST /responses")) == ([], 1)

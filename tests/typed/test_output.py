@@ -47,6 +47,11 @@ class Callback(BaseModel):
     call: Callable[[], None]
 
 
+class Tree(BaseModel):
+    name: str
+    children: list[Tree] = []
+
+
 class Divided(BaseModel):
     by: int
 
@@ -191,6 +196,93 @@ def test_reasoning_that_a_server_leaves_in_the_message_is_skipped(text: str) -> 
     assert OutputType(STRICT).parse(written) == value
 
 
+VALUE = {"title": "a } b", "tags": ["[1]", "{"]}
+JSON = json.dumps(VALUE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        JSON + "\n\nI have read the invoice as asked.",
+        "Here you are: " + JSON,
+        "Sure!" + JSON + " Anything else?",
+        JSON + '{"title": "a", "ta',
+        JSON + "\n[",
+        'In the form {"title": ..., "tags": [...]}: ' + JSON,
+        "As said in [1] and {2}: " + JSON + " See [3].",
+        'First {"title": "draft", "tags": []}, then better: ' + JSON,
+        JSON + ' {"status": "done"}',
+        "A stray { or [ is none. " + JSON,
+        "<think>" + JSON.replace("a", "b") + "</think>So: " + JSON + ".",
+    ],
+)
+def test_an_answer_among_words_is_taken_out_of_them(text: str) -> None:
+    assert OutputType(STRICT).parse(text) == VALUE
+    assert OutputType(STRICT).parse("Done.", text + "Done.") == VALUE
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("I have read it.", JSON + "I have read it."),
+        ("I have read it.", JSON + "\nI have read it."),
+        (JSON[:5], JSON + JSON[:5]),
+        (JSON[7:], JSON),
+        (None, JSON),
+        ('{"title": 3}', JSON + '{"title": 3}'),
+    ],
+)
+def test_where_the_last_message_is_no_answer_one_before_it_may_be(text: str | None, whole: str) -> None:
+    assert OutputType(STRICT).parse(text, whole) == VALUE
+    with pytest.raises(ValueError, match=r"Invalid JSON|empty|required"):
+        OutputType(STRICT).parse(text, text)
+
+
+def test_the_last_message_counts_before_those_that_came_before_it() -> None:
+    last = {"title": "z", "tags": []}
+    assert OutputType(STRICT).parse(json.dumps(last), JSON + json.dumps(last)) == last
+    assert OutputType(STRICT).parse(f"So: {json.dumps(last)}", f"{JSON}So: {json.dumps(last)}") == last
+
+
+@pytest.mark.parametrize(
+    ("output_type", "text"),
+    [
+        (STRICT, f"<think>{JSON}</think>I cannot say."),
+        (Tree, '{"name": "a", "children": [{"name": "b", "children": []}'),
+        (Tree, 'So: {"name": "a", "children": [{"name": "b", "children": []}], oops} Sorry.'),
+        (Tree, '{"name": "a", "children": [{"name": "}"}, {"name": "b", "children": []}'),
+        ({"type": "array"}, "There are none, see [3]."),
+        ({"type": "array"}, "There are none.\n[1] https://example.com"),
+        ({"type": "object"}, "An empty object, {}, is not what you want."),
+        ({"type": "object"}, 'So: {"a": 1}\n{"a": 2} are two.'),
+    ],
+)
+def test_neither_a_part_of_an_answer_nor_a_footnote_is_one(output_type: Any, text: str) -> None:
+    with pytest.raises(ValueError, match="Invalid JSON"):
+        OutputType(output_type).parse(text, text + "\n")
+
+
+@pytest.mark.parametrize(("text", "value"), [("[]\n\nThere are none.", []), ("So:\n[1, 2]\nDone.", [1, 2])])
+def test_a_bare_list_with_a_line_to_itself_is_an_answer(text: str, value: list[int]) -> None:
+    assert OutputType({"type": "array"}).parse(text) == value
+
+
+@pytest.mark.parametrize("output_type", [Item, {"type": "object"}])
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\uD83D x", "\ufffd x"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\ud83d\ude00\ud83d", "\U0001f600\ufffd"),
+        (r"\\ud83d \u00e9", "\\ud83d é"),
+        ("\ud83d", "\ufffd"),
+    ],
+)
+def test_half_a_character_does_not_cost_the_answer(output_type: Any, written: str, name: str) -> None:
+    assert OutputType(output_type).parse(f'{{"name": "{written}", "count": 1}}') == {"name": name, "count": 1}
+
+
 def test_two_answers_that_differ_are_none() -> None:
     for text in ('{"a": 1}{"a": 2}', "11", '{"a": 1}{"a": 1}{"a": 1}{"b": 1}', "[1][2]"):
         if text == "11":
@@ -209,8 +301,15 @@ def test_two_answers_that_differ_are_none() -> None:
         "```json" + "\n    " * 500_000 + '{"a":1}\n```',
         "``` " * 500_000,
         "<think>" * 50_000,
+        "{ " * 200_000,
+        "[1] " * 200_000,
+        "[[" * 200_000 + '"',
+        '{"a": ' * 200_000,
     ],
-    ids=["blanks after", "blanks before", "end marks", "blanks in a fence", "fences", "thoughts"],
+    ids=[
+        *("blanks after", "blanks before", "end marks", "blanks in a fence", "fences", "thoughts"),
+        *("brackets", "footnotes", "lists", "objects"),
+    ],
 )
 def test_an_answer_of_endless_blanks_or_marks_is_read_before_the_time_of_a_test_is_over(text: str) -> None:
     with suppress(ValueError):
