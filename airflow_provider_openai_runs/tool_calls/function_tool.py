@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import Parameter
 from typing import Annotated, Any
@@ -15,7 +16,10 @@ from pydantic_core import to_json
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.tool_calls import checks
 from airflow_provider_openai_runs.typed.schemas import PlainJsonSchema, problems, without_titles
-from airflow_provider_openai_runs.typed.text import clean
+from airflow_provider_openai_runs.typed.text import clean, whole_characters
+
+#: So often a server writes JSON into a JSON string.
+_MOST_WRAPPINGS = 2
 
 
 class BadArgumentsError(ValueError):
@@ -46,6 +50,9 @@ class FunctionTool:
                 f"Function {self.name}: no JSON Schema can be made of its parameters: {clean(error)}. "
                 "Use types that JSON can carry, pydantic models among them. Nothing was sent."
             ) from error
+        self._optional = {
+            self._fields[key] for key, field in self._model.model_fields.items() if not field.is_required()
+        }
         self._schema = without_titles(schema)
 
     def definition(self) -> dict[str, Any]:
@@ -68,10 +75,8 @@ class FunctionTool:
         :raises BadArgumentsError: when they do not fit.
         """
         try:
-            # Some servers write JSON's null for the arguments of a function without parameters.
-            is_nothing = text is None or (isinstance(text, str) and text.strip() in {"", "null"})
-            written = "{}" if is_nothing else text if isinstance(text, str) else to_json(text)
-            found = self._model.model_validate_json(written)
+            written = to_json(text) if isinstance(text, Mapping) else whole_characters(_unwrapped(text or ""))
+            found = self._validated(written)
         except ValidationError as error:
             raise BadArgumentsError(self._message(problems(error))) from None
         except Exception as error:  # noqa: BLE001 # also what a validator of a nested model raises
@@ -93,9 +98,41 @@ class FunctionTool:
         config = ConfigDict(extra="forbid", allow_inf_nan=False)
         return create_model(self.name, __config__=config, **fields)
 
+    def _validated(self, written: str | bytes) -> BaseModel:
+        """Read arguments; a null that fits no type is the default: some models write every parameter."""
+        try:
+            return self._model.model_validate_json(written)
+        except ValidationError as error:
+            places = {item["loc"][0] for item in error.errors(include_input=False) if item["loc"]}
+            unfit = places & self._optional
+            given = json.loads(written) if unfit else {}
+            kept = {name: value for name, value in given.items() if value is not None or name not in unfit}
+            if len(kept) == len(given):
+                raise
+        return self._model.model_validate_json(json.dumps(kept))
+
     def _message(self, what: str) -> str:
         takes = ", ".join(self._fields.values()) or "no arguments"
         return clean(f"Bad arguments: {what}. {self.name} takes {takes}.")
+
+
+def _unwrapped(text: str) -> str:
+    """
+    Return arguments that a server has written as JSON in a JSON string, once or twice.
+
+    Nothing, and JSON's null, are what some write for a function without parameters.
+    """
+    found = text.strip()
+    for _ in range(_MOST_WRAPPINGS):
+        if not found.startswith('"'):
+            break
+        try:
+            found = json.loads(found).strip()
+        except ValueError:
+            return text
+    if found in {"", "null"}:
+        return "{}"
+    return found if found.startswith("{") else text
 
 
 async def _awaited(result: Awaitable[Any]) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSON documents in a text that says something else, too: a sentence before, a remark after."""
+"""The JSON documents in a text that holds more than them: a sentence before, a remark after."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def texts_of(content: object) -> Iterator[list[Said]]:
         kind = reading.identifier(part.get("type", "")) if isinstance(part, Mapping) else ""
         if kind not in _TEXTS | _SPEECH:
             continue
-        inner = _transcript(part) if kind in _SPEECH else _inner(part)
+        inner = _transcript(reading.object_of(part)) if kind in _SPEECH else _inner(part)
         pieces = [
             (text, tuple(annotations_of(piece if isinstance(piece, Mapping) else part)))
             for piece in (inner if isinstance(inner, list) else [inner])

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, Strict, field_validator
 
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.tool_calls.function_tool import BadArgumentsError, FunctionTool
@@ -223,6 +223,72 @@ def test_arguments_arrive_in_the_types_of_the_signature() -> None:
     }
     day = {"day": "2026-11-22", "price": "1.10", "parts": [1, "a"], "tags": ["x", "x"]}
     assert _called(on_day, day) == [date(2026, 11, 22), Decimal("1.10"), (1, "a"), {"x"}]
+
+
+def hours(
+    count: int = 24,
+    limit: int = Field(5, ge=1),
+    note: str | None = "none",
+    days: Annotated[list[int], Field(default_factory=list)] = Field(default_factory=list),  # noqa: B008 # pydantic's
+) -> list[Any]:
+    return [count, limit, note, days]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('"{}"', '""', '"null"', '" null "', '"\\"{}\\""', '"\\"\\""', "null"),
+        *('{"count": null}', '{"limit": null, "days": null}', '"{\\"count\\": null}"', {"count": None}),
+    ],
+)
+def test_a_null_and_nothing_mean_the_default(text: Any) -> None:
+    assert _called(hours, text) == [24, 5, "none", []]
+
+
+@pytest.mark.parametrize("wrapped", [1, 2])
+def test_arguments_within_a_json_string_are_read(wrapped: int) -> None:
+    text = '{"count": 3, "note": "a \\"b\\""}'
+    for _ in range(wrapped):
+        text = json.dumps(text)
+    assert _called(hours, text) == [3, 5, 'a "b"', []]
+
+
+def test_a_null_stays_one_where_the_type_takes_it_or_nothing_else_is_there() -> None:
+    assert _called(hours, '{"note": null}') == [24, 5, None, []]
+    assert _called(untyped, '{"anything": null, "other": null}') == (None, None)
+    for function, text in (
+        (waited, '{"number": null}'),
+        (hours, '{"days": [null]}'),
+        (hours, '{"limit": 0}'),
+    ):
+        with pytest.raises(BadArgumentsError, match="Input should be"):
+            _called(function, text)
+
+
+def strictly(
+    day: Annotated[date, Strict()] = date(2026, 1, 1),  # as users may
+    parts: Annotated[tuple[int, ...], Strict()] = (),
+    count: int = 24,
+) -> list[Any]:
+    return [day, parts, count]
+
+
+def test_a_null_beside_strict_types_changes_nothing_of_them() -> None:
+    text = '{"day": "2026-11-22", "parts": [1], "count": null}'
+    assert _called(strictly, text) == [date(2026, 11, 22), (1,), 24]
+
+
+def test_a_default_that_null_may_stand_for_changes_nothing_in_the_schema() -> None:
+    assert _parameters(hours)["properties"] == {
+        "count": {"type": "integer", "default": 24},
+        "limit": {"type": "integer", "default": 5, "minimum": 1},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": "none"},
+        "days": {"type": "array", "items": {"type": "integer"}},
+    }
+
+
+def test_half_a_character_in_an_argument_is_replaced() -> None:
+    assert _called(untyped, '{"anything": "a\\ud83d"}')[0] == "a\ufffd"
 
 
 def test_parameters_may_have_any_name() -> None:
