@@ -26,8 +26,18 @@ KEYS = [
     *("text", "value", "conversation", "max_output_tokens", "max_prompt_tokens", "previous_response_id"),
     *("output_text", "container", "call_id", "input", "data", "has_more", "last_id", "step_details"),
     *("run_id", "role", "attachments", "file_id", "prompt_tokens", "output_tokens", "total_tokens"),
+    *("refusal", "phase", "transcript", "audio", "image_url", "result", "error", "tool_call_id"),
 ]
-WORDS = [*RunStatus, "function_call", "custom_tool_call", "code_interpreter", "assistant", "run_1"]
+WORDS = [
+    *RunStatus,
+    "output_audio",
+    "image_url",
+    "function_call",
+    "custom_tool_call",
+    "code_interpreter",
+    "assistant",
+    "run_1",
+]
 keys = st.sampled_from(KEYS) | st.text(max_size=3)
 leaves = (
     st.sampled_from(WORDS)
