@@ -10,7 +10,12 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.as_json import as_json
-from airflow_provider_openai_runs.runs.messages import checked_input, checked_messages, checked_prompt
+from airflow_provider_openai_runs.runs.messages import (
+    checked_conversation,
+    checked_input,
+    checked_messages,
+    checked_prompt,
+)
 from airflow_provider_openai_runs.runs.tools import checked_tools
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -20,6 +25,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "metadata": lambda _, value: checks.metadata(value),
     "input": lambda _, value: checked_input(value),
     "prompt": lambda _, value: checked_prompt(value),
+    "conversation": checked_conversation,
     "additional_messages": checked_messages,
     **dict.fromkeys(
         ("max_completion_tokens", "max_prompt_tokens", "max_output_tokens", "max_tool_calls"), checks.count
@@ -39,11 +45,23 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     ),
     **dict.fromkeys(("background", "store", "parallel_tool_calls"), checks.flag),
     **dict.fromkeys(("include", "context_management"), checks.sequence),
-    **dict.fromkeys(("assistant_id", "model", "previous_response_id"), checks.text),
     **dict.fromkeys(
-        ("additional_instructions", "instructions", "prompt_cache_key", "safety_identifier", "user"),
-        lambda _, value: checks.as_text(value),
+        (
+            "assistant_id",
+            "model",
+            "previous_response_id",
+            "prompt_cache_retention",
+            "reasoning_effort",
+            "service_tier",
+            "truncation",
+        ),
+        checks.text,
     ),
+    **dict.fromkeys(
+        ("prompt_cache_key", "safety_identifier", "user"),
+        lambda name, value: checks.text(name, checks.as_text(value)),
+    ),
+    **dict.fromkeys(("additional_instructions", "instructions"), checks.instructions),
 }
 #: What the wire or a decision reads; whatever else is in ``extra_body`` goes out as it is, that is its point.
 _READ = frozenset({"tools", "metadata", "input", "prompt", "store", "background"})

@@ -22,6 +22,8 @@ TOKEN_KEY = "airflow_token"  # noqa: S105 # a name, not a secret
 MAX_METADATA_VALUE = 512
 #: A longer wait is a mistake in the unit.
 MAX_SECONDS = 10 * 365 * 24 * 3600.0
+#: Said of what a template has made of a value that there was not.
+FROM_A_TEMPLATE = "; if it comes from a template, that has rendered to nothing, or to None"
 #: A wrong value is shown up to this many characters; it may be a prompt.
 MAX_SHOWN = 100
 _DURATION = re.compile(
@@ -48,10 +50,23 @@ def shown(name: str, value: object) -> str:
 
 
 def text(name: str, value: object) -> str:
-    """Require text that is not empty, such as an id."""
-    if not isinstance(value, str) or value.strip() in {"", ".", ".."}:
-        raise invalid(name, value, "must be a non-empty string")
+    """Require text that is not empty, such as an id; the word None is what a template makes of none."""
+    if not isinstance(value, str) or value.strip() in {"", "None", ".", ".."}:
+        raise invalid(name, value, f"must be a non-empty string{from_a_template(value)}")
     return value
+
+
+def instructions(name: str, value: object) -> str:
+    """Return the text of instructions, which may be empty; to be ordered *None* is nobody's wish."""
+    found = as_text(value)
+    if found.strip() == "None":
+        raise invalid(name, value, f"must be text{FROM_A_TEMPLATE}")
+    return found
+
+
+def from_a_template(value: object) -> str:
+    """Return the end of an error's sentence for text that a template may have made of nothing."""
+    return FROM_A_TEMPLATE if isinstance(value, str) and value.strip() in {"", "None"} else ""
 
 
 def as_text(value: object) -> str:
@@ -95,6 +110,9 @@ def seconds(name: str, value: object, *, above: float = 0.0) -> float:
 
 def completion_window(value: object) -> float:
     """Require the seconds to wait for a run; the API's own values for other windows are refused by name."""
+    if value is None or from_a_template(value):
+        rule = f"must be seconds (int, float) or a timedelta: it is how long this task waits{FROM_A_TEMPLATE}"
+        raise invalid("completion_window", value, rule)
     if isinstance(value, str) and not _is_number(value):
         meant = _duration(value)
         raise invalid(

@@ -21,10 +21,7 @@ _MANY = (
     "For one run each, write "
     ".expand(input=...), or BulkCreateResponsesOperator(items=...); for one prompt, join them to one text"
 )
-_BLANK = (
-    "is blank, and the model would be paid for answering nothing; if it comes from a template, that has "
-    "rendered to nothing, or to None"
-)
+_BLANK = f"is blank, and the model would be paid for answering nothing{checks.FROM_A_TEMPLATE}"
 
 
 def is_blank(text: object) -> bool:
@@ -119,6 +116,14 @@ def checked_prompt(value: object) -> dict[str, Any]:
             for key, item in variables.items()
         }
     return prompt
+
+
+def checked_conversation(name: str, value: object) -> Any:
+    """Require the id of a conversation, or the object that the API takes in its place."""
+    if isinstance(value, Mapping):
+        checks.text(f"{name}['id']", value.get("id"))
+        return value
+    return checks.text(name, value)
 
 
 def check_is_template(value: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from airflow_provider_openai_runs.runs.checks import MAX_SHOWN
+from airflow_provider_openai_runs.runs.checks import MAX_SHOWN, from_a_template
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.text import is_id, message_text
 
@@ -39,7 +39,7 @@ def named_id(name: str, value: object, *, of: str = "run") -> str:
     check_is_no_result(name, value, meant="thread_id" if of == "thread" else "id")
     if isinstance(value, str) and is_id(value) and value != "None" and not _NO_ID.search(value):
         return value
-    text = f"{name}={message_text(repr(value), limit=MAX_SHOWN)}: must be the id of a {of}"
-    if isinstance(value, str) and value.strip() in {"", "None"}:
-        text += "; if it comes from a template, that has rendered to nothing, or to None"
-    raise RunRequestError(f"{text}. Nothing was sent.")
+    shown = message_text(repr(value), limit=MAX_SHOWN)
+    raise RunRequestError(
+        f"{name}={shown}: must be the id of a {of}{from_a_template(value)}. Nothing was sent."
+    )

@@ -35,7 +35,6 @@ def response_request(**arguments: Any) -> RunRequest:
 
 def continuation_request(
     *,
-    conversation: str | Mapping[str, Any] | None = None,
     output_format: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> RunRequest:
@@ -57,10 +56,8 @@ def continuation_request(
         check_no_format(text)
         arguments["text"] = {**text, "format": dict(output_format)}
     check_is_no_result("previous_response_id", arguments.get("previous_response_id"), meant="id")
-    check_is_no_result("conversation", conversation, meant="thread_id")
-    if conversation is not None and not isinstance(conversation, Mapping):
-        conversation = checks.text("conversation", conversation)
-    checked = Arguments(given={**arguments, "conversation": conversation})
+    check_is_no_result("conversation", arguments.get("conversation"), meant="thread_id")
+    checked = Arguments(given=arguments)
     body = checked.body()
     return RunRequest(kind=RunKind.RESPONSE, body=body, warnings=tuple(checked.warnings))
 

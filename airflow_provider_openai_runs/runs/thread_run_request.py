@@ -11,6 +11,7 @@ from airflow_provider_openai_runs.runs.arguments import Arguments
 from airflow_provider_openai_runs.runs.as_json import as_json
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.messages import check_says_something, checked_thread
+from airflow_provider_openai_runs.runs.named_ids import named_id
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
 
@@ -43,7 +44,7 @@ def thread_run_request(
     return RunRequest(
         kind=RunKind.THREAD_RUN,
         body=body,
-        thread_id=None if thread_id is None else checks.text("thread_id", thread_id),
+        thread_id=None if thread_id is None else named_id("thread_id", thread_id, of="thread"),
         thread=None if thread is None else checked_thread(as_json("thread", thread)),
         warnings=tuple(checked.warnings),
     )

@@ -60,7 +60,16 @@ BOTH: list[tuple[dict[str, Any], list[str]]] = [
     ({"metadata": {"k": None}}, ["metadata['k']=None", "must be text"]),
     ({"metadata": {"k": b"v"}}, ["metadata['k']=b'v'", "JSON has no form for a bytes"]),
     ({"metadata": "team=data"}, ["metadata='team=data'", "must be a dict"]),
-    ({"model": ""}, ["model=''", "must be a non-empty string"]),
+    ({"model": ""}, ["model=''", "must be a non-empty string", "rendered to nothing"]),
+    *(
+        ({"model": value}, [f"model={value!r}", "must be a non-empty string", "rendered to nothing"])
+        for value in ("None", " ")
+    ),
+    ({"instructions": "None"}, ["instructions='None'", "rendered to nothing, or to None"]),
+    *(
+        ({"completion_window": value}, [f"completion_window={value!r}", "seconds", "rendered to nothing"])
+        for value in ("None", "", " ")
+    ),
     ({"extra_body": {"model": "other"}, "model": "m"}, ["extra_body", "repeats the argument 'model'"]),
     ({"extra_body": {"stream": True}}, ["extra_body", "cannot stream"]),
 ]
@@ -68,7 +77,17 @@ OF_RUN_ONLY: list[tuple[dict[str, Any], list[str]]] = [
     ({"max_tokens": 500, "max_completion_tokens": 500}, ["max_tokens=500", "max_completion_tokens=500"]),
     ({"max_tokens": 0}, ["max_tokens=0", "at least 1"]),
     ({"max_prompt_tokens": 1.5}, ["max_prompt_tokens=1.5", "whole number"]),
-    ({"thread_id": ""}, ["thread_id=''", "must be a non-empty string"]),
+    ({"thread_id": "a/../b"}, ["thread_id='a/../b'", "must be the id of a thread"]),
+    *(
+        ({"thread_id": value}, [f"thread_id={value!r}", "the id of a thread", "rendered to nothing"])
+        for value in ("", " ", "None")
+    ),
+    *(
+        ({name: value}, [f"{name}={value!r}", "must be a non-empty string", "rendered to nothing"])
+        for name in ("assistant_id", "reasoning_effort")
+        for value in ("", " ", "None")
+    ),
+    ({"additional_instructions": "None"}, ["additional_instructions='None'", "rendered to nothing"]),
     (
         {"additional_messages": [{"role": "user", "content": "None"}]},
         ["additional_messages[0]['content']='None'", "is blank"],
@@ -107,7 +126,16 @@ OF_RESPONSE_ONLY: list[tuple[dict[str, Any], list[str]]] = [
     ({"prompt": "{{ text }}"}, ["prompt='{{ text }}'", "JSON object"]),
     ({"prompt": {"version": "2"}}, ["prompt['id']=None", "must be a non-empty string"]),
     ({"reasoning": "low"}, ["reasoning='low'", "must be a dict"]),
-    ({"conversation": ""}, ["conversation=''", "must be a non-empty string"]),
+    *(
+        ({name: value}, [f"{name}={value!r}", "must be a non-empty string", "rendered to nothing"])
+        for name in (
+            *("previous_response_id", "conversation", "service_tier", "truncation"),
+            *("prompt_cache_key", "prompt_cache_retention", "safety_identifier", "user"),
+        )
+        for value in ("", " ", "None")
+    ),
+    ({"conversation": {"id": "None"}}, ["conversation['id']='None'", "rendered to nothing"]),
+    ({"prompt": {"id": "None"}}, ["prompt['id']='None'", "rendered to nothing"]),
 ]
 CASES = [
     *((CreateRunOperator, OF_RUN, *case) for case in [*BOTH, *OF_RUN_ONLY]),

@@ -100,7 +100,7 @@ def test_a_completion_window_is_seconds(value: object, found: float) -> None:
     assert checks.completion_window(value) == found
 
 
-@pytest.mark.parametrize("value", ["2h", "24h", "soonest", ""])
+@pytest.mark.parametrize("value", ["2h", "24h", "soonest"])
 def test_the_windows_of_other_apis_are_refused_by_name(value: str) -> None:
     message = refusal(lambda: checks.completion_window(value))
     assert message.startswith(f"completion_window={value!r}: must be seconds")
@@ -163,10 +163,33 @@ def test_what_is_no_json_object_is_refused(value: object) -> None:
     assert "must be a JSON object, as a dict or as its text" in message
 
 
-@pytest.mark.parametrize("value", ["", " ", None, 5, ["thread_1"]])
+@pytest.mark.parametrize("value", [".", "..", None, 5, ["thread_1"]])
 def test_an_id_is_text_that_says_something(value: object) -> None:
     message = refusal(lambda: checks.text("thread_id", value))
     assert message == f"thread_id={value!r}: must be a non-empty string. Nothing was sent."
+
+
+@pytest.mark.parametrize("value", ["", " ", "None", " None "])
+@pytest.mark.parametrize("check", [lambda value: checks.text("model", value), checks.completion_window])
+def test_what_a_template_has_made_of_nothing_is_refused_as_that(
+    check: Callable[[object], object], value: str
+) -> None:
+    assert "if it comes from a template, that has rendered to nothing" in refusal(lambda: check(value))
+
+
+def test_no_window_where_one_is_needed_is_refused_as_what_a_template_made_of_nothing() -> None:
+    assert "rendered to nothing, or to None" in refusal(lambda: checks.completion_window(None))
+
+
+@pytest.mark.parametrize("value", ["None", " None\n"])
+def test_a_model_is_not_ordered_what_a_template_made_of_none(value: str) -> None:
+    message = refusal(lambda: checks.instructions("instructions", value))
+    assert message.startswith(f"instructions={value!r}: must be text; if it comes from a template")
+
+
+@pytest.mark.parametrize("value", ["None of these colours, please", "", " ", "none"])
+def test_instructions_may_be_blank_and_begin_with_any_word(value: str) -> None:
+    assert checks.instructions("instructions", value) == value
 
 
 @pytest.mark.parametrize("value", ["ab", b"ab", {"a": 1}, {1, 2}, None])

@@ -100,7 +100,7 @@ def test_tools_and_metadata_are_checked_wherever_they_come_from() -> None:
 ERRORS: list[tuple[Callable[..., RunRequest], dict[str, Any], list[str]]] = [
     (thread_run, {"thread_id": None}, ["either thread_id or thread", "neither"]),
     (thread_run, {"thread": {}}, ["either thread_id or thread", "both"]),
-    (thread_run, {"thread_id": " "}, ["thread_id=' '", "must be a non-empty string"]),
+    (thread_run, {"thread_id": " "}, ["thread_id=' '", "must be the id of a thread"]),
     (thread_run, {"assistant_id": None}, ["assistant_id=None", "is required"]),
     (thread_run, {"assistant_id": 5}, ["assistant_id=5", "must be a non-empty string"]),
     (
