@@ -153,7 +153,7 @@ class BaseCreateOperator(RenderedAsText, BaseOperator):
             else None,
         )
         self.conn_id = conn_id
-        self.completion_window = completion_window
+        self.completion_window, self.window_is_left_out = completion_window, completion_window is None
         self.poll_interval = poll_interval
         self.deferrable = checks.flag("deferrable", deferrable)
         self.cancel_on_kill = checks.flag("cancel_on_kill", cancel_on_kill)

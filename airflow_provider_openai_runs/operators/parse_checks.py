@@ -112,6 +112,28 @@ def check_calls(operator: Any) -> None:
     )
 
 
+def rendered_window(operator: Any) -> float | None:
+    """
+    Return the seconds that a task waits; None only if its Dag says so, and creates without waiting.
+
+    :raises RunRequestError: for a window that was given and has rendered to nothing: nobody would wait, and
+        the task would succeed without a word.
+    """
+    window = operator.completion_window
+    is_left_out = window is None and operator.window_is_left_out
+    if is_left_out and not _is_mapped_over(operator, "completion_window"):
+        return None
+    return checks.completion_window(window)
+
+
+def _is_mapped_over(operator: Any, name: str) -> bool:
+    """Whether ``expand`` gives an argument what another task returns: its None is not one of the Dag file."""
+    dag = operator.get_dag()
+    task = None if dag is None else dag.task_dict.get(operator.task_id)
+    given = getattr(getattr(task, "expand_input", None), "value", None)
+    return isinstance(given, Mapping) and is_open(given.get(name))
+
+
 def waits_of(operator: Any) -> dict[str, float | None]:
     """Return after how many seconds a task cancels its run, by the argument; None where it does not."""
     window, execution_timeout = literal(operator, "completion_window"), operator.execution_timeout

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.operators.hidden import revealed, without_values
-from airflow_provider_openai_runs.operators.parse_checks import check_calls
+from airflow_provider_openai_runs.operators.parse_checks import check_calls, rendered_window
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.ceiling import check_ceilings
 from airflow_provider_openai_runs.runs.end_of_attempt import has_retry_left
@@ -16,6 +16,9 @@ from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.output_arguments import checked_output_path
 from airflow_provider_openai_runs.runs.request import RunRequest, checked_timeouts
 from airflow_provider_openai_runs.runs.text import message_text
+
+#: Seconds to wait for a run whose deadline is not on record, where the task's own window cannot be read.
+_WINDOW_TO_FINISH = 24 * 3600.0
 
 
 def settings_of(operator: Any, *, may_own: bool, ti: Any) -> CreateSettings:
@@ -30,7 +33,7 @@ def settings_of(operator: Any, *, may_own: bool, ti: Any) -> CreateSettings:
     try:
         with revealed(operator, operator.template_fields):
             check_calls(operator)  # again: a template may have brought the tools
-            return _settings(operator, operator.build_request())
+            return _settings(operator, operator.build_request(), window=rendered_window(operator))
     except RunRequestError as error:
         unsendable: Exception = without_values(error) if operator.text_in_xcom == 0 else error
         if not may_own:
@@ -53,16 +56,24 @@ def settings_to_finish(operator: Any) -> CreateSettings:
     """Return the arguments without what is asked for."""
     with revealed(operator, operator.template_fields):
         request = replace(operator.request_of_resume(), forgot_tools=operator.takes_calls)
-        unknown = _settings(operator, request)
+        unknown = _settings(operator, request, window=_window_to_finish(operator))
     return replace(unknown, functions=(), approve=None, outputs={})
 
 
-def _settings(operator: Any, request: RunRequest) -> CreateSettings:
-    window, interval = operator.completion_window, operator.poll_interval
+def _window_to_finish(operator: Any) -> float | None:
+    """Return a window even if none can be read any more: a run that there is is not left without a wait."""
+    try:
+        return rendered_window(operator)
+    except RunRequestError:
+        return _WINDOW_TO_FINISH
+
+
+def _settings(operator: Any, request: RunRequest, *, window: float | None) -> CreateSettings:
+    interval = operator.poll_interval
     return CreateSettings(
         request=request,
         conn_id=operator.connection_of_run(),
-        completion_window=None if window is None else checks.completion_window(window),
+        completion_window=window,
         poll_interval=None if interval is None else checks.seconds("poll_interval", interval),
         execution_timeout=operator.execution_timeout,
         timeouts=checked_timeouts(operator.timeouts),

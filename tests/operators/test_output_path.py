@@ -240,13 +240,13 @@ def test_a_get_operator_writes_nothing_of_a_run_that_goes_on(
 def test_a_window_that_a_template_renders_to_nothing_lets_no_text_through(
     scene: Scene, respond: Make, tmp_path: Path
 ) -> None:
-    scene.simulator.script(Scenario(queued=0, in_progress=0, text="the secret answer"))
     task = respond(instructions="the secret order", output_path=tmp_path.as_uri(), text_in_xcom=0)
     task.completion_window = None  # as a native template may leave it
-    found = scene.run(task)
+    with pytest.raises(RunRequestError, match="completion_window cannot be sent") as caught:
+        scene.run(task)
 
-    assert found["id"]
-    assert "secret" not in json.dumps(found, default=str)
+    assert "secret" not in str(caught.value)
+    assert scene.simulator.requests == []
 
 
 def test_a_gateway_that_keeps_nothing_is_not_asked_again(scene: Scene, respond: Make, tmp_path: Path) -> None:

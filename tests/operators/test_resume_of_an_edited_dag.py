@@ -33,6 +33,23 @@ def test_the_result_of_the_run_is_not_lost(scene: Scene, respond: Make) -> None:
         copy.copy(edited).execute(scene.clear(scene.kept))
 
 
+@pytest.mark.parametrize("window", [None, "None", "soon"])
+def test_a_window_that_cannot_be_read_any_more_costs_no_result_and_leaves_no_run_without_a_wait(
+    scene: Scene, create: Make, window: Any
+) -> None:
+    """What its template reads has been cleared meanwhile: the deadline on record counts."""
+    scene.simulator.script(Scenario(queued=0, in_progress=0.3))
+    waits = deferred(scene, create(deferrable=True))
+    edited = create(deferrable=True)
+    edited.completion_window = window
+
+    assert scene.run(edited, scene.retry(scene.kept))["status"] == "completed"
+    event = {"event": scene.fire(waits.trigger)}
+    found = copy.copy(edited).resume_execution(waits.method_name, event, scene.kept)
+    assert found["status"] == "completed"
+    assert scene.creates() == 1
+
+
 def test_a_run_whose_trigger_died_is_still_ended_when_no_retry_is_left(scene: Scene, create: Make) -> None:
     scene.simulator.script(Scenario(queued=0, in_progress=60))
     waits = deferred(scene, create(deferrable=True))

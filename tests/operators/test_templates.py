@@ -139,6 +139,64 @@ def test_a_mapped_value_that_is_none_fails_its_task_at_once_and_uses_up_no_retri
     assert isinstance(caught.value, AirflowFailException)
 
 
+WINDOWS = pytest.mark.parametrize("window", [None, "None", "", " "])
+
+
+@WINDOWS
+@pytest.mark.parametrize("given", ["{{ window }}", 30], ids=["a template", "of another task"])
+@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
+def test_a_window_that_was_given_and_came_to_nothing_does_not_switch_off_the_wait(
+    scene: Scene, create: Make, window: str | None, given: Any, *, native: bool
+) -> None:
+    operator = create(completion_window=given)
+    operator.dag = DAG("a_dag", schedule=None, render_template_as_native_obj=native)
+    if given == 30:
+        operator.completion_window = window  # as Airflow puts there what an XComArg came to
+    operator.render_template_fields({"window": window}, operator.dag.get_template_env())
+
+    with pytest.raises(RunRequestError, match=r"completion_window=.*rendered to nothing.*Nothing was sent"):
+        operator.execute(scene.context)
+    assert scene.creates() == 0
+
+
+class Returned(list[Any]):
+    """What ``expand`` takes from another task; nobody knows it while the Dag is parsed."""
+
+    def resolve(self, _context: Any) -> Any:
+        return self
+
+
+@pytest.mark.parametrize("more", [{}, {"output_type": {"type": "object", "properties": {}}}], ids=str)
+def test_a_window_that_another_task_has_returned_for_a_mapped_one_is_not_none(
+    scene: Scene, more: dict[str, Any]
+) -> None:
+    with DAG("a_dag", schedule=None):
+        operator = CreateResponseOperator.partial(task_id="ask", input="Why?", **more).expand(
+            completion_window=Returned([None, 30])
+        )
+    with pytest.raises(RunRequestError, match=r"completion_window.*Nothing was sent") as caught:
+        operator.unmap({"completion_window": None}).execute(scene.context)
+    assert isinstance(caught.value, AirflowFailException)
+    assert scene.creates() == 0
+
+
+@pytest.mark.parametrize(
+    "expand",
+    [
+        lambda partial: partial.expand(input=["Why?"]),
+        lambda partial: partial.expand(input=["Why?"], completion_window=[None]),
+        lambda partial: partial.expand(input=Returned(["Why?"])),
+    ],
+    ids=["not at all", "in the Dag file", "beside what another task has returned"],
+)
+def test_a_window_that_the_dag_leaves_none_creates_and_does_not_wait(scene: Scene, expand: Any) -> None:
+    scene.simulator.script(Scenario(in_progress=30))
+    with DAG("a_dag", schedule=None):
+        operator = expand(CreateResponseOperator.partial(task_id="ask", model="gpt-4o-mini"))
+    found = operator.unmap({"input": "Why?"}).execute(scene.context)
+    assert found["status"] in {"queued", "in_progress"}
+
+
 def test_the_output_of_one_task_is_the_argument_of_another() -> None:
     with DAG("a_dag", schedule=None) as dag:
         ask: Any = CreateResponseOperator(task_id="ask", input="Why?")

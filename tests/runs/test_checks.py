@@ -188,7 +188,7 @@ def test_a_model_is_not_ordered_what_a_template_made_of_none(value: str) -> None
 
 
 @pytest.mark.parametrize("value", ["None of these colours, please", "", " ", "none"])
-def test_instructions_may_be_blank_and_begin_with_any_word(value: str) -> None:
+def test_instructions_may_be_blank_and_begin_as_they_like(value: str) -> None:
     assert checks.instructions("instructions", value) == value
 
 
