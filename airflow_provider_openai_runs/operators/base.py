@@ -20,7 +20,7 @@ from airflow_provider_openai_runs.operators.parse_checks import (
     check_create,
     check_names,
 )
-from airflow_provider_openai_runs.operators.text_templates import RenderedAsText
+from airflow_provider_openai_runs.operators.text_templates import RenderedOutOfSight
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.arguments import check_no_stream
 from airflow_provider_openai_runs.runs.output_arguments import check_text_in_xcom
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _TRIGGER_DIED = "__fail__"
 
 
-class BaseCreateOperator(RenderedAsText, BaseOperator):
+class BaseCreateOperator(RenderedOutOfSight, BaseOperator):
     """
     Create a run once, and wait for it.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_openai_runs import results
 from airflow_provider_openai_runs.exceptions import task_errors
+from airflow_provider_openai_runs.operators.text_templates import RenderedAsText
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import RunRef
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_openai_runs.runs.model import Run
 
 
-class NamedRun:
+class NamedRun(RenderedAsText):
     """Finds the run that the arguments ``ref``, ``thread_id``, ``run_id`` and ``response_id`` name."""
 
     conn_id: str | None

@@ -6,15 +6,24 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from uuid import UUID
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_provider_openai_runs.exceptions import RunRequestError
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
+from airflow_provider_openai_runs.operators import (
+    CancelRunOperator,
+    GetResponseOperator,
+    GetThreadRunOperator,
+    SubmitToolOutputsOperator,
+)
+from airflow_provider_openai_runs.operators.text_templates import TEXT_FIELDS
+from airflow_provider_openai_runs.runs.create_arguments import ResponseArguments, ThreadRunArguments
 from airflow_provider_openai_runs.runs.messages import is_blank
+from airflow_provider_openai_runs.sensors import ResponseSensor, ThreadRunSensor
 from airflow_provider_openai_runs.simulator import Scenario
 from tests.support.scene import CREATES, Make, Scene
 
@@ -165,3 +174,123 @@ def test_a_prompt_template_needs_no_input_and_no_model(scene: Scene, respond: Ma
 def test_stream_false_is_not_sent(scene: Scene, respond: Make) -> None:
     respond(extra_body={"stream": False}).execute(scene.context)
     assert "stream" not in sent(scene)
+
+
+# -- native rendering --------------------------------------------------------------------------------------
+
+#: What Python reads as a literal, and somebody has written as text.
+LITERALS = pytest.mark.parametrize("text", ["0x10", "True", "1_000", "007", "'quoted'", "[1, 2]", "{'a': 1}"])
+REF = {"kind": "response", "id": "resp_1"}
+
+
+@LITERALS
+def test_an_answer_to_a_call_stays_the_text_that_it_is(text: str) -> None:
+    operator = SubmitToolOutputsOperator(
+        task_id="answer", ref=REF, outputs={"call_1": "{{ text }}", "call_2": text}
+    )
+    assert rendered(operator, text=text).given_outputs() == {"call_1": text, "call_2": text}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "found"),
+    [
+        ("{{ answers }}", {"call_1": "0x10"}),
+        ("{'call_1': '{{ text }}'}", {"call_1": "0x10"}),
+        ({"call_1": "{{ answers }}"}, {"call_1": {"call_1": "0x10"}}),
+        ({"call_1": "{{ n }}"}, {"call_1": 5}),
+    ],
+    ids=str,
+)
+def test_answers_that_a_template_gives_as_an_object_stay_that_object(outputs: Any, found: Any) -> None:
+    operator = SubmitToolOutputsOperator(task_id="answer", ref=REF, outputs=outputs)
+    assert rendered(operator, text="0x10", n=5, answers={"call_1": "0x10"}).given_outputs() == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (GetResponseOperator, ["response_id"]),
+        (CancelRunOperator, ["response_id"]),
+        (ResponseSensor, ["response_id"]),
+        (GetThreadRunOperator, ["thread_id", "run_id"]),
+        (CancelRunOperator, ["thread_id", "run_id"]),
+        (ThreadRunSensor, ["thread_id", "run_id"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("text", ["12345", "0x10", "1_000", "007"])
+def test_the_id_of_a_run_that_reads_like_a_number_is_that_text(
+    kind: type[Any], named: list[str], text: str
+) -> None:
+    found = rendered(kind(task_id="a", **dict.fromkeys(named, "{{ text }}")), text=text).named_run()
+    assert found.id == text
+    assert found.thread_id == (text if "thread_id" in named else None)
+
+
+@pytest.mark.parametrize("ref", [{**REF, "id": "{{ text }}"}, "{{ ref }}"], ids=["within", "whole"])
+def test_a_ref_is_rendered_as_the_object_that_it_is(ref: Any) -> None:
+    operator = GetResponseOperator(task_id="a", ref=ref)
+    assert rendered(operator, text="12345", ref={**REF, "id": "12345"}).named_run().id == "12345"
+
+
+@LITERALS
+def test_text_within_tools_a_format_and_extra_body_stays_text(scene: Scene, respond: Make, text: str) -> None:
+    given: Any = "{{ text }}"
+    operator = respond(
+        tools=[
+            {"type": "mcp", "server_label": "a", "server_url": "https://a.example", "authorization": given}
+        ],
+        text={"format": {"type": "json_schema", "name": "a", "schema": {"enum": [given]}}},
+        extra_body={
+            "prompt": {"id": given, "version": "1", "variables": {"a": given}},
+            "metadata": {"a": given},
+        },
+    )
+    body = rendered(operator, text=text).build_request().body
+    assert body["tools"][0]["authorization"] == text
+    assert body["text"]["format"]["schema"] == {"enum": [text]}
+    assert body["prompt"] == {"id": text, "version": "1", "variables": {"a": text}}
+    assert body["metadata"] == {"a": text}
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("{{ ids }}", ["12345"]),
+        ("['{{ ids[0] }}', 'b']", ["12345", "b"]),
+        (["{{ ids[0] }}"], ["12345"]),
+    ],
+    ids=str,
+)
+def test_a_list_within_tools_that_a_template_gives_is_that_list(
+    respond: Make, given: Any, found: list[str]
+) -> None:
+    tools = [{"type": "file_search", "vector_store_ids": given, "max_num_results": "{{ n }}"}]
+    body = rendered(respond(tools=tools), ids=["12345"], n=5).build_request().body
+    assert (body["tools"][0]["vector_store_ids"], body["tools"][0]["max_num_results"]) == (found, 5)
+
+
+@pytest.mark.parametrize(
+    "tools", ["{{ tools }}", "[{'type': '{{ tools[0].type }}'}]"], ids=["an object", "written out"]
+)
+def test_a_template_that_stands_for_all_tools_gives_tools(respond: Make, tools: Any) -> None:
+    body = rendered(respond(tools=tools), tools=[{"type": "web_search"}]).build_request().body
+    assert body["tools"] == [{"type": "web_search"}]
+
+
+@pytest.mark.parametrize("arguments", [ResponseArguments, ThreadRunArguments])
+def test_every_argument_that_is_text_is_rendered_as_text(arguments: Any) -> None:
+    text = {name for name, kind in get_type_hints(arguments).items() if kind == str | None}
+    assert text <= TEXT_FIELDS
+
+
+def test_what_a_function_of_the_dag_is_given_is_rendered_as_for_any_other() -> None:
+    @task.openai_response(model="m")
+    def ask(n: Any) -> str:
+        return str(n)
+
+    with DAG("native", schedule=None, render_template_as_native_obj=True) as dag:
+        asked: Any = ask({"a": "{{ '0x10' }}"})
+    operator = asked.operator
+    operator.render_template_fields({}, dag.get_template_env())
+    assert operator.op_args == ({"a": 16},)
