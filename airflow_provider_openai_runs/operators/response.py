@@ -171,7 +171,9 @@ class CreateResponseOperator(BaseCreateOperator):
         self.check_arguments()
         self._check_processing()
         if self.functions or self.approve:
-            check_can_be_answered(store=store, conversation=conversation)
+            more = extra_body if isinstance(extra_body, Mapping) else {}
+            known = {"store": store, "conversation": conversation, **more}
+            check_can_be_answered(store=known["store"], conversation=known["conversation"])
         self._check_presence()
 
     def _check_presence(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk import exceptions
+from airflow.sdk import DAG, exceptions
 
 from airflow_provider_openai_runs.exceptions import (
     OpenAIRunError,
@@ -180,16 +180,38 @@ def test_what_a_template_brings_is_checked_before_anything_is_sent(scene: Scene,
 def test_calls_of_a_response_that_is_not_kept_are_refused_before_anything_is_sent(
     scene: Scene, respond: Make
 ) -> None:
-    with pytest.raises(RunRequestError, match=r"store=False.*Nothing was sent"):
-        respond(store=False, functions=[refund_order])
-    with pytest.raises(RunRequestError, match=r"store=False.*Nothing was sent"):
-        respond(store="false", functions=[refund_order]).execute(scene.kept)
+    for given in ({"store": False}, {"extra_body": {"store": False}}):
+        with pytest.raises(RunRequestError, match=r"store=False.*Nothing was sent"):
+            respond(**given, functions=[refund_order])
+    assert scene.simulator.requests == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"store": "{{ no }}"},
+        {"store": None, "extra_body": {"store": "{{ no }}"}},
+        {"store": None, "extra_body": "{{ {'store': no} }}"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("no", [False, "False"])
+@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
+def test_a_template_that_says_not_to_keep_them_is_refused_before_a_function_runs(
+    scene: Scene, respond: Make, given: dict[str, Any], no: Any, *, native: bool
+) -> None:
+    operator = respond(**given, functions=[refund_order])
+    operator.dag = DAG("a_dag", schedule=None, render_template_as_native_obj=native)
+    operator.render_template_fields({"no": no}, operator.dag.get_template_env())
+    with pytest.raises(RunRequestError, match=r"(store=False|extra_body=.*must be a dict).*Nothing was sent"):
+        operator.execute(scene.kept)
     assert scene.simulator.requests == []
     assert scene.store.writes == []
 
 
 def test_a_conversation_keeps_them_and_without_functions_nobody_answers(respond: Make) -> None:
     respond(store=False, conversation="conv_1", functions=[refund_order])
+    respond(extra_body={"store": False, "conversation": "conv_1"}, functions=[refund_order])
     respond(store=False)
 
 
