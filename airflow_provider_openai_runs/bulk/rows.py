@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
+from airflow_provider_openai_runs.bulk.columns import check_columns, with_objects
 from airflow_provider_openai_runs.bulk.events import Asked
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.ceiling import Amount
@@ -126,7 +127,7 @@ def with_request(rows: Iterable[Row], request: Callable[[Mapping[str, Any]], Any
     """
     for row in rows:
         if request is None or row.values is None:
-            yield row
+            yield row if row.values is None else replace(row, values=with_objects(row.values))
             continue
         try:
             label = {} if row.custom_id is None else {"custom_id": row.custom_id}
@@ -136,14 +137,14 @@ def with_request(rows: Iterable[Row], request: Callable[[Mapping[str, Any]], Any
             kind = type(error).__name__
             yield replace(row, values=None, error=f"request() raised {kind}: {message_text(error)}")
             continue
-        made = {"input": made} if isinstance(made, str) else made
+        made = {"input": made} if isinstance(made, (str, list, tuple)) else made
         if isinstance(made, Mapping):
             yield _labelled(row, {str(key): item for key, item in made.items()})
         else:
-            text = (
-                f"request() returned {type(made).__name__}, and must return a dict of arguments, or the input"
+            text = f"request() returned {type(made).__name__}"
+            yield replace(
+                row, values=None, error=f"{text}, and must return a dict of arguments, or the input"
             )
-            yield replace(row, values=None, error=text)
 
 
 def with_unique_ids(rows: Iterable[Row]) -> Iterator[Row]:
@@ -226,6 +227,7 @@ def _of_csv(file: IO[bytes]) -> Iterator[Row]:
     # Strict: a quote that nobody closes would take all other rows into one.
     table = csv.DictReader(text, strict=True)
     try:
+        check_columns(table.fieldnames or ())
         for number, columns in enumerate(table):
             if None in columns:
                 yield Row(number=number, error="The row has more columns than the first line names")
@@ -248,6 +250,7 @@ def _of_parquet(file: IO[bytes]) -> Iterator[Row]:
         number = 0
         # Read piece by piece: a row group may have a million rows.
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_PARQUET_PIECE)
+        check_columns(table.schema_arrow.names)
         for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
             yield from _of_batch(number, batch)
             number += batch.num_rows

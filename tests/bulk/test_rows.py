@@ -14,6 +14,8 @@ from airflow_provider_openai_runs.bulk import rows as rows_module
 from airflow_provider_openai_runs.bulk.rows import Row, of_file, of_items, with_request, with_unique_ids
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 
+ITEMS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+
 
 def _read(name: str, content: str | bytes) -> list[Row]:
     data = content.encode() if isinstance(content, str) else content
@@ -94,6 +96,57 @@ def test_a_table_in_another_encoding_is_an_error_that_says_so() -> None:
         _read("in.csv", b"text\n" + b"ok\n" * 5_000 + "caf\xe9\n".encode("latin-1"))
 
 
+@pytest.mark.parametrize(("head", "name"), [("input,model,input", "input"), ("a,b,b,a", "a")])
+def test_two_columns_of_a_name_are_refused_by_that_name(head: str, name: str) -> None:
+    with pytest.raises(RunRequestError, match=rf"more than one column '{name}'.*Nothing was sent"):
+        _read("in.csv", f"{head}\n1,2,3,4\n")
+
+
+def test_columns_without_a_name_as_a_spreadsheet_leaves_them_are_no_fault() -> None:
+    [row] = _read("in.csv", "input,,\nWhy?,,\n")
+    assert row.values == {"input": "Why?", "": ""}
+
+
+def test_two_columns_of_a_name_are_refused_in_parquet_too(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.Table.from_arrays([["a"], ["b"]], names=["input", "input"]), tmp_path / "in.parquet")
+    with (
+        (tmp_path / "in.parquet").open("rb") as file,
+        pytest.raises(RunRequestError, match="more than one column 'input'"),
+    ):
+        list(of_file("in.parquet", file))
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "found"),
+    [
+        ("metadata", '{"team": "a", "n": 1}', {"team": "a", "n": 1}),
+        ("reasoning", ' {"effort": "low"}', {"effort": "low"}),
+        ("tools", '[{"type": "web_search"}]', [{"type": "web_search"}]),
+        ("include", '["reasoning.encrypted_content"]', ["reasoning.encrypted_content"]),
+        ("extra_body", '{"new": true}', {"new": True}),
+        ("tool_choice", '{"type": "web_search"}', {"type": "web_search"}),
+        ("tool_choice", "auto", "auto"),
+        ("metadata", "team=a", "team=a"),
+        ("metadata", "1", "1"),
+        ("metadata", "{", "{"),
+        ("metadata", "", ""),
+        ("input", '[{"role": "user", "content": "Why?"}]', '[{"role": "user", "content": "Why?"}]'),
+        ("instructions", '{"a": 1}', '{"a": 1}'),
+        ("user", "[1]", "[1]"),
+    ],
+)
+def test_json_in_a_table_is_the_object_of_an_argument_that_is_one(
+    name: str, written: str, found: Any
+) -> None:
+    quoted = written.replace('"', '""')
+    rows = _read("in.csv", f'{name},model\n"{quoted}",m\n')
+    assert [row.values for row in with_request(rows, None)] == [{name: found, "model": "m"}]
+    # What the user's function gets is what the table has.
+    assert [row.values for row in with_request(rows, dict)] == [{name: written, "model": "m"}]
+
+
 def test_a_quote_that_nobody_closes_takes_no_rows_with_it() -> None:
     rows = of_file("a.csv", io.BytesIO(b'input\nfirst\n"second\nthird\nfourth\n'))
     assert next(rows).values == {"input": "first"}
@@ -135,13 +188,14 @@ def test_an_unknown_form_is_an_error_that_names_the_known_ones() -> None:
 
 def test_the_users_function_makes_the_arguments_and_its_errors_are_the_rows() -> None:
     def request(row: Mapping[str, Any]) -> Any:
-        return {"a": {"input": "A"}, "b": "B", "c": 1}[row["kind"]]
+        return {"a": {"input": "A"}, "b": "B", "c": 1, "e": ITEMS, "f": tuple(ITEMS)}[row["kind"]]
 
-    rows = [*with_request(of_items([{"kind": kind} for kind in "abcd"]), request)]
+    rows = [*with_request(of_items([{"kind": kind} for kind in "abcdef"]), request)]
     assert rows[0].values == {"input": "A"}
     assert rows[1].values == {"input": "B"}
     assert rows[2].error == "request() returned int, and must return a dict of arguments, or the input"
     assert rows[3].error == "request() raised KeyError: 'd'"
+    assert [row.values for row in rows[4:]] == [{"input": ITEMS}, {"input": tuple(ITEMS)}]
 
 
 def test_a_label_without_an_end_is_a_failed_row() -> None:
