@@ -141,10 +141,9 @@ def with_request(rows: Iterable[Row], request: Callable[[Mapping[str, Any]], Any
         if isinstance(made, Mapping):
             yield _labelled(row, {str(key): item for key, item in made.items()})
         else:
-            text = f"request() returned {type(made).__name__}"
-            yield replace(
-                row, values=None, error=f"{text}, and must return a dict of arguments, or the input"
-            )
+            kind = type(made).__name__
+            text = f"request() returned {kind}, and must return a dict of arguments, or the input"
+            yield replace(row, values=None, error=text)
 
 
 def with_unique_ids(rows: Iterable[Row]) -> Iterator[Row]:

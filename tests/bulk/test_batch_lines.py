@@ -42,6 +42,46 @@ def test_an_error_says_whether_another_try_may_help_and_whether_it_may_be_billed
 
 
 @pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"error": "boom"}, "boom"),
+        ({"error": {"message": "boom"}}, "boom"),
+        ({"error": [{"code": "odd", "message": "boom"}]}, "odd: boom"),
+        ({"response": {"status_code": 500, "body": {"error": "boom"}}}, "HTTP 500: boom"),
+        ({"response": {"status_code": 500, "body": {}}, "error": "boom"}, "HTTP 500: boom"),
+        ({"response": {"status_code": 500, "body": "<html>"}}, "HTTP 500: no message"),
+        (
+            {
+                "response": {
+                    "status_code": 200,
+                    "body": {"id": "c", "object": "chat.completion", "choices": []},
+                }
+            },
+            "HTTP 200: the body is no response; its object is 'chat.completion'",
+        ),
+        (
+            {"response": {"body": {"object": "chat.completion"}}},
+            "the body is no response; its object is 'chat.completion'",
+        ),
+        (
+            {"response": {"status_code": 200, "body": {"id": "c", "choices": ["secret"]}}},
+            "HTTP 200: the body is no response; it has only id, choices",
+        ),
+        (
+            {"response": {"status_code": 200, "body": "secret"}},
+            "HTTP 200: there is no response, and no object of JSON in its place",
+        ),
+        ({}, "there is no response, and no object of JSON in its place"),
+    ],
+    ids=str,
+)
+def test_an_error_says_what_the_server_says_in_whichever_form(values: dict[str, Any], said: str) -> None:
+    line = _read(**values)
+    assert line is not None
+    assert (line.response, line.error) == (None, said)
+
+
+@pytest.mark.parametrize(
     "line", [b"", b"[]", b"{}", b'{"custom_id": "x"}', b'{"custom_id": "row-x"}', b"\xff"]
 )
 def test_a_line_of_no_row_is_none(line: bytes) -> None:

@@ -13,7 +13,7 @@ from airflow_provider_openai_runs.runs.error_codes import CodeMeaning, meaning_o
 from airflow_provider_openai_runs.runs.processing import REFUSED_BY_BATCH, batch_refuses
 from airflow_provider_openai_runs.runs.request import RunRequest
 from airflow_provider_openai_runs.runs.status import RunKind
-from airflow_provider_openai_runs.runs.text import message_text
+from airflow_provider_openai_runs.runs.text import MAX_STATUS, message_text
 from airflow_provider_openai_runs.transport.bodies import loads
 from airflow_provider_openai_runs.wire import reading, wire_of
 from airflow_provider_openai_runs.wire.batches import ENDPOINT
@@ -90,16 +90,19 @@ def from_line(line: bytes) -> Line | None:
     row, response = int(number), reading.object_of(value.get("response"))
     body = _body_of(response)
     status = reading.as_int(response.get("status_code"))
-    if (status is None or status in _GOOD) and not _OF_RESPONSES.isdisjoint(body):
+    is_good = status is None or status in _GOOD
+    if is_good and not _OF_RESPONSES.isdisjoint(body):
         return Line(row=row, response=body)
-    error = reading.object_of(body.get("error")) or reading.object_of(value.get("error"))
+    nothing = {"message": _why_no_response(body)} if is_good else {}
+    error = reading.error_object(body.get("error")) or reading.error_object(value.get("error")) or nothing
     code = reading.name(error.get("code")) or reading.name(error.get("type")) or ""
     if code in _NOT_EXECUTED:
         return Line(
             row=row, error=_NOT_EXECUTED[code], retryable=True, was_executed=False, may_be_billed=False
         )
     text = message_text(error.get("message") or "no message")
-    said = f"HTTP {status}: {text}" if status is not None else f"{code or 'no code'}: {text}"
+    where = f"HTTP {status}" if status is not None else code
+    said = f"{where}: {text}" if where else text
     was_refused = status is not None and _GOOD.stop <= status < _SERVER_ERROR
     meaning = meaning_of((code,) if code else (), text)
     may_pass = status is None or status in _BAD_DAYS or status >= _SERVER_ERROR
@@ -110,6 +113,15 @@ def from_line(line: bytes) -> Line | None:
         was_refused_by_account=meaning is CodeMeaning.ACCOUNT,
         may_be_billed=not was_refused,
     )
+
+
+def _why_no_response(body: Mapping[str, Any]) -> str:
+    """Say what stands where a response belongs, by its name or those of its members, and not what it says."""
+    if not body:
+        return "there is no response, and no object of JSON in its place"
+    if (kind := reading.name(body.get("object"))) is not None:
+        return f"the body is no response; its object is {kind!r}"
+    return f"the body is no response; it has only {message_text(', '.join(map(str, body)), limit=MAX_STATUS)}"
 
 
 def _body_of(response: Mapping[str, Any]) -> Mapping[str, Any]:
