@@ -49,8 +49,9 @@ class BaseRunSensor(NamedRun, BaseSensorOperator):
     """
     Wait until a run has one of the target statuses; the run's dict goes to XCom.
 
-    ``poke_interval``, ``timeout``, ``mode``, ``soft_fail`` and ``never_fail`` are Airflow's own. A run that
-    has ended in another status fails the task at once; the run itself is never cancelled.
+    ``poke_interval``, ``timeout``, ``mode``, ``soft_fail`` and ``never_fail`` are Airflow's own, which at the
+    end of ``timeout`` skips a deferred sensor with ``never_fail`` and fails one that pokes. A run that has
+    ended in another status fails the task at once; the run itself is never cancelled.
 
     :param ref: the run, as in the XCom ``ref`` of the task that created it.
     :param conn_id: of type ``openai``; unless given, the one in ``ref``, else ``openai_default``.

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    BaseSensorOperator,
     TaskDeferred,
 )
 
@@ -141,6 +143,31 @@ def test_a_run_that_ended_otherwise_is_skipped_where_airflow_would_skip(
     time.sleep(0.1)
     with pytest.raises(AirflowSkipException):
         scene.run(copy.copy(sensor))
+
+
+class OfAirflow(BaseSensorOperator):
+    """A sensor that waits for what never comes."""
+
+    def poke(self, context: Any) -> bool:
+        del context
+        return False
+
+    def execute_complete(self, context: Any) -> None:
+        del context
+        raise AirflowSensorTimeout
+
+
+@BOTH
+def test_the_timeout_of_a_sensor_that_never_fails_ends_as_those_of_airflow_do(
+    scene: Scene, sense: Make, *, deferrable: bool
+) -> None:
+    """Airflow skips it where it resumes, and nowhere else."""
+    own = OfAirflow(task_id="own", timeout=0, poke_interval=0.01, never_fail=True)
+    ends = partial(own.resume_execution, "execute_complete", {}) if deferrable else own.execute
+    with pytest.raises((AirflowSensorTimeout, AirflowSkipException)) as of_airflow:
+        ends(scene.context)
+    with pytest.raises(of_airflow.type):
+        scene.run(sense(LONG, timeout=0.3, never_fail=True, deferrable=deferrable))
 
 
 @BOTH
