@@ -160,13 +160,23 @@ def test_calls_that_no_answer_can_name_call_no_function_and_end_the_run(
     scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer, ids: tuple[str, ...]
 ) -> None:
     server, operator = speak
-    playing = server([call(call_id=one) for one in ids])
+    playing = server([call(f"City {number}", call_id=one) for number, one in enumerate(ids)])
     scripted.play(playing)
     with pytest.raises(ToolCallsFailedError, match=r"not each call has an id of its own.*No function"):
         scene.run(operator())
 
     assert CALLED == []
     assert getattr(playing, "cancelled", True)
+
+
+def test_a_call_that_a_server_writes_twice_is_made_once(
+    scene: Scene, speak: tuple[Any, Any], scripted: ScriptedServer
+) -> None:
+    server, operator = speak
+    scripted.play(server([call("Oslo"), call("Oslo")]))
+    assert scene.run(operator())["status"] == "completed"
+    assert CALLED == ["Oslo"]
+    assert outputs(scripted) == ["blue in Oslo"]
 
 
 def test_thousands_of_calls_of_a_round_are_answered_in_one_request_and_named_in_a_line(
