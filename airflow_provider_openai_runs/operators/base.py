@@ -153,7 +153,9 @@ class BaseCreateOperator(RenderedOutOfSight, BaseOperator):
             else None,
         )
         self.conn_id = conn_id
-        self.completion_window, self.window_is_left_out = completion_window, completion_window is None
+        given = {"completion_window": completion_window, "output_path": output_path}
+        self.left_out = frozenset(name for name, value in given.items() if value is None)
+        self.completion_window = completion_window
         self.poll_interval = poll_interval
         self.deferrable = checks.flag("deferrable", deferrable)
         self.cancel_on_kill = checks.flag("cancel_on_kill", cancel_on_kill)

@@ -119,19 +119,29 @@ def rendered_window(operator: Any) -> float | None:
     :raises RunRequestError: for a window that was given and has rendered to nothing: nobody would wait, and
         the task would succeed without a word.
     """
-    window = operator.completion_window
-    is_left_out = window is None and operator.window_is_left_out
-    if is_left_out and not _is_mapped_over(operator, "completion_window"):
+    if _is_left_out(operator, "completion_window"):
         return None
-    return checks.completion_window(window)
+    return checks.completion_window(operator.completion_window)
 
 
-def _is_mapped_over(operator: Any, name: str) -> bool:
-    """Whether ``expand`` gives an argument what another task returns: its None is not one of the Dag file."""
+def check_output_path(operator: Any) -> None:
+    """
+    Refuse a path that was given and has rendered to nothing: the files would not be kept, without a word.
+
+    :raises RunRequestError: saying so.
+    """
+    if operator.output_path is None and not _is_left_out(operator, "output_path"):
+        raise checks.invalid("output_path", None, f"must be a path{checks.FROM_A_TEMPLATE}")
+
+
+def _is_left_out(operator: Any, name: str) -> bool:
+    """Whether the Dag file itself gives no value, nor what ``expand`` takes from another task."""
+    if getattr(operator, name) is not None or name not in operator.left_out:
+        return False
     dag = operator.get_dag()
     task = None if dag is None else dag.task_dict.get(operator.task_id)
     given = getattr(getattr(task, "expand_input", None), "value", None)
-    return isinstance(given, Mapping) and is_open(given.get(name))
+    return not (isinstance(given, Mapping) and is_open(given.get(name)))
 
 
 def waits_of(operator: Any) -> dict[str, float | None]:

@@ -8,7 +8,11 @@ from typing import Any
 
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.operators.hidden import revealed, without_values
-from airflow_provider_openai_runs.operators.parse_checks import check_calls, rendered_window
+from airflow_provider_openai_runs.operators.parse_checks import (
+    check_calls,
+    check_output_path,
+    rendered_window,
+)
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.ceiling import check_ceilings
 from airflow_provider_openai_runs.runs.end_of_attempt import has_retry_left
@@ -33,6 +37,7 @@ def settings_of(operator: Any, *, may_own: bool, ti: Any) -> CreateSettings:
     try:
         with revealed(operator, operator.template_fields):
             check_calls(operator)  # again: a template may have brought the tools
+            check_output_path(operator)
             return _settings(operator, operator.build_request(), window=rendered_window(operator))
     except RunRequestError as error:
         unsendable: Exception = without_values(error) if operator.text_in_xcom == 0 else error

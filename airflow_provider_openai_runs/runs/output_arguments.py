@@ -38,7 +38,4 @@ def checked_output_path(value: object) -> str | None:
     """
     if value is None:
         return None
-    found = checks.text("output_path", str(value) if hasattr(value, "__fspath__") else value)
-    if found.strip() in {"None", ""}:
-        raise checks.invalid("output_path", value, "has rendered to nothing")
-    return found.strip()
+    return checks.text("output_path", str(value) if hasattr(value, "__fspath__") else value).strip()

@@ -249,6 +249,17 @@ def test_a_window_that_a_template_renders_to_nothing_lets_no_text_through(
     assert scene.simulator.requests == []
 
 
+@pytest.mark.parametrize("rendered", [None, "None", " "])
+def test_a_path_that_was_given_and_renders_to_nothing_is_refused_and_keeps_no_silence(
+    scene: Scene, respond: Make, tmp_path: Path, rendered: str | None
+) -> None:
+    task = respond(output_path=tmp_path.as_uri())
+    task.output_path = rendered  # as Airflow puts there what an XComArg came to
+    with pytest.raises(RunRequestError, match=r"output_path=.*rendered to nothing.*Nothing was sent"):
+        scene.run(task)
+    assert scene.simulator.requests == []
+
+
 def test_a_gateway_that_keeps_nothing_is_not_asked_again(scene: Scene, respond: Make, tmp_path: Path) -> None:
     produces(scene, ImageGeneration(size=100), ignores_background=True)
     result = scene.run(respond(output_path=str(tmp_path)))
