@@ -13,6 +13,7 @@ from airflow_provider_openai_runs.runs.create_arguments import ResponseArguments
 from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.text import message_text
 
+_ARGUMENTS = frozenset({*get_type_hints(ResponseArguments), "custom_id"})
 #: Arguments that are objects, or lists that are no prompt: nothing else can be meant by their JSON.
 _OBJECTS = frozenset(
     name
@@ -23,11 +24,11 @@ _OBJECTS = frozenset(
 
 def check_columns(names: Iterable[str]) -> None:
     """
-    Refuse a table with two columns of a name: every row would lose a value. One without a name has no values.
+    Refuse a table with two columns for one argument: every row would lose a value. Of others nobody may ask.
 
     :raises RunRequestError: naming the column.
     """
-    if twice := [name for name, times in Counter(names).items() if times > 1 and name]:
+    if twice := [name for name, times in Counter(names).items() if times > 1 and name in _ARGUMENTS]:
         raise RunRequestError(
             f"The table has more than one column {message_text(twice[0])!r}: which of them is meant? "
             "Nothing was sent."

@@ -17,7 +17,7 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_openai_runs.exceptions import airflow_errors
 from airflow_provider_openai_runs.hooks.diagnosis import Level, diagnose
-from airflow_provider_openai_runs.hooks.settings import client_settings
+from airflow_provider_openai_runs.hooks.settings import client_settings, unused_port
 from airflow_provider_openai_runs.hooks.urls import account_of, address_of, run_url
 from airflow_provider_openai_runs.runs.account import Account
 from airflow_provider_openai_runs.runs.budgets import CONNECTION_BUDGET, CONNECTION_PAUSE
@@ -168,7 +168,10 @@ class ConnectionHook(OpenAIHook):
                 "its secret would be sent to OpenAI. Nothing was sent. Use a connection of type 'openai'.",
                 retryable=False,
             )
-        return client_settings(settings, conn, extras)
+        found = client_settings(settings, conn, extras)
+        if conn.host and (unused := unused_port(found.get("base_url"), conn.port)):
+            self.log.warning("Connection %r: %s", self.conn_id, unused)
+        return found
 
     def run_url(self, ref: RunRef) -> str:
         """Return the page that shows a run, or nothing: no link rather than a broken one."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _NO_HOST = re.compile(r"[\s<>{}]|:$")
 #: Ends of the URLs that people copy from an example: routes of the API, no part of its base.
 _ROUTES = ("/responses", "/chat/completions", "/threads", "/assistants", "/conversations")
-_PORTS = {"http": 80, "https": 443}
+_SCHEMES = frozenset({"http", "https"})
+_OPENAI = "://api.openai.com"
 #: Not the value of a header, nor the quotes around it in a file of settings.
 _NO_KEY = re.compile(r"(?i)bearer\s|[\"'].*[\"']$", re.DOTALL)
 
@@ -38,21 +39,25 @@ def client_settings(
     :param settings: what the official provider makes of the connection.
     :raises ValueError: saying what is wrong.
     """
-    if "base_url" in extras and not settings.get("base_url"):
-        raise ValueError(
-            "base_url in its Extra is read by nobody: write it into its Host, or into openai_client_kwargs "
-            "in its Extra"
-        )
     found = with_query_apart(settings)
+    base_url, path = (
+        found.get("base_url") or os.environ.get("OPENAI_BASE_URL"),
+        extras.get("api_key_provider"),
+    )
+    if not base_url and (meant := extras.get("base_url")) and _OPENAI not in str(meant):
+        raise ValueError(
+            "base_url in its Extra is read by nobody, and its key would be sent to OpenAI: write it into its "
+            "Host, or into openai_client_kwargs in its Extra"
+        )
     if isinstance(found.get("api_key"), str):
         # A key read from a file ends with a line break, which no header may hold.
         found["api_key"] = found["api_key"].strip() or None
-        if found["api_key"] and _NO_KEY.match(found["api_key"]):
-            raise ValueError("its Password begins with 'Bearer', or has quotes around it: give the key alone")
+        # Servers of one's own often ask for none.
+        if not base_url and path is None and _NO_KEY.match(found["api_key"] or ""):
+            raise ValueError("its key begins with 'Bearer', or has quotes around it: give the key alone")
     check_timeout(found.get("timeout"))
     _check_headers(found.get("default_headers"))
-    check_base_url(found.get("base_url") or os.environ.get("OPENAI_BASE_URL"), port=connection.port)
-    path = extras.get("api_key_provider")
+    check_base_url(base_url, port=connection.port)
     return found if path is None else found | {"api_key": key_provider(path)}
 
 
@@ -64,14 +69,15 @@ def with_query_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
     would write each request's path behind the query.
     """
     base_url = settings.get("base_url")
-    if not isinstance(base_url, str):
+    if not isinstance(base_url, str) or not base_url:
         return dict(settings)
-    scheme, host, path, query, _ = urlsplit(base_url.strip())
+    base_url = base_url.strip() or " "  # which is no address, and is named as one
+    scheme, host, path, query, _ = urlsplit(base_url)
     path = path.rstrip("/")
     for route in _ROUTES:
         path = path.removesuffix(route)
     if not query and path == urlsplit(base_url).path.rstrip("/"):
-        return {**settings, "base_url": base_url.strip()}
+        return {**settings, "base_url": base_url}
     found = {**settings, "base_url": urlunsplit((scheme, host, path, "", ""))}
     if query:
         pairs = dict(parse_qsl(query, keep_blank_values=True))
@@ -79,12 +85,13 @@ def with_query_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def check_base_url(url: object, *, port: int | None = None) -> None:
+def check_base_url(url: object, *, port: object = None) -> None:
     """
-    Refuse a base URL that no request can ever be sent to, or that lacks what its user has written elsewhere.
+    Refuse a base URL that no request can ever be sent to.
 
     :param url: None leaves it to the SDK.
-    :param port: of the connection: the official provider hides this field, and makes no use of it.
+    :param port: of the connection, for the sentence: the official provider hides this field, and makes no
+        use of it.
     :raises ValueError: saying what is wrong and how to write it.
     """
     if url is None or url == "":
@@ -97,18 +104,32 @@ def check_base_url(url: object, *, port: int | None = None) -> None:
     )
     try:
         parts = urlsplit(str(url))
-        host, own_port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+        host, _ = parts.hostname, parts.port
         (host or "").encode("idna")  # as DNS is asked for it
     except ValueError as error:
         # Where there may be a password, what Python says may quote it.
         why = "" if "@" in str(url) else f" ({error})"
         raise ValueError(f"its address {shown!r} is no URL{why}; {how}") from None
-    if parts.scheme not in _PORTS or "://" not in str(url):
+    if parts.scheme not in _SCHEMES or "://" not in str(url):
         raise ValueError(f"its address {shown!r} has no http:// or https:// in front; {how}")
     if not host or _NO_HOST.search(parts.netloc) or parts.path.startswith("//"):
         raise ValueError(f"its address {shown!r} names no host; {how}")
-    if port and port != own_port:
-        raise ValueError(f"its Port {port} is not part of its address {shown!r}; {how}, or remove the Port")
+
+
+def unused_port(base_url: object, port: object) -> str | None:
+    """Return a warning where a Port is not in the address: the official provider reads no such field."""
+    try:
+        parts = urlsplit(str(base_url))
+        own, given = parts.port or (443 if parts.scheme == "https" else 80), int(str(port or 0))
+    except ValueError:
+        return None
+    if given in {0, own}:
+        return None
+    host = f"{parts.scheme}://{parts.hostname}"
+    return (
+        f"its Port {given} is not used: requests go to {host}:{own}. If they are to go to {given}, write it "
+        f"into the Host, {host}:{given}{parts.path}"
+    )
 
 
 def check_timeout(value: object) -> None:
@@ -124,13 +145,11 @@ def check_timeout(value: object) -> None:
 
 def _check_headers(headers: object) -> None:
     """Require names and values of headers to be text, but do not quote them: one may be a key."""
-    if headers is None:
+    if not headers:
         return
-    wrong = (
-        next((name for name, value in headers.items() if not isinstance(value, str)), None)
-        if isinstance(headers, Mapping)
-        else "all of them"
-    )
+    if not isinstance(headers, Mapping):
+        raise ValueError("openai_client_kwargs['default_headers'] must be an object of names and texts")  # noqa: TRY004
+    wrong = next((name for name, value in headers.items() if not isinstance(value, str)), None)
     if wrong is not None:
         shown = message_text(repr(wrong), limit=100)
-        raise ValueError(f"openai_client_kwargs['default_headers']: {shown} must be text, in quotes")
+        raise ValueError(f"openai_client_kwargs['default_headers'][{shown}] must be text, in quotes")

@@ -4,16 +4,13 @@ Templates of text arguments, in a Dag with ``render_template_as_native_obj=True`
 
 Jinja's native rendering reads what a template came to as a literal of Python, if it is one: a prompt that
 looks like a number, a list or a dict is no text any more, and a quoted one loses its quotes. What is rendered
-here stays the text that it is; an object that an expression alone returns stays that object. Only a template
-that stands for a whole argument which is no text, such as ``tools``, is left to Jinja.
+here stays the text that it is; an object that an expression alone returns stays that object. Arguments that
+hold numbers beside texts, such as ``tools`` and ``extra_body``, are left to Jinja.
 """
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from enum import Enum, auto
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,46 +39,26 @@ TEXT_FIELDS = frozenset(
         "previous_response_id",
         "prompt",
         "prompt_cache_key",
-        "prompt_cache_retention",
-        "reasoning_effort",
         "response_id",
         "run_id",
         "safety_identifier",
-        "service_tier",
         "thread",
         "thread_id",
-        "truncation",
         "user",
     }
 )
-#: Fields that hold texts, answers and prompts: each of them is one, and the whole may be any template.
-_FIELDS_OF_TEXTS = frozenset({"items", "outputs"})
-#: What a decorator hands to the user's function, which gets what any other function of the Dag gets.
-_AIRFLOWS_OWN = frozenset({"op_args", "op_kwargs", "templates_dict"})
+#: Fields that hold texts, such as answers and prompts: each is one, and the whole may be any template.
+_FIELDS_OF_TEXTS = frozenset({"items", "outputs", "ref"})
 
 
-class Reading(Enum):
-    """As what a template of a native Dag is read."""
+def is_text(name: str, value: object) -> bool:
+    """
+    Return whether what is in a template field is text.
 
-    #: As Jinja does.
-    NATIVE = auto()
-    TEXT = auto()
-    #: As text within an object, where a list or a dict may be written out by several pieces.
-    TEXT_OR_OBJECT = auto()
-
-    @classmethod
-    def of(cls, name: str, value: object) -> Reading:
-        """
-        Return how to read what is in a template field.
-
-        :param name: of the field.
-        :param value: before it is rendered.
-        """
-        if name in TEXT_FIELDS:
-            return cls.TEXT
-        if name in _AIRFLOWS_OWN or isinstance(value, str):
-            return cls.NATIVE
-        return cls.TEXT if name in _FIELDS_OF_TEXTS else cls.TEXT_OR_OBJECT
+    :param name: of the field.
+    :param value: before it is rendered; a template that stands for all of many texts is none.
+    """
+    return name in TEXT_FIELDS or (name in _FIELDS_OF_TEXTS and not isinstance(value, str))
 
 
 class _Nodes:
@@ -90,18 +67,13 @@ class _Nodes:
     def __init__(self, pieces: Sequence[Any]) -> None:
         self.pieces = pieces
 
-    def value(self, reading: Reading) -> Any:
+    def value(self) -> Any:
         if len(self.pieces) == 1 and not isinstance(self.pieces[0], Undefined):
             return self.pieces[0]
-        text = "".join(map(str, self.pieces))
-        if reading is Reading.TEXT_OR_OBJECT and len(self.pieces) > 1:
-            with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-                found = ast.literal_eval(text)
-                return found if isinstance(found, (list, dict)) else text
-        return text
+        return "".join(map(str, self.pieces))
 
 
-def render_text(template: Any, render: Callable[[Any], Any], reading: Reading) -> Any:
+def render_text(template: Any, render: Callable[[Any], Any]) -> Any:
     """
     Render a template, and do not read its text as a literal.
 
@@ -118,18 +90,18 @@ def render_text(template: Any, render: Callable[[Any], Any], reading: Reading) -
         root_render_func=lambda context: iter([_Nodes(list(template.root_render_func(context)))]),
     )
     found = render(whole)
-    return found.value(reading) if isinstance(found, _Nodes) else found
+    return found.value() if isinstance(found, _Nodes) else found
 
 
 class RenderedAsText:
     """Beside an operator of Airflow: text is rendered as text."""
 
-    _reading = Reading.NATIVE
+    _renders_text = False
 
     def _render(self, template: Any, context: Any, *args: Any) -> Any:
         render = super()._render  # type: ignore[misc]  # the operator's
-        if self._reading is not Reading.NATIVE:
-            return render_text(template, lambda whole: render(whole, context, *args), self._reading)
+        if self._renders_text:
+            return render_text(template, lambda whole: render(whole, context, *args))
         return render(template, context, *args)
 
     def _do_render_template_fields(
@@ -140,9 +112,9 @@ class RenderedAsText:
             render(parent, template_fields, *args, **kwargs)
             return
         for name in template_fields:
-            self._reading = Reading.of(name, getattr(self, name, None))
+            self._renders_text = is_text(name, getattr(self, name, None))
             render(self, (name,), *args, **kwargs)
-        self._reading = Reading.NATIVE
+        self._renders_text = False
 
 
 class RenderedOutOfSight(RenderedAsText):

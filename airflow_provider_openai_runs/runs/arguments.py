@@ -58,10 +58,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
         checks.text,
     ),
     **dict.fromkeys(
-        ("prompt_cache_key", "safety_identifier", "user"),
-        lambda name, value: checks.text(name, checks.as_text(value)),
+        ("additional_instructions", "instructions", "prompt_cache_key", "safety_identifier", "user"),
+        checks.free_text,
     ),
-    **dict.fromkeys(("additional_instructions", "instructions"), checks.instructions),
 }
 #: What the wire or a decision reads; whatever else is in ``extra_body`` goes out as it is, that is its point.
 _READ = frozenset({"tools", "metadata", "input", "prompt", "store", "background"})

@@ -56,8 +56,8 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def instructions(name: str, value: object) -> str:
-    """Return the text of instructions, which may be empty; to be ordered *None* is nobody's wish."""
+def free_text(name: str, value: object) -> str:
+    """Return text that may be empty, such as instructions; the word *None* is nobody's wish."""
     found = as_text(value)
     if found.strip() == "None":
         raise invalid(name, value, f"must be text{FROM_A_TEMPLATE}")

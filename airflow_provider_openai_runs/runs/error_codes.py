@@ -89,7 +89,7 @@ _NO_ROOM = frozenset(
 )
 #: The same in a sentence. Not *no healthy upstream*: a mesh says so after one has taken the request, too.
 _NO_MODEL_YET = re.compile(
-    r"(?i)\bmodel\b.*\bis (currently |still )?(being loaded|loading)\b|^loading model\b"
+    r"(?i)^(the )?model \S+ is (currently |still )?(being loaded|loading)\b|^loading model\b"
 )
 #: A word between two capitals, as in ``ContextLengthExceeded``.
 _BETWEEN_CAPITALS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\s-]+")

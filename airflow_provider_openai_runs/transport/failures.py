@@ -54,6 +54,8 @@ _FORBIDDEN = 403
 _ACCESS_DENIED = frozenset({401, _FORBIDDEN})
 #: The second is what gateways say when a client seems to have hung up.
 _REQUEST_TIMEOUTS = frozenset({408, 499})
+#: Not 500 or 504: whoever says so may have begun.
+_NO_ROOM = frozenset({503, 529})
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 #: What tells an id from the name of a route.
@@ -259,7 +261,7 @@ def _kind_of(error: openai.APIStatusError, text: str) -> FailureKind:
         return FailureKind.NOT_FOUND
     if status in _RETRY_LATER or (status in _BUSY and _is_of_the_api(error)):
         return FailureKind.RETRY_LATER
-    if status >= _SERVER_ERROR and was_not_taken(names, text):
+    if status in _NO_ROOM and was_not_taken(names, text):
         return FailureKind.RETRY_LATER
     if status >= _SERVER_ERROR or status in _REQUEST_TIMEOUTS:
         return FailureKind.OUTCOME_UNKNOWN

@@ -41,6 +41,7 @@ T = TypeVar("T")
 if logging.getLogger("httpx2").level == logging.NOTSET:
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 
+_OK = 200
 _CONNECT_SECONDS = 10.0
 _DEFAULT_SECONDS = 60.0
 #: A larger answer is parsed beside the event loop.
@@ -159,7 +160,8 @@ def read_answer(request: ApiRequest[T], content: bytes, headers: Any, *, status:
             raise error_in_answer(request, error_body, headers, status=status, redact=redact)
         return request.read(ApiReply(data=data, headers=headers, content=content))
     except (ValueError, RecursionError) as error:
-        if (error_body := complaint_in(data)) is not None:
+        # Any other status of success says that something was accepted.
+        if status == _OK and (error_body := complaint_in(data, pays=request.pays)) is not None:
             raise error_in_answer(request, error_body, headers, status=status, redact=redact) from None
         raise unreadable(request, error, said=sentence_in(data), redact=redact, status=status) from None
 

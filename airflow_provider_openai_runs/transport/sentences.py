@@ -31,8 +31,13 @@ _SENTENCES = (
 _CODES = ("code", "status", "statusCode", "status_code", "error_code")
 #: What is paid for is no mere error, whatever else it says.
 _OF_A_RUN = frozenset({"object", "output", "output_text", "choices", "usage"})
-_SAYS_FAILED = frozenset({"error", "fail", "failed", "failure"})
-_HTTP_ERROR = re.compile(r"[45]\d\d")
+#: Members of an error that may hold more than a text.
+_OF_AN_ERROR = frozenset({"errors", "error", "detail", "details", "fault"})
+#: Codes of requests that nobody has begun with; a time-out, or a conflict, may be of one that was.
+_SAYS_REFUSED = re.compile(
+    r"(?i)^4(?!08|09|25|99)\d\d$|invalid|denied|unauthori[sz]ed|forbidden|not_?found|missing"
+)
+_SAYS_FAILED = re.compile(r"(?i)^[45]\d\d$|error|fail|expired|exceeded|throttl|timeout")
 #: Where the sentence stands deeper than this, it is somebody's data.
 _DEEPEST_SENTENCE = 4
 
@@ -60,20 +65,27 @@ def sentence_in(said: object, depth: int = 0) -> str | None:
     return next((found for value in held if (found := sentence_in(value, depth + 1)) is not None), None)
 
 
-def complaint_in(data: Mapping[str, Any]) -> dict[str, Any] | None:
+def complaint_in(data: Mapping[str, Any], *, pays: bool) -> dict[str, Any] | None:
     """
     Return the error that a body is which is not what was asked for, where it says so in a way of its own.
 
-    With ``success: false``, a list of ``errors``, a ``detail``, or a code of HTTP among its members.
+    With ``success: false``, a list of ``errors``, a lone ``detail``, or a code that is one of HTTP or names
+    what is wrong. Not where anything else is in it, such as the run within an envelope.
+
+    :param pays: whether it has to say that the request was refused: one that has failed may be paid for.
     """
-    if not _OF_A_RUN.isdisjoint(data):
+    brings = [name for name, value in data.items() if isinstance(value, (dict, list)) and value]
+    if not _OF_A_RUN.isdisjoint(data) or not _OF_AN_ERROR.issuperset(brings):
         return None
     codes = [value for name in _CODES if (value := data.get(name)) not in (None, "", 0, "0")]
-    is_error = (
-        data.get("success") is False
-        or any(data.get(name) for name in ("errors", "detail", "error_code"))
-        or any(str(code).lower() in _SAYS_FAILED or _HTTP_ERROR.fullmatch(str(code)) for code in codes)
-        or (isinstance(data.get("code"), str) and data["code"][:1].isalpha())
+    is_error = any(_SAYS_REFUSED.search(str(code)) for code in codes) or (
+        not pays
+        and (
+            data.get("success") is False
+            or bool(data.get("errors") or data.get("error_code"))
+            or data.keys() == {"detail"}
+            or any(_SAYS_FAILED.search(str(code)) for code in codes)
+        )
     )
     return {**data, "code": next(iter(codes), None)} if is_error and sentence_in(data) else None
 

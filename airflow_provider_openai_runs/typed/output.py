@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
-from itertools import zip_longest
 from typing import Any
 
 import jsonschema
@@ -23,7 +22,7 @@ from airflow_provider_openai_runs.runs.errors import RunRequestError
 from airflow_provider_openai_runs.runs.model import Run
 from airflow_provider_openai_runs.runs.plain import plain
 from airflow_provider_openai_runs.typed import checks, strict
-from airflow_provider_openai_runs.typed.embedded import documents_in
+from airflow_provider_openai_runs.typed.embedded import last_documents
 from airflow_provider_openai_runs.typed.schemas import problems
 from airflow_provider_openai_runs.typed.text import clean, whole_characters
 from airflow_provider_openai_runs.wire import wire_of
@@ -102,13 +101,10 @@ class OutputType:
         raise unfit
 
     def _embedded_in(self, text: str | None) -> list[Any]:
-        """Return the last document in a text that fits, unless one right before it fits and differs."""
-        documents = documents_in(_reasoned(text or "")[-1])
-        for document, before in zip_longest(documents, documents[1:]):
-            if found := self._fitting(document.text):
-                is_one_of_two = document.is_next and before and self._fitting(before.text) not in ([], found)
-                return [] if is_one_of_two else found
-        return []
+        """Return the last document in a text if it fits, unless one right before it fits and differs."""
+        fitting = [self._fitting(document) for document in last_documents(_reasoned(text or "")[-1])]
+        last, before = [*fitting, [], []][:2]
+        return [] if before and before != last else last
 
     def _fitting(self, text: str | None) -> list[Any]:
         """Return what a text says, or nothing if it does not fit."""

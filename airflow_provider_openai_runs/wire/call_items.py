@@ -3,21 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_openai_runs.wire import reading
 
 #: Members of a call that are not what is to be done.
+#: Where servers write what came of a call.
+_RESULTS = ("output", "result", "error")
+_NOTHING: tuple[object, ...] = (None, "", [])
 _NOT_THE_ACTION = frozenset({"id", "call_id", "type", "status", "name", "namespace", "caller", "created_by"})
 
 
 def brings_its_result(call: Mapping[str, Any]) -> bool:
     """Whether a call says what came of it: some servers run functions, and write the result into it."""
-    return (
-        any(call.get(name) is not None for name in ("output", "result"))
-        or bool(call.get("error"))
-        or call.get("status") == "failed"
+    return has_any(call, _RESULTS) or call.get("status") == "failed"
+
+
+def has_any(item: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Whether one of the members is not empty; some servers write every member."""
+    values = (item.get(name) for name in names)
+    return any(
+        any(value.values()) if isinstance(value, Mapping) else value not in _NOTHING for value in values
     )
 
 

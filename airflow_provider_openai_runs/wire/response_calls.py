@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_provider_openai_runs.runs.model import ToolCall
 from airflow_provider_openai_runs.wire import reading
-from airflow_provider_openai_runs.wire.call_items import action_of, arguments_of, brings_its_result
+from airflow_provider_openai_runs.wire.call_items import action_of, arguments_of, brings_its_result, has_any
 
 #: The call of an MCP tool that waits for somebody's word rather than for an output.
 APPROVAL = "mcp_approval_request"
@@ -40,7 +40,10 @@ _OUR_SHELL = frozenset({"local", ""})
 #: Under these names the results of calls name their call, whatever type of item a server makes of them.
 _NAME_THEIR_CALL = ("call_id", "tool_call_id", "tool_use_id", "function_call_id")
 #: Types of items that name a call and are no result of it: the call itself, in the words of several APIs.
-_NO_RESULT = re.compile(r"reasoning|(\w*_)?call|tool_use|mcp_approval_request")
+_NO_RESULT = re.compile(r"reasoning|(\w*_)?call|tool_use|\w*(request|arguments)")
+_A_RESULT = re.compile(r"result|output|response")
+#: Where an item of another type has it.
+_SAID = ("output", "result", "error", "content", "text")
 
 
 def pending_calls(
@@ -164,7 +167,7 @@ def _answered(items: list[dict[str, Any]]) -> Iterator[str]:
         kind = reading.identifier(item.get("type"))
         if kind.endswith("_output"):
             yield reading.identifier(item.get("call_id")) or reading.identifier(item.get("id"))
-        elif not _NO_RESULT.fullmatch(kind):
+        elif not _NO_RESULT.fullmatch(kind) and (_A_RESULT.search(kind) or has_any(item, _SAID)):
             yield from (reading.identifier(item.get(name)) for name in _NAME_THEIR_CALL)
         elif kind in _OFFERED_BY and brings_its_result(item):
             yield from _ids_of(item)

@@ -36,6 +36,8 @@ _SENTENCE = re.compile(
 )
 #: A number of seconds that large is a time.
 _A_TIME = 1e9
+#: And one that is larger, in milliseconds.
+_IN_MILLISECONDS = 1e11
 
 
 def poll_after(headers: Mapping[str, str]) -> float | None:
@@ -86,7 +88,9 @@ def _seconds(written: Any, headers: Mapping[str, str], *, scale: float = 1.0) ->
         return None if until is None else max(0.0, until - _clock(headers))
     if not math.isfinite(seconds) or seconds < 0:
         return None
-    return max(0.0, seconds - _clock(headers)) if seconds > _A_TIME else seconds
+    if seconds < _A_TIME:
+        return seconds
+    return max(0.0, seconds / (1000.0 if seconds > _IN_MILLISECONDS else 1.0) - _clock(headers))
 
 
 def _clock(headers: Mapping[str, str]) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_openai_runs.exceptions import RunConnectionError
 from airflow_provider_openai_runs.hooks import OpenAIRunsHook
-from airflow_provider_openai_runs.hooks.settings import check_base_url
+from airflow_provider_openai_runs.hooks.settings import check_base_url, unused_port
 from airflow_provider_openai_runs.operators import CreateResponseOperator
 from tests.support.scene import Scene
 
@@ -65,18 +65,33 @@ def test_other_addresses_are_not(url: str | None) -> None:
     check_base_url(url)
 
 
-@pytest.mark.parametrize("url", ["http://vllm", "https://host/v1", "http://127.0.0.1:8000/v1", "localhost"])
-def test_a_port_beside_the_address_is_not_passed_over_in_silence(url: str) -> None:
-    """Of `airflow connections add --conn-port`, or of a URI: no request would go there."""
-    with pytest.raises(ValueError, match=r"https://host:9000/v1"):
-        check_base_url(url, port=9000)
-
-
 @pytest.mark.parametrize(
-    ("url", "port"), [("http://vllm:9000/v1", 9000), ("https://host/v1", 443), (None, 80)]
+    ("url", "port", "words"),
+    [
+        ("http://vllm", 9000, "its Port 9000 is not used: requests go to http://vllm:80"),
+        ("https://host/v1", "9000", "write it into the Host, https://host:9000/v1"),
+        ("http://127.0.0.1:8000/v1", 9000, "requests go to http://127.0.0.1:8000"),
+        ("http://vllm:9000/v1", "9000", None),
+        ("https://host/v1", 443, None),
+        ("http://host", "0", None),
+        ("http://host", None, None),
+        ("http://host", "", None),
+    ],
 )
-def test_a_port_that_says_the_same_as_the_address_is_none_of_our_business(url: str | None, port: int) -> None:
-    check_base_url(url, port=port)
+def test_a_port_beside_the_address_is_not_passed_over_in_silence(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, url: str, port: object, words: str | None
+) -> None:
+    """Of `airflow connections add --conn-port`. Not refused: a server may listen where it is not meant."""
+    found = unused_port(url, port)
+    assert (words in found) if words and found else found is None
+
+
+def test_a_port_that_is_not_used_is_in_the_log(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, host=scene.simulator.base_url, port=9)
+    hook = OpenAIRunsHook()
+    lines = scene.log_of(hook)
+    hook.get_conn()
+    assert [line for line in lines if "Port 9 is not used" in line]
 
 
 def test_a_connection_as_a_uri_names_its_port_in_what_it_should_be(
@@ -93,21 +108,42 @@ def test_a_connection_as_a_uri_names_its_port_in_what_it_should_be(
         ({"extra": {"base_url": "https://host/v1"}}, "base_url in its Extra is read by nobody"),
         ({"password": "Bearer sk-x"}, "begins with 'Bearer'"),
         ({"password": '"sk-x"'}, "quotes around it"),
-        ({"extra": {"openai_client_kwargs": {"default_headers": {"X-Team": 5}}}}, "'X-Team' must be text"),
-        ({"extra": {"openai_client_kwargs": {"default_headers": ["X-Team: a"]}}}, "must be text"),
+        (
+            {"extra": {"openai_client_kwargs": {"default_headers": {"X-Team": 5}}}},
+            r"\['X-Team'\] must be text",
+        ),
+        ({"extra": {"openai_client_kwargs": {"default_headers": ["X-Team: a"]}}}, "must be an object"),
         ({"extra": {"openai_client_kwargs": {"timeout": "5"}}}, "must be seconds"),
     ],
 )
 def test_a_slip_in_a_connection_is_no_lost_create(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object], words: str
 ) -> None:
-    host = {} if "base_url" in words else {"host": scene.simulator.base_url}
-    connect(monkeypatch, **host, **fields)
+    is_of_openai = "headers" not in str(fields) and "timeout" not in str(fields)
+    connect(monkeypatch, **({} if is_of_openai else {"host": scene.simulator.base_url}), **fields)
     with pytest.raises(RunConnectionError, match=words) as caught:
         CreateResponseOperator(task_id="ask", model="m", input="Why?").execute(scene.context)
     assert not caught.value.retryable
     assert "sk-x" not in str(caught.value)
     assert scene.creates() == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"extra": {"base_url": ""}},
+        {"extra": {"base_url": "https://api.openai.com/v1"}},
+        {"extra": {"base_url": "https://other/v1"}, "host": "https://host/v1"},
+        {"password": "''", "host": "http://no-key-asked/v1"},
+        {"extra": {"openai_client_kwargs": {"default_headers": []}}},
+        {"host": "", "port": 443},
+    ],
+)
+def test_what_works_all_the_same_is_no_slip(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, object]
+) -> None:
+    connect(monkeypatch, **fields)
+    assert OpenAIRunsHook().get_conn().base_url
 
 
 @pytest.mark.parametrize("place", ["host", "base_url", "environment"])

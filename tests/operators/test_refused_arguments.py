@@ -130,9 +130,13 @@ OF_RESPONSE_ONLY: list[tuple[dict[str, Any], list[str]]] = [
         ({name: value}, [f"{name}={value!r}", "must be a non-empty string", "rendered to nothing"])
         for name in (
             *("previous_response_id", "conversation", "service_tier", "truncation"),
-            *("prompt_cache_key", "prompt_cache_retention", "safety_identifier", "user"),
+            "prompt_cache_retention",
         )
         for value in ("", " ", "None")
+    ),
+    *(
+        ({name: "None"}, [f"{name}='None'", "rendered to nothing"])
+        for name in ("prompt_cache_key", "safety_identifier", "user")
     ),
     ({"conversation": {"id": "None"}}, ["conversation['id']='None'", "rendered to nothing"]),
     ({"prompt": {"id": "None"}}, ["prompt['id']='None'", "rendered to nothing"]),

@@ -233,41 +233,21 @@ def test_a_ref_is_rendered_as_the_object_that_it_is(ref: Any) -> None:
     assert rendered(operator, text="12345", ref={**REF, "id": "12345"}).named_run().id == "12345"
 
 
-@LITERALS
-def test_text_within_tools_a_format_and_extra_body_stays_text(scene: Scene, respond: Make, text: str) -> None:
-    given: Any = "{{ text }}"
+def test_what_holds_numbers_beside_texts_is_read_as_jinja_reads_it(respond: Make) -> None:
+    """As of a Variable, which is text always."""
     operator = respond(
-        tools=[
-            {"type": "mcp", "server_label": "a", "server_url": "https://a.example", "authorization": given}
-        ],
-        text={"format": {"type": "json_schema", "name": "a", "schema": {"enum": [given]}}},
-        extra_body={
-            "prompt": {"id": given, "version": "1", "variables": {"a": given}},
-            "metadata": {"a": given},
-        },
+        tools=[{"type": "file_search", "vector_store_ids": "{{ ids }}", "max_num_results": "{{ n }}"}],
+        extra_body={"top_k": "{{ n }}", "chat_template_kwargs": {"thinking": "{{ yes }}"}},
     )
-    body = rendered(operator, text=text).build_request().body
-    assert body["tools"][0]["authorization"] == text
-    assert body["text"]["format"]["schema"] == {"enum": [text]}
-    assert body["prompt"] == {"id": text, "version": "1", "variables": {"a": text}}
-    assert body["metadata"] == {"a": text}
+    body = rendered(operator, ids="['vs_1']", n="5", yes="True").build_request().body
+    assert body["tools"][0]["vector_store_ids"] == ["vs_1"]
+    assert (body["tools"][0]["max_num_results"], body["top_k"]) == (5, 5)
+    assert body["chat_template_kwargs"] == {"thinking": True}
 
 
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ("{{ ids }}", ["12345"]),
-        ("['{{ ids[0] }}', 'b']", ["12345", "b"]),
-        (["{{ ids[0] }}"], ["12345"]),
-    ],
-    ids=str,
-)
-def test_a_list_within_tools_that_a_template_gives_is_that_list(
-    respond: Make, given: Any, found: list[str]
-) -> None:
-    tools = [{"type": "file_search", "vector_store_ids": given, "max_num_results": "{{ n }}"}]
-    body = rendered(respond(tools=tools), ids=["12345"], n=5).build_request().body
-    assert (body["tools"][0]["vector_store_ids"], body["tools"][0]["max_num_results"]) == (found, 5)
+def test_an_argument_of_a_few_names_is_left_out_where_its_template_renders_to_nothing(respond: Make) -> None:
+    operator = respond(service_tier="{% if x %}flex{% endif %}")
+    assert "service_tier" not in rendered(operator, x=False).build_request().body
 
 
 @pytest.mark.parametrize(
@@ -280,8 +260,9 @@ def test_a_template_that_stands_for_all_tools_gives_tools(respond: Make, tools: 
 
 @pytest.mark.parametrize("arguments", [ResponseArguments, ThreadRunArguments])
 def test_every_argument_that_is_text_is_rendered_as_text(arguments: Any) -> None:
+    of_a_few_names = {"prompt_cache_retention", "reasoning_effort", "service_tier", "truncation"}
     text = {name for name, kind in get_type_hints(arguments).items() if kind == str | None}
-    assert text <= TEXT_FIELDS
+    assert text - of_a_few_names <= TEXT_FIELDS
 
 
 def test_what_a_function_of_the_dag_is_given_is_rendered_as_for_any_other() -> None:

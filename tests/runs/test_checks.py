@@ -183,13 +183,13 @@ def test_no_window_where_one_is_needed_is_refused_as_what_a_template_made_of_not
 
 @pytest.mark.parametrize("value", ["None", " None\n"])
 def test_a_model_is_not_ordered_what_a_template_made_of_none(value: str) -> None:
-    message = refusal(lambda: checks.instructions("instructions", value))
+    message = refusal(lambda: checks.free_text("instructions", value))
     assert message.startswith(f"instructions={value!r}: must be text; if it comes from a template")
 
 
 @pytest.mark.parametrize("value", ["None of these colours, please", "", " ", "none"])
 def test_instructions_may_be_blank_and_begin_as_they_like(value: str) -> None:
-    assert checks.instructions("instructions", value) == value
+    assert checks.free_text("instructions", value) == value
 
 
 @pytest.mark.parametrize("value", ["ab", b"ab", {"a": 1}, {1, 2}, None])

@@ -206,12 +206,10 @@ JSON = json.dumps(VALUE)
         JSON + "\n\nI have read the invoice as asked.",
         "Here you are: " + JSON,
         "Sure!" + JSON + " Anything else?",
-        JSON + '{"title": "a", "ta',
         JSON + "\n[",
         'In the form {"title": ..., "tags": [...]}: ' + JSON,
         "As said in [1] and {2}: " + JSON + " See [3].",
         'First {"title": "draft", "tags": []}, then better: ' + JSON,
-        JSON + ' {"status": "done"}',
         "A stray { or [ is none. " + JSON,
         "<think>" + JSON.replace("a", "b") + "</think>So: " + JSON + ".",
     ],
@@ -226,10 +224,8 @@ def test_an_answer_among_words_is_taken_out_of_them(text: str) -> None:
     [
         ("I have read it.", JSON + "I have read it."),
         ("I have read it.", JSON + "\nI have read it."),
-        (JSON[:5], JSON + JSON[:5]),
         (JSON[7:], JSON),
         (None, JSON),
-        ('{"title": 3}', JSON + '{"title": 3}'),
     ],
 )
 def test_where_the_last_message_is_no_answer_one_before_it_may_be(text: str | None, whole: str) -> None:
@@ -255,6 +251,9 @@ def test_the_last_message_counts_before_those_that_came_before_it() -> None:
         ({"type": "array"}, "There are none.\n[1] https://example.com"),
         ({"type": "object"}, "An empty object, {}, is not what you want."),
         ({"type": "object"}, 'So: {"a": 1}\n{"a": 2} are two.'),
+        (STRICT, f"An answer would look like {JSON}, but I cannot give one."),
+        (STRICT, f'Draft: {JSON} is wrong. Final answer: {{"title": "b", "ta'),
+        (STRICT, JSON + '{"title": "a", "ta'),
     ],
 )
 def test_neither_a_part_of_an_answer_nor_a_footnote_is_one(output_type: Any, text: str) -> None:
@@ -281,6 +280,19 @@ def test_a_bare_list_with_a_line_to_itself_is_an_answer(text: str, value: list[i
 )
 def test_half_a_character_does_not_cost_the_answer(output_type: Any, written: str, name: str) -> None:
     assert OutputType(output_type).parse(f'{{"name": "{written}", "count": 1}}') == {"name": name, "count": 1}
+
+
+def test_a_last_document_that_does_not_fit_is_not_replaced_by_one_before_it() -> None:
+    for text in (f'Draft: {JSON}. Final answer: {{"title": 3}}', JSON + ' {"status": "done"}'):
+        with pytest.raises(ValueError, match="Invalid JSON"):
+            OutputType(STRICT).parse(text)
+
+
+@pytest.mark.parametrize("piece", [r"{\"k\": \"v\"", '{"a": [', '"', "[[", '{"k": "v", '])
+def test_a_long_text_of_broken_pieces_is_searched_once(piece: str) -> None:
+    """Each of these took an hour for a megabyte where each bracket was followed to the end."""
+    with pytest.raises(ValueError, match=r"Invalid JSON|RecursionError"):
+        OutputType(STRICT).parse(piece * (1_000_000 // len(piece)))
 
 
 def test_two_answers_that_differ_are_none() -> None:

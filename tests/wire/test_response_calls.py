@@ -101,9 +101,29 @@ def test_neither_a_thought_nor_another_name_of_a_call_answers_it(kind: str) -> N
     assert pending([other, CALL, other, MESSAGE], tools=[FUNCTION]) == ["call_1"]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"output": "", "result": None, "error": None},
+        {"output": None, "result": []},
+        {"error": {"code": None, "message": None}},
+    ],
+)
+def test_a_call_whose_members_for_a_result_are_empty_is_pending(more: dict[str, Any]) -> None:
+    call = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    assert pending([call | more], tools=[{"type": "function", "name": "f"}]) == ["call_1"]
+
+
+@pytest.mark.parametrize("kind", ["function_approval_request", "function_call_arguments", "tool_note"])
+def test_an_item_that_names_a_call_and_says_nothing_is_no_answer(kind: str) -> None:
+    call = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    item = {"type": kind, "call_id": "call_1"}
+    assert pending([call, item], tools=[{"type": "function", "name": "f"}]) == ["call_1"]
+
+
 @pytest.mark.parametrize("call", EVERY_KIND[:-1], ids=lambda call: call["type"])
 @pytest.mark.parametrize(
-    "more", [{"output": "912"}, {"output": ""}, {"result": {"n": 1}}, {"error": "down"}, {"status": "failed"}]
+    "more", [{"output": "912"}, {"result": {"n": 1}}, {"error": "down"}, {"status": "failed"}]
 )
 def test_a_call_that_says_what_came_of_it_is_not_pending(call: dict[str, Any], more: dict[str, Any]) -> None:
     tools = [FUNCTION, {"type": "shell"}, {"type": "custom", "name": "x_search"}]

@@ -44,6 +44,7 @@ def test_the_server_may_say_when_to_ask_again(headers: dict[str, str], found: fl
         ({"retry-after": "2026-10-21T07:28:05Z", "date": NOW}, "", None, 5),
         ({"retry-after": "1792567685", "date": NOW}, "", None, 5),
         ({"x-ms-retry-after-ms": "5000"}, "", None, 5),
+        ({"x-ratelimit-reset": "1792567685000", "date": NOW}, "", None, 5),
         ({"retry-after-ms": "0", "retry-after": "5"}, "", None, 5),
         ({"openai-poll-after-ms": "100", "retry-after": "5"}, "", None, 5),
         ({"retry-after": "0"}, "", None, 0),
