@@ -70,9 +70,14 @@ def retry_after(headers: Mapping[str, str], *, said: str | None, body: object = 
 
 def _first(headers: Mapping[str, str], names: tuple[tuple[str, float], ...]) -> float | None:
     """Return what the first of these headers says; a zero counts where no other says more."""
-    found = [_seconds(headers.get(name), headers, scale=scale) for name, scale in names]
-    known = [seconds for seconds in found if seconds is not None]
-    return next((seconds for seconds in known if seconds > 0), known[0] if known else None)
+    zero = None
+    for name, scale in names:
+        if written := headers.get(name):  # which nearly no answer to a poll has
+            seconds = _seconds(written, headers, scale=scale)
+            if seconds:
+                return seconds
+            zero = seconds if zero is None else zero
+    return zero
 
 
 def _seconds(written: Any, headers: Mapping[str, str], *, scale: float = 1.0) -> float | None:
