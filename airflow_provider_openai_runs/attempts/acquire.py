@@ -65,6 +65,7 @@ class RunAcquirer:
     log: Logger
     guess: Record | None = None
     clock: Callable[[], float] = time.time
+    _closes: RunRef | None = None
     _closing: tuple[Mapping[str, Any], ...] = ()
 
     def acquire(self) -> Acquired | WaitForThread:
@@ -139,7 +140,11 @@ class RunAcquirer:
             self.log.warning("A new run is created: %s", step.because)
         # One whose calls this task is to answer goes on waiting for them.
         if step.closes is not None and step.closes != self.creator.request.answers:
+            self._closes = step.closes
             self._closing = self._close(step.closes)
+        elif self._closes is not None and self._closing:
+            # A create that was lost may have brought them.
+            self._closing = self._close(self._closes)
         self.api.sleep(step.after)
         return self.creator.create(step, before=record, gives_up_at=gives_up_at, closing=self._closing)
 

@@ -71,6 +71,21 @@ def test_where_items_of_a_conversation_cannot_be_written_the_next_create_brings_
     assert sent[-1] == {"role": "user", "content": "Why is the sky blue?"}
 
 
+def test_answers_that_a_lost_create_has_brought_are_not_sent_with_the_next_one(
+    scene: Scene, respond: Make, conversation: str
+) -> None:
+    scene.simulator.script(CALLS, QUICK, QUICK)
+    scene.simulator.fault(Fault(method="POST", path=ITEMS, status=404, times=None))
+    given = {"conversation": conversation, "functions": [fails], "max_tool_errors": 1}
+    with pytest.raises(ToolCallsFailedError):
+        scene.run(respond(**given), scene.kept)
+    scene.simulator.fault(Fault(method="POST", path="^/responses$", kind="lost"))
+
+    again = respond(**given, on_lost_create="resubmit")
+    assert scene.run(again, scene.retry(scene.kept))["status"] == "completed"
+    assert len(outputs_in(scene, conversation)) == 1
+
+
 def test_calls_that_a_killed_attempt_has_closed_are_not_closed_again(
     scene: Scene, respond: Make, conversation: str
 ) -> None:
