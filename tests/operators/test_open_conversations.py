@@ -62,7 +62,8 @@ def test_where_items_of_a_conversation_cannot_be_written_the_next_create_brings_
     given = {"conversation": conversation, "functions": [fails], "max_tool_errors": 1}
     with pytest.raises(ToolCallsFailedError, match=rf"{conversation} is left with calls"):
         scene.run(respond(**given), scene.kept)
-    scene.simulator.fault(Fault(method="POST", path="^/responses$", status=429))
+    if next_attempt == "retry":  # they go along with the create that is accepted
+        scene.simulator.fault(Fault(method="POST", path="^/responses$", status=429))
 
     found = scene.run(respond(**given), getattr(scene, next_attempt)(scene.kept))
     assert found["status"] == "completed"
@@ -72,8 +73,9 @@ def test_where_items_of_a_conversation_cannot_be_written_the_next_create_brings_
 
 
 def test_answers_that_a_lost_create_has_brought_are_not_sent_with_the_next_one(
-    scene: Scene, respond: Make, conversation: str
+    scene: Scene, respond: Make, conversation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("airflow_provider_openai_runs.runs.lost_create.RESUBMIT_PAUSE", 0.02)
     scene.simulator.script(CALLS, QUICK, QUICK)
     scene.simulator.fault(Fault(method="POST", path=ITEMS, status=404, times=None))
     given = {"conversation": conversation, "functions": [fails], "max_tool_errors": 1}
