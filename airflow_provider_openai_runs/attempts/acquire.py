@@ -66,7 +66,6 @@ class RunAcquirer:
     guess: Record | None = None
     clock: Callable[[], float] = time.time
     _closes: RunRef | None = None
-    _closing: tuple[Mapping[str, Any], ...] = ()
 
     def acquire(self) -> Acquired | WaitForThread:
         """
@@ -139,14 +138,12 @@ class RunAcquirer:
         if step.because:
             self.log.warning("A new run is created: %s", step.because)
         # One whose calls this task is to answer goes on waiting for them.
-        if step.closes is not None and step.closes != self.creator.request.answers:
-            self._closes = step.closes
-            self._closing = self._close(step.closes)
-        elif self._closes is not None and self._closing:
-            # A create that was lost may have brought them.
-            self._closing = self._close(self._closes)
+        closes = step.closes if step.closes != self.creator.request.answers else None
+        closing = self._close(closes) if (closes := closes or self._closes) is not None else ()
+        # Looked at again before a further create: a lost one may have brought them.
+        self._closes = closes if closing else None
         self.api.sleep(step.after)
-        return self.creator.create(step, before=record, gives_up_at=gives_up_at, closing=self._closing)
+        return self.creator.create(step, before=record, gives_up_at=gives_up_at, closing=closing)
 
     def _poll(self, step: PollRun, record: Record | None) -> Polled:
         """

@@ -40,10 +40,8 @@ def client_settings(
     :raises ValueError: saying what is wrong.
     """
     found = with_query_apart(settings)
-    base_url, path = (
-        found.get("base_url") or os.environ.get("OPENAI_BASE_URL"),
-        extras.get("api_key_provider"),
-    )
+    base_url = found.get("base_url") or os.environ.get("OPENAI_BASE_URL")
+    path = extras.get("api_key_provider")
     if not base_url and (meant := extras.get("base_url")) and _OPENAI not in str(meant):
         raise ValueError(
             "base_url in its Extra is read by nobody, and its key would be sent to OpenAI: write it into its "

@@ -112,38 +112,6 @@ def check_calls(operator: Any) -> None:
     )
 
 
-def rendered_window(operator: Any) -> float | None:
-    """
-    Return the seconds that a task waits; None only if its Dag says so, and creates without waiting.
-
-    :raises RunRequestError: for a window that was given and has rendered to nothing: nobody would wait, and
-        the task would succeed without a word.
-    """
-    if _is_left_out(operator, "completion_window"):
-        return None
-    return checks.completion_window(operator.completion_window)
-
-
-def check_output_path(operator: Any) -> None:
-    """
-    Refuse a path that was given and has rendered to nothing: the files would not be kept, without a word.
-
-    :raises RunRequestError: saying so.
-    """
-    if operator.output_path is None and not _is_left_out(operator, "output_path"):
-        raise checks.invalid("output_path", None, f"must be a path{checks.FROM_A_TEMPLATE}")
-
-
-def _is_left_out(operator: Any, name: str) -> bool:
-    """Whether the Dag file itself gives no value, nor what ``expand`` takes from another task."""
-    if getattr(operator, name) is not None or name not in operator.left_out:
-        return False
-    dag = operator.get_dag()
-    task = None if dag is None else dag.task_dict.get(operator.task_id)
-    given = getattr(getattr(task, "expand_input", None), "value", None)
-    return not (isinstance(given, Mapping) and is_open(given.get(name)))
-
-
 def waits_of(operator: Any) -> dict[str, float | None]:
     """Return after how many seconds a task cancels its run, by the argument; None where it does not."""
     window, execution_timeout = literal(operator, "completion_window"), operator.execution_timeout

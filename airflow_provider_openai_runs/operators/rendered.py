@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from airflow_provider_openai_runs.attempts.settings import CreateSettings
 from airflow_provider_openai_runs.operators.hidden import revealed, without_values
-from airflow_provider_openai_runs.operators.parse_checks import (
-    check_calls,
-    check_output_path,
-    rendered_window,
-)
+from airflow_provider_openai_runs.operators.parse_checks import check_calls, is_open
 from airflow_provider_openai_runs.runs import checks
 from airflow_provider_openai_runs.runs.ceiling import check_ceilings
 from airflow_provider_openai_runs.runs.end_of_attempt import has_retry_left
@@ -37,8 +34,8 @@ def settings_of(operator: Any, *, may_own: bool, ti: Any) -> CreateSettings:
     try:
         with revealed(operator, operator.template_fields):
             check_calls(operator)  # again: a template may have brought the tools
-            check_output_path(operator)
-            return _settings(operator, operator.build_request(), window=rendered_window(operator))
+            _check_output_path(operator)
+            return _settings(operator, operator.build_request(), window=_window(operator))
     except RunRequestError as error:
         unsendable: Exception = without_values(error) if operator.text_in_xcom == 0 else error
         if not may_own:
@@ -65,10 +62,42 @@ def settings_to_finish(operator: Any) -> CreateSettings:
     return replace(unknown, functions=(), approve=None, outputs={})
 
 
+def _window(operator: Any) -> float | None:
+    """
+    Return the seconds that a task waits; None only if its Dag says so, and creates without waiting.
+
+    :raises RunRequestError: for a window that was given and has rendered to nothing: nobody would wait, and
+        the task would succeed without a word.
+    """
+    if _is_left_out(operator, "completion_window"):
+        return None
+    return checks.completion_window(operator.completion_window)
+
+
+def _check_output_path(operator: Any) -> None:
+    """
+    Refuse a path that was given and has rendered to nothing: the files would not be kept, without a word.
+
+    :raises RunRequestError: saying so.
+    """
+    if operator.output_path is None and not _is_left_out(operator, "output_path"):
+        raise checks.invalid("output_path", None, f"must be a path{checks.FROM_A_TEMPLATE}")
+
+
+def _is_left_out(operator: Any, name: str) -> bool:
+    """Whether the Dag file itself gives no value, nor what ``expand`` takes from another task."""
+    if getattr(operator, name) is not None or name not in operator.left_out:
+        return False
+    dag = operator.get_dag()
+    task = None if dag is None else dag.task_dict.get(operator.task_id)
+    given = getattr(getattr(task, "expand_input", None), "value", None)
+    return not (isinstance(given, Mapping) and is_open(given.get(name)))
+
+
 def _window_to_finish(operator: Any) -> float | None:
     """Return a window even if none can be read any more: a run that there is is not left without a wait."""
     try:
-        return rendered_window(operator)
+        return _window(operator)
     except RunRequestError:
         return _WINDOW_TO_FINISH
 

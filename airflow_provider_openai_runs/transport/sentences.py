@@ -33,9 +33,11 @@ _CODES = ("code", "status", "statusCode", "status_code", "error_code")
 _OF_A_RUN = frozenset({"object", "output", "output_text", "choices", "usage"})
 #: Members of an error that may hold more than a text.
 _OF_AN_ERROR = frozenset({"errors", "error", "detail", "details", "fault"})
-#: Codes of requests that nobody has begun with; a time-out, or a conflict, may be of one that was.
+#: Codes of requests that nobody has begun with; a time-out, a conflict, or what a gateway says of the server
+#: behind it, may be of one that was.
 _SAYS_REFUSED = re.compile(
-    r"(?i)^4(?!08|09|25|99)\d\d$|invalid|denied|unauthori[sz]ed|forbidden|not_?found|missing"
+    r"(?i)^(4(?!08|09|25|99)\d\d|(?!.*(upstream|response|reply|gateway|backend|time_?out)).*"
+    r"(invalid|denied|unauthori[sz]ed|forbidden|not_?found|missing).*)$"
 )
 _SAYS_FAILED = re.compile(r"(?i)^[45]\d\d$|error|fail|expired|exceeded|throttl|timeout")
 #: Where the sentence stands deeper than this, it is somebody's data.

@@ -8,10 +8,10 @@ from typing import Any
 
 from airflow_provider_openai_runs.wire import reading
 
-#: Members of a call that are not what is to be done.
 #: Where servers write what came of a call.
 _RESULTS = ("output", "result", "error")
 _NOTHING: tuple[object, ...] = (None, "", [])
+#: Members of a call that are not what is to be done.
 _NOT_THE_ACTION = frozenset({"id", "call_id", "type", "status", "name", "namespace", "caller", "created_by"})
 
 

@@ -95,6 +95,8 @@ def create(server: ScriptedServer, status: int | str, body: bytes | Any, *header
         (200, {"detail": "Invalid token"}, [], FailureKind.OUTCOME_UNKNOWN),
         (200, {"code": 504, "message": "upstream request timeout"}, [], FailureKind.OUTCOME_UNKNOWN),
         (200, {"code": 409, "message": "conflict"}, [], FailureKind.OUTCOME_UNKNOWN),
+        (200, {"code": "INVALID_UPSTREAM_RESPONSE", "message": "x"}, [], FailureKind.OUTCOME_UNKNOWN),
+        (200, {"code": "BackendNotFound", "message": "x"}, [], FailureKind.OUTCOME_UNKNOWN),
         (200, {"message": "Endpoint request timed out"}, [], FailureKind.OUTCOME_UNKNOWN),
         (200, {"code": 0, "message": "ok", "data": {}}, [], FailureKind.OUTCOME_UNKNOWN),
         (200, {"code": "SUCCESS", "message": "success", "data": DONE}, [], FailureKind.OUTCOME_UNKNOWN),
