@@ -140,7 +140,7 @@ class RunAcquirer:
         # One whose calls this task is to answer goes on waiting for them.
         closes = step.closes if step.closes != self.creator.request.answers else None
         closing = self._close(closes) if (closes := closes or self._closes) is not None else ()
-        # Looked at again before a further create: a lost one may have brought them.
+        # Read again before a further create: a lost one may have brought them.
         self._closes = closes if closing else None
         self.api.sleep(step.after)
         return self.creator.create(step, before=record, gives_up_at=gives_up_at, closing=closing)
